@@ -1,0 +1,33 @@
+"""Time, passed in. Nothing in this library reads the clock by itself.
+
+Waiting goes through the event loop (``asyncio.sleep``, ``loop.call_at``), so that under the
+virtual loop of :mod:`informers.testing` hours pass in milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Two readings: one for durations, one for timestamps shown to people or stored in objects."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back; only differences mean anything."""
+        ...
+
+    def time(self) -> float:
+        """Seconds since the epoch, UTC."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock. ``monotonic`` is the running loop's own, so timers and readings agree."""
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def time(self) -> float:
+        return time.time()

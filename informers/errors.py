@@ -1,0 +1,141 @@
+"""Everything that can go wrong between a controller and the API server.
+
+::
+
+    RuntimeFault
+    ├── ApiError(status, reason, message)   the server answered, and said no
+    │   ├── BadRequest           400
+    │   ├── Unauthorized         401
+    │   ├── Forbidden            403
+    │   ├── NotFound             404
+    │   ├── AlreadyExists        409, reason AlreadyExists
+    │   ├── Conflict             409, any other reason
+    │   ├── Gone                 410
+    │   ├── Invalid              422
+    │   ├── TooManyRequests      429, with retry_after
+    │   └── ServerError          5xx, with retry_after where given
+    ├── TransportError           no answer: refused, reset, timed out, bad TLS
+    ├── Fenced                   refused here: this process no longer holds the lease
+    ├── ConfigError              the kubeconfig or in-cluster environment cannot be used
+    └── Terminal                 raised by a reconciler: retrying cannot help, wait for a change
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class RuntimeFault(Exception):
+    """Base of every error this library raises."""
+
+
+class TransportError(RuntimeFault):
+    """The request got no answer. Whether the server acted on it is unknown."""
+
+
+class Fenced(RuntimeFault):
+    """A write was refused because this process cannot prove that it still leads."""
+
+
+class ConfigError(RuntimeFault):
+    """Cluster access is not configured, or its configuration is unusable."""
+
+
+class Terminal(RuntimeFault):
+    """Retrying cannot help; the key rests until its object or a dependency changes."""
+
+
+class ApiError(RuntimeFault):
+    """The API server's refusal.
+
+    :param status: HTTP status code.
+    :param reason: machine-readable ``Status.reason`` (``NotFound``, ``Invalid`` ...), or "".
+    :param message: the server's sentence for people.
+    :param details: ``Status.details`` as sent, or an empty mapping.
+    :param retry_after: seconds the server asked to wait, or ``None``.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        reason: str = "",
+        message: str = "",
+        details: Mapping[str, Any] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message or f"HTTP {status} {reason}".strip())
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.details: Mapping[str, Any] = details or {}
+        self.retry_after = retry_after
+
+
+class BadRequest(ApiError):
+    """400: the request itself is malformed."""
+
+
+class Unauthorized(ApiError):
+    """401: the credentials were not accepted."""
+
+
+class Forbidden(ApiError):
+    """403: known to the server, but not allowed."""
+
+
+class NotFound(ApiError):
+    """404: no such object, or no such resource."""
+
+
+class Conflict(ApiError):
+    """409: the object moved on, or another field manager owns a field."""
+
+
+class AlreadyExists(ApiError):
+    """409 on create: the name is taken."""
+
+
+class Gone(ApiError):
+    """410: the resource version or continue token is too old."""
+
+
+class Invalid(ApiError):
+    """422: the object breaks its schema or a rule; ``details.causes`` has the field paths."""
+
+
+class TooManyRequests(ApiError):
+    """429: back off for ``retry_after`` seconds."""
+
+
+class ServerError(ApiError):
+    """5xx: the server failed; the write may or may not have happened."""
+
+
+_BY_STATUS: Mapping[int, type[ApiError]] = {
+    400: BadRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    410: Gone,
+    422: Invalid,
+    429: TooManyRequests,
+}
+
+
+def api_error(
+    status: int, body: Mapping[str, Any] | None = None, retry_after: float | None = None
+) -> ApiError:
+    """Build the right :class:`ApiError` from an HTTP status and a decoded ``Status`` body."""
+    body = body or {}
+    reason = str(body.get("reason") or "")
+    message = str(body.get("message") or "")
+    raw_details = body.get("details")
+    details: Mapping[str, Any] = raw_details if isinstance(raw_details, dict) else {}
+    if retry_after is None and isinstance(details.get("retryAfterSeconds"), int | float):
+        retry_after = float(details["retryAfterSeconds"])
+    kind = _BY_STATUS.get(status, ServerError if status >= 500 else ApiError)
+    if kind is Conflict and reason == "AlreadyExists":
+        kind = AlreadyExists
+    return kind(status, reason, message, details, retry_after)
