@@ -1,0 +1,51 @@
+# Everything runs in a virtual environment of its own, made on first use. Only Python >= 3.11 and make are needed.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Continuous integration passes PIP_CONSTRAINT, so that it installs locked versions.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fmt manifests clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+demo: $(VENV)/.sandbox ## Run the operator and the sample objects on the embedded control plane
+	$(BIN)/etl-operator sandbox --until-ready --timeout 120
+
+test: lint ## Check style, types and floors, then run every test
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+manifests: $(VENV)/.dev ## Regenerate the CRDs and the gRPC code from their sources
+	$(BIN)/etl-operator crds --output-dir config/crd/bases
+	$(BIN)/etl-operator crds --output-dir helm/etl-operator/crds
+	$(BIN)/python protos/generate.py
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@echo "==> making a virtual environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "etl-operator needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.sandbox: pyproject.toml | $(VENV)/bin/python
+	@echo "==> installing etl-operator[sandbox]"
+	@$(PIP) -e '.[sandbox]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@echo "==> installing etl-operator[dev]"
+	@$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.sandbox

@@ -1,0 +1,138 @@
+"""A running sandbox, as a user starts it, and ways to look at it from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from informers.client import Client, HttpTransport, load_kubeconfig
+
+T = TypeVar("T")
+
+SANDBOX = (sys.executable, "-m", "etl_operator.cli", "sandbox")
+
+
+class Sandbox:
+    """One ``etl-operator sandbox`` process; its output goes to a file that failures show."""
+
+    def __init__(self, directory: Path, *arguments: str) -> None:
+        self.state_dir = directory / "state"
+        self.kubeconfig = directory / "kubeconfig"
+        self._log = directory / "output.log"
+        with self._log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [
+                    *SANDBOX,
+                    *("--state-dir", str(self.state_dir), "--kubeconfig", str(self.kubeconfig)),
+                    *arguments,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=directory,
+            )
+
+    @property
+    def output(self) -> str:
+        """Everything it has printed."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def wait_for_output(self, text: str, timeout: float = 90) -> None:
+        """Wait until it has printed ``text``."""
+        deadline = time.monotonic() + timeout
+        while text not in self.output:
+            assert self.process.poll() is None, f"the sandbox ended early:\n{self.output}"
+            assert time.monotonic() < deadline, f"no {text!r} within {timeout} s:\n{self.output}"
+            time.sleep(0.05)
+
+    def processes(self) -> list[str]:
+        """Command lines of every live process that mentions this sandbox's files, but not the sandbox's own."""
+        listing = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True)
+        found = []
+        for line in listing.stdout.splitlines():
+            pid, stat, arguments = line.split(None, 2)
+            if str(self.state_dir) in arguments and int(pid) != self.process.pid and "Z" not in stat:
+                found.append(line.strip())
+        return found
+
+    def wait_for_no_process(self, timeout: float = 30) -> None:
+        """Wait until no process of this sandbox is left."""
+        deadline = time.monotonic() + timeout
+        while left := self.processes():
+            assert time.monotonic() < deadline, "still running:\n" + "\n".join(left)
+            time.sleep(0.05)
+
+    def stop(self, how: int = signal.SIGINT, timeout: float = 60) -> int:
+        """Send a signal and wait for the end."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        return self.process.wait(timeout)
+
+
+@pytest.fixture(scope="session")
+def start_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Sandbox]]:
+    """Starts sandboxes, and ends them whatever happens."""
+    started: list[Sandbox] = []
+
+    def start(*arguments: str) -> Sandbox:
+        sandbox = Sandbox(tmp_path_factory.mktemp("sandbox"), *arguments)
+        started.append(sandbox)
+        return sandbox
+
+    yield start
+    for sandbox in started:
+        if sandbox.process.poll() is None:
+            try:
+                sandbox.stop()
+            except subprocess.TimeoutExpired:
+                sandbox.process.kill()
+                sandbox.process.wait()
+
+
+@pytest.fixture(scope="session")
+def sandbox(start_sandbox: Callable[..., Sandbox]) -> Sandbox:
+    """A sandbox with the samples, all Ready."""
+    running = start_sandbox()
+    running.wait_for_output("everything is Ready")
+    return running
+
+
+@pytest.fixture
+async def client(sandbox: Sandbox) -> AsyncIterator[Client]:
+    """An administrator's client of the running sandbox."""
+    made = Client(HttpTransport(load_kubeconfig(str(sandbox.kubeconfig))))
+    yield made
+    await made.close()
+
+
+async def eventually(
+    check: Callable[[], Awaitable[T | None]], *, what: str, timeout: float = 60, every: float = 0.1
+) -> T:
+    """Wait until ``check`` gives something true, and return it."""
+    deadline = time.monotonic() + timeout
+    while not (result := await check()):
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        await asyncio.sleep(every)
+    return result
+
+
+def kubectl(sandbox: Sandbox, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the real kubectl against the sandbox."""
+    return subprocess.run(
+        ["kubectl", *arguments],
+        env={**os.environ, "KUBECONFIG": str(sandbox.kubeconfig), "HOME": str(sandbox.state_dir)},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )

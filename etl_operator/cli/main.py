@@ -1,0 +1,202 @@
+"""The click commands. Each parses its input, then hands over to one function elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import sys
+from pathlib import Path
+
+import click
+
+from etl_operator import __version__
+from etl_operator.cli.logs import FORMATS, LEVELS, configure_logging
+
+_PATH = click.Path(path_type=Path)
+_SANDBOX_NEEDS = ("cryptography", "cel_expr_python", "jsonpatch", "pysyncobj")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ETL_OPERATOR"})
+def main() -> None:
+    """Kubernetes operator for ETL Router clusters, pipelines and services."""
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"etl-operator {__version__}")
+
+
+@main.command()
+@click.option(
+    "--output-dir", type=_PATH, help="Write one file per kind there instead of printing one YAML stream."
+)
+def crds(output_dir: Path | None) -> None:
+    """Print the CustomResourceDefinitions, for `kubectl apply -f -`."""
+    from etl_operator.api.crds import render_crds
+
+    rendered = render_crds()
+    if output_dir is None:
+        click.echo("---\n".join(rendered.values()), nl=False)
+        return
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        for name, text in rendered.items():
+            (output_dir / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"cannot write to {output_dir}: {error.strerror}") from error
+
+
+@main.command()
+@click.option(
+    "--kubeconfig",
+    type=_PATH,
+    help="Kubeconfig file. Default: $KUBECONFIG, the pod's own service account, ~/.kube/config.",
+)
+@click.option("--context", help="Context of the kubeconfig. Default: its current context.")
+@click.option(
+    "--namespace",
+    "namespaces",
+    multiple=True,
+    help="Watch only this namespace; may be repeated. Default: all.",
+)
+@click.option(
+    "--leader-elect/--no-leader-elect",
+    default=None,
+    help="Work only while holding the lease `etl-operator-leader`. Default: on in a pod, off elsewhere.",
+)
+@click.option(
+    "--leader-election-namespace",
+    help="Where the lease is. Default: the pod's namespace; the context's namespace elsewhere.",
+)
+@click.option(
+    "--metrics-bind-address",
+    default=":8080",
+    show_default=True,
+    help="HOST:PORT for /metrics; 0 switches it off.",
+)
+@click.option(
+    "--health-probe-bind-address",
+    default=":8081",
+    show_default=True,
+    help="HOST:PORT for /healthz and /readyz; 0 switches it off.",
+)
+@click.option(
+    "--router-image", default="etl-router:latest", show_default=True, help="Image of clusters that name none."
+)
+@click.option(
+    "--cluster-domain",
+    default="cluster.local",
+    show_default=True,
+    help="DNS domain of the Kubernetes cluster.",
+)
+@click.option("--log-format", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
+def run(
+    kubeconfig: Path | None,
+    context: str | None,
+    namespaces: tuple[str, ...],
+    leader_elect: bool | None,
+    leader_election_namespace: str | None,
+    metrics_bind_address: str,
+    health_probe_bind_address: str,
+    router_image: str,
+    cluster_domain: str,
+    log_format: str,
+    log_level: str,
+) -> None:
+    """Run the operator, in a pod or against any kubeconfig."""
+    from etl_operator.cli.operator import OperatorSettings, run_operator
+
+    configure_logging(log_format, log_level)
+    settings = OperatorSettings(
+        kubeconfig=kubeconfig,
+        context=context,
+        namespaces=tuple(dict.fromkeys(namespaces)),
+        leader_elect=leader_elect,
+        leader_election_namespace=leader_election_namespace,
+        metrics_bind_address=metrics_bind_address,
+        health_probe_bind_address=health_probe_bind_address,
+        router_image=router_image,
+        cluster_domain=cluster_domain,
+    )
+    sys.exit(asyncio.run(run_operator(settings)))
+
+
+@main.command()
+@click.option(
+    "--manifests",
+    multiple=True,
+    type=_PATH,
+    help="File, directory or kustomization to apply; may be repeated. Default: the samples.",
+)
+@click.option(
+    "--until-ready",
+    is_flag=True,
+    help="Stop with exit code 0 when every applied object is Ready, 1 if one is not in time.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=120.0,
+    show_default=True,
+    help="Seconds that --until-ready waits.",
+)
+@click.option(
+    "--kubeconfig",
+    type=_PATH,
+    default=Path("sandbox.kubeconfig"),
+    show_default=True,
+    help="Where to write the administrator's kubeconfig; removed at the end.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Port of the API server on 127.0.0.1. Default: a free one.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep objects, volumes and logs here. Default: a temporary directory.",
+)
+@click.option(
+    "--engine", help="Program that runs for the container `etl-router`. Default: the reference router node."
+)
+@click.option(
+    "--no-operator",
+    is_flag=True,
+    help="Only the control plane: no operator, and no samples unless --manifests is given.",
+)
+@click.option("--log-level", type=click.Choice(LEVELS), default="warning", show_default=True)
+def sandbox(
+    manifests: tuple[Path, ...],
+    until_ready: bool,
+    timeout: float,
+    kubeconfig: Path,
+    port: int,
+    state_dir: Path | None,
+    engine: str | None,
+    no_operator: bool,
+    log_level: str,
+) -> None:
+    """Start a control plane on this machine and run the operator in it."""
+    missing = [name for name in _SANDBOX_NEEDS if importlib.util.find_spec(name) is None]
+    if missing:
+        raise click.ClickException(
+            f"the sandbox needs {', '.join(missing)}: pip install 'etl-operator[sandbox]'"
+        )
+    from etl_operator.sandbox.run import SandboxSettings, run_sandbox
+
+    configure_logging("text", log_level)
+    settings = SandboxSettings(
+        manifests=manifests,
+        until_ready=until_ready,
+        timeout=timeout,
+        kubeconfig=kubeconfig,
+        port=port,
+        state_dir=state_dir,
+        engine=engine,
+        operator=not no_operator,
+    )
+    sys.exit(asyncio.run(run_sandbox(settings)))

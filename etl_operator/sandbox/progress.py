@@ -1,0 +1,110 @@
+"""What a person sees while the sandbox works: a table that updates in place, or plain lines.
+
+Readiness is judged as ``kubectl wait --for=condition=Ready`` does, and stricter in one point: the
+condition must speak of the object's current generation.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from informers.objects import Object
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One object's readiness. ``text`` says in a few words why it is not ready, or what it is."""
+
+    ready: bool
+    text: str
+
+
+def readiness(obj: Object | None) -> State:
+    """Whether an object has become what it declares. Kinds without a status are ready once they exist."""
+    if obj is None:
+        return State(False, "not created yet")
+    if obj["metadata"].get("deletionTimestamp"):
+        return State(False, "being deleted")
+    status = obj.get("status") or {}
+    conditions = {c["type"]: c for c in status.get("conditions") or () if isinstance(c, dict)}
+    for kind in ("Ready", "Available", "Established"):
+        if kind in conditions:
+            return _by_condition(obj, conditions[kind])
+    if obj["apiVersion"].startswith("etl.router/"):
+        return State(False, "waiting for the operator")
+    if "replicas" in (obj.get("spec") or {}):
+        wanted, ready = obj["spec"]["replicas"], status.get("readyReplicas", 0)
+        return State(ready >= wanted, f"{ready} of {wanted} replicas ready")
+    return State(True, "exists")
+
+
+def _by_condition(obj: Object, condition: Mapping[str, object]) -> State:
+    generation = obj["metadata"].get("generation", 0)
+    seen = condition.get("observedGeneration", generation)
+    if seen != generation:
+        return State(False, "the operator has not seen the latest change yet")
+    reason, message = str(condition.get("reason") or ""), str(condition.get("message") or "")
+    return State(condition.get("status") == "True", ": ".join(part for part in (reason, message) if part))
+
+
+class Progress:
+    """Shows the state of a fixed set of named objects.
+
+    :param names: what to show, in order, such as ``EtlPipeline/user-analytics``.
+    :param elapsed: seconds since the start, for the reader.
+    :param stream: a terminal gets a table in place, anything else a line per change.
+    """
+
+    def __init__(
+        self, names: Sequence[str], elapsed: Callable[[], float], stream: TextIO | None = None
+    ) -> None:
+        self._stream = stream or sys.stdout
+        self._in_place = self._stream.isatty()
+        self._elapsed = elapsed
+        self._states: dict[str, State] = {name: State(False, "not created yet") for name in names}
+        self._lines = 0
+
+    @property
+    def waiting(self) -> dict[str, str]:
+        """What is not ready, with the reason."""
+        return {name: state.text for name, state in self._states.items() if not state.ready}
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the table."""
+        drawn = self._lines > 0
+        self._erase()
+        print(f"[{self._elapsed():5.1f}s] {text}", file=self._stream, flush=True)
+        if drawn:
+            self._draw()
+
+    def update(self, name: str, state: State) -> None:
+        """Show an object's new state, if it is one."""
+        if self._states.get(name) == state:
+            return
+        self._states[name] = state
+        if self._in_place:
+            self._erase()
+            self._draw()
+        else:
+            mark = "ready  " if state.ready else "waiting"
+            print(f"[{self._elapsed():5.1f}s] {mark} {name}: {state.text}", file=self._stream, flush=True)
+
+    def _draw(self) -> None:
+        columns = shutil.get_terminal_size().columns
+        width = max((len(name) for name in self._states), default=0)
+        for name, state in self._states.items():
+            mark = "\x1b[32m✔\x1b[0m" if state.ready else "\x1b[33m…\x1b[0m"
+            line = f"{name:<{width}}  {state.text}"
+            # One visible line each: a wrapped line would break the way back up.
+            print(f"  {mark} {line[: max(columns - 5, 10)]}", file=self._stream)
+        self._stream.flush()
+        self._lines = len(self._states)
+
+    def _erase(self) -> None:
+        if self._lines:
+            print(f"\x1b[{self._lines}A\x1b[J", end="", file=self._stream, flush=True)
+            self._lines = 0
