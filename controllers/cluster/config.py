@@ -1,0 +1,110 @@
+"""The router's configuration file and the script that starts the router in its pod."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+
+import yaml
+
+from etl_operator.api import EtlRouterCluster
+
+ROUTER_FILE = "router.yaml"
+SCRIPT_FILE = "start.sh"
+
+_SCRIPT = """\
+#!/bin/sh
+# Written by etl-operator. Node ids are the pod's ordinal plus one; a node must not list itself as a peer.
+set -eu
+ordinal="${POD_NAME##*-}"
+node_id=$((ordinal + 1))
+
+# An IPv6 address needs brackets before a port.
+case "$POD_IP" in
+  *:*) bind="[$POD_IP]" ;;
+  *) bind="$POD_IP" ;;
+esac
+
+peers=""
+saved_ifs="$IFS"
+IFS=,
+for member in $RAFT_PEERS; do
+  if [ "${member%%:*}" != "$node_id" ]; then
+    peers="$peers --peers $member"
+  fi
+done
+IFS="$saved_ifs"
+
+metrics=""
+if [ -n "${METRICS_PORT:-}" ]; then
+  metrics="--metrics-addr $bind:$METRICS_PORT"
+fi
+
+# $peers and $metrics are lists of words without blanks of their own.
+# shellcheck disable=SC2086
+exec @PROGRAM@ --node-id "$node_id" \\
+  --listen-addr "$bind:$GRPC_PORT" \\
+  --raft-addr "$bind:$RAFT_PORT" \\
+  --graphql-addr "$bind:$HTTP_PORT" \\
+  $metrics $peers \\
+  --data-dir "$DATA_DIR" \\
+  --config "$ROUTER_CONFIG" "$@"
+"""
+
+
+def start_script(command: Sequence[str] = ()) -> str:
+    """A POSIX shell script that turns the pod's environment into the router's flags.
+
+    :param command: ``spec.command``: the program to run instead of ``etl-router``. It gets the operator's
+        flags, then ``spec.args``.
+    """
+    return _SCRIPT.replace("@PROGRAM@", shlex.join(command) if command else "etl-router")
+
+
+def router_config(cluster: EtlRouterCluster) -> str:
+    """``router.yaml`` with every key: a router that misses one discards the whole file."""
+    raft = cluster.spec.raft
+    metrics = cluster.spec.metrics
+    return yaml.safe_dump(
+        {
+            "cluster": {
+                "election_timeout_min_ms": raft.election_timeout_ms,
+                # Drawn from [min, max): a spread of one whole timeout keeps elections from colliding.
+                "election_timeout_max_ms": raft.election_timeout_ms * 2,
+                "heartbeat_interval_ms": raft.heartbeat_interval_ms,
+                "snapshot_interval": raft.snapshot_interval,
+                "max_entries_per_append": 100,
+            },
+            "buffer": {
+                "max_total_records": 1_000_000,
+                "max_per_source": 100_000,
+                "max_per_stage": 100_000,
+                "backpressure_threshold": 0.8,
+                "backpressure_resume_threshold": 0.6,
+            },
+            "grpc": {
+                "max_message_size": 67_108_864,
+                "keepalive_interval_secs": 10,
+                "keepalive_timeout_secs": 5,
+            },
+            "metrics": {"enabled": metrics.enabled, "listen_addr": f"0.0.0.0:{metrics.port}"},
+        },
+        sort_keys=False,
+    )
+
+
+def config_data(cluster: EtlRouterCluster) -> dict[str, str]:
+    """The ConfigMap's ``data``."""
+    return {
+        ROUTER_FILE: router_config(cluster),
+        SCRIPT_FILE: start_script(cluster.spec.command or ()),
+    }
+
+
+def config_hash(data: Mapping[str, str]) -> str:
+    """Changes exactly when a file changes; on the pod template it makes the pods outdated."""
+    digest = hashlib.sha256()
+    for name in sorted(data):
+        digest.update(f"{name}\0{data[name]}\0".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,243 @@
+"""ClusterController: children first, then one careful step, then the truth in the status."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from controllers import reasons as r
+from controllers.apply import Applier, NameConflict, Outcome
+from controllers.cluster import children, naming, polling
+from controllers.cluster.events import record_transitions, record_warnings
+from controllers.cluster.facts import NodeFacts, PodFacts, judge, pod_facts
+from controllers.cluster.rollout import Members, Restart, next_restart, plan_members
+from controllers.cluster.statefulset import stateful_set, with_claims_of
+from controllers.cluster.status import Observation, cluster_status
+from controllers.cluster.volumes import VolumePlan, plan_volumes
+from controllers.context import Context
+from controllers.kinds import POD, PVC, STATEFUL_SET, STORAGE_CLASS
+from controllers.status import Conditions, timestamp, write_status
+from etl_operator.api import CLUSTER, EtlRouterCluster
+from etl_operator.router.cluster import RouterCluster
+from informers.errors import ApiError, BadRequest, Forbidden, Invalid, NotFound
+from informers.objects import Object, ObjectKey, Result
+
+MANAGER = "etl-operator/cluster"
+PAUSED_ANNOTATION = "etl.router/paused"
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What one process remembers of a cluster between passes; losing it costs nothing but time."""
+
+    deleted_pods: set[str] = field(default_factory=set)
+    """Uids this process has asked to delete: the cache may still show them as healthy."""
+    leader_id: int = 0
+
+
+class ClusterReconciler:
+    """Reconciles one EtlRouterCluster at a time."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._applier = Applier(context.client, context.informers, MANAGER)
+        self._memory: dict[ObjectKey, _Memory] = {}
+        self._pods_index = context.informers[POD]
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Bring the children in line, take at most one step, write the status if it changed."""
+        view = self._context.informers[CLUSTER].get(key)
+        if view is None or view.deleting:
+            # Children follow their owner through garbage collection; nothing remote is left to undo.
+            self._forget(key)
+            return Result.done()
+        obj = view.object()
+        cluster = EtlRouterCluster.model_validate(obj)
+        memory = self._memory.setdefault(key, _Memory())
+        seen = await self._observe(key, cluster, memory)
+        if not seen.paused:
+            seen = await self._act(obj, cluster, seen, memory)
+        return await self._report(key, obj, cluster, seen, memory)
+
+    async def _observe(self, key: ObjectKey, cluster: EtlRouterCluster, memory: _Memory) -> Observation:
+        live = self._live(key)
+        pods = self._pods(key, live, memory)
+        nodes = await self._ask(key, cluster, pods)
+        members = _live_members(live)
+        seen = Observation(
+            stateful_set=live,
+            pods=pods,
+            nodes=nodes,
+            consensus=judge(nodes, members or cluster.spec.replicas),
+            members=Members(members or cluster.spec.replicas),
+            restart=Restart(),
+            volumes=plan_volumes(self._claims(key, members or 0), cluster.spec.storage.size),
+            paused=(cluster.metadata.annotations or {}).get(PAUSED_ANNOTATION) == "true",
+            domain=self._context.settings.cluster_domain,
+        )
+        return replace(seen, members=plan_members(cluster.spec.replicas, members, seen.settled))
+
+    async def _act(
+        self, obj: Object, cluster: EtlRouterCluster, seen: Observation, memory: _Memory
+    ) -> Observation:
+        """Children always; a restart or a volume step only while the cluster is of one mind."""
+        try:
+            changed = await self._ensure_children(obj, cluster, seen)
+        except NameConflict as conflict:
+            return replace(seen, conflict=str(conflict))
+        except (Invalid, BadRequest) as error:
+            return replace(seen, refused=str(error))
+        if changed or seen.consensus.split:
+            return seen
+        if seen.volumes.grow:
+            return replace(seen, volumes_error=await self._grow_volumes(obj, cluster, seen.volumes))
+        if seen.volumes.busy or cluster.spec.update_strategy == "OnDelete":
+            return seen
+        step = next_restart(seen.pods, seen.consensus, seen.update_revision, seen.members.target)
+        if step.pod is not None:
+            await self._restart(obj, step.pod, seen, memory)
+        return replace(seen, restart=step)
+
+    async def _ensure_children(self, obj: Object, cluster: EtlRouterCluster, seen: Observation) -> bool:
+        """True when the StatefulSet changed, so that its status speaks of an older template."""
+        members = seen.members.target
+        for resource, desired in children.desired(cluster, members):
+            await self._applier.ensure(resource, desired, obj, CLUSTER)
+        for resource, key in children.obsolete(cluster, members):
+            await self._applier.remove(resource, key, obj)
+        desired = stateful_set(cluster, self._context.settings, members)
+        if seen.stateful_set is not None:
+            desired = with_claims_of(desired, seen.stateful_set)
+        outcome = await self._applier.ensure(STATEFUL_SET, desired, obj, CLUSTER)
+        self._record_outcome(obj, outcome, seen, members)
+        return outcome is not Outcome.UNCHANGED
+
+    def _record_outcome(self, obj: Object, outcome: Outcome, seen: Observation, members: int) -> None:
+        live = _live_members(seen.stateful_set)
+        if outcome is Outcome.CREATED:
+            self._event(obj, "Normal", r.CREATED, "Create", f"created StatefulSet with {members} members")
+        elif outcome is Outcome.ADOPTED:
+            self._event(obj, "Normal", r.ADOPTED, "Adopt", "adopted the existing StatefulSet")
+        elif outcome is Outcome.UPDATED and live is not None and members > live:
+            self._event(obj, "Normal", r.SCALING_UP, "Scale", f"growing from {live} to {members} members")
+        elif outcome is Outcome.UPDATED:
+            self._event(obj, "Normal", r.UPDATED, "Update", "updated the StatefulSet")
+
+    async def _restart(self, obj: Object, pod: PodFacts, seen: Observation, memory: _Memory) -> None:
+        key = ObjectKey(obj["metadata"]["namespace"], pod.name)
+        try:
+            await self._context.client.delete(POD, key, uid=pod.uid)
+        except NotFound:
+            return
+        memory.deleted_pods.add(pod.uid)
+        leads = " (the leader, last)" if naming.node_id(pod.ordinal) == seen.consensus.leader_id else ""
+        note = f"deleted pod {pod.name}{leads}: it runs an older template"
+        self._event(obj, "Normal", r.POD_RESTARTED, "Restart", note)
+
+    async def _grow_volumes(self, obj: Object, cluster: EtlRouterCluster, plan: VolumePlan) -> str:
+        """Patch the claims; returns why that cannot be done, or ""."""
+        namespace = obj["metadata"]["namespace"]
+        size = cluster.spec.storage.size
+        for name in plan.grow:
+            key = ObjectKey(namespace, name)
+            problem = await self._expansion_problem(key)
+            if not problem:
+                patch = {"spec": {"resources": {"requests": {"storage": str(size)}}}}
+                try:
+                    answer = await self._context.client.patch(PVC, key, patch, field_manager=MANAGER)
+                    self._context.informers[PVC].written(answer)
+                except (Forbidden, Invalid) as error:
+                    problem = str(error)
+            if problem:
+                return f"{name} cannot grow to {size}: {problem}"
+        return ""
+
+    async def _expansion_problem(self, key: ObjectKey) -> str:
+        """Why the claim's class does not let it grow; "" when it does or when that is unknown."""
+        view = self._context.informers[PVC].get(key)
+        name = view.object()["spec"].get("storageClassName") if view else None
+        if not name:
+            return "it has no storage class, so nothing could expand it"
+        try:
+            found = await self._context.client.get(STORAGE_CLASS, ObjectKey("", name))
+        except NotFound:
+            return f"its storage class {name} does not exist"
+        except Forbidden:
+            return ""
+        return "" if found.get("allowVolumeExpansion") else f"storage class {name} does not allow expansion"
+
+    async def _report(
+        self, key: ObjectKey, obj: Object, cluster: EtlRouterCluster, seen: Observation, memory: _Memory
+    ) -> Result:
+        now = timestamp(self._context.clock.time())
+        conditions = Conditions(obj, cluster.metadata.generation or 0, now)
+        status = cluster_status(cluster, seen, conditions)
+        if await write_status(
+            self._context.client, CLUSTER, self._context.informers[CLUSTER], obj, status, MANAGER
+        ):
+            # Events follow the write, so that a status that failed to be written is not announced twice.
+            record_warnings(self._context.events, obj, cluster)
+            record_transitions(self._context.events, obj, conditions)
+        self._note_leader(key, obj, seen, memory)
+        self._context.metrics.consensus(key, seen.consensus)
+        ready = conditions.is_true(r.READY)
+        self._context.metrics.ready(CLUSTER.kind, key, ready)
+        settings = self._context.settings
+        return Result.after(settings.poll_interval if ready else settings.busy_interval)
+
+    def _note_leader(self, key: ObjectKey, obj: Object, seen: Observation, memory: _Memory) -> None:
+        leader = seen.consensus.leader_id
+        if not leader:
+            return
+        before = memory.leader_id or (obj.get("status") or {}).get("leaderId") or 0
+        memory.leader_id = leader
+        if before and before != leader:
+            self._context.metrics.leader_changed(key)
+            note = f"node {leader} leads now, before it was node {before} (term {seen.consensus.term})"
+            self._event(obj, "Normal", r.LEADER_CHANGED, "Observe", note)
+
+    async def _ask(
+        self, key: ObjectKey, cluster: EtlRouterCluster, pods: Sequence[PodFacts]
+    ) -> list[NodeFacts]:
+        domain, port = self._context.settings.cluster_domain, cluster.spec.service.grpc_port
+        where = polling.addresses(key, pods, domain, port)
+        return await polling.poll(RouterCluster(self._context.clients, where), key, pods, domain, port)
+
+    def _live(self, key: ObjectKey) -> Object | None:
+        view = self._context.informers[STATEFUL_SET].get(key)
+        owner = self._context.informers[CLUSTER].get(key)
+        return view.object() if view and owner and view.owner_uid == owner.uid else None
+
+    def _pods(self, key: ObjectKey, live: Object | None, memory: _Memory) -> list[PodFacts]:
+        if live is None:
+            return []
+        uid = live["metadata"]["uid"]
+        views = self._context.informers[POD].by_index("cluster", str(key))
+        found = [pod_facts(view.object(), key.name) for view in views if view.owner_uid == uid]
+        pods = [replace(p, terminating=True, ready=False) if p.uid in memory.deleted_pods else p for p in found if p]
+        memory.deleted_pods &= {pod.uid for pod in pods}
+        return sorted(pods, key=lambda pod: pod.ordinal)
+
+    def _claims(self, key: ObjectKey, members: int) -> list[Object]:
+        informer = self._context.informers[PVC]
+        views = (informer.get(ObjectKey(key.namespace, naming.claim_name(key.name, i))) for i in range(members))
+        return [view.object() for view in views if view is not None and not view.deleting]
+
+    def _event(self, obj: Object, kind: Any, reason: str, action: str, note: str) -> None:
+        self._context.events.event(obj, type=kind, reason=reason, action=action, note=note)
+
+    def _forget(self, key: ObjectKey) -> None:
+        self._memory.pop(key, None)
+        self._context.metrics.forget(CLUSTER.kind, key)
+        self._context.metrics.forget_cluster(key)
+
+
+def _live_members(live: Object | None) -> int | None:
+    """What the operator last wrote, not what somebody may have scaled the StatefulSet to since."""
+    if live is None:
+        return None
+    written = (live["metadata"].get("annotations") or {}).get(naming.MEMBERS_ANNOTATION, "")
+    return int(written) if written.isdigit() else int(live["spec"].get("replicas", 1))
+
+

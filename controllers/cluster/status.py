@@ -1,0 +1,232 @@
+"""The status of a router cluster, computed from facts. Pure; reasons and messages are decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from controllers import reasons as r
+from controllers.cluster import naming
+from controllers.cluster.children import key_of, ports
+from controllers.cluster.facts import Consensus, NodeFacts, PodFacts
+from controllers.cluster.rollout import Members, Restart, outdated
+from controllers.cluster.volumes import VolumePlan
+from controllers.status import Conditions
+from etl_operator.api import EtlRouterCluster
+from informers.objects import Object
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything a status is made of."""
+
+    stateful_set: Object | None
+    pods: Sequence[PodFacts]
+    nodes: Sequence[NodeFacts]
+    consensus: Consensus
+    members: Members
+    restart: Restart
+    volumes: VolumePlan
+    volumes_error: str = ""
+    conflict: str = ""
+    """A child's name is taken by somebody else."""
+    refused: str = ""
+    """The API server refused a child."""
+    paused: bool = False
+    domain: str = "cluster.local"
+
+    @property
+    def update_revision(self) -> str:
+        """Revision of the current template, or "" while the StatefulSet controller has not seen it."""
+        live = self.stateful_set
+        if live is None:
+            return ""
+        status = live.get("status") or {}
+        if status.get("observedGeneration", 0) < live["metadata"].get("generation", 0):
+            return ""
+        return str(status.get("updateRevision") or "")
+
+    @property
+    def current(self) -> bool:
+        """Every member there should be runs the current template."""
+        revision = self.update_revision
+        return (
+            bool(revision)
+            and len(self.pods) == self.members.target
+            and not outdated(self.pods, revision)
+            and not any(pod.terminating for pod in self.pods)
+        )
+
+    @property
+    def settled(self) -> bool:
+        """Current, ready, and of one mind."""
+        return self.current and all(pod.ready for pod in self.pods) and self.consensus.complete
+
+
+def cluster_status(cluster: EtlRouterCluster, seen: Observation, conditions: Conditions) -> dict[str, Any]:
+    """The whole ``status``; sets the conditions on the way."""
+    _quorum_conditions(seen, conditions)
+    _config_condition(cluster, seen, conditions)
+    _volume_condition(cluster, seen, conditions)
+    if seen.paused:
+        conditions.set(r.PAUSED, True, r.PAUSED, "etl.router/paused is set: observed, but not acted upon")
+    else:
+        conditions.clear(r.PAUSED)
+    _ready_condition(cluster, seen, conditions)
+    return _figures(cluster, seen) | {"conditions": conditions.items()}
+
+
+def _figures(cluster: EtlRouterCluster, seen: Observation) -> dict[str, Any]:
+    key = key_of(cluster)
+    consensus = seen.consensus
+    live_status = (seen.stateful_set or {}).get("status") or {}
+    revision = seen.update_revision
+    leader = consensus.leader_id
+    return {
+        "observedGeneration": cluster.metadata.generation,
+        "replicas": len(seen.pods),
+        "readyReplicas": sum(pod.ready for pod in seen.pods),
+        "updatedReplicas": sum(bool(revision) and pod.revision == revision for pod in seen.pods),
+        "selector": naming.selector_string(naming.selector_labels(key.name)),
+        "leaderId": leader or None,
+        "leaderPod": naming.pod_name(key.name, leader - 1) if leader else None,
+        "term": consensus.term if consensus.answered else None,
+        "commitIndex": consensus.commit_index if consensus.answered else None,
+        "clusterHealth": consensus.health,
+        "nodes": [_node(key.name, node, seen) for node in seen.nodes],
+        "endpoint": f"{key.name}.{key.namespace}.svc.{seen.domain}:{ports(cluster)['grpc']}",
+        "currentRevision": live_status.get("currentRevision"),
+        "updateRevision": live_status.get("updateRevision"),
+    }
+
+
+def _node(cluster: str, node: NodeFacts, seen: Observation) -> dict[str, Any]:
+    number = naming.node_id(node.ordinal)
+    return {
+        "nodeId": number,
+        "podName": naming.pod_name(cluster, node.ordinal),
+        "address": node.address,
+        "role": seen.consensus.roles.get(number, "Unknown"),
+        "healthy": number in seen.consensus.following,
+        "matchIndex": seen.consensus.match.get(number, 0),
+    }
+
+
+def _quorum_conditions(seen: Observation, conditions: Conditions) -> None:
+    ok, reason, message = quorum_verdict(seen.consensus)
+    conditions.set(r.QUORUM_HEALTHY, ok, reason, message)
+    if ok:
+        conditions.set(r.AVAILABLE, True, r.AVAILABLE, message)
+    else:
+        conditions.set(r.AVAILABLE, ok, reason, message)
+
+
+def quorum_verdict(consensus: Consensus) -> tuple[bool | None, str, str]:
+    """Status, reason and message of ``QuorumHealthy``."""
+    if consensus.split:
+        nodes = " and ".join(map(str, consensus.split))
+        return False, r.SPLIT_BRAIN, f"nodes {nodes} both claim to lead in one term; writes are frozen"
+    if consensus.quorate:
+        following, members = len(consensus.following), consensus.members
+        return True, r.QUORUM_HEALTHY, f"{following} of {members} members follow node {consensus.leader_id}"
+    if consensus.unimplemented and not consensus.answered:
+        return None, r.ADMIN_UNAVAILABLE, f"the router serves no RouterAdmin: {consensus.error}"
+    if not consensus.answered:
+        if consensus.error:
+            return False, r.UNREACHABLE, f"no member answers: {consensus.error}"
+        return None, r.PROGRESSING, "no member is running yet"
+    counted = f"{consensus.answered} of {consensus.members} members answer"
+    if consensus.leader_id:
+        return False, r.QUORUM_LOST, f"{counted}, too few follow node {consensus.leader_id}"
+    return False, r.NO_LEADER, f"{counted}, none leads"
+
+
+def _config_condition(cluster: EtlRouterCluster, seen: Observation, conditions: Conditions) -> None:
+    if seen.stateful_set is None or not seen.update_revision:
+        conditions.set(r.CONFIG_APPLIED, None, r.PROGRESSING, "the new template is not taken up yet")
+        return
+    old = outdated(seen.pods, seen.update_revision)
+    if not old:
+        conditions.set(r.CONFIG_APPLIED, True, r.CONFIG_APPLIED, "every pod runs the current template")
+        return
+    counted = f"{len(old)} of {len(seen.pods)} pods run an older template"
+    if cluster.spec.update_strategy == "OnDelete":
+        names = ", ".join(sorted(pod.name for pod in old))
+        message = f"{counted}; updateStrategy is OnDelete: delete {names}"
+        conditions.set(r.CONFIG_APPLIED, False, r.WAITING_FOR_DELETE, message)
+    elif seen.restart.blocked and not seen.paused:
+        message = f"{counted}; waiting: {seen.restart.blocked}"
+        conditions.set(r.CONFIG_APPLIED, False, r.ROLLING, message)
+    else:
+        conditions.set(r.CONFIG_APPLIED, False, r.ROLLING, counted)
+
+
+def _volume_condition(cluster: EtlRouterCluster, seen: Observation, conditions: Conditions) -> None:
+    size = cluster.spec.storage.size
+    plan = seen.volumes
+    if plan.shrink:
+        message = f"{', '.join(plan.shrink)} are larger than {size}; volumes cannot shrink"
+        conditions.set(r.VOLUMES_RESIZED, False, r.SHRINK_UNSUPPORTED, message)
+    elif seen.volumes_error:
+        conditions.set(r.VOLUMES_RESIZED, False, r.EXPANSION_UNSUPPORTED, seen.volumes_error)
+    elif plan.busy:
+        message = f"{', '.join(plan.grow + plan.pending)} grow to {size}"
+        conditions.set(r.VOLUMES_RESIZED, False, r.RESIZING, message)
+    else:
+        conditions.set(r.VOLUMES_RESIZED, True, r.VOLUMES_RESIZED, f"every volume has {size}")
+
+
+def _ready_condition(cluster: EtlRouterCluster, seen: Observation, conditions: Conditions) -> None:
+    if seen.conflict:
+        return conditions.stalled(r.NAME_CONFLICT, seen.conflict)
+    if seen.refused:
+        return conditions.stalled(r.VALIDATION_FAILED, seen.refused)
+    if seen.consensus.split:
+        return conditions.stalled(r.SPLIT_BRAIN, quorum_verdict(seen.consensus)[2])
+    if seen.members.refused:
+        return conditions.stalled(r.SCALE_DOWN_UNSUPPORTED, scale_down_message(cluster, seen.members))
+    if seen.volumes.shrink or seen.volumes_error:
+        reason = r.SHRINK_UNSUPPORTED if seen.volumes.shrink else r.EXPANSION_UNSUPPORTED
+        why = seen.volumes_error or f"volumes cannot shrink to {cluster.spec.storage.size}"
+        return conditions.stalled(reason, why)
+    return _progress_condition(cluster, seen, conditions)
+
+
+def _progress_condition(cluster: EtlRouterCluster, seen: Observation, conditions: Conditions) -> None:
+    wanted = cluster.spec.replicas
+    ready = sum(pod.ready for pod in seen.pods)
+    if not seen.pods:
+        return conditions.working(r.PROGRESSING, f"creating {seen.members.target} members", unknown=True)
+    quorate, reason, message = quorum_verdict(seen.consensus)
+    if not quorate and ready == len(seen.pods) == seen.members.target:
+        return conditions.working(reason, message)
+    if seen.members.target < wanted or (ready < wanted and _grows(seen)):
+        members = f"{seen.members.target} of {wanted} members"
+        return conditions.working(r.SCALING_UP, f"{members} in place, {ready} ready")
+    if not seen.current and seen.update_revision and len(seen.pods) == seen.members.target:
+        rolling = f"{sum(p.revision == seen.update_revision for p in seen.pods)} of {wanted} pods updated"
+        return conditions.working(r.ROLLING, rolling)
+    if ready < wanted:
+        trouble = "; ".join(f"{pod.name}: {pod.trouble}" for pod in seen.pods if pod.trouble)
+        counted = f"{ready} of {wanted} members are ready"
+        return conditions.working(r.PODS_NOT_READY, f"{counted}; {trouble}" if trouble else counted)
+    if not seen.settled:
+        return conditions.working(r.PROGRESSING, message)
+    if seen.volumes.busy:
+        return conditions.working(r.RESIZING, "volumes are growing")
+    leader = naming.pod_name(cluster.metadata.name, seen.consensus.leader_id - 1)
+    return conditions.ready(r.SUCCEEDED, f"{ready} of {wanted} members are ready, {leader} leads")
+
+
+def _grows(seen: Observation) -> bool:
+    """Some pod was configured for fewer members than there are to be."""
+    return any(pod.members is not None and pod.members < seen.members.target for pod in seen.pods)
+
+
+def scale_down_message(cluster: EtlRouterCluster, members: Members) -> str:
+    """Why the cluster keeps its size."""
+    return (
+        f"spec.replicas is {cluster.spec.replicas}, the cluster has {members.target} members: the router has no call "
+        f"that removes a member, so it keeps them; set spec.replicas back to {members.target}"
+    )

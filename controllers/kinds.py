@@ -1,0 +1,14 @@
+"""The built-in resources the controllers read and write."""
+
+from __future__ import annotations
+
+from informers.objects import Resource
+
+CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
+POD = Resource("", "v1", "pods", "Pod")
+PVC = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+SERVICE = Resource("", "v1", "services", "Service")
+SERVICE_ACCOUNT = Resource("", "v1", "serviceaccounts", "ServiceAccount")
+STATEFUL_SET = Resource("apps", "v1", "statefulsets", "StatefulSet")
+DISRUPTION_BUDGET = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+STORAGE_CLASS = Resource("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)

@@ -1,0 +1,47 @@
+"""The pods of a cluster as others see them: where it can be reached, and whether it may be written to."""
+
+from __future__ import annotations
+
+from controllers import reasons as r
+from controllers.cluster import naming
+from controllers.cluster.facts import PodFacts, pod_facts
+from controllers.references import BY_CLUSTER
+from informers.cache.informer import Informer
+from informers.cache.view import View
+
+DEFAULT_GRPC_PORT = 50051
+
+
+def ready_addresses(pods: Informer, cluster: View, domain: str) -> list[str]:
+    """``host:port`` of every ready pod, in order of ordinal."""
+    return [_address(cluster, pod, domain) for pod in _pods(pods, cluster) if pod.ready]
+
+
+def running_addresses(pods: Informer, cluster: View, domain: str) -> list[str]:
+    """``host:port`` of every pod that runs, ready or not, in order of ordinal."""
+    found = [pod for pod in _pods(pods, cluster) if pod.running and not pod.terminating]
+    return [_address(cluster, pod, domain) for pod in found]
+
+
+def wanted_members(cluster: View) -> int:
+    """``spec.replicas``."""
+    return int((cluster.object().get("spec") or {}).get("replicas", 3))
+
+
+def frozen(cluster: View) -> str:
+    """Why nothing may be written to the cluster now, or ""."""
+    for condition in (cluster.object().get("status") or {}).get("conditions") or ():
+        if condition["type"] == r.QUORUM_HEALTHY and condition["reason"] == r.SPLIT_BRAIN:
+            return str(condition["message"])
+    return ""
+
+
+def _pods(pods: Informer, cluster: View) -> list[PodFacts]:
+    found = (pod_facts(view.object(), cluster.key.name) for view in pods.by_index(BY_CLUSTER, str(cluster.key)))
+    return sorted((pod for pod in found if pod), key=lambda pod: pod.ordinal)
+
+
+def _address(cluster: View, pod: PodFacts, domain: str) -> str:
+    service = (cluster.object().get("spec") or {}).get("service") or {}
+    port = int(service.get("grpcPort", DEFAULT_GRPC_PORT))
+    return naming.address(cluster.key, pod.ordinal, domain, port)

@@ -1,0 +1,1 @@
+"""EtlPipeline: from a linear spec to the router's graph, and its reconciler."""

@@ -1,0 +1,79 @@
+"""The status of a pipeline, computed from what is known. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controllers import reasons as r
+from controllers.pipeline.graph import SPEC_HASH, stages
+from controllers.pipeline.sync import Synced
+from controllers.status import Conditions
+from etl_operator.api import EtlPipeline
+from etl_operator.router.pb import router_pb2 as pb
+from informers.objects import Object
+
+_TYPES = {"EtlSource": "Source", "EtlTransform": "Transform", "EtlSink": "Sink"}
+
+
+def accepted_status(
+    pipeline: EtlPipeline, config: pb.PipelineConfig, cluster: str, done: Synced
+) -> dict[str, Any]:
+    """Figures of a pipeline the router holds at this spec."""
+    found = []
+    for stage in stages(pipeline):
+        counters = done.counters.get(stage.id, pb.StageStatus())
+        found.append(
+            {
+                "id": stage.id,
+                "name": stage.service,
+                "type": _TYPES[stage.resource.kind],
+                "endpoints": done.endpoints.get(stage.service, []),
+                "recordsProcessed": counters.records_processed,
+                "errors": counters.errors,
+            }
+        )
+    return {
+        "cluster": cluster,
+        "pipelineId": config.id,
+        "version": done.version,
+        "enabled": done.enabled,
+        "specHash": config.metadata[SPEC_HASH],
+        "stages": found,
+        # Every record enters through the source: adding the stages up would count it many times.
+        "recordsProcessed": found[0]["recordsProcessed"],
+    }
+
+
+def conclude(obj: Object, figures: dict[str, Any], conditions: Conditions, phase: str) -> dict[str, Any]:
+    """The whole status: what was known before, the new figures, the conditions."""
+    before = {key: value for key, value in (obj.get("status") or {}).items() if key != "conditions"}
+    return {
+        **before,
+        **figures,
+        "observedGeneration": obj["metadata"].get("generation", 0),
+        "phase": phase,
+        "conditions": conditions.items(),
+    }
+
+
+def accept(pipeline: EtlPipeline, done: Synced, conditions: Conditions) -> str:
+    """Conditions of a pipeline that is as it should be; returns the phase."""
+    conditions.set(r.ACCEPTED, True, r.ACCEPTED, f"the router accepted this spec as version {done.version}")
+    if done.enabled != pipeline.spec.enabled:
+        message = "the router has not switched the pipeline yet"
+        conditions.set(r.RUNNING, done.enabled, r.PROGRESSING, message)
+        conditions.working(r.PROGRESSING, message)
+        return "Pending"
+    if done.enabled:
+        conditions.set(r.RUNNING, True, r.ENABLED, "the pipeline is enabled")
+        conditions.ready(r.SUCCEEDED, "accepted and running")
+        return "Running"
+    conditions.set(r.RUNNING, False, r.DISABLED, "spec.enabled is false")
+    conditions.ready(r.SUCCEEDED, "accepted, and disabled as asked")
+    return "Disabled"
+
+
+def phase_before(obj: Object) -> str:
+    """A pipeline that ran keeps its phase while a new spec is not in force yet."""
+    status = obj.get("status") or {}
+    return str(status.get("phase") or "Pending") if status.get("specHash") else "Pending"

@@ -1,0 +1,216 @@
+"""Who refers to whom: choosing the cluster, finding services by name, and the indexes behind both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from controllers import reasons as r
+from etl_operator.api import CLUSTER, SINK, SOURCE, TRANSFORM
+from informers.cache.informer import Informer
+from informers.cache.view import View
+from informers.objects import Object, ObjectKey, Resource
+
+BY_CLUSTER_REF = "clusterRef"
+"""Index of everything with an explicit ``spec.clusterRef``, by ``namespace/name`` of the cluster."""
+BY_SERVICE = "services"
+"""Index of pipelines by each service they use: ``plural/namespace/name``."""
+BY_NAME = "name"
+"""Index of services by bare name: the name is all a router knows them by."""
+BY_CLUSTER = "cluster"
+"""Index of pods by ``namespace/name`` of their cluster."""
+
+SERVICES: tuple[Resource, ...] = (SOURCE, TRANSFORM, SINK)
+DEFAULT_CLUSTER = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterChoice:
+    """The chosen cluster, or the reason and a sentence why there is none."""
+
+    cluster: View | None = None
+    reason: str = ""
+    message: str = ""
+
+
+def choose_cluster(namespace: str, spec: Mapping[str, Any], clusters: Informer) -> ClusterChoice:
+    """Explicit reference, else the only cluster of the namespace, else the one named ``default``."""
+    wanted = explicit_cluster(namespace, spec)
+    if wanted is not None:
+        return _explicit(namespace, wanted, clusters)
+    found = clusters.list(namespace)
+    # A cluster on its way out is no choice while another one stands.
+    standing = [view for view in found if not view.deleting] or found
+    if len(standing) == 1:
+        return ClusterChoice(standing[0])
+    for view in standing:
+        if view.key.name == DEFAULT_CLUSTER:
+            return ClusterChoice(view)
+    if not standing:
+        return ClusterChoice(
+            reason=r.CLUSTER_NOT_FOUND, message=f"namespace {namespace} has no {CLUSTER.kind}"
+        )
+    names = ", ".join(sorted(view.key.name for view in standing))
+    return ClusterChoice(
+        reason=r.AMBIGUOUS_CLUSTER,
+        message=f"namespace {namespace} has several clusters ({names}) and none is named {DEFAULT_CLUSTER}: "
+        "set spec.clusterRef.name",
+    )
+
+
+def explicit_cluster(namespace: str, spec: Mapping[str, Any]) -> ObjectKey | None:
+    """The cluster ``spec.clusterRef`` names, if there is such a reference."""
+    reference = spec.get("clusterRef") or {}
+    name = reference.get("name")
+    return ObjectKey(reference.get("namespace") or namespace, name) if name else None
+
+
+def _explicit(namespace: str, wanted: ObjectKey, clusters: Informer) -> ClusterChoice:
+    view = clusters.get(wanted)
+    if wanted.namespace == namespace:
+        if view is None:
+            return ClusterChoice(reason=r.CLUSTER_NOT_FOUND, message=f"{CLUSTER.kind} {wanted} does not exist")
+        return ClusterChoice(view)
+    allowed = (view.object()["spec"].get("allowedNamespaces") or ()) if view else ()
+    if view is None or not (namespace in allowed or "*" in allowed):
+        # One answer for both cases: whether a cluster exists is not for other namespaces to find out.
+        return ClusterChoice(
+            reason=r.NOT_ALLOWED,
+            message=f"no {CLUSTER.kind} {wanted} admits namespace {namespace} (spec.allowedNamespaces)",
+        )
+    return ClusterChoice(view)
+
+
+def service_references(spec: Mapping[str, Any]) -> list[tuple[Resource, str]]:
+    """Every service a pipeline uses, in the order of its stages; the DLQ sink, if any, comes last."""
+    found: list[tuple[Resource, str]] = []
+    if spec.get("source"):
+        found.append((SOURCE, spec["source"]))
+    found += [(TRANSFORM, step) for step in spec.get("steps") or ()]
+    if spec.get("sink"):
+        found.append((SINK, spec["sink"]))
+    dlq = spec.get("dlq") or {}
+    if dlq.get("enabled") and dlq.get("sink"):
+        found.append((SINK, dlq["sink"]))
+    return found
+
+
+def service_value(resource: Resource, key: ObjectKey) -> str:
+    """What :data:`BY_SERVICE` files a service under."""
+    return f"{resource.plural}/{key}"
+
+
+def missing_references(
+    namespace: str, spec: Mapping[str, Any], informers: Mapping[Resource, Informer]
+) -> list[str]:
+    """``Kind name`` of every service that does not exist, each once."""
+    missing = [
+        f"{resource.kind} {name}"
+        for resource, name in service_references(spec)
+        if informers[resource].get(ObjectKey(namespace, name)) is None
+    ]
+    return list(dict.fromkeys(missing))
+
+
+def users_of(resource: Resource, key: ObjectKey, pipelines: Informer) -> list[str]:
+    """Names of the pipelines that use a service and are there to stay."""
+    views = pipelines.by_index(BY_SERVICE, service_value(resource, key))
+    return sorted(view.key.name for view in views if not view.deleting)
+
+
+# -- index functions ---------------------------------------------------------------------------------
+
+
+def index_cluster_ref(view: View) -> Iterable[str]:
+    """For :data:`BY_CLUSTER_REF`."""
+    wanted = explicit_cluster(view.key.namespace, view.object().get("spec") or {})
+    return (str(wanted),) if wanted else ()
+
+
+def index_services(view: View) -> Iterable[str]:
+    """For :data:`BY_SERVICE`."""
+    spec = view.object().get("spec") or {}
+    return {
+        service_value(resource, ObjectKey(view.key.namespace, name))
+        for resource, name in service_references(spec)
+    }
+
+
+def index_name(view: View) -> Iterable[str]:
+    """For :data:`BY_NAME`."""
+    return (view.key.name,)
+
+
+def index_pod_cluster(view: View) -> Iterable[str]:
+    """For :data:`BY_CLUSTER`."""
+    name = view.labels.get("etl.router/cluster")
+    return (str(ObjectKey(view.key.namespace, name)),) if name else ()
+
+
+# -- mappers: from an object that changed to the keys that depend on it --------------------------------
+
+
+def dependents_of_cluster(informer: Informer) -> Callable[[View], list[ObjectKey]]:
+    """Everything that chose, or might now choose, the cluster that changed."""
+
+    def mapper(view: View) -> list[ObjectKey]:
+        return dependents(informer, view.key)
+
+    return mapper
+
+
+def dependents(informer: Informer, cluster: ObjectKey) -> list[ObjectKey]:
+    """Objects in the cluster's namespace, and those elsewhere that name it."""
+    views = informer.list(cluster.namespace) + informer.by_index(BY_CLUSTER_REF, str(cluster))
+    return list(dict.fromkeys(view.key for view in views))
+
+
+def pipelines_using(resource: Resource, pipelines: Informer) -> Callable[[View], list[ObjectKey]]:
+    """Pipelines that refer to the service that changed."""
+
+    def mapper(view: View) -> list[ObjectKey]:
+        return [found.key for found in pipelines.by_index(BY_SERVICE, service_value(resource, view.key))]
+
+    return mapper
+
+
+def services_used(resource: Resource) -> Callable[[View], list[ObjectKey]]:
+    """Services of one kind that the pipeline that changed refers to."""
+
+    def mapper(view: View) -> list[ObjectKey]:
+        spec = view.object().get("spec") or {}
+        namespace = view.key.namespace
+        return [ObjectKey(namespace, name) for kind, name in service_references(spec) if kind is resource]
+
+    return mapper
+
+
+def dependents_of_pod(informer: Informer) -> Callable[[View], list[ObjectKey]]:
+    """Services registered with the cluster of the pod that changed."""
+
+    def mapper(view: View) -> list[ObjectKey]:
+        name = view.labels.get("etl.router/cluster")
+        return dependents(informer, ObjectKey(view.key.namespace, name)) if name else []
+
+    return mapper
+
+
+def namesakes(informer: Informer) -> Callable[[View], list[ObjectKey]]:
+    """Services of one kind that bear the name of the service that changed."""
+
+    def mapper(view: View) -> list[ObjectKey]:
+        return [found.key for found in informer.by_index(BY_NAME, view.key.name)]
+
+    return mapper
+
+
+def spec_of(obj: Object) -> Mapping[str, Any]:
+    """The spec as the user wrote it."""
+    spec: Mapping[str, Any] = obj.get("spec") or {}
+    return spec
+
+
+PIPELINE_INDEXES = {BY_CLUSTER_REF: index_cluster_ref, BY_SERVICE: index_services}
+SERVICE_INDEXES = {BY_CLUSTER_REF: index_cluster_ref, BY_NAME: index_name}
+POD_INDEXES = {BY_CLUSTER: index_pod_cluster}

@@ -1,0 +1,1 @@
+"""EtlSource, EtlTransform and EtlSink: one reconciler that keeps a service registered."""

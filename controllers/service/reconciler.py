@@ -1,0 +1,201 @@
+"""ResourceController: keeps one kind of service registered with every ready member of its cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+from controllers import reasons as r
+from controllers.context import Context
+from controllers.finalizing import Release, give_up, overdue, release_early
+from controllers.kinds import POD
+from controllers.members import ready_addresses, wanted_members
+from controllers.references import choose_cluster, spec_of, users_of
+from controllers.retrying import Pauses
+from controllers.service.probe import Health, probe
+from controllers.service.registration import probe_settings, registration, service_id, winner_of
+from controllers.service.status import Registered, conclude, judge_service, service_figures
+from controllers.status import Conditions, timestamp, write_status
+from etl_operator.api import CLUSTER, PIPELINE
+from etl_operator.router.errors import RouterError
+from etl_operator.router.registry import Registration
+from informers.cache.view import View
+from informers.controller.finalizer import add_finalizer, remove_finalizer
+from informers.errors import NotFound
+from informers.objects import Object, ObjectKey, Resource, Result
+
+FINALIZER = "etl.router/service"
+
+
+class ServiceReconciler:
+    """Reconciles one EtlSource, EtlTransform or EtlSink at a time; one instance per kind."""
+
+    def __init__(self, context: Context, resource: Resource) -> None:
+        self._context = context
+        self._resource = resource
+        self._informer = context.informers[resource]
+        self.manager = f"etl-operator/{resource.kind.removeprefix('Etl').lower()}"
+        settings = context.settings
+        self._pauses = Pauses(settings.retry_base, settings.retry_limit)
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Say what is wanted to the keeper, and what became of it to the status."""
+        view = self._informer.get(key)
+        if view is None:
+            await self._lose(key)
+            return Result.done()
+        obj = view.object()
+        now = timestamp(self._context.clock.time())
+        conditions = Conditions(obj, view.generation, now)
+        if view.deleting:
+            return await self._finalize(key, view, obj, conditions)
+        conditions.clear(r.DELETION_BLOCKED)
+        choice = choose_cluster(key.namespace, spec_of(obj), self._context.informers[CLUSTER])
+        if choice.cluster is None:
+            return await self._homeless(key, obj, conditions, choice.reason, choice.message)
+        rival = self._rival(view, choice.cluster)
+        if rival:
+            conditions.set(r.REGISTERED, False, r.NAME_CONFLICT, rival)
+            conditions.stalled(r.NAME_CONFLICT, rival)
+            return await self._write(key, obj, {}, conditions, None)
+        return await self._register(key, obj, choice.cluster, conditions)
+
+    def _rival(self, view: View, cluster: View) -> str:
+        """Who holds the name, or "" when this object does."""
+        winner = winner_of(view.key.name, cluster.key, self._context.informers)
+        if winner is None or (winner[0] is self._resource and winner[1].uid == view.uid):
+            return ""
+        # Another namespace's objects are not named to this one.
+        where = "" if winner[1].key.namespace == view.key.namespace else " of another namespace"
+        return (
+            f"the older {winner[0].kind}{where} named {view.key.name} holds this name in the router; "
+            "names are shared by sources, transforms and sinks of a cluster"
+        )
+
+    async def _register(self, key: ObjectKey, obj: Object, cluster: View, conditions: Conditions) -> Result:
+        await self._hold(obj)
+        wanted = registration(self._resource, obj)
+        where = ready_addresses(
+            self._context.informers[POD], cluster, self._context.settings.cluster_domain
+        )
+        self._context.keeper.want(wanted, where)
+        state = self._context.keeper.state(wanted.service_id)
+        registered = Registered(
+            total=wanted_members(cluster),
+            addresses=where,
+            done=[address for address in where if address in state and state[address].registered],
+            errors={address: one.error for address, one in state.items() if one.error},
+        )
+        health, again = await self._probe(obj, wanted)
+        judge_service(registered, health, conditions)
+        figures = service_figures(wanted.service_id, str(cluster.key), registered, health)
+        return await self._write(key, obj, figures, conditions, again)
+
+    async def _probe(self, obj: Object, wanted: Registration) -> tuple[Health | None, float | None]:
+        enabled, interval = probe_settings(spec_of(obj))
+        if not enabled:
+            return None, None
+        return await probe(wanted.host, wanted.port, wanted.use_tls), interval
+
+    async def _homeless(
+        self, key: ObjectKey, obj: Object, conditions: Conditions, reason: str, message: str
+    ) -> Result:
+        await self._lose(key)
+        conditions.set(r.REGISTERED, False, reason, message)
+        conditions.working(reason, message)
+        return await self._write(key, obj, {"registeredNodes": 0, "totalNodes": 0}, conditions, None)
+
+    async def _write(
+        self, key: ObjectKey, obj: Object, figures: dict[str, Any], conditions: Conditions, again: float | None
+    ) -> Result:
+        status = conclude(obj, figures, conditions)
+        if await write_status(
+            self._context.client, self._resource, self._informer, obj, status, self.manager
+        ):
+            self._announce(obj, conditions)
+        self._context.metrics.ready(self._resource.kind, key, conditions.is_true(r.READY))
+        return Result.done() if again is None else Result.after(again)
+
+    def _announce(self, obj: Object, conditions: Conditions) -> None:
+        registered = conditions.turned(r.REGISTERED)
+        if registered and registered["status"] == "True":
+            self._event(obj, "Normal", r.SERVICE_REGISTERED, "Register", registered["message"])
+        elif registered and registered["reason"] == r.RETRYING:
+            self._event(obj, "Warning", r.REGISTRATION_FAILED, "Register", registered["message"])
+        elif registered and registered["reason"] == r.NAME_CONFLICT:
+            self._event(obj, "Warning", r.NAME_CONFLICT, "Register", registered["message"])
+        elif registered and registered["reason"] in (r.CLUSTER_NOT_FOUND, r.AMBIGUOUS_CLUSTER, r.NOT_ALLOWED):
+            self._event(obj, "Warning", r.REFERENCE_NOT_FOUND, "Register", registered["message"])
+        blocked = conditions.turned(r.DELETION_BLOCKED)
+        if blocked:
+            self._event(obj, "Warning", r.DELETION_BLOCKED_EVENT, "Delete", blocked["message"])
+
+    async def _hold(self, obj: Object) -> None:
+        """The finalizer comes before the first registration."""
+        if FINALIZER not in (obj["metadata"].get("finalizers") or ()):
+            answer = await add_finalizer(self._context.client, self._resource, obj, FINALIZER)
+            if answer is not None:
+                self._informer.written(answer)
+
+    # -- deletion ---------------------------------------------------------------------------------
+
+    async def _finalize(self, key: ObjectKey, view: View, obj: Object, conditions: Conditions) -> Result:
+        if FINALIZER not in view.finalizers:
+            return Result.done()
+        name = (obj.get("status") or {}).get("cluster") or ""
+        cluster = self._context.informers[CLUSTER].get(_parse(name)) if name else None
+        release = release_early(obj, cluster, name)
+        users = users_of(self._resource, key, self._context.informers[PIPELINE])
+        if users and not (release and release.reason == r.FINALIZER_FORCED):
+            # The pipelines' own events bring this key back, so no timer is needed.
+            message = f"used by {PIPELINE.kind} {', '.join(users)}"
+            conditions.set(r.DELETION_BLOCKED, True, r.IN_USE, message)
+            return await self._write(key, obj, {}, conditions, None)
+        if release is None and cluster is not None:
+            release = await self._deregister(key, obj, cluster)
+        if release is None:
+            return Result.after(self._pauses.next(key))
+        await self._release(key, obj, release)
+        return Result.done()
+
+    async def _deregister(self, key: ObjectKey, obj: Object, cluster: View) -> Release | None:
+        """Ask every ready pod: after a restart the keeper does not know where it was registered."""
+        settings = self._context.settings
+        where = ready_addresses(self._context.informers[POD], cluster, settings.cluster_domain)
+        failures = dict(await self._context.keeper.drop(service_id(key)))
+        answers = await asyncio.gather(
+            *(self._context.clients.node(address).deregister(service_id(key)) for address in where),
+            return_exceptions=True,
+        )
+        for address, answer in zip(where, answers, strict=True):
+            if isinstance(answer, RouterError):
+                failures[address] = answer
+            elif isinstance(answer, BaseException):
+                raise answer
+        if not failures:
+            return Release(False, r.SERVICE_DEREGISTERED, f"deregistered from {len(where)} members")
+        if overdue(obj, self._context.clock.time(), settings.release_deadline):
+            return give_up(settings.release_deadline, str(next(iter(failures.values()))))
+        return None
+
+    async def _release(self, key: ObjectKey, obj: Object, release: Release) -> None:
+        await self._lose(key)
+        try:
+            await remove_finalizer(self._context.client, self._resource, obj, FINALIZER)
+        except NotFound:
+            pass
+        kind: Literal["Normal", "Warning"] = "Warning" if release.warning else "Normal"
+        self._event(obj, kind, release.reason, "Delete", release.note)
+
+    async def _lose(self, key: ObjectKey) -> None:
+        """Stop keeping the registration, unless the id is another kind's of the same name."""
+        self._pauses.clear(key)
+        self._context.metrics.forget(self._resource.kind, key)
+
+    def _event(self, obj: Object, kind: Literal["Normal", "Warning"], reason: str, act: str, note: str) -> None:
+        self._context.events.event(obj, type=kind, reason=reason, action=act, note=note)
+
+
+def _parse(name: str) -> ObjectKey:
+    namespace, _, bare = name.partition("/")
+    return ObjectKey(namespace, bare)

@@ -1,0 +1,40 @@
+"""What the controllers may be told. Every default is the one the operator ships with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerSettings:
+    """Settings shared by all controllers."""
+
+    router_image: str = "etl-router:latest"
+    """Image of clusters whose spec names none."""
+
+    cluster_domain: str = "cluster.local"
+    """DNS domain of the Kubernetes cluster; router pods are dialled by their stable DNS names."""
+
+    namespaces: tuple[str, ...] = ()
+    """Watch only these namespaces; empty means all."""
+
+    poll_interval: float = 5.0
+    """Seconds between two polls of a converged cluster's pods."""
+
+    busy_interval: float = 1.0
+    """Seconds between two polls while a cluster is not converged."""
+
+    drift_interval: float = 30.0
+    """Seconds after which a submitted pipeline is compared with the router's again."""
+
+    retry_base: float = 1.0
+    """Seconds before the first retry of a router that did not answer; doubles with every failure."""
+
+    retry_limit: float = 30.0
+    """Seconds: the longest pause between two retries of an unreachable router."""
+
+    release_deadline: float = 300.0
+    """Seconds after which a deleted object is let go although its router never answered."""
+
+    workers: int = 4
+    """Concurrent reconciles per controller."""
