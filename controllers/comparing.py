@@ -86,7 +86,7 @@ def _contains_items(observed: Any, desired: Sequence[Any], field: str) -> bool:
     if not isinstance(observed, Sequence) or isinstance(observed, str):
         return observed is None and not desired
     keys = _MERGE_KEYS.get(field)
-    if keys is None:
+    if keys is None or not all(isinstance(item, Mapping) for item in (*observed, *desired)):
         return len(observed) == len(desired) and all(map(contains, observed, desired))
     by_key = {tuple(item.get(key) for key in keys): item for item in observed}
     return all(contains(by_key.get(tuple(item.get(key) for key in keys)), item) for item in desired)

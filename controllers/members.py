@@ -37,7 +37,9 @@ def frozen(cluster: View) -> str:
 
 
 def _pods(pods: Informer, cluster: View) -> list[PodFacts]:
-    found = (pod_facts(view.object(), cluster.key.name) for view in pods.by_index(BY_CLUSTER, str(cluster.key)))
+    found = (
+        pod_facts(view.object(), cluster.key.name) for view in pods.by_index(BY_CLUSTER, str(cluster.key))
+    )
     return sorted((pod for pod in found if pod), key=lambda pod: pod.ordinal)
 
 

@@ -70,7 +70,9 @@ def _explicit(namespace: str, wanted: ObjectKey, clusters: Informer) -> ClusterC
     view = clusters.get(wanted)
     if wanted.namespace == namespace:
         if view is None:
-            return ClusterChoice(reason=r.CLUSTER_NOT_FOUND, message=f"{CLUSTER.kind} {wanted} does not exist")
+            return ClusterChoice(
+                reason=r.CLUSTER_NOT_FOUND, message=f"{CLUSTER.kind} {wanted} does not exist"
+            )
         return ClusterChoice(view)
     allowed = (view.object()["spec"].get("allowedNamespaces") or ()) if view else ()
     if view is None or not (namespace in allowed or "*" in allowed):

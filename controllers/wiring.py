@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from controllers.cluster.reconciler import ClusterReconciler
 from controllers.context import Context
@@ -60,3 +60,82 @@ def setup(
     for controller in services.values():
         manager.add(controller)
     keeper.on_change = _registration_changed(context, services)
+
+
+def _informers(manager: Manager, settings: ControllerSettings) -> Mapping[Resource, Informer]:
+    indexes = {
+        PIPELINE: PIPELINE_INDEXES,
+        POD: POD_INDEXES,
+        PVC: POD_INDEXES,
+        **dict.fromkeys(SERVICES, SERVICE_INDEXES),
+    }
+    wanted: Sequence[Resource] = (CLUSTER, PIPELINE, *SERVICES, *_CHILDREN, POD, PVC)
+    return {
+        resource: manager.informer(
+            resource, namespaces=settings.namespaces, indexes=indexes.get(resource, {})
+        )
+        for resource in wanted
+    }
+
+
+def _cluster_controller(context: Context) -> Controller:
+    informers = context.informers
+    controller = Controller("cluster", ClusterReconciler(context), workers=context.settings.workers)
+    controller.watches(informers[CLUSTER], predicate=predicates.spec_changed)
+    for resource in _CHILDREN:
+        controller.watches(informers[resource], mapper=owner_mapper(CLUSTER.kind))
+    for resource in (POD, PVC):
+        controller.watches(informers[resource], mapper=_cluster_of_label)
+    return controller
+
+
+def _pipeline_controller(context: Context) -> Controller:
+    informers = context.informers
+    pipelines = informers[PIPELINE]
+    controller = Controller("pipeline", PipelineReconciler(context), workers=context.settings.workers)
+    controller.watches(pipelines, predicate=predicates.spec_changed)
+    controller.watches(
+        informers[CLUSTER], predicate=predicates.ready_changed, mapper=dependents_of_cluster(pipelines)
+    )
+    for resource in SERVICES:
+        # Existence decides, and readiness brings new endpoints into the assignment.
+        controller.watches(
+            informers[resource],
+            predicate=predicates.ready_changed,
+            mapper=pipelines_using(resource, pipelines),
+        )
+    return controller
+
+
+def _service_controller(context: Context, resource: Resource) -> Controller:
+    informers = context.informers
+    own = informers[resource]
+    name = resource.kind.removeprefix("Etl").lower()
+    controller = Controller(name, ServiceReconciler(context, resource), workers=context.settings.workers)
+    controller.watches(own, predicate=predicates.spec_changed)
+    controller.watches(
+        informers[CLUSTER], predicate=predicates.ready_changed, mapper=dependents_of_cluster(own)
+    )
+    controller.watches(informers[POD], predicate=predicates.ready_changed, mapper=dependents_of_pod(own))
+    # A pipeline that goes, or turns to another service, may end a blocked deletion.
+    controller.watches(informers[PIPELINE], predicate=predicates.spec_changed, mapper=services_used(resource))
+    for other in SERVICES:
+        # The name may become free, or be taken by an older object that moved to this cluster.
+        controller.watches(informers[other], predicate=predicates.spec_changed, mapper=namesakes(own))
+    return controller
+
+
+def _cluster_of_label(view: View) -> list[ObjectKey]:
+    return [ObjectKey(view.key.namespace, value.partition("/")[2]) for value in index_pod_cluster(view)]
+
+
+def _registration_changed(
+    context: Context, controllers: Mapping[Resource, Controller]
+) -> Callable[[str], None]:
+    def changed(service: str) -> None:
+        key = key_of(service)
+        for resource, controller in controllers.items():
+            if context.informers[resource].get(key) is not None:
+                controller.enqueue(key, cause="registration changed")
+
+    return changed

@@ -20,7 +20,7 @@ from controllers.kinds import POD, PVC, STATEFUL_SET, STORAGE_CLASS
 from controllers.status import Conditions, timestamp, write_status
 from etl_operator.api import CLUSTER, EtlRouterCluster
 from etl_operator.router.cluster import RouterCluster
-from informers.errors import ApiError, BadRequest, Forbidden, Invalid, NotFound
+from informers.errors import BadRequest, Forbidden, Invalid, NotFound
 from informers.objects import Object, ObjectKey, Result
 
 MANAGER = "etl-operator/cluster"
@@ -215,13 +215,14 @@ class ClusterReconciler:
         uid = live["metadata"]["uid"]
         views = self._context.informers[POD].by_index("cluster", str(key))
         found = [pod_facts(view.object(), key.name) for view in views if view.owner_uid == uid]
-        pods = [replace(p, terminating=True, ready=False) if p.uid in memory.deleted_pods else p for p in found if p]
+        pods = [_gone(pod) if pod.uid in memory.deleted_pods else pod for pod in found if pod]
         memory.deleted_pods &= {pod.uid for pod in pods}
         return sorted(pods, key=lambda pod: pod.ordinal)
 
     def _claims(self, key: ObjectKey, members: int) -> list[Object]:
         informer = self._context.informers[PVC]
-        views = (informer.get(ObjectKey(key.namespace, naming.claim_name(key.name, i))) for i in range(members))
+        names = [naming.claim_name(key.name, ordinal) for ordinal in range(members)]
+        views = [informer.get(ObjectKey(key.namespace, name)) for name in names]
         return [view.object() for view in views if view is not None and not view.deleting]
 
     def _event(self, obj: Object, kind: Any, reason: str, action: str, note: str) -> None:
@@ -233,11 +234,13 @@ class ClusterReconciler:
         self._context.metrics.forget_cluster(key)
 
 
+def _gone(pod: PodFacts) -> PodFacts:
+    return replace(pod, terminating=True, ready=False)
+
+
 def _live_members(live: Object | None) -> int | None:
     """What the operator last wrote, not what somebody may have scaled the StatefulSet to since."""
     if live is None:
         return None
     written = (live["metadata"].get("annotations") or {}).get(naming.MEMBERS_ANNOTATION, "")
     return int(written) if written.isdigit() else int(live["spec"].get("replicas", 1))
-
-

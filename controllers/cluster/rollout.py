@@ -35,7 +35,7 @@ def plan_members(wanted: int, live: int | None, settled: bool) -> Members:
 
     Peers are start-up flags, so a membership change is a rolling restart during which old and new lists
     coexist. Majorities of lists that differ by one member always overlap; with a difference of two, two
-    leaders could be elected. Shrinking would need the removal of a member, which the contract has no call for.
+    leaders could be elected. Shrinking needs the removal of a member: the contract has no call for it.
 
     :param live: members of the observed StatefulSet; ``None`` before it exists.
     :param settled: whether all live members run the current template, are ready and follow one leader.

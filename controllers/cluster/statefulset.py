@@ -34,7 +34,6 @@ def stateful_set(
     :param live: the observed StatefulSet. Its volume claim templates are kept: they are immutable, and
         volumes grow by their own claims instead.
     """
-    spec = cluster.spec
     name = cluster.metadata.name
     annotations = {naming.MEMBERS_ANNOTATION: str(members)}
     claims = live["spec"].get("volumeClaimTemplates") if live else None

@@ -227,6 +227,6 @@ def _grows(seen: Observation) -> bool:
 def scale_down_message(cluster: EtlRouterCluster, members: Members) -> str:
     """Why the cluster keeps its size."""
     return (
-        f"spec.replicas is {cluster.spec.replicas}, the cluster has {members.target} members: the router has no call "
-        f"that removes a member, so it keeps them; set spec.replicas back to {members.target}"
+        f"spec.replicas is {cluster.spec.replicas}, the cluster has {members.target} members: the router has "
+        f"no call that removes a member, so it keeps them; set spec.replicas back to {members.target}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from controllers.comparing import digest
 from etl_operator.api import SINK, SOURCE, TRANSFORM, EtlPipeline
@@ -49,10 +50,7 @@ def build_config(pipeline: EtlPipeline) -> pb.PipelineConfig:
         id=pipeline_id(key),
         name=name,
         stages=[_stage(stage) for stage in stages(pipeline)],
-        edges=[
-            pb.Edge(from_stage=before.id, to_stage=after.id)
-            for before, after in zip(line, line[1:], strict=False)
-        ],
+        edges=[pb.Edge(from_stage=before.id, to_stage=after.id) for before, after in pairwise(line)],
         metadata=_metadata(pipeline),
     )
     # The flag is switched by Enable and Disable: it must not make an Update necessary.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 from controllers import reasons as r
@@ -72,7 +73,9 @@ class PipelineReconciler:
 
     async def _submit(self, key: ObjectKey, obj: Object, cluster: View, conditions: Conditions) -> Result:
         pause = self._context.settings.retry_limit
-        where = running_addresses(self._context.informers[POD], cluster, self._context.settings.cluster_domain)
+        where = running_addresses(
+            self._context.informers[POD], cluster, self._context.settings.cluster_domain
+        )
         stopped = frozen(cluster)
         if stopped or not where:
             # The cluster's own events bring this key back; the pause is only a safety net.
@@ -248,17 +251,17 @@ class PipelineReconciler:
         return await self._write(key, obj, {}, conditions, "Deleting", pause)
 
     async def _release(self, key: ObjectKey, obj: Object, release: Release | None) -> Result:
-        try:
+        with suppress(NotFound):
             await remove_finalizer(self._context.client, PIPELINE, obj, FINALIZER)
-        except NotFound:
-            pass
         if release is not None:
             kind: Literal["Normal", "Warning"] = "Warning" if release.warning else "Normal"
             self._event(obj, kind, release.reason, "Delete", release.note)
         self._forget(key)
         return Result.done()
 
-    def _event(self, obj: Object, kind: Literal["Normal", "Warning"], reason: str, act: str, note: str) -> None:
+    def _event(
+        self, obj: Object, kind: Literal["Normal", "Warning"], reason: str, act: str, note: str
+    ) -> None:
         self._context.events.event(obj, type=kind, reason=reason, action=act, note=note)
 
     def _forget(self, key: ObjectKey) -> None:

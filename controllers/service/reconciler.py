@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any, Literal
 
 from controllers import reasons as r
@@ -75,9 +76,7 @@ class ServiceReconciler:
     async def _register(self, key: ObjectKey, obj: Object, cluster: View, conditions: Conditions) -> Result:
         await self._hold(obj)
         wanted = registration(self._resource, obj)
-        where = ready_addresses(
-            self._context.informers[POD], cluster, self._context.settings.cluster_domain
-        )
+        where = ready_addresses(self._context.informers[POD], cluster, self._context.settings.cluster_domain)
         self._context.keeper.want(wanted, where)
         state = self._context.keeper.state(wanted.service_id)
         registered = Registered(
@@ -106,7 +105,12 @@ class ServiceReconciler:
         return await self._write(key, obj, {"registeredNodes": 0, "totalNodes": 0}, conditions, None)
 
     async def _write(
-        self, key: ObjectKey, obj: Object, figures: dict[str, Any], conditions: Conditions, again: float | None
+        self,
+        key: ObjectKey,
+        obj: Object,
+        figures: dict[str, Any],
+        conditions: Conditions,
+        again: float | None,
     ) -> Result:
         status = conclude(obj, figures, conditions)
         if await write_status(
@@ -180,10 +184,8 @@ class ServiceReconciler:
 
     async def _release(self, key: ObjectKey, obj: Object, release: Release) -> None:
         await self._lose(key)
-        try:
+        with suppress(NotFound):
             await remove_finalizer(self._context.client, self._resource, obj, FINALIZER)
-        except NotFound:
-            pass
         kind: Literal["Normal", "Warning"] = "Warning" if release.warning else "Normal"
         self._event(obj, kind, release.reason, "Delete", release.note)
 
@@ -192,7 +194,9 @@ class ServiceReconciler:
         self._pauses.clear(key)
         self._context.metrics.forget(self._resource.kind, key)
 
-    def _event(self, obj: Object, kind: Literal["Normal", "Warning"], reason: str, act: str, note: str) -> None:
+    def _event(
+        self, obj: Object, kind: Literal["Normal", "Warning"], reason: str, act: str, note: str
+    ) -> None:
         self._context.events.event(obj, type=kind, reason=reason, action=act, note=note)
 
 

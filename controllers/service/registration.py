@@ -57,7 +57,9 @@ def split_endpoint(endpoint: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def winner_of(name: str, cluster: ObjectKey, informers: Mapping[Resource, Informer]) -> tuple[Resource, View] | None:
+def winner_of(
+    name: str, cluster: ObjectKey, informers: Mapping[Resource, Informer]
+) -> tuple[Resource, View] | None:
     """The oldest service of this name that goes to this cluster; age ties are broken by uid.
 
     One that is being deleted still holds the name: its registration may not be gone yet.

@@ -43,10 +43,7 @@ def conclude(obj: Object, figures: dict[str, Any], conditions: Conditions) -> di
 
 def service_figures(service: str, cluster: str, where: Registered, health: Health | None) -> dict[str, Any]:
     """Everything but the conditions."""
-    if health is None:
-        word = "Unknown"
-    else:
-        word = "Healthy" if health.healthy else "Unhealthy"
+    word = "Unknown" if health is None else "Healthy" if health.healthy else "Unhealthy"
     return {
         "serviceId": service,
         "cluster": cluster,
