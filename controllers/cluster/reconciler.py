@@ -88,7 +88,9 @@ class ClusterReconciler:
             return replace(seen, conflict=str(conflict))
         except (Invalid, BadRequest) as error:
             return replace(seen, refused=str(error))
-        if changed or seen.consensus.split:
+        if changed:
+            return replace(seen, superseded=True)
+        if seen.consensus.split:
             return seen
         if seen.volumes.grow:
             return replace(seen, volumes_error=await self._grow_volumes(obj, cluster, seen.volumes))

@@ -34,13 +34,15 @@ class Observation:
     refused: str = ""
     """The API server refused a child."""
     paused: bool = False
+    superseded: bool = False
+    """A new template was applied in this very pass: what was observed speaks of the one before."""
     domain: str = "cluster.local"
 
     @property
     def update_revision(self) -> str:
         """Revision of the current template, or "" while the StatefulSet controller has not seen it."""
         live = self.stateful_set
-        if live is None:
+        if live is None or self.superseded:
             return ""
         status = live.get("status") or {}
         if status.get("observedGeneration", 0) < live["metadata"].get("generation", 0):

@@ -1,0 +1,344 @@
+"""The cluster's life, seen through its children and its status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controllers.cluster.reconciler import ClusterReconciler
+from controllers.kinds import (
+    CONFIG_MAP,
+    DISRUPTION_BUDGET,
+    POD,
+    PVC,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    STATEFUL_SET,
+    STORAGE_CLASS,
+)
+from etl_operator.api import CLUSTER
+from informers.objects import ObjectKey
+from tests.controllers.world import NAMESPACE, World
+
+NAME = "prod"
+KEY = ObjectKey(NAMESPACE, NAME)
+
+
+class Running:
+    """A world with one cluster and its reconciler."""
+
+    def __init__(self, replicas: int = 3, **spec: Any) -> None:
+        self.world = World()
+        self.store = self.world.store
+        self.store.put(
+            CLUSTER,
+            NAME,
+            {"replicas": replicas, "image": "etl-router:1", "storage": {"size": "10Gi"}, **spec},
+        )
+        self.reconciler = ClusterReconciler(self.world.context)
+
+    async def once(self) -> float | None:
+        result = await self.reconciler.reconcile(KEY)
+        return result.requeue_after
+
+    async def started(self) -> Running:
+        """Created, running and Ready."""
+        await self.once()
+        self.world.run_stateful_set(NAME)
+        await self.once()
+        assert self.condition("Ready")["status"] == "True", self.condition("Ready")
+        return self
+
+    async def settle(self, passes: int = 60) -> list[str]:
+        """Reconcile and let pods be replaced until Ready; returns the pods in the order they went."""
+        gone: list[str] = []
+        for _ in range(passes):
+            before = {view.key.name: view.uid for view in self.world.context.informers[POD].list(NAMESPACE)}
+            await self.once()
+            after = {view.key.name for view in self.world.context.informers[POD].list(NAMESPACE)}
+            gone += sorted(before.keys() - after)
+            self.world.run_stateful_set(NAME)
+            if self.condition("Ready").get("status") == "True" and not before.keys() - after:
+                break
+        return gone
+
+    def condition(self, kind: str) -> Any:
+        return self.store.condition(CLUSTER, NAME, kind)
+
+    @property
+    def status(self) -> Any:
+        return self.store.of(CLUSTER, NAME)["status"]
+
+
+async def test_children_are_created_and_owned() -> None:
+    running = Running()
+    await running.once()
+    for resource, name in [
+        (CONFIG_MAP, "prod-config"),
+        (SERVICE, "prod-headless"),
+        (SERVICE, "prod"),
+        (SERVICE_ACCOUNT, "prod"),
+        (DISRUPTION_BUDGET, "prod"),
+        (STATEFUL_SET, "prod"),
+    ]:
+        (owner,) = running.store.of(resource, name)["metadata"]["ownerReferences"]
+        assert owner["controller"]
+        assert owner["uid"] == running.store.of(CLUSTER, NAME)["metadata"]["uid"]
+    assert running.condition("Ready")["status"] == "Unknown"
+    assert running.condition("Reconciling")["status"] == "True"
+
+
+async def test_a_running_cluster_is_ready_and_says_who_leads() -> None:
+    running = await Running().started()
+    assert running.status["leaderId"] == 1
+    assert running.status["leaderPod"] == "prod-0"
+    assert running.status["clusterHealth"] == "Healthy"
+    assert running.status["readyReplicas"] == running.status["updatedReplicas"] == 3
+    assert running.status["endpoint"] == "prod.etl.svc.cluster.local:50051"
+    assert [node["role"] for node in running.status["nodes"]] == ["Leader", "Follower", "Follower"]
+    for absent in ("Reconciling", "Stalled"):
+        assert not running.condition(absent)
+    for present in ("Available", "QuorumHealthy", "ConfigApplied", "VolumesResized"):
+        assert running.condition(present)["status"] == "True"
+
+
+async def test_a_hundred_passes_of_a_converged_cluster_write_nothing() -> None:
+    running = await Running().started()
+    running.store.writes.clear()
+    running.world.events.seen.clear()
+    for _ in range(100):
+        assert await running.once() == running.world.context.settings.poll_interval
+    assert running.store.writes == []
+    assert running.world.events.seen == []
+
+
+async def test_drift_of_a_child_is_put_back_and_nothing_else_is_written() -> None:
+    running = await Running().started()
+    running.store.edit(SERVICE, "prod", {"spec": {"selector": {"app.kubernetes.io/name": "stolen"}}})
+    running.store.writes.clear()
+    await running.once()
+    assert running.store.writes == [("apply", "Service", "etl/prod")]
+    selector = running.store.of(SERVICE, "prod")["spec"]["selector"]
+    assert selector["app.kubernetes.io/name"] == "etl-router"
+
+
+async def test_a_foreign_annotation_is_none_of_our_business() -> None:
+    running = await Running().started()
+    running.store.edit(SERVICE, "prod", {"metadata": {"annotations": {"foreign": "yes"}}})
+    running.store.writes.clear()
+    await running.once()
+    assert running.store.writes == []
+
+
+async def test_somebody_elses_object_is_refused_then_adopted_on_request() -> None:
+    running = Running()
+    running.store.put(CONFIG_MAP, "prod-config", None)
+    await running.once()
+    assert running.condition("Ready")["reason"] == "NameConflict"
+    assert running.condition("Stalled")["status"] == "True"
+    assert not running.store.has(STATEFUL_SET, NAME)
+    running.store.edit(CONFIG_MAP, "prod-config", {"metadata": {"annotations": {"etl.router/adopt": "true"}}})
+    await running.once()
+    assert running.store.has(STATEFUL_SET, NAME)
+    assert not running.condition("Stalled")
+
+
+async def test_a_new_image_rolls_one_pod_at_a_time_with_the_leader_last() -> None:
+    running = await Running().started()
+    running.world.routers.leader = 2
+    await running.once()
+    running.store.edit(CLUSTER, NAME, {"spec": {"image": "etl-router:2"}})
+    assert await running.settle() == ["prod-2", "prod-0", "prod-1"]
+    assert running.condition("ConfigApplied")["status"] == "True"
+    assert running.world.events.reasons().count("PodRestarted") == 3
+
+
+async def test_a_new_spec_is_never_ready_before_it_is_rolled_out() -> None:
+    running = await Running().started()
+    running.store.edit(CLUSTER, NAME, {"spec": {"image": "etl-router:2"}})
+    await running.once()
+    assert running.status["observedGeneration"] == 2
+    assert running.condition("Ready")["status"] == "False"
+    assert running.condition("Available")["status"] == "True"
+
+
+async def test_the_roll_waits_for_a_pod_that_is_not_ready() -> None:
+    running = await Running().started()
+    running.store.edit(CLUSTER, NAME, {"spec": {"image": "etl-router:2"}})
+    await running.once()
+    running.world.run_stateful_set(NAME)
+    running.world.set_ready("prod-0", False)
+    running.world.set_ready("prod-1", False)
+    for _ in range(5):
+        await running.once()
+    assert len(running.world.context.informers[POD].list(NAMESPACE)) == 3
+    assert "prod-" in running.condition("ConfigApplied")["message"]
+
+
+async def test_on_delete_leaves_the_pods_to_the_user() -> None:
+    running = await Running(updateStrategy="OnDelete").started()
+    running.store.edit(CLUSTER, NAME, {"spec": {"image": "etl-router:2"}})
+    await running.once()
+    running.world.run_stateful_set(NAME)
+    await running.once()
+    assert running.condition("ConfigApplied")["reason"] == "WaitingForPodDeletion"
+    assert "PodRestarted" not in running.world.events.reasons()
+
+
+async def test_a_requested_restart_rolls_every_pod() -> None:
+    running = await Running().started()
+    stamp = {"metadata": {"annotations": {"etl.router/restart-requested-at": "2027-01-15T09:00:00Z"}}}
+    running.store.edit(CLUSTER, NAME, stamp)
+    assert sorted(await running.settle()) == ["prod-0", "prod-1", "prod-2"]
+
+
+async def test_scale_up_adds_one_member_at_a_time() -> None:
+    running = await Running().started()
+    running.store.edit(CLUSTER, NAME, {"spec": {"replicas": 5}})
+    sizes = []
+    for _ in range(40):
+        await running.once()
+        sizes.append(running.store.of(STATEFUL_SET, NAME)["spec"]["replicas"])
+        running.world.run_stateful_set(NAME)
+        if sizes[-1] == 5 and running.condition("Ready").get("status") == "True":
+            break
+    assert sorted(set(sizes)) == [4, 5]
+    assert sizes == sorted(sizes)
+    first_of_five = sizes.index(5)
+    # Every member of the four has restarted with its peer list before the fifth is added.
+    assert sizes[:first_of_five].count(4) >= 3
+    pods = running.world.context.informers[POD].list(NAMESPACE)
+    assert {pod.annotations["etl.router/members"] for pod in pods} == {"5"}
+    assert running.store.of(DISRUPTION_BUDGET, NAME)["spec"]["maxUnavailable"] == 2
+
+
+async def test_scale_down_is_refused_and_explained_until_it_is_taken_back() -> None:
+    running = await Running().started()
+    running.store.edit(CLUSTER, NAME, {"spec": {"replicas": 1}})
+    await running.once()
+    assert running.store.of(STATEFUL_SET, NAME)["spec"]["replicas"] == 3
+    assert running.condition("Stalled")["reason"] == "ScaleDownUnsupported"
+    assert running.condition("Available")["status"] == "True"
+    assert running.world.events.reasons().count("ScaleDownUnsupported") == 1
+    running.store.edit(CLUSTER, NAME, {"spec": {"replicas": 3}})
+    await running.once()
+    assert running.condition("Ready")["status"] == "True"
+
+
+async def test_a_foreign_scale_of_the_stateful_set_is_put_back() -> None:
+    running = await Running().started()
+    running.store.edit(STATEFUL_SET, NAME, {"spec": {"replicas": 1}})
+    await running.once()
+    assert running.store.of(STATEFUL_SET, NAME)["spec"]["replicas"] == 3
+
+
+async def test_volumes_grow_through_their_claims() -> None:
+    running = await Running().started()
+    running.store.put(STORAGE_CLASS, "standard", namespace="")
+    key = ObjectKey("", "standard")
+    running.store.objects[STORAGE_CLASS, key]["allowVolumeExpansion"] = True
+    running.store.edit(CLUSTER, NAME, {"spec": {"storage": {"size": "20Gi"}}})
+    template = running.store.of(STATEFUL_SET, NAME)["spec"]["volumeClaimTemplates"]
+    await running.once()
+    claim = running.store.of(PVC, "data-prod-0")
+    assert claim["spec"]["resources"]["requests"]["storage"] == "20Gi"
+    assert running.store.of(STATEFUL_SET, NAME)["spec"]["volumeClaimTemplates"] == template
+    await running.once()
+    assert running.condition("VolumesResized")["reason"] == "Resizing"
+    for ordinal in range(3):
+        capacity = {"status": {"capacity": {"storage": "20Gi"}}}
+        running.store.edit(PVC, f"data-prod-{ordinal}", capacity)
+    await running.once()
+    assert running.condition("VolumesResized")["status"] == "True"
+    assert running.condition("Ready")["status"] == "True"
+
+
+async def test_growth_that_the_class_forbids_is_explained() -> None:
+    running = await Running().started()
+    running.store.put(STORAGE_CLASS, "standard", namespace="")
+    running.store.edit(CLUSTER, NAME, {"spec": {"storage": {"size": "20Gi"}}})
+    await running.once()
+    condition = running.condition("VolumesResized")
+    assert condition["reason"] == "VolumeExpansionUnsupported"
+    assert "standard does not allow expansion" in condition["message"]
+
+
+async def test_two_leaders_in_one_term_freeze_the_cluster() -> None:
+    running = await Running().started()
+    running.world.routers.claims = {2: 2}
+    running.store.edit(CLUSTER, NAME, {"spec": {"image": "etl-router:2"}})
+    for _ in range(4):
+        await running.once()
+        running.world.run_stateful_set(NAME)
+    assert running.condition("Ready")["reason"] == "SplitBrain"
+    assert "PodRestarted" not in running.world.events.reasons()
+    assert running.world.events.reasons().count("SplitBrain") == 1
+    running.world.routers.claims = {}
+    await running.settle()
+    assert running.condition("Ready")["status"] == "True"
+
+
+async def test_a_new_leader_is_told_once() -> None:
+    running = await Running().started()
+    running.world.routers.leader, running.world.routers.term = 3, 2
+    await running.once()
+    await running.once()
+    assert (running.status["leaderId"], running.status["term"]) == (3, 2)
+    assert running.world.events.reasons().count("LeaderChanged") == 1
+
+
+async def test_a_lost_quorum_is_seen_and_healed() -> None:
+    running = await Running().started()
+    running.world.routers.down = {"prod-1", "prod-2"}
+    assert await running.once() == running.world.context.settings.busy_interval
+    assert running.condition("QuorumHealthy")["reason"] == "QuorumLost"
+    assert running.condition("Ready")["status"] == "False"
+    assert running.world.events.reasons().count("QuorumLost") == 1
+    running.world.routers.down = set()
+    await running.once()
+    assert running.condition("Ready")["status"] == "True"
+    assert "QuorumRestored" in running.world.events.reasons()
+
+
+async def test_a_paused_cluster_is_observed_but_left_alone() -> None:
+    running = await Running().started()
+    pause = {"metadata": {"annotations": {"etl.router/paused": "true"}}, "spec": {"image": "etl-router:2"}}
+    running.store.edit(CLUSTER, NAME, pause)
+    running.store.writes.clear()
+    await running.once()
+    assert {verb for verb, _, _ in running.store.writes} == {"status"}
+    assert running.condition("Paused")["status"] == "True"
+
+
+@pytest.mark.parametrize(("replicas", "budget"), [(1, None), (2, 1), (3, 1), (5, 2)])
+async def test_the_disruption_budget_follows_the_quorum(replicas: int, budget: int | None) -> None:
+    running = Running(replicas)
+    await running.once()
+    assert running.store.has(DISRUPTION_BUDGET, NAME) is (budget is not None)
+    if budget is not None:
+        assert running.store.of(DISRUPTION_BUDGET, NAME)["spec"]["maxUnavailable"] == budget
+
+
+async def test_a_doubtful_spec_is_warned_of_once_per_generation() -> None:
+    running = Running(4, raft={"electionTimeoutMs": 300, "heartbeatIntervalMs": 100})
+    for _ in range(3):
+        await running.once()
+    assert running.world.events.reasons().count("EvenReplicas") == 1
+    assert running.world.events.reasons().count("ElectionTimeoutTight") == 1
+
+
+async def test_an_obsolete_child_goes() -> None:
+    running = await Running().started()
+    running.store.edit(CLUSTER, NAME, {"spec": {"serviceAccountName": "mine"}})
+    await running.once()
+    assert not running.store.has(SERVICE_ACCOUNT, NAME)
+
+
+async def test_a_deleted_cluster_is_left_to_garbage_collection() -> None:
+    running = await Running().started()
+    running.store.edit(CLUSTER, NAME, {"metadata": {"finalizers": ["foregroundDeletion"]}})
+    running.store.remove(CLUSTER, NAME)
+    running.store.writes.clear()
+    assert await running.once() is None
+    assert running.store.writes == []

@@ -1,0 +1,462 @@
+"""A small world for reconcilers: an object store, router nodes and a registry keeper, all in memory.
+
+It speaks the interfaces the controllers use and nothing more, counts every write, and does nothing by
+itself: tests say when the StatefulSet controller acts, when a pod becomes ready, who leads. What the real
+API server and real routers do is proven in the tests of the rooms that own them and end to end.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+from controllers.comparing import digest
+from controllers.context import Context
+from controllers.kinds import (
+    CONFIG_MAP,
+    DISRUPTION_BUDGET,
+    POD,
+    PVC,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    STATEFUL_SET,
+)
+from controllers.references import PIPELINE_INDEXES, POD_INDEXES, SERVICE_INDEXES, SERVICES
+from controllers.settings import ControllerSettings
+from etl_operator.api import CLUSTER, PIPELINE
+from etl_operator.router.errors import NotLeader, RouterError, Unreachable
+from etl_operator.router.pb import router_pb2 as pb
+from informers.errors import AlreadyExists, NotFound
+from informers.objects import Object, ObjectKey, Resource
+
+NAMESPACE = "etl"
+START = 1_800_000_000.0
+STARTED_AT = "2027-01-15T08:00:00Z"
+
+
+class StoredView:
+    """What an informer hands out."""
+
+    def __init__(self, obj: Object) -> None:
+        self._obj = obj
+        meta = obj["metadata"]
+        self.key = ObjectKey.of(obj)
+        self.uid: str = meta["uid"]
+        self.generation: int = meta["generation"]
+        self.labels: Mapping[str, str] = meta.get("labels") or {}
+        self.annotations: Mapping[str, str] = meta.get("annotations") or {}
+        self.finalizers = tuple(meta.get("finalizers") or ())
+        self.deleting = "deletionTimestamp" in meta
+        self.creation_timestamp: str = meta["creationTimestamp"]
+        owners = [ref["uid"] for ref in meta.get("ownerReferences") or () if ref.get("controller")]
+        self.owner_uid: str | None = owners[0] if owners else None
+
+    def object(self) -> Object:
+        return copy.deepcopy(self._obj)
+
+
+class StoreInformer:
+    """A cache that is never behind."""
+
+    def __init__(self, store: Store, resource: Resource, indexes: Mapping[str, Any]) -> None:
+        self._store = store
+        self.resource = resource
+        self._indexes: Mapping[str, Callable[[StoredView], Iterable[str]]] = indexes
+
+    def get(self, key: ObjectKey) -> StoredView | None:
+        obj = self._store.objects.get((self.resource, key))
+        return StoredView(obj) if obj is not None else None
+
+    def list(self, namespace: str | None = None) -> list[StoredView]:
+        found = [obj for (resource, _), obj in self._store.objects.items() if resource == self.resource]
+        views = [StoredView(obj) for obj in found]
+        return [view for view in views if namespace in (None, view.key.namespace)]
+
+    def by_index(self, index: str, value: str) -> list[StoredView]:
+        return [view for view in self.list() if value in set(self._indexes[index](view))]
+
+    def written(self, obj: Object) -> None:
+        """Nothing to remember: reads see the store itself."""
+
+
+@dataclass
+class Store:
+    """Objects, and a log of every request that could change one."""
+
+    now: float = START
+    objects: dict[tuple[Resource, ObjectKey], Object] = field(default_factory=dict)
+    writes: list[tuple[str, str, str]] = field(default_factory=list)
+    _applied: dict[tuple[Resource, ObjectKey], Object] = field(default_factory=dict)
+    _serial: int = 0
+
+    # -- what the controllers use ------------------------------------------------------------------
+
+    async def get(self, resource: Resource, key: ObjectKey, *, subresource: str = "") -> Object:
+        return copy.deepcopy(self._must(resource, key))
+
+    async def apply(
+        self, resource: Resource, body: Object, *, field_manager: str, force: bool = False
+    ) -> Object:
+        key = ObjectKey.of(body)
+        self.writes.append(("apply", resource.kind, str(key)))
+        merged = copy.deepcopy(self.objects.get((resource, key)) or {})
+        _subtract(merged, self._applied.get((resource, key)) or {}, body)
+        _merge(merged, body)
+        self._applied[resource, key] = copy.deepcopy(body)
+        return self._store(resource, merged)
+
+    async def update_status(self, resource: Resource, body: Object, *, field_manager: str) -> Object:
+        key = ObjectKey.of(body)
+        current = copy.deepcopy(self._must(resource, key))
+        self.writes.append(("status", resource.kind, str(key)))
+        current["status"] = copy.deepcopy(body["status"])
+        return self._store(resource, current)
+
+    async def patch(
+        self, resource: Resource, key: ObjectKey, patch: Any, *, field_manager: str = "", **_: Any
+    ) -> Object:
+        current = copy.deepcopy(self._must(resource, key))
+        self.writes.append(("patch", resource.kind, str(key)))
+        _merge(current, patch)
+        return self._store(resource, current)
+
+    async def delete(self, resource: Resource, key: ObjectKey, *, uid: str | None = None, **_: Any) -> None:
+        current = copy.deepcopy(self._must(resource, key))
+        if uid is not None and current["metadata"]["uid"] != uid:
+            raise NotFound(404)
+        self.writes.append(("delete", resource.kind, str(key)))
+        current["metadata"].setdefault("deletionTimestamp", STARTED_AT)
+        self._store(resource, current)
+
+    # -- what tests use ----------------------------------------------------------------------------
+
+    def put(self, resource: Resource, name: str, spec: Any = None, /, **metadata: Any) -> Object:
+        """A user creates an object."""
+        meta = {"name": name, "namespace": metadata.pop("namespace", NAMESPACE), **metadata}
+        obj: Object = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": meta}
+        if (resource, ObjectKey.of(obj)) in self.objects:
+            raise AlreadyExists(409)
+        if spec is not None:
+            obj["spec"] = spec
+        return self._store(resource, obj)
+
+    def edit(self, resource: Resource, name: str, change: Object) -> Object:
+        """A user edits an object: a merge patch, unseen by the write log."""
+        key = ObjectKey(NAMESPACE, name)
+        current = copy.deepcopy(self._must(resource, key))
+        _merge(current, change)
+        return self._store(resource, current)
+
+    def remove(self, resource: Resource, name: str) -> None:
+        """A user deletes an object; finalizers hold it."""
+        key = ObjectKey(NAMESPACE, name)
+        current = copy.deepcopy(self._must(resource, key))
+        current["metadata"].setdefault("deletionTimestamp", STARTED_AT)
+        self._store(resource, current)
+
+    def of(self, resource: Resource, name: str) -> Object:
+        """The object as it is now."""
+        return self._must(resource, ObjectKey(NAMESPACE, name))
+
+    def has(self, resource: Resource, name: str) -> bool:
+        """Whether the object exists."""
+        return (resource, ObjectKey(NAMESPACE, name)) in self.objects
+
+    def condition(self, resource: Resource, name: str, kind: str) -> Mapping[str, Any]:
+        """A condition of an object; empty when it has none of this type."""
+        conditions = (self.of(resource, name).get("status") or {}).get("conditions") or ()
+        return next((c for c in conditions if c["type"] == kind), {})
+
+    def _must(self, resource: Resource, key: ObjectKey) -> Object:
+        try:
+            return self.objects[resource, key]
+        except KeyError:
+            raise NotFound(404, message=f"{resource.kind} {key} not found") from None
+
+    def _store(self, resource: Resource, obj: Object) -> Object:
+        key = ObjectKey.of(obj)
+        before = self.objects.get((resource, key))
+        meta = obj["metadata"]
+        self._serial += 1
+        if before is None:
+            meta["uid"] = f"uid-{self._serial}"
+            meta["generation"] = 1
+            meta.setdefault("creationTimestamp", STARTED_AT)
+        elif before.get("spec") != obj.get("spec"):
+            meta["generation"] = before["metadata"]["generation"] + 1
+        meta["resourceVersion"] = str(self._serial)
+        if "deletionTimestamp" in meta and not meta.get("finalizers"):
+            self.objects.pop((resource, key), None)
+            self._applied.pop((resource, key), None)
+        else:
+            self.objects[resource, key] = obj
+        return copy.deepcopy(obj)
+
+
+def _merge(target: Object, patch: Object) -> None:
+    for key, value in patch.items():
+        if value is None:
+            target.pop(key, None)
+        elif isinstance(value, dict):
+            inner = target.setdefault(key, {})
+            if isinstance(inner, dict):
+                _merge(inner, value)
+            else:
+                target[key] = copy.deepcopy(value)
+        else:
+            target[key] = copy.deepcopy(value)
+
+
+def _subtract(target: Object, before: Object, now: Object) -> None:
+    """Fields applied before and not any more go, as server-side apply has it."""
+    for key, value in before.items():
+        if key not in now:
+            target.pop(key, None)
+        elif isinstance(value, dict) and isinstance(now[key], dict) and isinstance(target.get(key), dict):
+            _subtract(target[key], value, now[key])
+
+
+# -- routers ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Pipeline:
+    """A pipeline in the router's state machine."""
+
+    config: pb.PipelineConfig
+    enabled: bool = False
+    version: int = 1
+    pending: int = 0
+
+
+@dataclass
+class Routers:
+    """A Raft cluster seen from outside: shared pipelines, a registry per node, one leader."""
+
+    leader: int = 1
+    term: int = 1
+    commit: int = 10
+    claims: dict[int, int] = field(default_factory=dict)
+    """Node id to the leader it names, where that differs from :attr:`leader`."""
+    down: set[str] = field(default_factory=set)
+    errors: dict[str, RouterError] = field(default_factory=dict)
+    """Method name to the error it answers with."""
+    pipelines: dict[str, Pipeline] = field(default_factory=dict)
+    registered: dict[str, set[str]] = field(default_factory=dict)
+    mutations: list[str] = field(default_factory=list)
+
+    def node(self, address: str) -> RouterNodeDouble:
+        """The client of one address."""
+        return RouterNodeDouble(self, address)
+
+
+class RouterNodeDouble:
+    """One router node as its client shows it."""
+
+    def __init__(self, routers: Routers, address: str) -> None:
+        self._routers = routers
+        self.address = address
+        self._id = int(address.partition(".")[0].rpartition("-")[2]) + 1
+
+    def _check(self, method: str, *, leader: bool = False) -> None:
+        if self.address.partition(".")[0] in self._routers.down:
+            raise Unreachable("connection refused", address=self.address, method=method)
+        if method in self._routers.errors:
+            raise self._routers.errors[method]
+        if leader and self._id != self._routers.leader:
+            raise NotLeader("Not the leader", address=self.address, method=method)
+
+    async def get_cluster_status(self) -> pb.GetClusterStatusResponse:
+        self._check("GetClusterStatus")
+        routers = self._routers
+        return pb.GetClusterStatusResponse(
+            node_id=self._id,
+            leader_id=routers.claims.get(self._id, routers.leader),
+            term=routers.term,
+            commit_index=routers.commit,
+            applied_index=routers.commit,
+        )
+
+    async def get_pipeline(self, name: str) -> pb.GetPipelineResponse | None:
+        self._check("GetPipeline")
+        found = self._routers.pipelines.get(name)
+        if found is None:
+            return None
+        status = pb.PipelineStatus(enabled=found.enabled, version=found.version)
+        return pb.GetPipelineResponse(found=True, config=found.config, status=status)
+
+    async def create_pipeline(self, config: pb.PipelineConfig) -> str:
+        self._mutate("create")
+        self._routers.pipelines[config.id] = Pipeline(config)
+        return str(config.id)
+
+    async def update_pipeline(self, name: str, config: pb.PipelineConfig) -> int:
+        self._mutate("update")
+        found = self._routers.pipelines[name]
+        found.config, found.version = config, found.version + 1
+        return found.version
+
+    async def enable_pipeline(self, name: str) -> None:
+        self._mutate("enable")
+        self._routers.pipelines[name].enabled = True
+
+    async def disable_pipeline(self, name: str, drain: bool = True) -> int:
+        self._mutate("disable")
+        self._routers.pipelines[name].enabled = False
+        return self._routers.pipelines[name].pending
+
+    async def delete_pipeline(self, name: str, force: bool = False) -> None:
+        self._mutate("delete")
+        self._routers.pipelines.pop(name, None)
+
+    async def get_service_endpoints(self, name: str) -> list[Any]:
+        self._check("GetServiceEndpoints")
+        return [SimpleNamespace(endpoint=SimpleNamespace(host=f"{name}-svc", port=50051))]
+
+    async def deregister(self, service: str) -> None:
+        self._check("Deregister")
+        self._routers.registered.setdefault(self.address, set()).discard(service)
+
+    def _mutate(self, what: str) -> None:
+        self._check(f"{what.title()}Pipeline", leader=True)
+        self._routers.mutations.append(what)
+        self._routers.commit += 1
+
+
+class KeeperDouble:
+    """A registry keeper whose work is done at once."""
+
+    def __init__(self, routers: Routers) -> None:
+        self._routers = routers
+        self.wanted: dict[str, tuple[Any, tuple[str, ...]]] = {}
+        self.failing: dict[str, str] = {}
+
+    def want(self, registration: Any, addresses: Iterable[str]) -> None:
+        self.wanted[registration.service_id] = (registration, tuple(addresses))
+        for address in addresses:
+            if address not in self.failing:
+                self._routers.registered.setdefault(address, set()).add(registration.service_id)
+
+    def state(self, service: str) -> Mapping[str, Any]:
+        _, addresses = self.wanted.get(service, (None, ()))
+        return {
+            address: SimpleNamespace(registered=address not in self.failing, error=self.failing.get(address))
+            for address in addresses
+        }
+
+    async def drop(self, service: str) -> Mapping[str, Exception]:
+        self.wanted.pop(service, None)
+        for services in self._routers.registered.values():
+            services.discard(service)
+        return {}
+
+
+@dataclass
+class Recorder:
+    """Remembers events."""
+
+    seen: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def event(self, involved: Any, *, type: str, reason: str, action: str, note: str) -> None:
+        self.seen.append((type, reason, note))
+
+    def reasons(self) -> list[str]:
+        return [reason for _, reason, _ in self.seen]
+
+
+class MetricsDouble:
+    """Accepts every metric; the series themselves are tested with the metrics library."""
+
+    def __getattr__(self, _: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+class World:
+    """Everything a reconciler is given, in one place."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.store = Store()
+        self.routers = Routers()
+        self.keeper = KeeperDouble(self.routers)
+        self.events = Recorder()
+        children = (CONFIG_MAP, SERVICE, SERVICE_ACCOUNT, DISRUPTION_BUDGET, STATEFUL_SET)
+        indexes: dict[Resource, Mapping[str, Any]] = {
+            PIPELINE: PIPELINE_INDEXES,
+            POD: POD_INDEXES,
+            **dict.fromkeys(SERVICES, SERVICE_INDEXES),
+        }
+        self.context = Context(
+            client=cast(Any, self.store),
+            events=cast(Any, self.events),
+            clock=self,
+            settings=ControllerSettings(**settings),
+            clients=cast(Any, self.routers),
+            keeper=cast(Any, self.keeper),
+            informers=cast(
+                Any,
+                {
+                    resource: StoreInformer(self.store, resource, indexes.get(resource, {}))
+                    for resource in (CLUSTER, PIPELINE, *SERVICES, *children, POD, PVC)
+                },
+            ),
+            metrics=cast(Any, MetricsDouble()),
+        )
+
+    def monotonic(self) -> float:
+        return self.store.now
+
+    def time(self) -> float:
+        return self.store.now
+
+    # -- the StatefulSet controller and the node, one step at a time ---------------------------------
+
+    def run_stateful_set(self, name: str, *, ready: bool = True) -> None:
+        """Create missing pods and claims, and report the revisions (OnDelete)."""
+        live = copy.deepcopy(self.store.of(STATEFUL_SET, name))
+        revision = f"{name}-{digest(live['spec']['template'])}"
+        for ordinal in range(live["spec"]["replicas"]):
+            if not self.store.has(POD, f"{name}-{ordinal}"):
+                self._create_pod(live, ordinal, revision, ready)
+        status = live.setdefault("status", {})
+        status.setdefault("currentRevision", revision)
+        status |= {"observedGeneration": live["metadata"]["generation"], "updateRevision": revision}
+        self.store.objects[STATEFUL_SET, ObjectKey.of(live)] = live
+
+    def set_ready(self, pod: str, ready: bool, *, running: bool = True) -> None:
+        """The node reports on a pod."""
+        state = {"running": {}} if running else {"waiting": {"reason": "CrashLoopBackOff"}}
+        status = {
+            "phase": "Running" if running else "Pending",
+            "conditions": [{"type": "Ready", "status": str(ready)}],
+            "containerStatuses": [{"name": "router", "state": state}],
+        }
+        self.store.edit(POD, pod, {"status": status})
+
+    def _create_pod(self, live: Object, ordinal: int, revision: str, ready: bool) -> None:
+        name = f"{live['metadata']['name']}-{ordinal}"
+        template = live["spec"]["template"]["metadata"]
+        owner = {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "name": live["metadata"]["name"],
+            "uid": live["metadata"]["uid"],
+            "controller": True,
+        }
+        self.store.put(
+            POD,
+            name,
+            {},
+            labels={**template["labels"], "controller-revision-hash": revision},
+            annotations=dict(template["annotations"]),
+            ownerReferences=[owner],
+        )
+        self.set_ready(name, ready)
+        if not self.store.has(PVC, f"data-{name}"):
+            claim = copy.deepcopy(live["spec"]["volumeClaimTemplates"][0]["spec"])
+            claim.setdefault("storageClassName", "standard")
+            self.store.put(PVC, f"data-{name}", claim)
+            capacity = claim["resources"]["requests"]
+            self.store.edit(PVC, f"data-{name}", {"status": {"capacity": dict(capacity)}})
