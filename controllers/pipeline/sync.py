@@ -62,7 +62,7 @@ async def synchronise(node: RouterNode, config: pb.PipelineConfig, known: Known,
                 f"the router has a pipeline {config.id} of another owner; delete it there, or adopt it with "
                 'the annotation etl.router/adopt: "true"'
             )
-        if found.config.metadata.get(SPEC_HASH) != wanted:
+        if done.adopted or found.config.metadata.get(SPEC_HASH) != wanted:
             await node.update_pipeline(config.id, config)
             done.updated, done.drifted = True, known.spec_hash == wanted
     enabled = found is not None and found.status.enabled

@@ -11,7 +11,7 @@ from controllers.context import Context
 from controllers.finalizing import Release, give_up, overdue, release_early
 from controllers.kinds import POD
 from controllers.members import ready_addresses, wanted_members
-from controllers.references import choose_cluster, spec_of, users_of
+from controllers.references import SERVICES, ClusterChoice, choose_cluster, spec_of, users_of
 from controllers.retrying import Pauses
 from controllers.service.probe import Health, probe
 from controllers.service.registration import probe_settings, registration, service_id, winner_of
@@ -43,7 +43,8 @@ class ServiceReconciler:
         """Say what is wanted to the keeper, and what became of it to the status."""
         view = self._informer.get(key)
         if view is None:
-            await self._lose(key)
+            # Only after a finalizer was taken off by force; otherwise the deletion below came first.
+            await self._forget(key)
             return Result.done()
         obj = view.object()
         now = timestamp(self._context.clock.time())
@@ -53,7 +54,7 @@ class ServiceReconciler:
         conditions.clear(r.DELETION_BLOCKED)
         choice = choose_cluster(key.namespace, spec_of(obj), self._context.informers[CLUSTER])
         if choice.cluster is None:
-            return await self._homeless(key, obj, conditions, choice.reason, choice.message)
+            return await self._homeless(key, obj, conditions, choice)
         rival = self._rival(view, choice.cluster)
         if rival:
             conditions.set(r.REGISTERED, False, r.NAME_CONFLICT, rival)
@@ -97,11 +98,12 @@ class ServiceReconciler:
         return await probe(wanted.host, wanted.port, wanted.use_tls), interval
 
     async def _homeless(
-        self, key: ObjectKey, obj: Object, conditions: Conditions, reason: str, message: str
+        self, key: ObjectKey, obj: Object, conditions: Conditions, choice: ClusterChoice
     ) -> Result:
-        await self._lose(key)
-        conditions.set(r.REGISTERED, False, reason, message)
-        conditions.working(reason, message)
+        if not self._shared(key):
+            self._context.keeper.want(registration(self._resource, obj), ())
+        conditions.set(r.REGISTERED, False, choice.reason, choice.message)
+        conditions.working(choice.reason, choice.message)
         return await self._write(key, obj, {"registeredNodes": 0, "totalNodes": 0}, conditions, None)
 
     async def _write(
@@ -154,6 +156,9 @@ class ServiceReconciler:
             # The pipelines' own events bring this key back, so no timer is needed.
             message = f"used by {PIPELINE.kind} {', '.join(users)}"
             conditions.set(r.DELETION_BLOCKED, True, r.IN_USE, message)
+            if cluster is not None and release is None and not self._rival(view, cluster):
+                # Its pipelines still run: the registration must not lapse while the deletion waits.
+                return await self._register(key, obj, cluster, conditions)
             return await self._write(key, obj, {}, conditions, None)
         if release is None and cluster is not None:
             release = await self._deregister(key, obj, cluster)
@@ -164,6 +169,10 @@ class ServiceReconciler:
 
     async def _deregister(self, key: ObjectKey, obj: Object, cluster: View) -> Release | None:
         """Ask every ready pod: after a restart the keeper does not know where it was registered."""
+        if self._shared(key):
+            return Release(
+                False, r.RELEASED, "the registration belongs to another kind's object of this name"
+            )
         settings = self._context.settings
         where = ready_addresses(self._context.informers[POD], cluster, settings.cluster_domain)
         failures = dict(await self._context.keeper.drop(service_id(key)))
@@ -183,14 +192,20 @@ class ServiceReconciler:
         return None
 
     async def _release(self, key: ObjectKey, obj: Object, release: Release) -> None:
-        await self._lose(key)
+        await self._forget(key)
         with suppress(NotFound):
             await remove_finalizer(self._context.client, self._resource, obj, FINALIZER)
         kind: Literal["Normal", "Warning"] = "Warning" if release.warning else "Normal"
         self._event(obj, kind, release.reason, "Delete", release.note)
 
-    async def _lose(self, key: ObjectKey) -> None:
-        """Stop keeping the registration, unless the id is another kind's of the same name."""
+    def _shared(self, key: ObjectKey) -> bool:
+        """Whether another kind has an object of this name: ids do not tell kinds apart."""
+        others = (resource for resource in SERVICES if resource != self._resource)
+        return any(self._context.informers[resource].get(key) is not None for resource in others)
+
+    async def _forget(self, key: ObjectKey) -> None:
+        if not self._shared(key):
+            await self._context.keeper.drop(service_id(key))
         self._pauses.clear(key)
         self._context.metrics.forget(self._resource.kind, key)
 

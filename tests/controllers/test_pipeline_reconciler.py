@@ -1,0 +1,359 @@
+"""A pipeline's life: references, submission, change, drift, deletion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controllers.kinds import STATEFUL_SET
+from controllers.pipeline.graph import OWNER_UID
+from controllers.pipeline.reconciler import FINALIZER, PipelineReconciler
+from controllers.references import SERVICES, pipelines_using
+from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE, TRANSFORM
+from etl_operator.router.errors import Rejected, RouterAdminUnavailable
+from informers.objects import ObjectKey
+from tests.controllers.world import NAMESPACE, Pipeline, World
+
+NAME = "analytics"
+KEY = ObjectKey(NAMESPACE, NAME)
+ID = f"{NAMESPACE}/{NAME}"
+
+
+class Running:
+    """A world with a running cluster, a pipeline and, unless told otherwise, what it refers to."""
+
+    def __init__(self, *, missing: tuple[str, ...] = (), **spec: Any) -> None:
+        self.world = World()
+        self.store = self.world.store
+        add_cluster(self.world, "prod")
+        for resource, name in ((SOURCE, "in"), (TRANSFORM, "filter"), (TRANSFORM, "enrich"), (SINK, "out")):
+            if name not in missing:
+                self.store.put(resource, name, {"grpc": {"endpoint": f"{name}:50051"}})
+        base = {"source": "in", "steps": ["filter", "enrich"], "sink": "out", "enabled": True}
+        self.store.put(PIPELINE, NAME, base | spec)
+        self.reconciler = PipelineReconciler(self.world.context)
+
+    async def once(self) -> float | None:
+        return (await self.reconciler.reconcile(KEY)).requeue_after
+
+    async def started(self) -> Running:
+        await self.once()
+        assert self.condition("Ready")["status"] == "True", self.condition("Ready")
+        self.world.routers.mutations.clear()
+        self.world.events.seen.clear()
+        return self
+
+    def condition(self, kind: str) -> Any:
+        return self.store.condition(PIPELINE, NAME, kind)
+
+    @property
+    def status(self) -> Any:
+        return self.store.of(PIPELINE, NAME)["status"]
+
+    @property
+    def remote(self) -> Pipeline:
+        return self.world.routers.pipelines[ID]
+
+    def delete(self) -> None:
+        self.store.remove(PIPELINE, NAME)
+
+    @property
+    def exists(self) -> bool:
+        return self.store.has(PIPELINE, NAME)
+
+
+def add_cluster(world: World, name: str, namespace: str = NAMESPACE) -> None:
+    """A cluster with three running pods."""
+    world.store.put(CLUSTER, name, {"replicas": 3}, namespace=namespace)
+    template = {"metadata": {"labels": {"etl.router/cluster": name}, "annotations": {}}}
+    claims = [{"spec": {"resources": {"requests": {"storage": "1Gi"}}}}]
+    spec = {"replicas": 3, "template": template, "volumeClaimTemplates": claims}
+    world.store.put(STATEFUL_SET, name, spec, namespace=namespace)
+    if namespace == NAMESPACE:
+        world.run_stateful_set(name)
+
+
+async def test_a_pipeline_is_submitted_enabled_and_described() -> None:
+    running = Running()
+    assert await running.once() == running.world.context.settings.drift_interval
+    assert running.world.routers.mutations == ["create", "enable"]
+    assert running.remote.enabled
+    status = running.status
+    assert status["pipelineId"] == ID
+    assert status["cluster"] == "etl/prod"
+    assert status["enabled"] is True
+    assert status["phase"] == "Running"
+    assert [stage["id"] for stage in status["stages"]] == [
+        "analytics-source",
+        "analytics-transform-0",
+        "analytics-transform-1",
+        "analytics-sink",
+    ]
+    assert status["stages"][0]["endpoints"] == ["in-svc:50051"]
+    for kind in ("ReferencesResolved", "Accepted", "Running", "Ready"):
+        assert running.condition(kind)["status"] == "True"
+    assert running.store.of(PIPELINE, NAME)["metadata"]["finalizers"] == [FINALIZER]
+    assert running.world.events.reasons() == ["PipelineSubmitted"]
+
+
+async def test_the_graph_is_linear_and_says_whose_it_is() -> None:
+    running = await Running(dlq={"enabled": True, "maxRetries": 7, "sink": "out"}).started()
+    config = running.remote.config
+    assert [(edge.from_stage, edge.to_stage) for edge in config.edges] == [
+        ("analytics-source", "analytics-transform-0"),
+        ("analytics-transform-0", "analytics-transform-1"),
+        ("analytics-transform-1", "analytics-sink"),
+    ]
+    assert config.stages[-1].id == "analytics-dlq"
+    assert config.metadata["etl.router/dlq.max-retries"] == "7"
+    assert config.metadata["etl.router/dlq.sink"] == "out"
+    assert config.metadata[OWNER_UID] == running.store.of(PIPELINE, NAME)["metadata"]["uid"]
+
+
+async def test_a_hundred_passes_of_a_converged_pipeline_write_nothing() -> None:
+    running = await Running().started()
+    running.store.writes.clear()
+    for _ in range(100):
+        await running.once()
+    assert running.store.writes == []
+    assert running.world.routers.mutations == []
+    assert running.world.events.seen == []
+
+
+async def test_missing_references_are_named_and_found_again() -> None:
+    running = Running(missing=("enrich", "out"))
+    await running.once()
+    message = running.condition("ReferencesResolved")["message"]
+    assert "EtlTransform enrich" in message
+    assert "EtlSink out" in message
+    assert "filter" not in message
+    assert running.condition("Ready")["reason"] == "ReferenceNotFound"
+    assert running.world.routers.mutations == []
+    assert "finalizers" not in running.store.of(PIPELINE, NAME)["metadata"]
+    for resource, name in ((TRANSFORM, "enrich"), (SINK, "out")):
+        running.store.put(resource, name, {"grpc": {"endpoint": "x:1"}})
+        informers = running.world.context.informers
+        view = informers[resource].get(ObjectKey(NAMESPACE, name))
+        assert view is not None
+        assert pipelines_using(resource, informers[PIPELINE])(view) == [KEY]
+    await running.once()
+    assert running.condition("Ready")["status"] == "True"
+
+
+async def test_a_pipeline_keeps_running_on_its_last_good_spec() -> None:
+    running = await Running().started()
+    before = running.remote.config
+    running.store.edit(PIPELINE, NAME, {"spec": {"sink": "nowhere"}})
+    await running.once()
+    assert running.condition("Ready")["status"] == "False"
+    assert running.condition("Running")["status"] == "True"
+    assert running.remote.config == before
+    assert running.remote.enabled
+
+
+async def test_a_changed_spec_is_an_update_and_nothing_else() -> None:
+    running = await Running().started()
+    running.store.edit(PIPELINE, NAME, {"spec": {"steps": ["enrich"]}})
+    await running.once()
+    assert running.world.routers.mutations == ["update"]
+    assert running.status["version"] == 2
+    assert running.world.events.reasons() == ["PipelineUpdated"]
+
+
+@pytest.mark.parametrize(("first", "then", "call"), [(True, False, "disable"), (False, True, "enable")])
+async def test_the_switch_is_only_a_switch(first: bool, then: bool, call: str) -> None:
+    running = await Running(enabled=first).started()
+    running.store.edit(PIPELINE, NAME, {"spec": {"enabled": then}})
+    await running.once()
+    assert running.world.routers.mutations == [call]
+    assert running.remote.enabled is then
+    assert running.condition("Ready")["status"] == "True"
+    assert running.condition("Running")["status"] == str(then)
+    assert "DriftCorrected" not in running.world.events.reasons()
+
+
+@pytest.mark.parametrize("damage", ["lost", "changed", "switched"])
+async def test_drift_in_the_router_is_corrected(damage: str) -> None:
+    running = await Running().started()
+    if damage == "lost":
+        running.world.routers.pipelines.clear()
+    elif damage == "changed":
+        running.remote.config.metadata["etl.router/spec-hash"] = "old"
+    else:
+        running.remote.enabled = False
+    await running.once()
+    assert running.remote.enabled
+    assert running.world.events.reasons() == ["DriftCorrected"]
+    assert running.condition("Ready")["status"] == "True"
+
+
+async def test_somebody_elses_pipeline_is_refused_then_adopted() -> None:
+    running = Running()
+    foreign = running.world.routers.pipelines
+    await running.once()
+    config = foreign[ID].config
+    config.metadata[OWNER_UID] = "somebody"
+    running.world.routers.mutations.clear()
+    await running.once()
+    assert running.condition("Ready")["reason"] == "NameConflict"
+    assert running.world.routers.mutations == []
+    running.store.edit(PIPELINE, NAME, {"metadata": {"annotations": {"etl.router/adopt": "true"}}})
+    await running.once()
+    assert running.condition("Ready")["status"] == "True"
+    assert running.remote.config.metadata[OWNER_UID] != "somebody"
+
+
+async def test_the_router_says_no() -> None:
+    running = Running()
+    running.world.routers.errors["CreatePipeline"] = Rejected("no such stage type")
+    await running.once()
+    assert running.condition("Accepted")["reason"] == "RejectedByRouter"
+    assert "no such stage type" in running.condition("Ready")["message"]
+    assert running.world.events.reasons() == ["SubmitFailed"]
+
+
+async def test_a_router_without_admin_is_a_condition_and_not_a_storm() -> None:
+    running = Running()
+    running.world.routers.errors["GetPipeline"] = RouterAdminUnavailable("UNIMPLEMENTED")
+    assert await running.once() == running.world.context.settings.retry_limit
+    assert running.condition("Ready")["reason"] == "RouterAdminUnavailable"
+
+
+async def test_an_unreachable_router_is_asked_less_and_less_often() -> None:
+    running = Running()
+    running.world.routers.down = {"prod-0", "prod-1", "prod-2"}
+    pauses = [await running.once() for _ in range(7)]
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert running.condition("Ready")["reason"] == "ClusterUnreachable"
+    assert len(running.world.events.seen) == 1
+    running.world.routers.down = set()
+    await running.once()
+    assert running.condition("Ready")["status"] == "True"
+
+
+async def test_without_a_cluster_it_says_so() -> None:
+    running = Running()
+    running.store.remove(CLUSTER, "prod")
+    await running.once()
+    assert running.condition("Ready")["reason"] == "ClusterNotFound"
+
+
+async def test_several_clusters_need_a_word_or_a_default() -> None:
+    running = Running()
+    add_cluster(running.world, "second")
+    await running.once()
+    assert running.condition("Ready")["reason"] == "AmbiguousCluster"
+    assert "prod, second" in running.condition("Ready")["message"]
+    running.store.edit(PIPELINE, NAME, {"spec": {"clusterRef": {"name": "prod"}}})
+    await running.once()
+    assert running.status["cluster"] == "etl/prod"
+
+
+async def test_the_one_named_default_is_the_default() -> None:
+    running = Running()
+    add_cluster(running.world, "default")
+    await running.once()
+    assert running.status["cluster"] == "etl/default"
+
+
+@pytest.mark.parametrize("exists", [True, False])
+async def test_another_namespaces_cluster_needs_consent_and_is_not_revealed(exists: bool) -> None:
+    running = Running(clusterRef={"name": "shared", "namespace": "platform"})
+    if exists:
+        add_cluster(running.world, "shared", "platform")
+    await running.once()
+    condition = running.condition("Ready")
+    assert condition["reason"] == "CrossNamespaceNotAllowed"
+    assert "platform/shared" in condition["message"]
+    assert "exist" not in condition["message"]
+
+
+async def test_a_split_brain_freezes_submission() -> None:
+    running = Running()
+    torn = {"type": "QuorumHealthy", "status": "False", "reason": "SplitBrain", "message": "two"}
+    running.store.edit(CLUSTER, "prod", {"status": {"conditions": [torn]}})
+    await running.once()
+    assert running.condition("Ready")["reason"] == "SplitBrain"
+    assert running.world.routers.mutations == []
+
+
+# -- deletion ----------------------------------------------------------------------------------------
+
+
+async def test_deleting_takes_the_pipeline_out_of_the_router() -> None:
+    running = await Running().started()
+    running.delete()
+    await running.once()
+    assert running.world.routers.mutations == ["disable", "delete"]
+    assert running.world.routers.pipelines == {}
+    assert not running.exists
+    assert running.world.events.reasons() == ["Deleted"]
+
+
+async def test_draining_is_waited_for_but_not_for_ever() -> None:
+    running = await Running(drainTimeoutSeconds=30).started()
+    running.remote.pending = 12
+    running.delete()
+    assert await running.once() is not None
+    assert running.exists
+    assert running.status["phase"] == "Deleting"
+    running.world.store.now += 31
+    await running.once()
+    assert not running.exists
+
+
+@pytest.mark.parametrize("how", ["gone", "terminating"])
+async def test_a_cluster_that_goes_holds_nobody(how: str) -> None:
+    running = await Running().started()
+    if how == "terminating":
+        running.store.edit(CLUSTER, "prod", {"metadata": {"finalizers": ["foregroundDeletion"]}})
+    running.store.remove(CLUSTER, "prod")
+    running.delete()
+    await running.once()
+    assert not running.exists
+    assert running.world.events.reasons() == ["Released"]
+    assert running.world.routers.mutations == []
+
+
+async def test_an_unreachable_router_holds_for_a_bounded_time() -> None:
+    running = await Running().started()
+    running.world.routers.down = {"prod-0", "prod-1", "prod-2"}
+    running.delete()
+    assert await running.once() is not None
+    assert running.exists
+    running.world.store.now += running.world.context.settings.release_deadline
+    await running.once()
+    assert not running.exists
+    assert running.world.events.seen[-1][:2] == ("Warning", "Orphaned")
+
+
+async def test_force_delete_asks_nobody() -> None:
+    running = await Running().started()
+    running.world.routers.down = {"prod-0", "prod-1", "prod-2"}
+    running.store.edit(PIPELINE, NAME, {"metadata": {"annotations": {"etl.router/force-delete": "true"}}})
+    running.delete()
+    await running.once()
+    assert not running.exists
+    assert running.world.events.reasons()[-1] == "FinalizerForced"
+
+
+async def test_orphan_leaves_the_pipeline_running() -> None:
+    running = await Running(deletionPolicy="Orphan").started()
+    running.delete()
+    await running.once()
+    assert not running.exists
+    assert running.remote.enabled
+
+
+async def test_deleting_does_not_touch_another_owners_pipeline() -> None:
+    running = await Running().started()
+    running.remote.config.metadata[OWNER_UID] = "somebody"
+    running.delete()
+    await running.once()
+    assert not running.exists
+    assert ID in running.world.routers.pipelines
+
+
+def test_every_service_kind_is_watched() -> None:
+    assert {resource.kind for resource in SERVICES} == {"EtlSource", "EtlTransform", "EtlSink"}

@@ -1,0 +1,236 @@
+"""A service's life: registration, readiness, names, deletion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controllers.kinds import POD
+from controllers.pipeline.reconciler import PipelineReconciler
+from controllers.service.reconciler import FINALIZER, ServiceReconciler
+from controllers.service.registration import split_endpoint
+from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE
+from informers.objects import ObjectKey, Resource
+from tests.controllers.test_pipeline_reconciler import add_cluster
+from tests.controllers.world import NAMESPACE, World
+
+NAME = "kafka"
+KEY = ObjectKey(NAMESPACE, NAME)
+ADDRESSES = [f"prod-{i}.prod-headless.etl.svc.cluster.local:50051" for i in range(3)]
+
+
+class Running:
+    """A world with a running cluster and one source."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.world = World()
+        self.store = self.world.store
+        add_cluster(self.world, "prod")
+        self.add(SOURCE, NAME, **spec)
+        self.reconciler = ServiceReconciler(self.world.context, SOURCE)
+
+    def add(self, resource: Resource, name: str, *, created: str | None = None, **spec: Any) -> None:
+        stamp = {"creationTimestamp": created} if created else {}
+        self.store.put(resource, name, {"grpc": {"endpoint": f"{name}-svc:50051"}} | spec, **stamp)
+
+    async def once(self) -> float | None:
+        return (await self.reconciler.reconcile(KEY)).requeue_after
+
+    async def started(self) -> Running:
+        await self.once()
+        assert self.condition("Ready")["status"] == "True", self.condition("Ready")
+        self.world.events.seen.clear()
+        return self
+
+    def condition(self, kind: str, resource: Resource = SOURCE, name: str = NAME) -> Any:
+        return self.store.condition(resource, name, kind)
+
+    @property
+    def status(self) -> Any:
+        return self.store.of(SOURCE, NAME)["status"]
+
+    @property
+    def exists(self) -> bool:
+        return self.store.has(SOURCE, NAME)
+
+    def registered(self) -> list[str]:
+        return sorted(a for a, ids in self.world.routers.registered.items() if f"{NAMESPACE}/{NAME}" in ids)
+
+
+async def test_a_service_is_registered_with_every_ready_pod() -> None:
+    running = Running(weight=7, maxConcurrentRequests=9, labels={"tier": "gold"})
+    assert await running.once() is None
+    assert running.registered() == ADDRESSES
+    registration, _ = running.world.keeper.wanted["etl/kafka"]
+    assert (registration.name, registration.host, registration.port) == (NAME, "kafka-svc", 50051)
+    assert (registration.type, registration.weight, registration.max_concurrent_requests) == (1, 7, 9)
+    assert registration.labels == {"tier": "gold"}
+    status = running.status
+    assert (status["serviceId"], status["cluster"]) == ("etl/kafka", "etl/prod")
+    assert (status["registeredNodes"], status["totalNodes"]) == (3, 3)
+    assert running.condition("Registered")["status"] == "True"
+    assert not running.condition("EndpointHealthy")
+    assert running.store.of(SOURCE, NAME)["metadata"]["finalizers"] == [FINALIZER]
+    assert running.world.events.reasons() == ["Registered"]
+
+
+async def test_a_hundred_passes_of_a_registered_service_write_nothing() -> None:
+    running = await Running().started()
+    running.store.writes.clear()
+    for _ in range(100):
+        await running.once()
+    assert running.store.writes == []
+    assert running.world.events.seen == []
+
+
+async def test_a_pod_that_is_not_ready_is_not_waited_for() -> None:
+    running = Running()
+    running.world.set_ready("prod-1", False)
+    await running.once()
+    assert running.registered() == [ADDRESSES[0], ADDRESSES[2]]
+    assert running.condition("Ready")["status"] == "True"
+    assert running.status["registeredNodes"] == 2
+
+
+async def test_without_a_ready_pod_it_waits() -> None:
+    running = Running()
+    for ordinal in range(3):
+        running.world.set_ready(f"prod-{ordinal}", False)
+    await running.once()
+    assert running.condition("Ready")["reason"] == "DependencyNotReady"
+
+
+async def test_a_pod_that_refuses_is_shown_with_its_words() -> None:
+    running = Running()
+    running.world.keeper.failing[ADDRESSES[1]] = "identity required"
+    await running.once()
+    assert running.condition("Registered")["reason"] == "ProgressingWithRetry"
+    assert "2 of 3" in running.condition("Ready")["message"]
+    assert "identity required" in running.condition("Ready")["message"]
+    assert running.world.events.reasons() == ["RegistrationFailed"]
+
+
+async def test_without_a_cluster_it_says_so() -> None:
+    running = await Running().started()
+    running.store.remove(CLUSTER, "prod")
+    await running.once()
+    assert running.condition("Ready")["reason"] == "ClusterNotFound"
+    assert running.world.keeper.wanted["etl/kafka"][1] == ()
+
+
+async def test_the_oldest_holds_a_name_and_the_younger_recovers() -> None:
+    running = Running()
+    running.add(SINK, NAME, created="2026-01-01T00:00:00Z")
+    await running.once()
+    assert running.condition("Ready")["reason"] == "NameConflict"
+    assert "EtlSink" in running.condition("Ready")["message"]
+    assert "etl/kafka" not in running.world.keeper.wanted
+    sink = ServiceReconciler(running.world.context, SINK)
+    await sink.reconcile(KEY)
+    assert running.condition("Ready", SINK)["status"] == "True"
+    running.store.remove(SINK, NAME)
+    await sink.reconcile(KEY)
+    assert not running.store.has(SINK, NAME)
+    await running.once()
+    assert running.condition("Ready")["status"] == "True"
+    assert running.registered() == ADDRESSES
+
+
+async def test_a_loser_that_goes_does_not_take_the_winners_registration_along() -> None:
+    running = await Running().started()
+    running.add(SINK, NAME, created="2027-12-31T00:00:00Z")
+    sink = ServiceReconciler(running.world.context, SINK)
+    await sink.reconcile(KEY)
+    assert running.condition("Ready", SINK)["reason"] == "NameConflict"
+    running.store.remove(SINK, NAME)
+    await sink.reconcile(KEY)
+    assert running.registered() == ADDRESSES
+    assert "etl/kafka" in running.world.keeper.wanted
+
+
+# -- deletion ----------------------------------------------------------------------------------------
+
+
+async def test_deleting_deregisters_everywhere() -> None:
+    running = await Running().started()
+    running.store.remove(SOURCE, NAME)
+    await running.once()
+    assert running.registered() == []
+    assert not running.exists
+    assert running.world.events.reasons() == ["Deregistered"]
+
+
+async def test_deletion_waits_for_pipelines_that_use_it() -> None:
+    running = await Running().started()
+    running.add(SINK, "out")
+    running.store.put(PIPELINE, "p", {"source": NAME, "steps": [], "sink": "out", "enabled": True})
+    running.store.remove(SOURCE, NAME)
+    await running.once()
+    assert running.exists
+    assert running.condition("DeletionBlocked")["status"] == "True"
+    assert running.condition("DeletionBlocked")["message"] == "used by EtlPipeline p"
+    assert running.registered() == ADDRESSES
+    assert running.world.events.reasons() == ["DeletionBlocked"]
+    running.store.remove(PIPELINE, "p")
+    await running.once()
+    assert not running.exists
+
+
+async def test_force_delete_breaks_the_block() -> None:
+    running = await Running().started()
+    running.store.put(PIPELINE, "p", {"source": NAME, "steps": [], "sink": "out"})
+    running.store.edit(SOURCE, NAME, {"metadata": {"annotations": {"etl.router/force-delete": "true"}}})
+    running.store.remove(SOURCE, NAME)
+    await running.once()
+    assert not running.exists
+
+
+async def test_everything_deleted_at_once_goes() -> None:
+    running = await Running().started()
+    running.add(SINK, "out")
+    running.store.put(PIPELINE, "p", {"source": NAME, "steps": [], "sink": "out", "enabled": True})
+    pipelines = PipelineReconciler(running.world.context)
+    sinks = ServiceReconciler(running.world.context, SINK)
+    out, pipeline = ObjectKey(NAMESPACE, "out"), ObjectKey(NAMESPACE, "p")
+    await sinks.reconcile(out)
+    await pipelines.reconcile(pipeline)
+    for resource, name in ((SOURCE, NAME), (SINK, "out"), (PIPELINE, "p"), (CLUSTER, "prod")):
+        running.store.remove(resource, name)
+    await running.once()
+    await sinks.reconcile(out)
+    await pipelines.reconcile(pipeline)
+    assert not [key for resource, key in running.store.objects if resource in (SOURCE, SINK, PIPELINE)]
+
+
+async def test_an_unreachable_pod_holds_for_a_bounded_time() -> None:
+    running = await Running().started()
+    running.world.routers.down = {"prod-2"}
+    running.store.remove(SOURCE, NAME)
+    assert await running.once() is not None
+    assert running.exists
+    running.store.now += running.world.context.settings.release_deadline
+    await running.once()
+    assert not running.exists
+    assert running.world.events.seen[-1][:2] == ("Warning", "Orphaned")
+
+
+async def test_a_cluster_that_is_gone_holds_nobody() -> None:
+    running = await Running().started()
+    running.store.remove(CLUSTER, "prod")
+    running.store.remove(SOURCE, NAME)
+    await running.once()
+    assert not running.exists
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host", "port"),
+    [("svc:50051", "svc", 50051), ("a.b.svc:1", "a.b.svc", 1), ("[::1]:50051", "::1", 50051)],
+)
+def test_endpoints_are_split_at_the_last_colon(endpoint: str, host: str, port: int) -> None:
+    assert split_endpoint(endpoint) == (host, port)
+
+
+def test_the_pods_are_there() -> None:
+    # The fixtures above would pass vacuously with an empty cluster.
+    assert len(Running().world.context.informers[POD].list(NAMESPACE)) == 3
