@@ -7,6 +7,7 @@ from typing import Any
 from controllers.cluster import naming
 from controllers.cluster.children import key_of, metadata, ports
 from controllers.cluster.config import ROUTER_FILE, SCRIPT_FILE, config_data, config_hash
+from controllers.comparing import contains
 from controllers.kinds import STATEFUL_SET
 from controllers.settings import ControllerSettings
 from etl_operator.api import EtlRouterCluster
@@ -22,21 +23,13 @@ _HEALTH_TIMEOUT = 6
 """Seconds; a router answers ``/health`` only after a write that waits up to 5 s for its commit."""
 
 
-def stateful_set(
-    cluster: EtlRouterCluster,
-    settings: ControllerSettings,
-    members: int,
-    live: Object | None = None,
-) -> Object:
+def stateful_set(cluster: EtlRouterCluster, settings: ControllerSettings, members: int) -> Object:
     """``<name>``, with ``members`` Raft members.
 
     :param members: the member count this pass works towards; never more than one above the live count.
-    :param live: the observed StatefulSet. Its volume claim templates are kept: they are immutable, and
-        volumes grow by their own claims instead.
     """
     name = cluster.metadata.name
     annotations = {naming.MEMBERS_ANNOTATION: str(members)}
-    claims = live["spec"].get("volumeClaimTemplates") if live else None
     return {
         "apiVersion": STATEFUL_SET.api_version,
         "kind": STATEFUL_SET.kind,
@@ -54,15 +47,20 @@ def stateful_set(
                 "metadata": _template_metadata(cluster, members),
                 "spec": _pod_spec(cluster, settings, members),
             },
-            "volumeClaimTemplates": claims or [_claim_template(cluster)],
+            "volumeClaimTemplates": [_claim_template(cluster)],
         },
     }
 
 
 def with_claims_of(desired: Object, live: Object) -> Object:
-    """The desired StatefulSet with the live one's immutable volume claim templates."""
+    """The desired StatefulSet with the live one's volume claim templates, where they differ.
+
+    They are immutable: volumes grow through their own claims, and a wrong size here must not wedge the rest.
+    """
     claims = live["spec"].get("volumeClaimTemplates")
-    return {**desired, "spec": {**desired["spec"], "volumeClaimTemplates": claims}} if claims else desired
+    if not claims or contains(claims, desired["spec"]["volumeClaimTemplates"]):
+        return desired
+    return {**desired, "spec": {**desired["spec"], "volumeClaimTemplates": claims}}
 
 
 def _retention(cluster: EtlRouterCluster) -> dict[str, str]:
