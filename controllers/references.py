@@ -164,7 +164,7 @@ def dependents_of_cluster(informer: Informer) -> Callable[[View], list[ObjectKey
 
 def dependents(informer: Informer, cluster: ObjectKey) -> list[ObjectKey]:
     """Objects in the cluster's namespace, and those elsewhere that name it."""
-    views = informer.list(cluster.namespace) + informer.by_index(BY_CLUSTER_REF, str(cluster))
+    views = [*informer.list(cluster.namespace), *informer.by_index(BY_CLUSTER_REF, str(cluster))]
     return list(dict.fromkeys(view.key for view in views))
 
 

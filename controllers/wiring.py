@@ -21,8 +21,8 @@ from controllers.references import (
     pipelines_using,
     services_used,
 )
-from controllers.service.registration import key_of
 from controllers.service.reconciler import ServiceReconciler
+from controllers.service.registration import key_of
 from controllers.settings import ControllerSettings
 from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.router.client import RouterClients

@@ -75,7 +75,7 @@ def _metadata(pipeline: EtlPipeline) -> dict[str, str]:
 
 
 def _stage(stage: StageRef) -> pb.Stage:
-    types: Mapping[Resource, pb.StageType.ValueType] = {
+    types: Mapping[Resource, pb.StageType] = {
         SOURCE: pb.STAGE_TYPE_SOURCE,
         TRANSFORM: pb.STAGE_TYPE_TRANSFORM,
         SINK: pb.STAGE_TYPE_SINK,

@@ -36,9 +36,9 @@ ROUTER_KEYS = {
 
 
 def cluster(*, annotations: dict[str, str] | None = None, **spec: Any) -> EtlRouterCluster:
-    metadata = {"name": "prod", "namespace": "etl", "uid": "u", "generation": 1}
+    metadata: dict[str, Any] = {"name": "prod", "namespace": "etl", "uid": "u", "generation": 1}
     if annotations:
-        metadata["annotations"] = annotations  # type: ignore[assignment]
+        metadata["annotations"] = annotations
     return EtlRouterCluster.model_validate(
         {
             "apiVersion": "etl.router/v1",

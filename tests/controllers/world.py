@@ -8,7 +8,7 @@ API server and real routers do is proven in the tests of the rooms that own them
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -70,12 +70,12 @@ class StoreInformer:
         obj = self._store.objects.get((self.resource, key))
         return StoredView(obj) if obj is not None else None
 
-    def list(self, namespace: str | None = None) -> list[StoredView]:
+    def list(self, namespace: str | None = None) -> Sequence[StoredView]:
         found = [obj for (resource, _), obj in self._store.objects.items() if resource == self.resource]
         views = [StoredView(obj) for obj in found]
         return [view for view in views if namespace in (None, view.key.namespace)]
 
-    def by_index(self, index: str, value: str) -> list[StoredView]:
+    def by_index(self, index: str, value: str) -> Sequence[StoredView]:
         return [view for view in self.list() if value in set(self._indexes[index](view))]
 
     def written(self, obj: Object) -> None:
