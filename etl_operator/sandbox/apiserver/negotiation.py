@@ -1,0 +1,149 @@
+"""Which shape and encoding the client wants back, and what encoding its body is in."""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from informers.testing.apiserver.errors import StatusError
+
+JSON = "application/json"
+YAML = "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+APPLY_YAML = "application/apply-patch+yaml"
+_META = "meta.k8s.io"
+_DISCOVERY = "apidiscovery.k8s.io"
+
+_PATCHES = (
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    APPLY_YAML,
+)
+
+
+class Shape(enum.Enum):
+    """What an answer is turned into before it is encoded."""
+
+    OBJECT = "object"
+    TABLE = "Table"
+    PARTIAL = "PartialObjectMetadata"
+    PARTIAL_LIST = "PartialObjectMetadataList"
+    AGGREGATED_V2 = "APIGroupDiscoveryList"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The answer's shape and encoding."""
+
+    shape: Shape = Shape.OBJECT
+    media_type: str = JSON
+
+
+@dataclass(frozen=True, slots=True)
+class _MediaRange:
+    type: str
+    parameters: Mapping[str, str]
+
+
+def negotiate(accept: str, *, shapes: frozenset[Shape] = frozenset(Shape)) -> Wanted:
+    """The first entry of ``accept`` this server can produce; no header means JSON.
+
+    :param shapes: what makes sense at this address besides the plain object.
+    :raises StatusError: 406 when nothing in the list can be produced.
+    """
+    if not accept:
+        return Wanted()
+    for media_range in _ranges(accept):
+        if media_range.type in (JSON, "*/*", "application/*"):
+            media_type = JSON
+        elif media_range.type in (YAML, "application/x-yaml", "text/yaml"):
+            media_type = YAML
+        else:
+            continue
+        shape = _shape(media_range.parameters)
+        if shape is Shape.OBJECT or (shape in shapes and shape is not None):
+            return Wanted(shape, media_type)
+    raise StatusError(
+        406,
+        "NotAcceptable",
+        f"only the following media types are accepted: {JSON}, {YAML}",
+    )
+
+
+def _shape(parameters: Mapping[str, str]) -> Shape | None:
+    kind = parameters.get("as")
+    if kind is None:
+        return Shape.OBJECT
+    group, version = parameters.get("g"), parameters.get("v")
+    if kind == Shape.AGGREGATED_V2.value:
+        return Shape.AGGREGATED_V2 if (group, version) == (_DISCOVERY, "v2") else None
+    if (group, version) != (_META, "v1"):
+        return None
+    try:
+        return Shape(kind)
+    except ValueError:
+        return None
+
+
+def _ranges(accept: str) -> Iterator[_MediaRange]:
+    for entry in accept.split(","):
+        name, *raw = entry.split(";")
+        pairs = (parameter.partition("=") for parameter in raw)
+        yield _MediaRange(
+            name.strip().lower(), {key.strip(): value.strip().strip('"') for key, _, value in pairs}
+        )
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML as JSON sees it: a date stays the text it was written as."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def media_type(content_type: str) -> str:
+    """The bare media type of a ``Content-Type`` header, JSON when there is none."""
+    return content_type.partition(";")[0].strip().lower() or JSON
+
+
+def decode_body(raw: bytes, content_type: str) -> Any:
+    """The body as plain values.
+
+    :raises StatusError: 400 when it cannot be parsed.
+    """
+    try:
+        if content_type in (YAML, "application/x-yaml", "text/yaml", APPLY_YAML):
+            return yaml.load(raw, Loader=_Loader)  # noqa: S506 (a subclass of the safe loader)
+        return json.loads(raw)
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        problem = " ".join(str(error).split())
+        raise StatusError(400, "BadRequest", f"error decoding the request body: {problem}") from None
+
+
+def check_content_type(content_type: str, *, patch: bool) -> None:
+    """:raises StatusError: 415 for an encoding this server cannot read."""
+    accepted = _PATCHES if patch else (JSON, YAML)
+    if content_type not in accepted:
+        raise StatusError(
+            415,
+            "UnsupportedMediaType",
+            f"the body of the request was in an unknown format ({content_type}) - "
+            f"accepted media types include: {', '.join(accepted)}",
+        )
+
+
+def encode(value: Any, media_type: str) -> bytes:
+    """The answer's bytes. JSON ends in a newline, so that terminals stay readable."""
+    if media_type == YAML:
+        text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+        return text.encode()
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
