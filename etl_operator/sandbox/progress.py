@@ -52,21 +52,24 @@ def _by_condition(obj: Object, condition: Mapping[str, object]) -> State:
 
 
 class Progress:
-    """Shows the state of a fixed set of named objects.
+    """Says what happens, and shows the state of a set of named objects.
 
-    :param names: what to show, in order, such as ``EtlPipeline/user-analytics``.
     :param elapsed: seconds since the start, for the reader.
     :param stream: a terminal gets a table in place, anything else a line per change.
     """
 
-    def __init__(
-        self, names: Sequence[str], elapsed: Callable[[], float], stream: TextIO | None = None
-    ) -> None:
+    def __init__(self, elapsed: Callable[[], float], stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
         self._in_place = self._stream.isatty()
         self._elapsed = elapsed
-        self._states: dict[str, State] = {name: State(False, "not created yet") for name in names}
+        self._states: dict[str, State] = {}
         self._lines = 0
+
+    def expect(self, names: Sequence[str]) -> None:
+        """Show these from now on, in this order, such as ``EtlPipeline/user-analytics``."""
+        self._states = {name: State(False, "not created yet") for name in names}
+        if self._in_place:
+            self._draw()
 
     @property
     def waiting(self) -> dict[str, str]:

@@ -1,0 +1,124 @@
+"""Wiring: from settings to a running manager. The only place that knows all the pieces."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from informers.leader import LeaderElector
+from informers.manager import Manager
+from informers.metrics import MeasuredTransport, Metrics
+
+import controllers
+from controllers.metrics import rpc_observer
+from controllers.settings import ControllerSettings
+from etl_operator import __version__
+from etl_operator.router.client import RouterClients
+from etl_operator.router.registry import RegistryKeeper
+from informers.client import Client, ClusterAccess, HttpTransport, load_default
+from informers.clock import SystemClock
+from informers.errors import ConfigError, RuntimeFault
+
+log = logging.getLogger(__name__)
+
+LEASE = "etl-operator-leader"
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSettings:
+    """What ``etl-operator run`` was told; see its ``--help`` for the meaning of each."""
+
+    kubeconfig: Path | None = None
+    context: str | None = None
+    namespaces: tuple[str, ...] = ()
+    leader_elect: bool | None = None
+    leader_election_namespace: str | None = None
+    metrics_bind_address: str = ":8080"
+    health_probe_bind_address: str = ":8081"
+    router_image: str = "etl-router:latest"
+    cluster_domain: str = "cluster.local"
+
+
+async def run_operator(settings: OperatorSettings) -> int:
+    """Run until a signal or a failure; returns the exit code.
+
+    0: stopped by SIGINT or SIGTERM, after the work in hand was finished. 1: something failed, or the
+    lease was lost. 2: the settings or the kubeconfig cannot be used.
+    """
+    try:
+        access = load_default(
+            str(settings.kubeconfig) if settings.kubeconfig else None, context=settings.context
+        )
+    except ConfigError as error:
+        log.error("%s", error)
+        return 2
+    main = asyncio.ensure_future(_run(settings, access))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, main.cancel)
+    try:
+        await main
+    except asyncio.CancelledError:
+        log.info("stopped")
+        return 0
+    except (RuntimeFault, OSError) as error:
+        log.error("%s", error)
+        return 1
+    return 0
+
+
+async def _run(settings: OperatorSettings, access: ClusterAccess) -> None:
+    clock = SystemClock()
+    metrics = Metrics()
+    transport = MeasuredTransport(HttpTransport(access), metrics, clock)
+    # The elector's own writes must not ask the elector for permission: it has a client of its own.
+    elector = _elector(settings, access, Client(transport, clock=clock), clock)
+    client = Client(transport, clock=clock, fence=elector.fence if elector else None)
+    manager = Manager(
+        client,
+        clock=clock,
+        metrics=metrics,
+        leader=elector,
+        metrics_address=settings.metrics_bind_address,
+        health_address=settings.health_probe_bind_address,
+    )
+    clients = RouterClients(observe=rpc_observer(metrics))
+    keeper = RegistryKeeper(clients)
+    controllers.setup(
+        manager,
+        ControllerSettings(
+            router_image=settings.router_image,
+            cluster_domain=settings.cluster_domain,
+            namespaces=settings.namespaces,
+        ),
+        clients,
+        keeper,
+    )
+    manager.add_runnable("registrations", keeper.run)
+    log.info("etl-operator %s against %s", __version__, access.server)
+    try:
+        await manager.run()
+    finally:
+        await keeper.close()
+        await clients.close()
+        await client.close()
+
+
+def _elector(
+    settings: OperatorSettings, access: ClusterAccess, client: Client, clock: SystemClock
+) -> LeaderElector | None:
+    in_pod = settings.kubeconfig is None and _POD_NAMESPACE.exists()
+    if not (in_pod if settings.leader_elect is None else settings.leader_elect):
+        return None
+    namespace = settings.leader_election_namespace
+    if namespace is None:
+        namespace = _POD_NAMESPACE.read_text(encoding="ascii").strip() if in_pod else access.namespace
+    # The process id and random bits tell two operators on one machine apart.
+    identity = f"{socket.gethostname()}_{os.getpid()}_{random.getrandbits(32):08x}"
+    return LeaderElector(client, namespace, LEASE, identity, clock=clock)

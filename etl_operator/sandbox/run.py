@@ -1,0 +1,318 @@
+"""``etl-operator sandbox``: starts every piece in order, shows what becomes of the objects, stops all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from etl_operator.sandbox.apiserver.kubeconfig import CLUSTER, write_kubeconfig
+from etl_operator.sandbox.apiserver.server import EmbeddedServer
+from etl_operator.sandbox.kubelet import ImageTable, ProcessNode
+from etl_operator.sandbox.loops import run_loops
+from etl_operator.sandbox.manifests import ManifestError, built_in, load_manifests
+from etl_operator.sandbox.operator import OperatorProcess
+from etl_operator.sandbox.progress import Progress, State
+from etl_operator.sandbox.proxy import NameProxy
+from etl_operator.sandbox.reaper import Reaper
+from etl_operator.sandbox.watching import Applied, apply_all, follow
+from informers.client import Client, HttpTransport, load_kubeconfig
+from informers.errors import RuntimeFault
+from informers.objects import Object
+
+log = logging.getLogger(__name__)
+
+SERVICE_ACCOUNT = "etl-operator-system/etl-operator-controller-manager"
+"""Whom the operator logs in as: the account and roles of ``config/default``."""
+
+_STORAGE_CLASS: Object = {
+    "apiVersion": "storage.k8s.io/v1",
+    "kind": "StorageClass",
+    "metadata": {
+        "name": "standard",
+        "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+    },
+    "provisioner": "sandbox.etl.router/directory",
+    "reclaimPolicy": "Delete",
+    "allowVolumeExpansion": True,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSettings:
+    """What ``etl-operator sandbox`` was told; see its ``--help`` for the meaning of each."""
+
+    manifests: tuple[Path, ...] = ()
+    until_ready: bool = False
+    timeout: float = 120.0
+    kubeconfig: Path = Path("sandbox.kubeconfig")
+    port: int = 0
+    state_dir: Path | None = None
+    engine: str | None = None
+    operator: bool = True
+
+
+class _PieceFailed(Exception):
+    """A part of the sandbox ended by itself."""
+
+
+async def run_sandbox(settings: SandboxSettings) -> int:
+    """Run until stopped, or until ready; returns the exit code.
+
+    0: every object became Ready, or the sandbox was stopped by a signal without ``until_ready``.
+    1: an object did not become Ready in time, or a piece failed. 2: the manifests or files given cannot
+    be used. 130 and 143: stopped by SIGINT or SIGTERM before ``until_ready`` was fulfilled.
+    """
+    started = time.monotonic()
+    progress = Progress(lambda: time.monotonic() - started)
+    try:
+        objects = _wanted(settings)
+        main = asyncio.ensure_future(_Sandbox(settings, progress).run(objects))
+        received = _stop_on_signals(main, progress)
+        try:
+            code = await main
+        except asyncio.CancelledError:
+            code = 128 + received[0] if settings.until_ready and received else 0
+        progress.say("stopped; no process is left behind")
+        return code
+    except ManifestError as error:
+        click.echo(f"error: {error}", err=True)
+        return 2
+    except (RuntimeFault, OSError, _PieceFailed) as error:
+        click.echo(f"error: {error}", err=True)
+        return 1
+
+
+def _stop_on_signals(main: asyncio.Future[int], progress: Progress) -> list[int]:
+    received: list[int] = []
+
+    def stop(number: int) -> None:
+        received.append(number)
+        progress.say("stopping everything" if len(received) == 1 else "still stopping, one moment")
+        if len(received) == 1:
+            main.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop, number)
+    return received
+
+
+class _Sandbox:
+    """One run: what was asked for, and the pieces that are up so far."""
+
+    def __init__(self, settings: SandboxSettings, progress: Progress) -> None:
+        self._settings = settings
+        self._progress = progress
+        self._operator: OperatorProcess | None = None
+
+    async def run(self, objects: Sequence[Object]) -> int:
+        settings = self._settings
+        async with contextlib.AsyncExitStack() as stack:
+            state_dir = stack.enter_context(_state_dir(settings.state_dir))
+            stack.enter_context(_own_kubeconfig(settings.kubeconfig))
+            pieces = _Pieces(stack)
+            reaper = await stack.enter_async_context(Reaper(state_dir))
+            server, client = await self._control_plane(state_dir, reaper, stack, pieces)
+            self._progress.say(f"control plane at {server.url}")
+            self._progress.say(f"look at it with: export KUBECONFIG={settings.kubeconfig.absolute()}")
+            if settings.operator:
+                await apply_all(client, _installation())
+                await self._start_operator(server, client, state_dir, reaper, stack, pieces)
+            applied = await apply_all(client, objects)
+            return await self._watch(client, applied, pieces)
+
+    async def _control_plane(
+        self, state_dir: Path, reaper: Reaper, stack: contextlib.AsyncExitStack, pieces: _Pieces
+    ) -> tuple[EmbeddedServer, Client]:
+        settings = self._settings
+        server = EmbeddedServer(port=settings.port, state_dir=state_dir if settings.state_dir else None)
+        await server.start()
+        stack.push_async_callback(server.stop)
+        write_kubeconfig(settings.kubeconfig, server.admin_kubeconfig())
+        client = Client(HttpTransport(load_kubeconfig(str(settings.kubeconfig))))
+        stack.push_async_callback(client.close)
+        await apply_all(client, [_STORAGE_CLASS])
+        await pieces.start("controller loops", run_loops(client))
+        images = ImageTable.default(engine=settings.engine)
+        node = ProcessNode(client, state_dir=state_dir, images=images, reaper=reaper)
+        server.logs = node.logs
+        await pieces.start("node", node.run())
+        return server, client
+
+    async def _start_operator(
+        self,
+        server: EmbeddedServer,
+        client: Client,
+        state_dir: Path,
+        reaper: Reaper,
+        stack: contextlib.AsyncExitStack,
+        pieces: _Pieces,
+    ) -> None:
+        proxy = NameProxy(client)
+        proxy_url = await proxy.start()
+        stack.push_async_callback(proxy.stop)
+        kubeconfig = state_dir / "operator.kubeconfig"
+        write_kubeconfig(kubeconfig, server.kubeconfig_for(SERVICE_ACCOUNT))
+        metrics, health = _free_ports(2)
+        log_file = state_dir / "operator.log"
+        self._operator = OperatorProcess(
+            kubeconfig,
+            log_file,
+            environment={"grpc_proxy": proxy_url, "no_grpc_proxy": ""},
+            arguments=(
+                "--leader-elect",
+                *("--leader-election-namespace", SERVICE_ACCOUNT.partition("/")[0]),
+                *("--metrics-bind-address", f"127.0.0.1:{metrics}"),
+                *("--health-probe-bind-address", f"127.0.0.1:{health}"),
+            ),
+            started=reaper.add,
+            say=self._progress.say,
+        )
+        await pieces.start("operator", self._operator.run())
+        self._progress.say(f"operator started; its log: {log_file}")
+        self._progress.say(
+            f"its metrics: http://127.0.0.1:{metrics}/metrics  readiness: http://127.0.0.1:{health}/readyz?verbose"
+        )
+
+    async def _watch(self, client: Client, applied: Sequence[Applied], pieces: _Pieces) -> int:
+        progress, until_ready = self._progress, self._settings.until_ready
+        all_ready = asyncio.Event()
+
+        def changed(name: str, state: State) -> None:
+            progress.update(name, state)
+            if progress.waiting:
+                all_ready.clear()
+            elif not all_ready.is_set():
+                progress.say("everything is Ready" if until_ready else "everything is Ready; Ctrl-C stops it")
+                all_ready.set()
+
+        progress.expect([one.name for one in applied])
+        if applied:
+            await pieces.start("view", follow(client, applied, changed))
+        elif until_ready:
+            return 0
+        else:
+            progress.say("the control plane is up; Ctrl-C stops it")
+        waiting = asyncio.create_task(all_ready.wait())
+        timeout = self._settings.timeout if until_ready else None
+        try:
+            # Without --until-ready only a signal or a failing piece ends this.
+            wanted = {waiting, pieces.failed} if until_ready else {pieces.failed}
+            await asyncio.wait(wanted, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if pieces.failed.done():
+                await pieces.failed
+            return 0 if all_ready.is_set() else self._not_ready()
+        finally:
+            waiting.cancel()
+
+    def _not_ready(self) -> int:
+        waiting = self._progress.waiting
+        self._progress.say(f"not Ready after {self._settings.timeout:.0f} s:")
+        for name, why in waiting.items():
+            self._progress.say(f"  {name}: {why}")
+        if self._operator is not None:
+            self._progress.say("the operator's last words:")
+            for line in self._operator.tail():
+                self._progress.say(f"  | {line}")
+        return 1
+
+
+class _Pieces:
+    """Background parts, each stopped on its own and in reverse order of their start."""
+
+    def __init__(self, stack: contextlib.AsyncExitStack) -> None:
+        self._stack = stack
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        await self._stack.enter_async_context(self._running(name, work))
+
+    @contextlib.asynccontextmanager
+    async def _running(self, name: str, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        try:
+            yield
+        finally:
+            task.remove_done_callback(self._ended)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or self.failed.done():
+            return
+        error = task.exception()
+        log.error("%s ended", task.get_name(), exc_info=error)
+        self.failed.set_exception(_PieceFailed(f"the sandbox's {task.get_name()} failed: {error!r}"))
+
+
+def _wanted(settings: SandboxSettings) -> list[Object]:
+    """What to apply. A bare control plane gets nothing that was not asked for."""
+    paths: Sequence[Path] = settings.manifests
+    if not paths:
+        paths = (built_in("samples"),) if settings.operator else ()
+    return [obj for path in paths for obj in load_manifests(path)]
+
+
+def _installation() -> list[Object]:
+    """What users install, but the Deployment: here the operator is a process of its own."""
+    return [obj for obj in load_manifests(built_in("default")) if obj["kind"] != "Deployment"]
+
+
+@contextlib.contextmanager
+def _state_dir(wanted: Path | None) -> Iterator[Path]:
+    """The directory for everything that lives on disk; without a wish a temporary one."""
+    if wanted is None:
+        with tempfile.TemporaryDirectory(prefix="etl-operator-sandbox-") as directory:
+            yield Path(directory)
+        return
+    directory = wanted.absolute()
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (directory / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ManifestError(f"{directory} is in use by another sandbox") from None
+        yield directory
+
+
+@contextlib.contextmanager
+def _own_kubeconfig(path: Path) -> Iterator[None]:
+    """Refuse to replace a kubeconfig that is somebody's; remove ours at the end.
+
+    :raises ManifestError: when the file exists and is not a sandbox's.
+    """
+    if path.exists():
+        try:
+            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            found = None
+        if not isinstance(found, dict) or found.get("current-context") != CLUSTER:
+            raise ManifestError(
+                f"{path} exists and is not a sandbox's kubeconfig; choose another --kubeconfig"
+            )
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Free ports of 127.0.0.1, all different because they are held until the last is found."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]

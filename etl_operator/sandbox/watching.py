@@ -1,0 +1,137 @@
+"""Applying manifests through the API server and following what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from informers.cache.informer import Delta, Informer
+
+from etl_operator.sandbox.manifests import ManifestError
+from etl_operator.sandbox.progress import State, readiness
+from informers.client import Client
+from informers.clock import SystemClock
+from informers.errors import ApiError, NotFound
+from informers.objects import Object, ObjectKey, Resource
+
+FIELD_MANAGER = "etl-operator-sandbox"
+_CRD = "CustomResourceDefinition"
+_ESTABLISHED_WITHIN = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Where an applied object is found again."""
+
+    resource: Resource
+    key: ObjectKey
+
+    @property
+    def name(self) -> str:
+        """``Kind/name``, with the namespace unless it is the default one."""
+        namespace = self.key.namespace
+        suffix = f" in {namespace}" if namespace not in ("", "default") else ""
+        return f"{self.resource.kind}/{self.key.name}{suffix}"
+
+
+class Discovery:
+    """Finds the resource of a kind by asking the server, once per group version."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._known: dict[tuple[str, str], Resource] = {}
+
+    async def resource(self, obj: Object) -> Resource:
+        """:raises ManifestError: when the server does not know the object's kind."""
+        api_version, kind = obj["apiVersion"], obj["kind"]
+        if (api_version, kind) not in self._known:
+            await self._learn(api_version)
+        try:
+            return self._known[api_version, kind]
+        except KeyError:
+            raise ManifestError(
+                f"{kind}/{obj['metadata']['name']}: the server knows no kind {kind} in {api_version}"
+            ) from None
+
+    async def _learn(self, api_version: str) -> None:
+        group, _, version = api_version.rpartition("/")
+        root = f"/apis/{group}/{version}" if group else f"/api/{version}"
+        try:
+            listing = await self._client.raw("GET", root)
+        except NotFound:
+            return
+        for entry in listing["resources"]:
+            if "/" not in entry["name"]:
+                self._known[api_version, entry["kind"]] = Resource(
+                    group, version, entry["name"], entry["kind"], entry["namespaced"]
+                )
+
+
+async def apply_all(client: Client, objects: Sequence[Object]) -> list[Applied]:
+    """Server-side apply in order, definitions and namespaces before what needs them.
+
+    :raises ManifestError: naming every object the server refused, each with the server's own words.
+    """
+    discovery = Discovery(client)
+    applied: list[Applied] = []
+    refused: list[str] = []
+    for obj in sorted(objects, key=_rank):
+        try:
+            resource = await discovery.resource(obj)
+            metadata = dict(obj["metadata"])
+            if resource.namespaced:
+                metadata.setdefault("namespace", "default")
+            body = {**obj, "metadata": metadata}
+            await client.apply(resource, body, field_manager=FIELD_MANAGER, force=True)
+            applied.append(Applied(resource, ObjectKey.of(body)))
+            if obj["kind"] == _CRD:
+                await _established(client, applied[-1])
+        except ManifestError as error:
+            refused.append(str(error))
+        except ApiError as error:
+            refused.append(f"{obj['kind']}/{obj['metadata']['name']}: {error}")
+    if refused:
+        raise ManifestError("the server refused:\n  " + "\n  ".join(refused))
+    return applied
+
+
+async def follow(client: Client, applied: Sequence[Applied], changed: Callable[[str, State], None]) -> None:
+    """Report the readiness of every applied object, now and whenever it changes, until cancelled."""
+    places: dict[tuple[Resource, str], dict[ObjectKey, str]] = defaultdict(dict)
+    for one in applied:
+        places[one.resource, one.key.namespace][one.key] = one.name
+
+    def handler(names: dict[ObjectKey, str]) -> Callable[[Delta], None]:
+        def handle(delta: Delta) -> None:
+            view = delta.new or delta.old
+            if view is not None and view.key in names:
+                gone = State(False, "deleted")
+                changed(names[view.key], readiness(delta.new.object()) if delta.new else gone)
+
+        return handle
+
+    async with asyncio.TaskGroup() as group:
+        for (resource, namespace), names in places.items():
+            informer = Informer(
+                client,
+                resource,
+                namespace=namespace,
+                clock=SystemClock(),
+                rng=random.Random(),  # noqa: S311
+            )
+            informer.add_handler(handler(names))
+            group.create_task(informer.run())
+
+
+def _rank(obj: Object) -> int:
+    return {"Namespace": 0, _CRD: 1}.get(obj["kind"], 2)
+
+
+async def _established(client: Client, crd: Applied) -> None:
+    """A definition serves its kind a moment after it is accepted; what follows would get a 404."""
+    async with asyncio.timeout(_ESTABLISHED_WITHIN):
+        while not readiness(await client.get(crd.resource, crd.key)).ready:  # noqa: ASYNC110 (it is remote)
+            await asyncio.sleep(0.05)
