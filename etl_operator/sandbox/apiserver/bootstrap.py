@@ -70,14 +70,18 @@ def _cluster_roles() -> Iterator[Object]:
             {"nonResourceURLs": ["*"], "verbs": ["*"]},
         ],
     )
-    yield _cluster_role("system:discovery", [_urls("/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*")])
+    yield _cluster_role(
+        "system:discovery", [_urls("/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*")]
+    )
     yield _cluster_role(
         "system:public-info-viewer", [_urls("/healthz", "/livez", "/readyz", "/version", "/version/")]
     )
     yield _cluster_role(
         "system:basic-user",
         [
-            _rule("authorization.k8s.io", ["selfsubjectaccessreviews", "selfsubjectrulesreviews"], ["create"]),
+            _rule(
+                "authorization.k8s.io", ["selfsubjectaccessreviews", "selfsubjectrulesreviews"], ["create"]
+            ),
             _rule("authentication.k8s.io", ["selfsubjectreviews"], ["create"]),
         ],
     )

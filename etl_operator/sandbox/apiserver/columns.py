@@ -166,7 +166,12 @@ def _event_message(event: Object, _: float) -> str:
 
 
 def _access_modes(claim: Object, _: float) -> str:
-    short = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+    short = {
+        "ReadWriteOnce": "RWO",
+        "ReadOnlyMany": "ROX",
+        "ReadWriteMany": "RWX",
+        "ReadWriteOncePod": "RWOP",
+    }
     modes = (claim.get("status") or {}).get("accessModes") or ()
     return ",".join(short.get(mode, mode) for mode in modes)
 

@@ -74,7 +74,9 @@ class Discovery:
             versions = groups.setdefault(served.resource.group, {})
             versions.setdefault(served.resource.version, []).append(served)
         self._groups = {
-            group: {version: _by_name(groups[group][version]) for version in sorted(groups[group], key=_priority)}
+            group: {
+                version: _by_name(groups[group][version]) for version in sorted(groups[group], key=_priority)
+            }
             for group in sorted(groups)
         }
 

@@ -114,7 +114,8 @@ class Policy:
     ) -> None:
         shared = _cluster_rules(list(cluster_roles))
         local = {
-            (role["metadata"]["namespace"], role["metadata"]["name"]): _rules(role.get("rules")) for role in roles
+            (role["metadata"]["namespace"], role["metadata"]["name"]): _rules(role.get("rules"))
+            for role in roles
         }
         self._cluster = [
             _binding(one, shared.get(one["roleRef"]["name"], ()), "") for one in cluster_role_bindings
@@ -164,7 +165,9 @@ def forbidden_message(user: Identity, wanted: Attributes) -> str:
         return f'User "{user.name}" cannot {wanted.verb} path "{wanted.path}"'
     resource = f"{wanted.resource}/{wanted.subresource}" if wanted.subresource else wanted.resource
     where = f' in the namespace "{wanted.namespace}"' if wanted.namespace else " at the cluster scope"
-    return f'User "{user.name}" cannot {wanted.verb} resource "{resource}" in API group "{wanted.group}"{where}'
+    return (
+        f'User "{user.name}" cannot {wanted.verb} resource "{resource}" in API group "{wanted.group}"{where}'
+    )
 
 
 def _matches_url(pattern: str, path: str) -> bool:
@@ -247,5 +250,3 @@ def attributes_for_impersonation(user: str, groups: Sequence[str]) -> Iterator[A
         yield Attributes("impersonate", "", "users", name=user)
     for group in groups:
         yield Attributes("impersonate", "", "groups", name=group)
-
-

@@ -63,7 +63,9 @@ def authority(directory: Path | None) -> Authority:
     if certificate_file.exists() and key_file.exists():
         key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise ValueError(f"{key_file} is not an elliptic-curve key; remove it and ca.crt to make new ones")
+            raise ValueError(
+                f"{key_file} is not an elliptic-curve key; remove it and ca.crt to make new ones"
+            )
         return Authority(x509.load_pem_x509_certificate(certificate_file.read_bytes()), key)
     made = _new_authority()
     write_private(key_file, _key_pem(made.key))
