@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -56,7 +56,9 @@ class Sandbox:
 
     def processes(self) -> list[str]:
         """Command lines of every live process that mentions this sandbox's files, but not the sandbox's own."""
-        listing = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True)
+        listing = subprocess.run(
+            ["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True
+        )
         found = []
         for line in listing.stdout.splitlines():
             pid, stat, arguments = line.split(None, 2)
@@ -125,11 +127,18 @@ async def eventually(
     return result
 
 
-def kubectl(sandbox: Sandbox, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def kubectl(
+    sandbox: Sandbox, *arguments: str, stdin: str | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run the real kubectl against the sandbox."""
     return subprocess.run(
         ["kubectl", *arguments],
-        env={**os.environ, "KUBECONFIG": str(sandbox.kubeconfig), "HOME": str(sandbox.state_dir)},
+        env={
+            **os.environ,
+            "KUBECONFIG": str(sandbox.kubeconfig),
+            "HOME": str(sandbox.state_dir),
+            **(environment or {}),
+        },
         input=stdin,
         capture_output=True,
         text=True,

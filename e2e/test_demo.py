@@ -1,0 +1,96 @@
+"""The main job, as a new user sees it: one command, then everything is Ready or one knows why not."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from e2e.conftest import Sandbox
+
+Start = Callable[..., Sandbox]
+
+
+def test_the_demo_ends_by_itself_with_all_samples_ready(start_sandbox: Start) -> None:
+    demo = start_sandbox("--until-ready", "--timeout", "90")
+    assert demo.process.wait(120) == 0, demo.output
+    for sample in ("EtlRouterCluster/my-cluster", "EtlPipeline/user-analytics", "EtlSource/kafka-users"):
+        assert f"ready   {sample}" in demo.output
+    assert "everything is Ready" in demo.output
+    demo.wait_for_no_process()
+    assert not demo.kubeconfig.exists()
+
+
+def test_what_is_not_ready_in_time_is_named_with_its_reason(start_sandbox: Start, tmp_path: Path) -> None:
+    manifest = tmp_path / "lonely.yaml"
+    manifest.write_text(
+        """
+apiVersion: etl.router/v1
+kind: EtlPipeline
+metadata: {name: lonely}
+spec: {source: nowhere, steps: [], sink: nothing}
+""",
+        encoding="utf-8",
+    )
+    sandbox = start_sandbox("--manifests", str(manifest), "--until-ready", "--timeout", "15")
+    assert sandbox.process.wait(90) == 1, sandbox.output
+    assert "not Ready after 15 s" in sandbox.output
+    assert "EtlPipeline/lonely: ClusterNotFound" in sandbox.output
+    sandbox.wait_for_no_process()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "not valid YAML"),
+        ("kind: EtlSink\nmetadata: {name: x}\n", "has no apiVersion"),
+        (None, "no such file or directory"),
+    ],
+)
+def test_manifests_that_cannot_be_read_end_it_at_once(
+    start_sandbox: Start, tmp_path: Path, text: str | None, said: str
+) -> None:
+    manifest = tmp_path / "bad.yaml"
+    if text is not None:
+        manifest.write_text(text, encoding="utf-8")
+    sandbox = start_sandbox("--manifests", str(manifest))
+    assert sandbox.process.wait(60) == 2, sandbox.output
+    assert said in sandbox.output
+    assert str(manifest) in sandbox.output
+    assert "Traceback" not in sandbox.output
+
+
+def test_a_manifest_the_server_refuses_is_named_with_the_field(start_sandbox: Start, tmp_path: Path) -> None:
+    manifest = tmp_path / "refused.yaml"
+    manifest.write_text(
+        "apiVersion: etl.router/v1\nkind: EtlRouterCluster\nmetadata: {name: big}\nspec: {replicas: 99}\n",
+        encoding="utf-8",
+    )
+    sandbox = start_sandbox("--manifests", str(manifest))
+    assert sandbox.process.wait(60) == 2, sandbox.output
+    assert "spec.replicas" in sandbox.output
+    sandbox.wait_for_no_process()
+
+
+def test_it_never_replaces_a_kubeconfig_that_is_somebody_elses(start_sandbox: Start, tmp_path: Path) -> None:
+    precious = tmp_path / "config"
+    precious.write_text("current-context: production\n", encoding="utf-8")
+    sandbox = start_sandbox("--kubeconfig", str(precious))
+    assert sandbox.process.wait(60) == 2, sandbox.output
+    assert "not a sandbox's kubeconfig" in sandbox.output
+    assert precious.read_text(encoding="utf-8") == "current-context: production\n"
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_the_sandbox(start_sandbox: Start, how: signal.Signals) -> None:
+    sandbox = start_sandbox()
+    sandbox.wait_for_output("everything is Ready")
+    assert len([line for line in sandbox.processes() if "etl_operator.node" in line]) == 3
+    code = sandbox.stop(how)
+    assert code == (-signal.SIGKILL if how == signal.SIGKILL else 0), sandbox.output
+    sandbox.wait_for_no_process()
+    if how != signal.SIGKILL:
+        assert "stopped; no process is left behind" in sandbox.output
+        assert "Traceback" not in sandbox.output

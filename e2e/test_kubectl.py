@@ -1,0 +1,136 @@
+"""The real kubectl against the sandbox: what a person types in another terminal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from e2e.conftest import Sandbox, kubectl
+
+pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
+
+
+def run(sandbox: Sandbox, *arguments: str, stdin: str | None = None) -> str:
+    """The output of a command that has to succeed."""
+    done = kubectl(sandbox, *arguments, stdin=stdin)
+    assert done.returncode == 0, f"kubectl {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_get_shows_the_columns_people_need(sandbox: Sandbox) -> None:
+    table = run(sandbox, "get", "etlrouterclusters").splitlines()
+    assert table[0].split() == ["NAME", "READY", "REPLICAS", "READYREPLICAS", "LEADER", "HEALTH", "AGE"]
+    name, is_ready, replicas, ready_replicas, leader, health, _ = table[1].split()
+    assert (name, is_ready, replicas, ready_replicas, health) == ("my-cluster", "True", "3", "3", "Healthy")
+    assert leader.startswith("my-cluster-")
+    assert "user-analytics" in run(sandbox, "get", "epl")
+    everything = run(sandbox, "get", "etl")
+    for kind in ("etlrouterclusters", "etlpipelines", "etlsources", "etltransforms", "etlsinks"):
+        assert kind[:-1] in everything
+    pods = run(sandbox, "get", "pods", "-o", "wide")
+    assert pods.count("1/1") >= 3
+    assert "127." in pods
+
+
+def test_describe_tells_conditions_and_events(sandbox: Sandbox) -> None:
+    text = run(sandbox, "describe", "etlpipeline", "user-analytics")
+    assert "Conditions:" in text
+    assert "Events:" in text
+    assert "PipelineSubmitted" in text
+    cluster = run(sandbox, "describe", "erc", "my-cluster")
+    assert "Leader Id:" in cluster
+
+
+@pytest.mark.parametrize(
+    "kind", ["etlrouterclusters", "etlpipelines", "etlsources", "etltransforms", "etlsinks"]
+)
+def test_wait_and_explain_work_on_every_kind(sandbox: Sandbox, kind: str) -> None:
+    run(sandbox, "wait", "--for=condition=Ready", "--all", kind, "--timeout=60s")
+    explained = run(sandbox, "explain", f"{kind}.spec")
+    assert "DESCRIPTION" in explained
+    assert "<no description>" not in explained
+
+
+@pytest.mark.parametrize("server_side", [False, True], ids=["client-side", "server-side"])
+def test_apply_edit_and_delete(sandbox: Sandbox, server_side: bool, tmp_path: Path) -> None:
+    name = "by-server" if server_side else "by-client"
+    how = ("--server-side",) if server_side else ()
+    manifest = json.dumps(
+        {
+            "apiVersion": "etl.router/v1",
+            "kind": "EtlSink",
+            "metadata": {"name": name},
+            "spec": {"grpc": {"endpoint": "somewhere:50051"}, "weight": 5},
+        }
+    )
+    assert name in run(sandbox, "apply", *how, "-f", "-", stdin=manifest)
+    assert run(sandbox, "diff", *how, "-f", "-", stdin=manifest) == ""
+    again = run(sandbox, "apply", *how, "-f", "-", stdin=manifest)
+    assert ("unchanged" in again) or server_side
+    changed = manifest.replace('"weight": 5', '"weight": 6')
+    run(sandbox, "apply", *how, "-f", "-", stdin=changed)
+    assert run(sandbox, "get", "etlsink", name, "-o", "jsonpath={.spec.weight}") == "6"
+    editor = tmp_path / "editor.sh"
+    editor.write_text("#!/bin/sh\nsed -i.bak 's/weight: 6/weight: 7/' \"$1\"\n", encoding="utf-8")
+    editor.chmod(0o755)
+    run_edit = kubectl(sandbox, "edit", "etlsink", name, environment={"KUBE_EDITOR": str(editor)})
+    assert run_edit.returncode == 0, run_edit.stderr
+    assert run(sandbox, "get", "etlsink", name, "-o", "jsonpath={.spec.weight}") == "7"
+    run(sandbox, "label", "etlsink", name, "team=data")
+    run(sandbox, "annotate", "etlsink", name, "note=hello")
+    run(sandbox, "wait", "--for=condition=Ready", f"etlsink/{name}", "--timeout=60s")
+    assert "deleted" in run(sandbox, "delete", "etlsink", name, "--timeout=60s")
+
+
+def test_an_invalid_object_gets_the_servers_own_words(sandbox: Sandbox) -> None:
+    manifest = json.dumps(
+        {
+            "apiVersion": "etl.router/v1",
+            "kind": "EtlRouterCluster",
+            "metadata": {"name": "bad"},
+            "spec": {"replicas": 0},
+        }
+    )
+    refused = kubectl(sandbox, "apply", "-f", "-", stdin=manifest)
+    assert refused.returncode == 1
+    assert 'The EtlRouterCluster "bad" is invalid: spec.replicas: Invalid value: 0' in refused.stderr
+
+
+def test_scale_up_by_one_and_the_new_member_serves(sandbox: Sandbox) -> None:
+    manifest = json.dumps(
+        {
+            "apiVersion": "etl.router/v1",
+            "kind": "EtlRouterCluster",
+            "metadata": {"name": "growing"},
+            "spec": {"replicas": 1},
+        }
+    )
+    run(sandbox, "apply", "-f", "-", stdin=manifest)
+    run(sandbox, "wait", "--for=condition=Ready", "erc/growing", "--timeout=60s")
+    assert "scaled" in run(sandbox, "scale", "erc/growing", "--replicas=2")
+    run(sandbox, "wait", "--for=jsonpath={.status.readyReplicas}=2", "erc/growing", "--timeout=60s")
+    run(sandbox, "wait", "--for=condition=Ready", "erc/growing", "--timeout=60s")
+    run(sandbox, "delete", "erc", "growing", "--timeout=60s")
+
+
+def test_logs_of_a_router(sandbox: Sandbox) -> None:
+    assert run(sandbox, "logs", "my-cluster-1", "--tail=5")
+
+
+def test_the_installation_kustomization_is_accepted(sandbox: Sandbox) -> None:
+    config = Path(__file__).resolve().parent.parent / "config"
+    for name in ("crd", "default"):
+        output = run(sandbox, "apply", "--server-side", "--force-conflicts", "-k", str(config / name))
+        assert "serverside-applied" in output
+    assert "etl-operator-controller-manager" in run(
+        sandbox, "get", "deployments", "-n", "etl-operator-system", "-o", "name"
+    )
+
+
+def test_what_is_refused_says_so(sandbox: Sandbox) -> None:
+    refused = kubectl(sandbox, "exec", "my-cluster-0", "--", "true")
+    assert refused.returncode != 0
+    assert "does not serve exec" in refused.stderr
