@@ -55,7 +55,7 @@ class Sandbox:
             time.sleep(0.05)
 
     def processes(self) -> list[str]:
-        """Command lines of every live process that mentions this sandbox's files, but not the sandbox's own."""
+        """Process id and command line of whatever mentions this sandbox's files, but for itself."""
         listing = subprocess.run(
             ["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True
         )
@@ -117,12 +117,12 @@ async def client(sandbox: Sandbox) -> AsyncIterator[Client]:
 
 
 async def eventually(
-    check: Callable[[], Awaitable[T | None]], *, what: str, timeout: float = 60, every: float = 0.1
+    check: Callable[[], Awaitable[T | None]], *, what: str, within: float = 60, every: float = 0.1
 ) -> T:
     """Wait until ``check`` gives something true, and return it."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + within
     while not (result := await check()):
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        assert time.monotonic() < deadline, f"not within {within} s: {what}"
         await asyncio.sleep(every)
     return result
 

@@ -28,7 +28,7 @@ def test_get_shows_the_columns_people_need(sandbox: Sandbox) -> None:
     assert leader.startswith("my-cluster-")
     assert "user-analytics" in run(sandbox, "get", "epl")
     everything = run(sandbox, "get", "etl")
-    for kind in ("etlrouterclusters", "etlpipelines", "etlsources", "etltransforms", "etlsinks"):
+    for kind in KINDS:
         assert kind[:-1] in everything
     pods = run(sandbox, "get", "pods", "-o", "wide")
     assert pods.count("1/1") >= 3

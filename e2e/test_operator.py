@@ -69,9 +69,15 @@ async def becomes_ready(client: Client, resource: Resource, key: ObjectKey) -> O
     return await eventually(check, what=f"{resource.kind} {key} is Ready")
 
 
+async def of_cluster(client: Client, resource: Resource, cluster: str) -> list[Object]:
+    """Everything of a kind that belongs to a cluster."""
+    labelled = f"etl.router/cluster={cluster}"
+    return (await client.list(resource, namespace="default", label_selector=labelled)).items
+
+
 async def router_addresses(client: Client, cluster: str = "my-cluster") -> list[str]:
     """The gRPC addresses of every router pod."""
-    pods = (await client.list(POD, namespace="default", label_selector=f"etl.router/cluster={cluster}")).items
+    pods = await of_cluster(client, POD, cluster)
     return [f"{pod['status']['podIP']}:50051" for pod in pods]
 
 
@@ -97,7 +103,7 @@ async def test_killing_the_leader_brings_a_new_one_into_the_status(sandbox: Sand
         new_term = (status.get("term") or 0) > before["term"]
         return status if new_term and status.get("leaderId") not in (None, before["leaderId"]) else None
 
-    await eventually(moved_on, what="another leader in a later term", timeout=30)
+    await eventually(moved_on, what="another leader in a later term", within=30)
     await becomes_ready(client, CLUSTER, MY_CLUSTER)
     # What was acknowledged before is still there, on every node.
     await becomes_ready(client, PIPELINE, PIPELINE_KEY)
