@@ -1,0 +1,1 @@
+"""The control loops a cluster has without a kubelet."""
