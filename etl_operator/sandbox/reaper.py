@@ -26,7 +26,8 @@ _PR_SET_PDEATHSIG = 1
 class Reaper:
     """Guards process groups; an asynchronous context manager.
 
-    Leaving the context kills what is still guarded and waits for the reaper's own end.
+    Entering it waits until the reaper listens; leaving it kills what is still guarded and waits for the
+    reaper's own end.
 
     :param state_dir: shows in the reaper's command line, so that it can be told whose it is.
     """
@@ -39,9 +40,12 @@ class Reaper:
         self._process = await asyncio.create_subprocess_exec(
             *_this_file("watch", str(self._state_dir)),
             stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
+        assert self._process.stdout is not None
+        if not await self._process.stdout.readline():
+            raise OSError(f"the reaper process did not start: exit code {await self._process.wait()}")
         return self
 
     async def __aexit__(
@@ -102,6 +106,7 @@ def _watch() -> None:
     # It ends exactly when its pipe does: nothing else may take the net away.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    os.write(1, b"listening\n")
     guarded: dict[int, str] = {}
     for line in sys.stdin:
         pid = int(line[1:])
