@@ -150,8 +150,6 @@ def _fill(facts: _Facts, result: Plan) -> bool:
     for index, pod in enumerate(facts.replicas):
         if pod is None:
             revision = facts.current if facts.rolling and index < facts.partition else facts.update
-            if facts.rolling and not facts.partition and _was_current(facts, index):
-                revision = facts.current
             result.claims += _missing_claims(facts, start + index)
             result.create.append(new_pod(facts.stateful_set, revision, start + index))
             settled = False
@@ -163,16 +161,6 @@ def _fill(facts: _Facts, result: Plan) -> bool:
         if facts.ordered and not settled:
             return False
     return True
-
-
-def _was_current(facts: _Facts, index: int) -> bool:
-    """Whether a rolling update that goes from the top down has not reached this ordinal yet."""
-    if facts.current.name == facts.update.name:
-        return False
-    above = facts.replicas[index + 1 :]
-    return any(
-        pod is not None and pod["metadata"].get("labels", {}).get(LABEL) != facts.update.name for pod in above
-    )
 
 
 def _shrink(facts: _Facts, result: Plan) -> bool:
