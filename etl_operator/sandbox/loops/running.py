@@ -1,0 +1,192 @@
+"""All loops together: their caches, what wakes which, and the writes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from etl_operator.sandbox.loops import kinds
+from etl_operator.sandbox.loops.claims import bound_status, default_class, spec_patch
+from etl_operator.sandbox.loops.disruption import budget_status
+from etl_operator.sandbox.loops.endpoints import endpoint_slice
+from etl_operator.sandbox.loops.keyed import KeyedLoop
+from etl_operator.sandbox.loops.stateful import StatefulSetLoop
+from informers.cache.informer import Delta, Informer
+from informers.client import Client
+from informers.clock import Clock, SystemClock
+from informers.errors import AlreadyExists, NotFound
+from informers.objects import Object, ObjectKey, Resource
+
+
+async def run_loops(client: Client, *, clock: Clock | None = None, rng: random.Random | None = None) -> None:
+    """Run the StatefulSet, EndpointSlice, disruption budget and volume claim loops until cancelled.
+
+    They are clients like any other; their account may read and write pods, claims, services, endpoint
+    slices, StatefulSets, their revisions and budgets in every namespace.
+
+    :param clock: the system's where not given.
+    :param rng: spreads retries of the caches.
+    """
+    clock = clock or SystemClock()
+    caches = _Caches(client, clock, rng or random.Random())  # noqa: S311 - spreads load, hides nothing
+    loops = _Loops(client, caches, clock)
+    async with asyncio.TaskGroup() as group:
+        for informer in caches.all:
+            group.create_task(informer.run())
+        # A loop that knew only half of the cluster would create what is already there.
+        await asyncio.gather(*(informer.wait_synced() for informer in caches.all))
+        for run in loops.start():
+            group.create_task(run.run())
+
+
+class _Caches:
+    def __init__(self, client: Client, clock: Clock, rng: random.Random) -> None:
+        def informer(resource: Resource) -> Informer:
+            made = Informer(client, resource, clock=clock, rng=rng)
+            self.all.append(made)
+            return made
+
+        self.all: list[Informer] = []
+        self.stateful_sets = informer(kinds.STATEFUL_SET)
+        self.pods = informer(kinds.POD)
+        self.claims = informer(kinds.PVC)
+        self.revisions = informer(kinds.CONTROLLER_REVISION)
+        self.services = informer(kinds.SERVICE)
+        self.slices = informer(kinds.ENDPOINT_SLICE)
+        self.budgets = informer(kinds.DISRUPTION_BUDGET)
+        self.classes = informer(kinds.STORAGE_CLASS)
+
+
+class _Loops:
+    def __init__(self, client: Client, caches: _Caches, clock: Clock) -> None:
+        self._client = client
+        self._caches = caches
+        self._clock = clock
+        self._stateful = KeyedLoop("StatefulSet", StatefulSetLoop(client, caches, clock).sync)
+        self._endpoints = KeyedLoop("EndpointSlice", self._sync_endpoints)
+        self._budgets = KeyedLoop("PodDisruptionBudget", self._sync_budget)
+        self._claims = KeyedLoop("PersistentVolumeClaim", self._sync_claim)
+
+    def start(self) -> list[KeyedLoop]:
+        """Connect caches to loops; what the caches hold already is looked at as well."""
+        caches = self._caches
+        owned = _owned_by("StatefulSet", self._stateful)
+        caches.stateful_sets.add_handler(_itself(self._stateful))
+        caches.pods.add_handler(owned)
+        caches.revisions.add_handler(owned)
+        caches.claims.add_handler(_neighbours(caches.stateful_sets, self._stateful))
+        caches.services.add_handler(_itself(self._endpoints))
+        caches.slices.add_handler(_owned_by("Service", self._endpoints))
+        caches.pods.add_handler(_neighbours(caches.services, self._endpoints))
+        caches.budgets.add_handler(_itself(self._budgets))
+        caches.pods.add_handler(_neighbours(caches.budgets, self._budgets))
+        caches.stateful_sets.add_handler(_neighbours(caches.budgets, self._budgets))
+        caches.claims.add_handler(_itself(self._claims))
+        caches.classes.add_handler(_everything(caches.claims, self._claims))
+        return [self._stateful, self._endpoints, self._budgets, self._claims]
+
+    async def _sync_endpoints(self, key: ObjectKey) -> None:
+        service = self._caches.services.get(key)
+        if service is None or service.deleting:
+            return
+        wanted = endpoint_slice(service.object(), self._objects(self._caches.pods, key.namespace))
+        if wanted is None:
+            return
+        live = self._caches.slices.get(key)
+        if live is None:
+            with contextlib.suppress(AlreadyExists):
+                self._caches.slices.written(await self._client.create(kinds.ENDPOINT_SLICE, wanted))
+            return
+        found = live.object()
+        patch: Object = {
+            name: wanted[name] for name in ("endpoints", "ports") if found.get(name) != wanted[name]
+        }
+        if live.labels != wanted["metadata"]["labels"]:
+            patch["metadata"] = {"labels": wanted["metadata"]["labels"]}
+        if patch:
+            answer = await self._client.patch(kinds.ENDPOINT_SLICE, key, patch)
+            self._caches.slices.written(answer)
+
+    async def _sync_budget(self, key: ObjectKey) -> None:
+        view = self._caches.budgets.get(key)
+        if view is None:
+            return
+        budget = view.object()
+        scales = {
+            one["metadata"]["uid"]: int(one["spec"].get("replicas", 1))
+            for one in self._objects(self._caches.stateful_sets, key.namespace)
+        }
+        now = datetime.fromtimestamp(self._clock.time(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        status = budget_status(budget, self._objects(self._caches.pods, key.namespace), scales, now)
+        await self._report(self._caches.budgets, budget, status)
+
+    async def _sync_claim(self, key: ObjectKey) -> None:
+        view = self._caches.claims.get(key)
+        if view is None or view.deleting:
+            return
+        claim = view.object()
+        classes = [one.object() for one in self._caches.classes.list()]
+        if patch := spec_patch(claim, default_class(classes)):
+            with contextlib.suppress(NotFound):
+                claim = await self._client.patch(kinds.PVC, key, {"spec": patch})
+        await self._report(self._caches.claims, claim, bound_status(claim))
+
+    async def _report(self, cache: Informer, obj: Object, status: Object) -> None:
+        before = obj.get("status") or {}
+        if all(before.get(name) == value for name, value in status.items()):
+            return
+        patch = {"metadata": {"uid": obj["metadata"]["uid"]}, "status": status}
+        with contextlib.suppress(NotFound):
+            cache.written(
+                await self._client.patch(cache.resource, ObjectKey.of(obj), patch, subresource="status")
+            )
+
+    @staticmethod
+    def _objects(cache: Informer, namespace: str) -> list[Object]:
+        return [view.object() for view in cache.list(namespace)]
+
+
+Handler = Callable[[Delta], None]
+
+
+def _itself(loop: KeyedLoop) -> Handler:
+    def handle(delta: Delta) -> None:
+        view = delta.new or delta.old
+        if view is not None:
+            loop.add(view.key)
+
+    return handle
+
+
+def _owned_by(kind: str, loop: KeyedLoop) -> Handler:
+    """Wakes the loop for the owner of what changed."""
+
+    def handle(delta: Delta) -> None:
+        for view in (delta.old, delta.new):
+            for owner in view.owners if view is not None else ():
+                if view is not None and owner.controller and owner.kind == kind:
+                    loop.add(ObjectKey(view.key.namespace, owner.name))
+
+    return handle
+
+
+def _neighbours(cache: Informer, loop: KeyedLoop) -> Handler:
+    """Wakes the loop for everything in the namespace of what changed; each finds out whether it matters."""
+
+    def handle(delta: Delta) -> None:
+        view = delta.new or delta.old
+        for neighbour in cache.list(view.key.namespace) if view is not None else ():
+            loop.add(neighbour.key)
+
+    return handle
+
+
+def _everything(cache: Informer, loop: KeyedLoop) -> Handler:
+    def handle(_: Delta) -> None:
+        for view in cache.list():
+            loop.add(view.key)
+
+    return handle
