@@ -1,0 +1,80 @@
+"""Container logs: one file per run of a container, the last two of them kept."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+_PIECE = 1 << 16
+_POLL = 0.1
+_LIMIT = 16 << 20
+
+
+class LogFiles:
+    """The log files of one container.
+
+    :param directory: ``<run>.log`` each; made on demand.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def open(self, run: int) -> int:
+        """A descriptor for a new run's output, for the child to inherit; older runs but one are removed."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for file in self._directory.glob("*.log"):
+            if int(file.stem) < run - 1:
+                file.unlink()
+        # Appending: after a cut to nothing the child goes on at the start, not after a hole.
+        return os.open(self._directory / f"{run}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def newest(self) -> Path | None:
+        """The file of the last run, or ``None`` before the first."""
+        return max(self._directory.glob("*.log"), key=lambda file: int(file.stem), default=None)
+
+    def trim(self) -> None:
+        """Cut the newest file to nothing when it has grown beyond 16 MiB."""
+        file = self.newest()
+        if file is not None and file.stat().st_size > _LIMIT:
+            os.truncate(file, 0)
+
+
+def last_lines(content: bytes, count: int) -> bytes:
+    """The last lines of a text, without counting what follows its last line end as a line of its own."""
+    lines = content.splitlines(keepends=True)
+    return b"".join(lines[len(lines) - count :]) if count < len(lines) else content
+
+
+async def read(
+    files: LogFiles, *, follow: bool, tail: int | None, ended: Callable[[], bool]
+) -> AsyncIterator[bytes]:
+    """The newest run's output, in pieces.
+
+    :param follow: go on until ``ended`` says that nothing more will come, over restarts.
+    :param tail: only that many lines of what there is; ``None`` for all.
+    """
+    current: Path | None = None
+    offset = 0
+    while True:
+        over = ended()
+        newest = files.newest()
+        if newest != current:
+            current, offset = newest, 0
+        if current is not None:
+            with contextlib.suppress(FileNotFoundError), current.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                # Shorter than before: it was cut, and starts again.
+                file.seek(offset if size >= offset else 0)
+                if tail is not None:
+                    if content := last_lines(file.read(), tail):
+                        yield content
+                    tail = None
+                while piece := file.read(_PIECE):
+                    yield piece
+                offset = file.tell()
+        if over or not follow:
+            return
+        await asyncio.sleep(_POLL)

@@ -1,0 +1,163 @@
+"""Volumes as directories: under the pod's own for what ends with it, by claim for what outlives it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from etl_operator.sandbox.kubelet.environment import Lookup, data_of, field
+from informers.objects import Object
+
+
+class VolumeMissing(Exception):
+    """A volume cannot be mounted yet; the container waits for what it refers to."""
+
+
+class Volumes:
+    """The volumes of one pod.
+
+    :param directory: the pod's own; made on demand, removed by :meth:`remove`.
+    :param claims: where the directories of PersistentVolumeClaims are.
+    """
+
+    def __init__(self, pod: Object, host: str, directory: Path, claims: Path) -> None:
+        self._pod = pod
+        self._host = host
+        self._directory = directory
+        self._claims = claims
+
+    def prepare(self, find: Lookup) -> None:
+        """Make every directory and bring its files up to date.
+
+        Safe to call again: files that did not change are not touched, others are replaced whole.
+
+        :param find: ConfigMaps, Secrets and PersistentVolumeClaims of the pod's namespace, by kind and name.
+        :raises VolumeMissing: when one that is not optional does not exist, or a claim is not bound.
+        """
+        for volume in self._pod["spec"].get("volumes") or ():
+            target = self.directory_of(volume, find)
+            target.mkdir(parents=True, exist_ok=True)
+            if files := self._files(volume, find):
+                _fill(target, files)
+
+    def mounts(self, container: Mapping[str, Any], find: Lookup) -> dict[str, str]:
+        """Real directory by mount path, for one container."""
+        volumes = {volume["name"]: volume for volume in self._pod["spec"].get("volumes") or ()}
+        found = {}
+        for mount in container.get("volumeMounts") or ():
+            if mount["name"] not in volumes:
+                raise VolumeMissing(
+                    f'container "{container["name"]}" mounts unknown volume "{mount["name"]}"'
+                )
+            real = self.directory_of(volumes[mount["name"]], find)
+            sub_path = mount.get("subPath")
+            if sub_path:
+                real = real / sub_path
+                if not real.exists():
+                    real.mkdir(parents=True)
+            found[mount["mountPath"]] = str(real)
+        return found
+
+    def directory_of(self, volume: Mapping[str, Any], find: Lookup) -> Path:
+        """The directory behind a volume.
+
+        :raises VolumeMissing: when its claim does not exist or is not bound.
+        """
+        if "persistentVolumeClaim" not in volume:
+            return self._directory / "volumes" / str(volume["name"])
+        name = volume["persistentVolumeClaim"]["claimName"]
+        claim = find("PersistentVolumeClaim", name)
+        if claim is None:
+            raise VolumeMissing(f'persistentvolumeclaim "{name}" not found')
+        if (claim.get("status") or {}).get("phase") != "Bound":
+            raise VolumeMissing(f'persistentvolumeclaim "{name}" is not bound')
+        return self._claims / claim_directory(claim)
+
+    def remove(self) -> None:
+        """Remove what ends with the pod."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _files(self, volume: Mapping[str, Any], find: Lookup) -> dict[str, tuple[bytes, int]]:
+        """Content and mode by relative path, for volumes that are made of objects."""
+        if "configMap" in volume:
+            return self._of_object("ConfigMap", volume["configMap"], volume["configMap"].get("name"), find)
+        if "secret" in volume:
+            return self._of_object("Secret", volume["secret"], volume["secret"].get("secretName"), find)
+        if "downwardAPI" in volume:
+            return self._of_fields(volume["downwardAPI"])
+        files: dict[str, tuple[bytes, int]] = {}
+        for source in (volume.get("projected") or {}).get("sources") or ():
+            if "configMap" in source:
+                files |= self._of_object("ConfigMap", source["configMap"], source["configMap"]["name"], find)
+            elif "secret" in source:
+                files |= self._of_object("Secret", source["secret"], source["secret"]["name"], find)
+            elif "downwardAPI" in source:
+                files |= self._of_fields(source["downwardAPI"])
+        return files
+
+    def _of_object(
+        self, kind: str, source: Mapping[str, Any], name: Any, find: Lookup
+    ) -> dict[str, tuple[bytes, int]]:
+        obj = find(kind, str(name))
+        if obj is None:
+            if source.get("optional"):
+                return {}
+            raise VolumeMissing(f'{kind.lower()} "{name}" not found')
+        content, mode = data_of(obj), int(source.get("defaultMode") or 0o644)
+        items = source.get("items")
+        if items is None:
+            return {key: (value, mode) for key, value in content.items()}
+        chosen = {}
+        for item in items:
+            if item["key"] in content:
+                chosen[item["path"]] = (content[item["key"]], int(item.get("mode") or mode))
+            elif not source.get("optional"):
+                raise VolumeMissing(f'{kind.lower()} "{name}" has no key "{item["key"]}"')
+        return chosen
+
+    def _of_fields(self, source: Mapping[str, Any]) -> dict[str, tuple[bytes, int]]:
+        mode = int(source.get("defaultMode") or 0o644)
+        return {
+            item["path"]: (field(self._pod, self._host, item["fieldRef"]["fieldPath"]).encode(), mode)
+            for item in source.get("items") or ()
+            if "fieldRef" in item
+        }
+
+
+def claim_directory(claim: Object) -> str:
+    """The directory name of a claim; a claim that is made anew starts empty."""
+    meta = claim["metadata"]
+    return f"{meta['namespace']}_{meta['name']}_{meta['uid']}"
+
+
+def remove_orphans(claims: Path, kept: Iterable[str]) -> None:
+    """Remove the directories of claims that are gone."""
+    wanted = set(kept)
+    for directory in claims.iterdir() if claims.exists() else ():
+        if directory.name not in wanted:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _fill(directory: Path, files: Mapping[str, tuple[bytes, int]]) -> None:
+    for relative, (content, mode) in files.items():
+        file = directory / relative
+        with contextlib.suppress(OSError):
+            if file.read_bytes() == content:
+                continue
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Whole or not at all: the program may be reading the old one.
+        fresh = file.with_name(f".{file.name}.new")
+        fresh.write_bytes(content)
+        # The owner must stay able to replace it.
+        fresh.chmod(mode | 0o600)
+        fresh.replace(file)
+    known = {str(Path(relative)) for relative in files}
+    for root, _, names in os.walk(directory):
+        for name in names:
+            found = Path(root) / name
+            if str(found.relative_to(directory)) not in known:
+                found.unlink()
