@@ -1,0 +1,1 @@
+"""The embedded API server: pure rules on plain dictionaries, no sockets."""
