@@ -1,1 +1,17 @@
-"""Under construction."""
+"""From many changes to one key at a time: deduplication, priorities, delays, back-off."""
+
+from __future__ import annotations
+
+from informers.queue.backoff import Backoff, ErrorClass, classify
+from informers.queue.workqueue import Priority, QueueClosed, Statistics, Work, WorkQueue
+
+__all__ = [
+    "Backoff",
+    "ErrorClass",
+    "Priority",
+    "QueueClosed",
+    "Statistics",
+    "Work",
+    "WorkQueue",
+    "classify",
+]

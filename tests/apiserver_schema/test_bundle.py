@@ -4,21 +4,23 @@ import pytest
 
 from informers.testing.apiserver.bundle import builtin_schemas, definitions
 
+STATEFUL_SET = ("apps", "v1", "StatefulSet")
+
 
 @pytest.mark.parametrize(
     ("gvk", "path", "keys"),
     [
-        (("apps", "v1", "StatefulSet"), "spec.template.spec.containers", ["name"]),
+        (STATEFUL_SET, "spec.template.spec.containers", ["name"]),
         (
             ("apps", "v1", "StatefulSet"),
             "spec.template.spec.containers[].ports",
             ["containerPort", "protocol"],
         ),
-        (("apps", "v1", "StatefulSet"), "spec.template.spec.containers[].env", ["name"]),
-        (("apps", "v1", "StatefulSet"), "spec.template.spec.containers[].volumeMounts", ["mountPath"]),
-        (("apps", "v1", "StatefulSet"), "spec.template.spec.volumes", ["name"]),
-        (("apps", "v1", "StatefulSet"), "spec.template.spec.imagePullSecrets", ["name"]),
-        (("apps", "v1", "StatefulSet"), "status.conditions", ["type"]),
+        (STATEFUL_SET, "spec.template.spec.containers[].env", ["name"]),
+        (STATEFUL_SET, "spec.template.spec.containers[].volumeMounts", ["mountPath"]),
+        (STATEFUL_SET, "spec.template.spec.volumes", ["name"]),
+        (STATEFUL_SET, "spec.template.spec.imagePullSecrets", ["name"]),
+        (STATEFUL_SET, "status.conditions", ["type"]),
         (("", "v1", "Service"), "spec.ports", ["port", "protocol"]),
         (("", "v1", "Service"), "metadata.ownerReferences", ["uid"]),
         (("", "v1", "Pod"), "status.conditions", ["type"]),

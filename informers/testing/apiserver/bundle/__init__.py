@@ -1,4 +1,7 @@
-"""The schemas of the built-in kinds: Kubernetes' own OpenAPI definitions (Apache-2.0), made by ``make.py``."""
+"""The schemas of the built-in kinds: Kubernetes' own OpenAPI definitions (Apache-2.0).
+
+``make.py`` writes the bundle.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def resolved(name: str) -> dict[str, Any]:
 
     :raises KeyError: no such definition.
     """
-    return _Resolver().definition(name)
+    return _RESOLVER.definition(name)
 
 
 class _Resolver:
@@ -76,3 +79,6 @@ class _Resolver:
         if len(value) == 1:
             return found
         return {**found, **{key: self._fragment(one) for key, one in value.items() if key != "$ref"}}
+
+
+_RESOLVER = _Resolver()

@@ -1,4 +1,4 @@
-"""Writes the bundle of built-in schemas. Run by developers only, when the bundle moves to another minor version.
+"""Writes the bundle of built-in schemas. For developers, when it moves to another minor version.
 
 ::
 

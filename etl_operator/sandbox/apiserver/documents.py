@@ -1,0 +1,131 @@
+"""What the server says about itself: discovery, OpenAPI, version. Built when first asked after a change."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from etl_operator.sandbox.apiserver import openapi
+from etl_operator.sandbox.apiserver.discovery import Discovery, Served
+from etl_operator.sandbox.apiserver.negotiation import Shape, Wanted
+from informers.objects import Object, Resource
+from informers.testing.apiserver.bundle import definitions
+from informers.testing.apiserver.registry import ResourceType
+
+_OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+_GVK = "x-kubernetes-group-version-kind"
+
+VERSION = {
+    "major": "1",
+    "minor": "37",
+    "gitVersion": "v1.37.0-etl-operator-sandbox",
+    "gitCommit": "",
+    "gitTreeState": "clean",
+    "buildDate": "1970-01-01T00:00:00Z",
+    "goVersion": "none",
+    "compiler": "none",
+    "platform": f"{platform.system().lower()}/{platform.machine()}",
+}
+"""``GET /version``. The minor version is that of the built-in schemas."""
+
+
+class Documents:
+    """Discovery and OpenAPI documents.
+
+    :param types: every resource version served, at the moment of the call.
+    :param revision: changes whenever ``types`` would.
+    """
+
+    def __init__(self, types: Callable[[], Iterable[ResourceType]], revision: Callable[[], int]) -> None:
+        self._types = types
+        self._revision = revision
+        self._built: tuple[int, Discovery, _Schemas] | None = None
+        self._openapi: dict[str, bytes] = {}
+
+    def answer(self, path: str, wanted: Wanted, address: str) -> Object | bytes | None:
+        """The document at a path; bytes are encoded JSON; ``None`` when no document is there."""
+        discovery = self._current()[0]
+        match path.strip("/").split("/"):
+            case ["version"]:
+                return VERSION
+            case ["api"]:
+                if wanted.shape is Shape.AGGREGATED_V2:
+                    return discovery.aggregated(core=True)
+                return discovery.core_versions(address)
+            case ["apis"]:
+                if wanted.shape is Shape.AGGREGATED_V2:
+                    return discovery.aggregated(core=False)
+                return discovery.group_list()
+            case ["api", version]:
+                return discovery.resource_list("", version)
+            case ["apis", group]:
+                return discovery.group(group)
+            case ["apis", group, version]:
+                return discovery.resource_list(group, version)
+            case ["openapi", "v3"]:
+                return openapi.index((name, openapi.digest(self._document(name))) for name in self._names())
+            case ["openapi", "v3", *rest] if "/".join(rest) in self._names():
+                return self._document("/".join(rest))
+        return None
+
+    def _current(self) -> tuple[Discovery, _Schemas]:
+        revision = self._revision()
+        if self._built is None or self._built[0] != revision:
+            types = list(self._types())
+            self._built = revision, Discovery(types), _Schemas(types)
+            self._openapi.clear()
+        return self._built[1], self._built[2]
+
+    def _names(self) -> dict[str, tuple[str, str, Iterable[Served]]]:
+        return {
+            f"apis/{group}/{version}" if group else f"api/{version}": (group, version, resources)
+            for group, version, resources in self._current()[0].versions()
+        }
+
+    def _document(self, name: str) -> bytes:
+        schemas = self._current()[1]
+        if name not in self._openapi:
+            group, version, resources = self._names()[name]
+            self._openapi[name] = openapi.document(group, version, list(resources), schemas)
+        return self._openapi[name]
+
+
+class _Schemas:
+    """Where the OpenAPI documents' schemas come from: the bundle, and the custom definitions."""
+
+    def __init__(self, types: Iterable[ResourceType]) -> None:
+        self._custom = {
+            one.resource: one.schema.raw for one in types if one.custom and one.schema is not None
+        }
+        self._names = {_component(resource): resource for resource in self._custom}
+
+    def component(self, resource: Resource) -> str | None:
+        if resource in self._custom:
+            return _component(resource)
+        return _built_in_names().get((resource.group, resource.version, resource.kind))
+
+    def definition(self, name: str) -> Mapping[str, Any]:
+        if name in self._names:
+            resource = self._names[name]
+            return openapi.with_kind(self._custom[resource], resource, _OBJECT_META)
+        found: Mapping[str, Any] = definitions()[name]
+        return found
+
+    def custom(self, resource: Resource) -> bool:
+        return resource in self._custom
+
+
+def _component(resource: Resource) -> str:
+    return ".".join([*reversed(resource.group.split(".")), resource.version, resource.kind])
+
+
+_BUILT_IN: dict[tuple[str, str, str], str] = {}
+
+
+def _built_in_names() -> Mapping[tuple[str, str, str], str]:
+    if not _BUILT_IN:
+        for name, schema in definitions().items():
+            for gvk in schema.get(_GVK) or ():
+                _BUILT_IN.setdefault((gvk["group"], gvk["version"], gvk["kind"]), name)
+    return _BUILT_IN

@@ -1,0 +1,91 @@
+"""Requests that are about an object but not for its storage: logs, tokens, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Protocol
+
+from aiohttp import web
+
+from etl_operator.sandbox.apiserver.reviews import token_request
+from etl_operator.sandbox.apiserver.tokens import Tokens
+from informers.objects import Object
+from informers.testing.apiserver.errors import StatusError
+
+_REFUSED = frozenset({"exec", "attach", "portforward", "proxy", "ephemeralcontainers", "resize"})
+_LOG_PARAMETERS = frozenset({"container", "follow", "tailLines", "pretty"})
+
+
+class Logs(Protocol):
+    """Reads the output of a container; whoever runs the containers provides it."""
+
+    def __call__(
+        self, namespace: str, pod: str, container: str, *, follow: bool, tail: int | None
+    ) -> AsyncIterator[bytes]: ...
+
+
+def refuse_unserved(subresource: str) -> None:
+    """:raises StatusError: 501 for subresources that need a container runtime."""
+    if subresource in _REFUSED:
+        raise StatusError(
+            501, "NotImplemented", f"the sandbox does not serve {subresource}: it has no container runtime"
+        )
+
+
+def issue_token(tokens: Tokens, account: Object, body: Object) -> Object:
+    """``POST serviceaccounts/<name>/token``."""
+    return token_request(tokens, account, body, _rfc3339)
+
+
+def _rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def stream_logs(
+    request: web.Request, pod: Object, query: Mapping[str, str], logs: Logs | None
+) -> web.StreamResponse:
+    """``GET pods/<name>/log``.
+
+    :raises StatusError: 400 for parameters that are not understood, or a container that is not there.
+    """
+    unknown = sorted(set(query) - _LOG_PARAMETERS)
+    if unknown:
+        raise StatusError(400, "BadRequest", f"the sandbox's logs do not know {', '.join(unknown)}")
+    if logs is None:
+        raise StatusError(501, "NotImplemented", "this control plane has no node, so there are no logs")
+    metadata = pod["metadata"]
+    tail = query.get("tailLines")
+    if tail is not None and not tail.isdecimal():
+        raise StatusError(400, "BadRequest", f"tailLines must be a number, not {tail!r}")
+    lines = logs(
+        metadata["namespace"],
+        metadata["name"],
+        _container(pod, query.get("container", "")),
+        follow=query.get("follow") in ("true", "1"),
+        tail=int(tail) if tail is not None else None,
+    )
+    response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+    await response.prepare(request)
+    async for chunk in lines:
+        await response.write(chunk)
+    await response.write_eof()
+    return response
+
+
+def _container(pod: Object, wanted: str) -> str:
+    names = [str(one["name"]) for one in pod["spec"]["containers"]]
+    name = pod["metadata"]["name"]
+    if not wanted:
+        if len(names) > 1:
+            raise StatusError(
+                400,
+                "BadRequest",
+                f"a container name must be specified for pod {name}, choose one of: [{' '.join(names)}]",
+            )
+        return names[0]
+    if wanted not in names:
+        raise StatusError(400, "BadRequest", f"container {wanted} is not valid for pod {name}")
+    return wanted
+
+

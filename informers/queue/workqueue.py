@@ -1,0 +1,434 @@
+"""The work queue: keys in, one at a time out.
+
+A key is in one of four places, or nowhere::
+
+            add                     get                done
+    (none) ─────▶ READY ──────────────▶ in work ──────────────▶ (none)
+      │             ▲                     │ add, add_after, retry
+      │ add_after   │ due, or add         ▼
+      └─────────▶ WAITING ◀──── done ── HELD ──── done ──▶ READY
+
+A key in work is never handed out again before ``done``; what arrives meanwhile is *held* and coalesces.
+
+Order among ready keys: a key's rank is the moment it became ready plus the patience of its priority.
+An urgent key thus overtakes, but a patient one is never overtaken by what comes later than its patience:
+ageing without touching the heap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import NamedTuple, Protocol
+
+from informers.clock import Clock, SystemClock
+from informers.errors import RuntimeFault
+from informers.objects import ObjectKey
+from informers.queue.backoff import Backoff
+
+
+class QueueClosed(RuntimeFault):
+    """The queue was shut down; there is no more work."""
+
+
+class Priority(IntEnum):
+    """Why a key is in the queue, most urgent first."""
+
+    DELETION = 0
+    """The object is going away."""
+    CHANGE = 1
+    """The object's wish changed. Ends a back-off: the error may be gone with the old wish."""
+    EVENT = 2
+    """Something the object depends on, or owns, changed. Does not cut a back-off short."""
+    RETRY = 3
+    RESYNC = 4
+    """A look because time has passed."""
+    INITIAL = 5
+    """Existed before this process started."""
+
+
+PATIENCE: Mapping[Priority, float] = {
+    Priority.DELETION: 0.0,
+    Priority.CHANGE: 5.0,
+    Priority.EVENT: 10.0,
+    Priority.RETRY: 15.0,
+    Priority.RESYNC: 30.0,
+    Priority.INITIAL: 60.0,
+}
+"""Seconds by which later keys of the most urgent kind may overtake."""
+
+MAX_CAUSES = 8
+"""Causes remembered per key; further ones are counted as "more"."""
+
+_LEFTOVERS = 64
+"""Dead heap entries that are not worth sweeping."""
+
+
+class Work(NamedTuple):
+    """A key handed out, with why."""
+
+    key: ObjectKey
+    priority: Priority
+    causes: tuple[str, ...]
+    """At most :data:`MAX_CAUSES`, in order of arrival, then "more" if there were more."""
+    failures: int
+    """Failures in a row before this try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A look at the queue. Durations in seconds."""
+
+    ready: Mapping[Priority, int]
+    waiting: int
+    processing: int
+    failing: int
+    longest_running: float
+    unfinished: float
+    """Sum over all keys in work of how long they have been so."""
+
+
+class QueueObserver(Protocol):
+    """Told what happens, for metrics."""
+
+    def added(self) -> None:
+        """A key became ready."""
+
+    def taken(self, waited: float) -> None:
+        """A key was handed out, ``waited`` seconds after it became ready."""
+
+    def finished(self, worked: float) -> None:
+        """A key was done, ``worked`` seconds after it was handed out."""
+
+    def retried(self) -> None:
+        """A failed key was scheduled again."""
+
+
+class _Silent:
+    def added(self) -> None: ...
+
+    def taken(self, waited: float) -> None: ...
+
+    def finished(self, worked: float) -> None: ...
+
+    def retried(self) -> None: ...
+
+
+class _Place(Enum):
+    READY = 1
+    WAITING = 2
+    HELD = 3
+
+
+@dataclass(slots=True)
+class _Item:
+    key: ObjectKey
+    priority: Priority
+    place: _Place
+    since: float
+    """When it became ready, or will."""
+    backing_off: bool = False
+    causes: dict[str, None] = field(default_factory=dict)
+    ticket: int = 0
+    """The heap entry that counts; entries with other tickets are leftovers."""
+
+
+_Entry = tuple[float, int, ObjectKey]
+
+
+class WorkQueue:
+    """Deduplicating queue of object keys with priorities, delays and back-off. For one event loop.
+
+    :param clock: for delays and ages; the running loop's own time by default.
+    :param rng: for the jitter of back-off.
+    :param backoff: delays by error; see :data:`informers.queue.backoff.DEFAULT_STEPS`.
+    """
+
+    def __init__(
+        self, *, clock: Clock | None = None, rng: random.Random | None = None, backoff: Backoff | None = None
+    ) -> None:
+        self._clock = clock or SystemClock()
+        # Jitter needs no secrecy.
+        self._backoff = backoff or Backoff(rng or random.Random())  # noqa: S311
+        self.observer: QueueObserver = _Silent()
+        self._items: dict[ObjectKey, _Item] = {}
+        self._ready: list[_Entry] = []
+        self._delayed: list[_Entry] = []
+        self._processing: dict[ObjectKey, float] = {}
+        self._failures: dict[ObjectKey, int] = {}
+        self._tickets = 0
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
+        self._closed = False
+
+    # -- adding -------------------------------------------------------------------------------------
+
+    def add(self, key: ObjectKey, *, priority: Priority = Priority.EVENT, cause: str = "") -> None:
+        """Ask for the key to be worked on as soon as possible.
+
+        Coalesces with what is already asked for, keeping the more urgent priority. A key in back-off
+        keeps its deadline unless the priority is ``CHANGE`` or ``DELETION``, which also forget its failures.
+        After shutdown nothing happens.
+        """
+        if self._closed:
+            return
+        cuts = priority <= Priority.CHANGE
+        if cuts:
+            self._failures.pop(key, None)
+        item = self._items.get(key)
+        if item is None:
+            self._enter(key, priority, cause, self._clock.monotonic())
+            return
+        _note(item, cause)
+        more_urgent = priority < item.priority
+        if more_urgent:
+            item.priority = priority
+        if item.place is _Place.READY:
+            if more_urgent:
+                self._push_ready(item)
+        elif cuts or not item.backing_off:
+            item.backing_off = False
+            item.since = min(item.since, self._clock.monotonic())
+            if item.place is _Place.WAITING:
+                self._make_ready(item)
+
+    def add_after(
+        self, key: ObjectKey, seconds: float, *, priority: Priority = Priority.RESYNC, cause: str = ""
+    ) -> None:
+        """Ask for the key after a delay, unless it comes up earlier. The earliest wish counts.
+
+        Not positive means now, like :meth:`add`. A key in back-off keeps its deadline.
+        """
+        if seconds <= 0:
+            self.add(key, priority=priority, cause=cause)
+            return
+        if self._closed:
+            return
+        due = self._clock.monotonic() + seconds
+        item = self._items.get(key)
+        if item is None:
+            self._enter(key, priority, cause, due)
+            return
+        _note(item, cause)
+        item.priority = min(item.priority, priority)
+        if item.place is not _Place.READY and not item.backing_off and due < item.since:
+            item.since = due
+            if item.place is _Place.WAITING:
+                self._push_delayed(item)
+
+    def retry(self, key: ObjectKey, error: BaseException, *, cause: str = "") -> float | None:
+        """The key failed: ask for it again after the back-off of this error.
+
+        :returns: seconds of delay; ``None`` when the error is terminal, or when a newer wish (``CHANGE``,
+            ``DELETION``) is already asked for and goes first.
+        """
+        if self._closed:
+            return None
+        item = self._items.get(key)
+        if item is not None and item.priority <= Priority.CHANGE and item.since <= self._clock.monotonic():
+            return None
+        failures = self._failures.get(key, 0) + 1
+        delay = self._backoff.delay(error, failures)
+        if delay is None:
+            self._failures.pop(key, None)
+            return None
+        self._failures[key] = failures
+        self.observer.retried()
+        due = self._clock.monotonic() + delay
+        if item is None:
+            item = self._enter(key, Priority.RETRY, cause or "retry", due)
+        elif item.place is not _Place.READY:
+            _note(item, cause or "retry")
+            item.since = due
+            if item.place is _Place.WAITING:
+                self._push_delayed(item)
+        item.backing_off = item.place is not _Place.READY
+        return delay
+
+    def forget(self, key: ObjectKey) -> None:
+        """The key succeeded: its next failure is its first."""
+        self._failures.pop(key, None)
+
+    # -- taking -------------------------------------------------------------------------------------
+
+    def get_nowait(self) -> Work | None:
+        """The next key, or ``None`` when none is ready. Every key taken must be given to :meth:`done`."""
+        self._promote()
+        while self._ready:
+            entry = heapq.heappop(self._ready)
+            if not self._counts(entry):
+                continue
+            key = entry[2]
+            item = self._items.pop(key)
+            now = self._clock.monotonic()
+            self._processing[key] = now
+            self.observer.taken(now - item.since)
+            return Work(key, item.priority, tuple(item.causes), self._failures.get(key, 0))
+        return None
+
+    async def get(self) -> Work:
+        """The next key, waiting for one. Every key taken must be given to :meth:`done`.
+
+        :raises QueueClosed: after :meth:`shut_down`, also when keys are still queued.
+        """
+        while not self._closed:
+            work = self.get_nowait()
+            if work is not None:
+                return work
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled():
+                    # Woken and cancelled at once: the key is for somebody else.
+                    self._wake()
+                raise
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+        raise QueueClosed("the queue is shut down")
+
+    def done(self, key: ObjectKey) -> None:
+        """The work on a key has ended, well or not. What was asked meanwhile comes up now, or when due.
+
+        :raises KeyError: when the key is not in work.
+        """
+        now = self._clock.monotonic()
+        self.observer.finished(now - self._processing.pop(key))
+        item = self._items.get(key)
+        if item is None:
+            return
+        if self._closed:
+            del self._items[key]
+        elif item.since <= now:
+            self._make_ready(item)
+        else:
+            item.place = _Place.WAITING
+            self._push_delayed(item)
+
+    def shut_down(self) -> None:
+        """Refuse everything from now on; waiting getters end. Keys in work can still be ``done``."""
+        self._closed = True
+        self._items.clear()
+        self._ready.clear()
+        self._delayed.clear()
+        self._failures.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def statistics(self) -> Statistics:
+        """Counts and ages as of now."""
+        now = self._clock.monotonic()
+        ready = dict.fromkeys(Priority, 0)
+        waiting = 0
+        for item in self._items.values():
+            if item.place is _Place.READY:
+                ready[item.priority] += 1
+            else:
+                waiting += 1
+        running = [now - began for began in self._processing.values()]
+        return Statistics(
+            ready=ready,
+            waiting=waiting,
+            processing=len(running),
+            failing=len(self._failures),
+            longest_running=max(running, default=0.0),
+            unfinished=sum(running),
+        )
+
+    # -- inside -------------------------------------------------------------------------------------
+
+    def _enter(self, key: ObjectKey, priority: Priority, cause: str, due: float) -> _Item:
+        item = _Item(key, priority, _Place.HELD, since=due)
+        _note(item, cause)
+        self._items[key] = item
+        if key in self._processing:
+            return item
+        if due <= self._clock.monotonic():
+            self._make_ready(item)
+        else:
+            item.place = _Place.WAITING
+            self._push_delayed(item)
+        return item
+
+    def _make_ready(self, item: _Item) -> None:
+        item.place = _Place.READY
+        item.backing_off = False
+        item.since = self._clock.monotonic()
+        self._push_ready(item)
+        self.observer.added()
+        self._wake()
+
+    def _push_ready(self, item: _Item) -> None:
+        heapq.heappush(self._ready, (item.since + PATIENCE[item.priority], self._ticket(item), item.key))
+
+    def _push_delayed(self, item: _Item) -> None:
+        if len(self._delayed) > 2 * len(self._items) + _LEFTOVERS:
+            # A key that is often delayed and often comes up earlier leaves entries behind.
+            live = [entry for entry in self._delayed if self._counts(entry)]
+            heapq.heapify(live)
+            self._delayed = live
+        heapq.heappush(self._delayed, (item.since, self._ticket(item), item.key))
+        self._set_timer()
+
+    def _counts(self, entry: _Entry) -> bool:
+        item = self._items.get(entry[2])
+        return item is not None and item.ticket == entry[1]
+
+    def _ticket(self, item: _Item) -> int:
+        self._tickets += 1
+        item.ticket = self._tickets
+        return item.ticket
+
+    def _promote(self) -> None:
+        """Move what is due to the ready keys."""
+        now = self._clock.monotonic()
+        while self._delayed:
+            entry = self._delayed[0]
+            if not self._counts(entry):
+                heapq.heappop(self._delayed)
+            elif entry[0] <= now:
+                heapq.heappop(self._delayed)
+                self._make_ready(self._items[entry[2]])
+            else:
+                break
+
+    def _set_timer(self) -> None:
+        due = self._delayed[0][0]
+        if self._timer is not None:
+            if self._timer_due <= due:
+                return
+            self._timer.cancel()
+        self._timer_due = due
+        wait = max(0.0, due - self._clock.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(wait, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._promote()
+        if self._delayed:
+            self._set_timer()
+
+    def _wake(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+
+def _note(item: _Item, cause: str) -> None:
+    if not cause or cause in item.causes:
+        return
+    item.causes[cause if len(item.causes) < MAX_CAUSES else "more"] = None
