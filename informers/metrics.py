@@ -1,0 +1,306 @@
+"""Metrics: own cells on the hot path, the Prometheus client library at the exit.
+
+Counting is one dictionary access. ``prometheus_client`` comes in when somebody scrapes: a collector turns
+the cells into its families, and its encoders write them. Names and labels of the runtime's own series are
+the ones people have dashboards for.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from informers.client.transport import HttpRequest, HttpResponse, HttpStream, Transport
+from informers.clock import Clock
+from informers.errors import TransportError
+
+Labels = tuple[str, ...]
+Samples = Iterable[tuple[Labels, float]]
+
+SECONDS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9),
+    *(1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 9.0),
+    *(10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0),
+)
+"""Bucket bounds of a reconcile's duration, in seconds; the default of every histogram."""
+
+QUEUE_SECONDS = tuple(10.0**exponent for exponent in range(-8, 4))
+"""Bucket bounds of times in and around a work queue, in seconds."""
+
+REQUEST_SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""Bucket bounds of a request to the API server, in seconds."""
+
+
+class _Series:
+    """What every kind of metric has: a name, help for people, label names."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
+        self.name = name
+        self.documentation = documentation
+        self.labels = tuple(labels)
+
+    def _check(self, values: Labels) -> None:
+        # Asked only when a label set is new, so that the hot path does not pay for it.
+        if len(values) != len(self.labels):
+            raise ValueError(f"metric {self.name} has labels {self.labels}, got {values}")
+
+
+class Counter(_Series):
+    """Only goes up. By convention its name ends in ``_total``."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
+        super().__init__(name, documentation, labels)
+        self._cells: dict[Labels, float] = {}
+
+    def inc(self, *labels: str, amount: float = 1.0) -> None:
+        """Add ``amount``, one by default. An amount of zero makes the series visible."""
+        try:
+            self._cells[labels] += amount
+        except KeyError:
+            self._check(labels)
+            self._cells[labels] = amount
+
+    def remove(self, *labels: str) -> None:
+        """Drop a series; an unknown one is no error."""
+        self._cells.pop(labels, None)
+
+    def family(self) -> Metric:
+        """The cells as the Prometheus client library has them."""
+        family = CounterMetricFamily(self.name, self.documentation, labels=self.labels)
+        for labels, value in sorted(self._cells.items()):
+            family.add_metric(labels, value)
+        return family
+
+
+class Gauge(_Series):
+    """Goes up and down."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
+        super().__init__(name, documentation, labels)
+        self._cells: dict[Labels, float] = {}
+
+    def set(self, value: float, *labels: str) -> None:
+        """Set the series to ``value``."""
+        if labels not in self._cells:
+            self._check(labels)
+        self._cells[labels] = value
+
+    def remove(self, *labels: str) -> None:
+        """Drop a series; an unknown one is no error."""
+        self._cells.pop(labels, None)
+
+    def family(self) -> Metric:
+        """The cells as the Prometheus client library has them."""
+        family = GaugeMetricFamily(self.name, self.documentation, labels=self.labels)
+        for labels, value in sorted(self._cells.items()):
+            family.add_metric(labels, value)
+        return family
+
+
+class Histogram(_Series):
+    """Counts observations by size.
+
+    :param buckets: upper bounds, ascending; an infinite one is added.
+    """
+
+    def __init__(
+        self, name: str, documentation: str, labels: Sequence[str], buckets: Sequence[float] = SECONDS
+    ) -> None:
+        super().__init__(name, documentation, labels)
+        self.buckets = tuple(buckets)
+        self._names = (*(_bound(bucket) for bucket in self.buckets), "+Inf")
+        self._cells: dict[Labels, list[float]] = {}
+        """Per label set one count per bucket, the infinite one, and the sum of all values."""
+
+    def observe(self, value: float, *labels: str) -> None:
+        """Count one observation."""
+        try:
+            cell = self._cells[labels]
+        except KeyError:
+            self._check(labels)
+            cell = self._cells[labels] = [0.0] * (len(self.buckets) + 2)
+        cell[bisect_left(self.buckets, value)] += 1.0
+        cell[-1] += value
+
+    def remove(self, *labels: str) -> None:
+        """Drop a series; an unknown one is no error."""
+        self._cells.pop(labels, None)
+
+    def family(self) -> Metric:
+        """The cells as the Prometheus client library has them."""
+        family = HistogramMetricFamily(self.name, self.documentation, labels=self.labels)
+        for labels, cell in sorted(self._cells.items()):
+            total = 0.0
+            buckets = []
+            for name, count in zip(self._names, cell, strict=False):
+                total += count
+                buckets.append((name, total))
+            family.add_metric(labels, buckets=buckets, sum_value=cell[-1])
+        return family
+
+
+class Sampled(_Series):
+    """A gauge whose values are read when somebody scrapes, and cost nothing before."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
+        super().__init__(name, documentation, labels)
+        self._readers: list[Callable[[], Samples]] = []
+
+    def read_from(self, reader: Callable[[], Samples]) -> None:
+        """Add a source of samples."""
+        self._readers.append(reader)
+
+    def family(self) -> Metric:
+        """The values of this moment."""
+        family = GaugeMetricFamily(self.name, self.documentation, labels=self.labels)
+        for reader in self._readers:
+            for labels, value in reader():
+                family.add_metric(labels, value)
+        return family
+
+
+_AnySeries = Counter | Gauge | Histogram | Sampled
+_S = TypeVar("_S", Counter, Gauge, Histogram, Sampled)
+
+
+class Metrics(Collector):
+    """Every series of one process. Asking twice for a name gives the same metric.
+
+    :param process: add the ``process_*`` and ``python_info`` series of this process.
+    """
+
+    def __init__(self, *, process: bool = True) -> None:
+        self._series: dict[str, _AnySeries] = {}
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        if process:
+            ProcessCollector(registry=self._registry)
+            PlatformCollector(registry=self._registry)
+
+    def counter(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Counter:
+        """A counter. Without labels it shows zero from the start."""
+        counter = self._add(Counter(name, documentation, labels))
+        if not labels:
+            counter.inc(amount=0.0)
+        return counter
+
+    def gauge(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Gauge:
+        """A gauge."""
+        return self._add(Gauge(name, documentation, labels))
+
+    def histogram(
+        self,
+        name: str,
+        documentation: str,
+        labels: Sequence[str] = (),
+        buckets: Sequence[float] = SECONDS,
+    ) -> Histogram:
+        """A histogram; buckets are upper bounds, ascending."""
+        return self._add(Histogram(name, documentation, labels, buckets))
+
+    def sampled(
+        self, name: str, documentation: str, labels: Sequence[str], reader: Callable[[], Samples]
+    ) -> None:
+        """A gauge read at scrape time. Readers may share a name; each brings label sets of its own."""
+        self._add(Sampled(name, documentation, labels)).read_from(reader)
+
+    def _add(self, series: _S) -> _S:
+        known = self._series.setdefault(series.name, series)
+        if type(known) is not type(series) or known.labels != series.labels:
+            raise ValueError(f"metric {series.name} exists already, with other labels or of another kind")
+        return known
+
+    def collect(self) -> Iterable[Metric]:
+        """Called by the registry at every scrape."""
+        for series in list(self._series.values()):
+            yield series.family()
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, so that registering does not call :meth:`collect`."""
+        return ()
+
+    def render(self) -> bytes:
+        """Everything in the Prometheus text format."""
+        return self.expose("")[0]
+
+    def expose(self, accept: str) -> tuple[bytes, str]:
+        """Everything, in the format an ``Accept`` header asks for, and its content type."""
+        encoder, content_type = choose_encoder(accept)
+        return encoder(self._registry), content_type
+
+
+def _bound(bucket: float) -> str:
+    return repr(float(bucket))
+
+
+class MeasuredTransport:
+    """A transport that counts requests and times them.
+
+    :param transport: the one that does the work; its attribute ``host``, where it has one, is a label.
+    """
+
+    def __init__(self, transport: Transport, metrics: Metrics, clock: Clock) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._host = str(getattr(transport, "host", ""))
+        self._requests = metrics.counter(
+            "rest_client_requests_total",
+            "Requests to the API server, by status code; <error> when there was no answer.",
+            ("code", "method", "host"),
+        )
+        self._seconds = metrics.histogram(
+            "rest_client_request_duration_seconds",
+            "Seconds until a request was answered; of a stream, until it began.",
+            ("verb", "host"),
+            REQUEST_SECONDS,
+        )
+
+    async def request(self, request: HttpRequest) -> HttpResponse:
+        """Send and read the whole answer."""
+        began = self._clock.monotonic()
+        try:
+            response = await self._transport.request(request)
+        except TransportError:
+            self._requests.inc("<error>", request.method, self._host)
+            raise
+        self._answered(request, response.status, began)
+        return response
+
+    def stream(self, request: HttpRequest) -> AbstractAsyncContextManager[HttpStream]:
+        """Send and hand out the body as a stream."""
+        return self._measured_stream(request)
+
+    @asynccontextmanager
+    async def _measured_stream(self, request: HttpRequest) -> AsyncIterator[HttpStream]:
+        began = self._clock.monotonic()
+        opened = False
+        try:
+            async with self._transport.stream(request) as stream:
+                opened = True
+                self._answered(request, stream.status, began)
+                yield stream
+        except TransportError:
+            # A stream that breaks later was answered all the same.
+            if not opened:
+                self._requests.inc("<error>", request.method, self._host)
+            raise
+
+    async def close(self) -> None:
+        """Close pooled connections."""
+        await self._transport.close()
+
+    def _answered(self, request: HttpRequest, status: int, began: float) -> None:
+        self._requests.inc(str(status), request.method, self._host)
+        self._seconds.observe(self._clock.monotonic() - began, request.method, self._host)
