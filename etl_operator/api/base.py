@@ -1,0 +1,155 @@
+"""What all models share: how they read JSON, and rules that are both CEL and Python.
+
+The models accept and reject what the API server does with the CustomResourceDefinitions made of them: types
+are not converted, unknown fields are ignored (the server prunes them), ``null`` counts as absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema, core_schema
+
+RULES = "x-kubernetes-validations"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule about one value, told twice.
+
+    :param cel: for the API server; true when the value is good.
+    :param message: one sentence for people, without the field's name in front.
+    :param holds: the same in Python, given the validated value.
+    """
+
+    cel: str
+    message: str
+    holds: Callable[[Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionRule:
+    """A rule about a change; the server asks it on updates only.
+
+    :param holds: given the new and the old value.
+    """
+
+    cel: str
+    message: str
+    holds: Callable[[Any, Any], bool]
+
+
+class Model(BaseModel):
+    """Base of all models: immutable, strict, camelCase in JSON and snake_case in Python."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="ignore",
+        frozen=True,
+        strict=True,
+        use_attribute_docstrings=True,
+        validate_by_alias=True,
+        validate_by_name=False,
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    transitions: ClassVar[tuple[TransitionRule, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, value: Any) -> Any:
+        return without_nulls(value)
+
+    @model_validator(mode="after")
+    def _check_rules(self) -> Model:
+        check(self.rules, self)
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core)
+        told: list[Rule | TransitionRule] = [*cls.rules, *cls.transitions]
+        if told:
+            handler.resolve_ref_schema(schema)[RULES] = spoken(told)
+        return schema
+
+
+_M = TypeVar("_M", bound=Model)
+
+
+def section(model: type[_M]) -> Any:
+    """A field that is there even when the user leaves it out, with the defaults of its own fields."""
+    return Field(default_factory=model, json_schema_extra={"default": {}})
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Annotation that attaches rules to a field that is no model."""
+
+    rules: tuple[Rule, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(core), RULES: spoken(self.rules)}
+
+    def _checked(self, value: Any) -> Any:
+        check(self.rules, value)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class ListType:
+    """Annotation of a list whose items have an identity: server-side apply merges it item by item.
+
+    :param key: the field that identifies an item; "" when an item is its own identity.
+    """
+
+    key: str = ""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = {**handler(core), "x-kubernetes-list-type": "map" if self.key else "set"}
+        return schema | ({"x-kubernetes-list-map-keys": [self.key]} if self.key else {})
+
+    def _checked(self, value: list[Any]) -> list[Any]:
+        seen: set[Any] = set()
+        for item in value:
+            identity = getattr(item, self.key) if self.key else item
+            if identity in seen:
+                raise ValueError(f"duplicate value {identity!r}")
+            seen.add(identity)
+        return value
+
+
+def check(rules: Iterable[Rule], value: Any) -> None:
+    """Raise :class:`ValueError` with the messages of all broken rules."""
+    broken = [rule.message for rule in rules if not rule.holds(value)]
+    if broken:
+        raise ValueError("; ".join(broken))
+
+
+def spoken(rules: Iterable[Rule | TransitionRule]) -> list[dict[str, str]]:
+    """Rules as ``x-kubernetes-validations``."""
+    return [{"rule": rule.cel, "message": rule.message} for rule in rules]
+
+
+def without_nulls(value: Any) -> Any:
+    """A mapping without entries that are ``None``; anything else as it is."""
+    if isinstance(value, Mapping):
+        return {key: below for key, below in value.items() if below is not None}
+    return value

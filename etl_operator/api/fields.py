@@ -1,0 +1,109 @@
+"""Types of single fields: bounded texts, numbers, maps and lists."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+
+from etl_operator.api.base import ListType, without_nulls
+
+QUANTITY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$"
+_QUANTITY = re.compile(QUANTITY_PATTERN)
+_QUANTITY_LENGTH = 32
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+
+
+def _whole(value: Any) -> Any:
+    # JSON has one kind of number: 3.0 is an integer to the API server.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _quantity(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 0:
+            raise ValueError("a quantity must not be negative")
+        return value
+    if not isinstance(value, str):
+        raise ValueError("a quantity is an integer or a string")
+    if len(value) > _QUANTITY_LENGTH or not _QUANTITY.fullmatch(value):
+        raise ValueError(f"{value!r} is not a quantity such as 10Gi or 500m")
+    return value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Makes an integer field take what JSON calls an integer. It comes after the bounds in ``Annotated``."""
+
+NO_NULLS = BeforeValidator(without_nulls)
+"""Makes a map field treat a null as an absent entry. It comes after the bounds in ``Annotated``."""
+
+Port = Annotated[int, Field(ge=1, le=65535), WHOLE]
+Counter = Annotated[int, Field(ge=0, le=2**63 - 1, json_schema_extra={"format": "int64"}), WHOLE]
+"""A number that only grows, such as a log index."""
+
+Quantity = Annotated[
+    int | str,
+    PlainValidator(_quantity),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "pattern": QUANTITY_PATTERN,
+            "maxLength": _QUANTITY_LENGTH,
+            "minimum": 0,
+        }
+    ),
+]
+"""A Kubernetes quantity: a number with an optional suffix, such as ``10Gi``, ``500m`` or ``1``."""
+
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
+"""The name of an object in the same namespace."""
+
+Namespace = Annotated[str, Field(min_length=1, max_length=63, pattern=rf"^{_LABEL}$")]
+
+NamespaceOrAll = Annotated[str, Field(min_length=1, max_length=63, pattern=rf"^(\*|{_LABEL})$")]
+
+Endpoint = Annotated[
+    str,
+    Field(
+        min_length=3,
+        max_length=261,
+        pattern=rf"^([a-zA-Z0-9]([-a-zA-Z0-9._]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\]):{_PORT}$",
+    ),
+]
+"""``host:port``; an IPv6 address stands in brackets."""
+
+Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^ \t\r\n]+$")]
+
+ShortText = Annotated[str, Field(max_length=253)]
+Text = Annotated[str, Field(max_length=4096)]
+MAX_MESSAGE = 32768
+"""Characters a condition's message may have."""
+
+LongText = Annotated[str, Field(max_length=MAX_MESSAGE)]
+
+LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
+
+Labels = Annotated[dict[str, LabelValue], Field(max_length=64), NO_NULLS]
+Annotations = Annotated[dict[str, Text], Field(max_length=64), NO_NULLS]
+Quantities = Annotated[dict[str, Quantity], Field(max_length=16), NO_NULLS]
+
+Arguments = Annotated[list[Text], Field(max_length=128)]
+Namespaces = Annotated[list[NamespaceOrAll], ListType(), Field(max_length=64)]
+
+FreeForm = Annotated[
+    dict[str, Any],
+    Field(max_length=256, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
+]
+"""An object whose content is not the operator's business; nulls in it are kept."""
+
+Timestamp = Annotated[
+    str,
+    Field(
+        max_length=64,
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$",
+        json_schema_extra={"format": "date-time"},
+    ),
+]
+"""RFC 3339."""
