@@ -1,0 +1,325 @@
+"""Finding the cluster: kubeconfig files, or the environment of a pod.
+
+Plain kubeconfigs are read here. The official client is asked, lazily because its import is slow, only for
+``auth-provider`` users (OIDC and its kin), which are its trade.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from informers.client.auth import (
+    CredentialSource,
+    ExecCredentials,
+    FileToken,
+    LoadedCredentials,
+    StaticCredentials,
+    basic,
+    bearer,
+)
+from informers.client.tls import TlsSettings
+from informers.clock import Clock, SystemClock
+from informers.errors import ConfigError
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a pod finds its token, its namespace and the authority of the API server."""
+_DEFAULT_FILE = Path("~/.kube/config")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterAccess:
+    """How to reach one API server. Secrets do not show in its ``repr``.
+
+    :param server: URL, with a path prefix where the server has one.
+    :param namespace: where to work unless told otherwise.
+    :param proxy: URL of an HTTP proxy, or ``None``.
+    :param headers: sent with every request; impersonation.
+    """
+
+    server: str
+    namespace: str = "default"
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    credentials: CredentialSource = field(default_factory=StaticCredentials, repr=False)
+    proxy: str | None = field(default=None, repr=False)
+    headers: Sequence[tuple[str, str]] = ()
+
+
+def load_default(
+    path: str | None, *, context: str | None = None, environ: Mapping[str, str] = os.environ
+) -> ClusterAccess:
+    """Access from ``path``, else ``KUBECONFIG``, else the pod we run in, else ``~/.kube/config``.
+
+    :raises ConfigError: naming the file and the reason.
+    """
+    if path or environ.get("KUBECONFIG"):
+        return load_kubeconfig(path, context=context, environ=environ)
+    if environ.get("KUBERNETES_SERVICE_HOST") and context is None:
+        return load_in_cluster(environ=environ)
+    if _DEFAULT_FILE.expanduser().exists():
+        return load_kubeconfig(None, context=context, environ=environ)
+    raise ConfigError(
+        "no way to a cluster: no kubeconfig given, KUBECONFIG is not set, this is no pod, "
+        f"and {_DEFAULT_FILE} does not exist"
+    )
+
+
+def load_kubeconfig(
+    path: str | None,
+    *,
+    context: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+    clock: Clock | None = None,
+) -> ClusterAccess:
+    """Access from kubeconfig files.
+
+    :param path: one file; without it those in ``KUBECONFIG``, merged (the first to name a thing wins, files
+        that do not exist are skipped), else ``~/.kube/config``.
+    :param context: instead of the current one.
+    :raises ConfigError: naming the file and the reason.
+    """
+    config = _Merged(_files(path, environ))
+    name = context or config.current
+    if not name:
+        raise ConfigError(f"{config.source}: no current-context is set")
+    chosen = config.find("contexts", "context", name)
+    cluster = config.find("clusters", "cluster", _text(chosen, "cluster"))
+    user_name = chosen.values.get("user")
+    user = config.find("users", "user", str(user_name)) if user_name else _Entry({}, cluster.file)
+    return ClusterAccess(
+        server=_server(cluster),
+        namespace=chosen.values.get("namespace") or "default",
+        tls=_tls(cluster, user),
+        credentials=_credentials(user, cluster, config, name, clock or SystemClock()),
+        proxy=_proxy(cluster),
+        headers=_impersonation(user),
+    )
+
+
+def load_in_cluster(
+    *,
+    directory: Path = SERVICE_ACCOUNT,
+    environ: Mapping[str, str] = os.environ,
+    clock: Clock | None = None,
+) -> ClusterAccess:
+    """Access from within a pod; its token and authority are read again as they rotate.
+
+    :raises ConfigError: when this is no pod, or it has no service account.
+    """
+    host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT")
+    if not host or not port:
+        raise ConfigError("not in a pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set")
+    authority = directory / "ca.crt"
+    if not authority.is_file():
+        raise ConfigError(f"{authority}: does not exist; is the service account mounted?")
+    namespace = directory / "namespace"
+    return ClusterAccess(
+        server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
+        namespace=namespace.read_text(encoding="ascii").strip() if namespace.is_file() else "default",
+        tls=TlsSettings(ca_file=authority),
+        credentials=FileToken(directory / "token", clock or SystemClock()),
+    )
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A cluster, user or context, and the file it is from: relative paths in it start there."""
+
+    values: Mapping[str, Any] = field(repr=False)
+    file: Path
+
+    def error(self, reason: str) -> ConfigError:
+        return ConfigError(f"{self.file}: {reason}")
+
+    def path(self, name: str) -> Path | None:
+        value = self.values.get(name)
+        return (self.file.parent / Path(str(value)).expanduser()) if value else None
+
+    def data(self, name: str) -> bytes | None:
+        value = self.values.get(name)
+        if not value:
+            return None
+        try:
+            return base64.b64decode(value, validate=True)
+        except (binascii.Error, TypeError, ValueError):
+            raise self.error(f"{name} is not base64") from None
+
+
+class _Merged:
+    """Several kubeconfig files as one."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = files
+        self.source = ", ".join(map(str, files))
+        self.current = ""
+        self._entries: dict[tuple[str, str], _Entry] = {}
+        for file in files:
+            document = _read(file)
+            self.current = self.current or str(document.get("current-context") or "")
+            for section, inner in (("clusters", "cluster"), ("contexts", "context"), ("users", "user")):
+                self._take(file, document.get(section) or (), section, inner)
+
+    def find(self, section: str, inner: str, name: str) -> _Entry:
+        entry = self._entries.get((section, name))
+        if entry is None:
+            raise ConfigError(f"{self.source}: there is no {inner} named {name!r}")
+        return entry
+
+    def _take(self, file: Path, items: Any, section: str, inner: str) -> None:
+        for item in items if isinstance(items, list) else ():
+            if not isinstance(item, dict) or not item.get("name"):
+                raise ConfigError(f"{file}: an entry of {section} has no name")
+            values = item.get(inner)
+            if not isinstance(values, dict):
+                # `user: null` and `user: {}` are common for users without credentials.
+                values = {}
+            self._entries.setdefault((section, str(item["name"])), _Entry(values, file))
+
+
+def _files(path: str | None, environ: Mapping[str, str]) -> list[Path]:
+    if path:
+        return [Path(path).expanduser()]
+    if listed := environ.get("KUBECONFIG"):
+        files = [Path(one).expanduser() for one in listed.split(os.pathsep) if one]
+        existing = [file for file in files if file.exists()]
+        if not existing:
+            raise ConfigError(f"{listed}: KUBECONFIG names no file that exists")
+        return existing
+    return [_DEFAULT_FILE.expanduser()]
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror or error}") from None
+    except UnicodeError:
+        raise ConfigError(f"{file}: not UTF-8") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        # The error itself quotes the text around the problem, which may be a secret.
+        where = f" (line {mark.line + 1})" if mark else ""
+        raise ConfigError(f"{file}: not YAML{where}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{file}: empty, or not a kubeconfig")
+    return document
+
+
+# -- the parts -------------------------------------------------------------------------------------
+
+
+def _text(entry: _Entry, name: str) -> str:
+    value = entry.values.get(name)
+    if not value:
+        raise entry.error(f"{name} is missing")
+    return str(value)
+
+
+def _server(cluster: _Entry) -> str:
+    server = _text(cluster, "server")
+    try:
+        parts = urlsplit(server)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise cluster.error(f"server {server!r} is not an http or https URL")
+    return server.rstrip("/")
+
+
+def _proxy(cluster: _Entry) -> str | None:
+    proxy = cluster.values.get("proxy-url")
+    if not proxy:
+        return None
+    scheme = urlsplit(str(proxy)).scheme
+    if scheme not in ("http", "https"):
+        raise cluster.error(f"proxy-url: {scheme or 'no'} scheme is not supported, only http and https")
+    return str(proxy)
+
+
+def _tls(cluster: _Entry, user: _Entry) -> TlsSettings:
+    settings = TlsSettings(
+        ca_file=cluster.path("certificate-authority"),
+        ca_data=cluster.data("certificate-authority-data"),
+        cert_file=user.path("client-certificate"),
+        cert_data=user.data("client-certificate-data"),
+        key_file=user.path("client-key"),
+        key_data=user.data("client-key-data"),
+        insecure=bool(cluster.values.get("insecure-skip-tls-verify")),
+        server_name=str(cluster.values.get("tls-server-name") or ""),
+    )
+    for entry, file, data in (
+        (cluster, settings.ca_file, settings.ca_data),
+        (user, settings.cert_file, settings.cert_data),
+        (user, settings.key_file, settings.key_data),
+    ):
+        if file is not None and data is None and not file.is_file():
+            raise entry.error(f"{file} does not exist")
+    has_certificate = settings.cert_file is not None or settings.cert_data is not None
+    has_key = settings.key_file is not None or settings.key_data is not None
+    if has_certificate != has_key:
+        raise user.error("client-certificate and client-key must come together")
+    return settings
+
+
+def _credentials(
+    user: _Entry, cluster: _Entry, config: _Merged, context: str, clock: Clock
+) -> CredentialSource:
+    values = user.values
+    try:
+        if file := user.path("tokenFile"):
+            return FileToken(file, clock)
+        if values.get("token"):
+            return StaticCredentials(bearer(str(values["token"])))
+        if values.get("exec"):
+            return ExecCredentials(values["exec"], cluster.values, user.file.parent, clock)
+    except ConfigError as error:
+        raise user.error(str(error)) from None
+    if values.get("auth-provider"):
+        return LoadedCredentials(_official_loader(config, context), clock)
+    if values.get("username"):
+        return StaticCredentials(basic(str(values["username"]), str(values.get("password") or "")))
+    return StaticCredentials()
+
+
+def _official_loader(config: _Merged, context: str) -> Any:
+    """A blocking function that has the official client load, and where due renew, the credential."""
+
+    def load() -> str | None:
+        from kubernetes.client import Configuration
+        from kubernetes.config import ConfigException, load_kube_config
+
+        official = Configuration()
+        files = os.pathsep.join(map(str, config.files))
+        try:
+            load_kube_config(files, context=context, client_configuration=official, persist_config=True)
+        except ConfigException as error:
+            raise ConfigError(f"{config.source}: {error}") from None
+        header: str | None = official.get_api_key_with_prefix("BearerToken")
+        return header
+
+    return load
+
+
+def _impersonation(user: _Entry) -> list[tuple[str, str]]:
+    values = user.values
+    headers = []
+    if values.get("as"):
+        headers.append(("Impersonate-User", str(values["as"])))
+    if values.get("as-uid"):
+        headers.append(("Impersonate-Uid", str(values["as-uid"])))
+    headers += [("Impersonate-Group", str(group)) for group in values.get("as-groups") or ()]
+    for key, extras in (values.get("as-user-extra") or {}).items():
+        headers += [(f"Impersonate-Extra-{key}", str(extra)) for extra in extras]
+    return headers

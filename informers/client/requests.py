@@ -1,0 +1,204 @@
+"""Requests to the API server as values: method, path, query, body and content type. No I/O here.
+
+Bodies are encoded once, compactly. A field manager is sent wherever the server records one; without it the
+server would derive the manager from the user agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from informers.client.transport import HttpRequest
+from informers.objects import Object, ObjectKey, Resource
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+"""Server-side apply. JSON is YAML, so the body is JSON like every other."""
+
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+METADATA_WATCH = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+"""Ask for metadata only; a server that cannot do so sends whole objects."""
+
+TIMEOUT = 30.0
+"""Seconds for one ordinary exchange."""
+LIST_TIMEOUT = 60.0
+"""Seconds for one page of a list."""
+
+_Query = list[tuple[str, str]]
+
+
+def get(resource: Resource, key: ObjectKey, *, subresource: str = "") -> HttpRequest:
+    """Read one object."""
+    return HttpRequest("GET", resource.path(key.namespace, key.name, subresource), timeout=TIMEOUT)
+
+
+def list_page(
+    resource: Resource,
+    *,
+    namespace: str = "",
+    label_selector: str = "",
+    field_selector: str = "",
+    limit: int = 0,
+    continue_token: str = "",
+    resource_version: str = "",
+    resource_version_match: str = "",
+    metadata_only: bool = False,
+) -> HttpRequest:
+    """Read one page of a list.
+
+    :param limit: objects per page; 0 asks for everything at once.
+    :param resource_version: "" is the newest state, "0" any state; with ``resource_version_match``
+        ``NotOlderThan`` a lower bound, with ``Exact`` that very state. A continuation carries its own
+        version, so both are left out beside ``continue_token``.
+    """
+    query = _selection(label_selector, field_selector)
+    if limit:
+        query.append(("limit", str(limit)))
+    if continue_token:
+        query.append(("continue", continue_token))
+    elif resource_version:
+        query.append(("resourceVersion", resource_version))
+        if resource_version_match:
+            query.append(("resourceVersionMatch", resource_version_match))
+    accept = METADATA_LIST if metadata_only else JSON
+    return HttpRequest("GET", resource.path(namespace), query, accept=accept, timeout=LIST_TIMEOUT)
+
+
+def watch(
+    resource: Resource,
+    *,
+    namespace: str = "",
+    label_selector: str = "",
+    field_selector: str = "",
+    resource_version: str = "",
+    initial_events: bool = False,
+    server_timeout: int,
+    read_deadline: float,
+    metadata_only: bool = False,
+) -> HttpRequest:
+    """Open a watch, with bookmarks.
+
+    :param initial_events: stream the present state first (a streaming list); ``resource_version`` is then a
+        lower bound of that state.
+    :param server_timeout: seconds after which the server ends the stream.
+    :param read_deadline: seconds without a byte after which the client gives the connection up.
+    """
+    query = [("watch", "true"), *_selection(label_selector, field_selector)]
+    query += [("allowWatchBookmarks", "true"), ("timeoutSeconds", str(server_timeout))]
+    if resource_version:
+        query.append(("resourceVersion", resource_version))
+    if initial_events:
+        query += [("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")]
+    accept = METADATA_WATCH if metadata_only else JSON
+    return HttpRequest("GET", resource.path(namespace), query, accept=accept, timeout=read_deadline)
+
+
+def create(resource: Resource, body: Object, *, field_manager: str = "") -> HttpRequest:
+    """Create an object; the namespace is the one in its metadata."""
+    path = resource.path(_namespace(body))
+    return HttpRequest("POST", path, _managed(field_manager), encode(body), timeout=TIMEOUT)
+
+
+def update(
+    resource: Resource, body: Object, *, field_manager: str = "", subresource: str = ""
+) -> HttpRequest:
+    """Replace an object, or one of its subresources."""
+    path = resource.path(_namespace(body), body["metadata"]["name"], subresource)
+    return HttpRequest("PUT", path, _managed(field_manager), encode(body), timeout=TIMEOUT)
+
+
+def apply(
+    resource: Resource, body: Object, *, field_manager: str, force: bool = False, subresource: str = ""
+) -> HttpRequest:
+    """Server-side apply.
+
+    :param force: take fields over that another manager owns, instead of a conflict.
+    """
+    query = _managed(field_manager)
+    if force:
+        query.append(("force", "true"))
+    path = resource.path(_namespace(body), body["metadata"]["name"], subresource)
+    return HttpRequest("PATCH", path, query, encode(body), APPLY_PATCH, timeout=TIMEOUT)
+
+
+def patch(
+    resource: Resource,
+    key: ObjectKey,
+    change: Object | Sequence[Any],
+    *,
+    field_manager: str = "",
+    subresource: str = "",
+    content_type: str = MERGE_PATCH,
+) -> HttpRequest:
+    """Patch an object. A list is always a JSON patch, whatever ``content_type`` says."""
+    path = resource.path(key.namespace, key.name, subresource)
+    kind = content_type if isinstance(change, dict) else JSON_PATCH
+    return HttpRequest("PATCH", path, _managed(field_manager), encode(change), kind, timeout=TIMEOUT)
+
+
+def delete(
+    resource: Resource,
+    key: ObjectKey,
+    *,
+    uid: str | None = None,
+    resource_version: str | None = None,
+    grace_period: int | None = None,
+    propagation: str | None = None,
+) -> HttpRequest:
+    """Delete an object.
+
+    :param uid: refuse (409) when the name meanwhile belongs to another object.
+    :param resource_version: refuse (409) when the object has changed since.
+    :param grace_period: seconds the object may take to go; the server's own default without.
+    :param propagation: ``Background``, ``Foreground`` or ``Orphan``.
+    """
+    options: Object = {}
+    preconditions = {"uid": uid, "resourceVersion": resource_version}
+    if present := {name: value for name, value in preconditions.items() if value is not None}:
+        options["preconditions"] = present
+    if grace_period is not None:
+        options["gracePeriodSeconds"] = grace_period
+    if propagation is not None:
+        options["propagationPolicy"] = propagation
+    body = encode({"apiVersion": "v1", "kind": "DeleteOptions", **options}) if options else None
+    return HttpRequest("DELETE", resource.path(key.namespace, key.name), body=body, timeout=TIMEOUT)
+
+
+def evict(key: ObjectKey) -> HttpRequest:
+    """Evict a pod: a deletion that disruption budgets may refuse with 429."""
+    body = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": key.name, "namespace": key.namespace},
+    }
+    path = f"/api/v1/namespaces/{key.namespace}/pods/{key.name}/eviction"
+    return HttpRequest("POST", path, body=encode(body), timeout=TIMEOUT)
+
+
+def encode(body: Any) -> bytes:
+    """Compact JSON."""
+    return msgspec.json.encode(body)
+
+
+def _selection(label_selector: str, field_selector: str) -> _Query:
+    query = []
+    if label_selector:
+        query.append(("labelSelector", label_selector))
+    if field_selector:
+        query.append(("fieldSelector", field_selector))
+    return query
+
+
+def _managed(field_manager: str) -> _Query:
+    return [("fieldManager", field_manager)] if field_manager else []
+
+
+def _namespace(body: Object) -> str:
+    namespace: str = body["metadata"].get("namespace", "")
+    return namespace
