@@ -99,7 +99,7 @@ def _launch(parent: int, command: Sequence[str]) -> None:
         # The interpreter ignores these two for itself; a program expects them as the system has them.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-        os.execvp(command[0], command)  # noqa: S606 - an argument list; no shell is wanted
+        os.execvp(command[0], list(command))  # noqa: S606 - an argument list; no shell is wanted
 
 
 def _watch() -> None:

@@ -74,7 +74,7 @@ class Access:
             return
         message = forbidden_message(user, wanted)
         if wanted.path:
-            raise StatusError(403, "Forbidden", f'forbidden: {message}')
+            raise StatusError(403, "Forbidden", f"forbidden: {message}")
         target = f"{wanted.resource}.{wanted.group}" if wanted.group else wanted.resource
         name = f' "{wanted.name}"' if wanted.name else ""
         details: dict[str, object] = {"kind": wanted.resource}

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import ClientConnectionResetError, web
+from informers.testing.apiserver.core import ApiServer
+from informers.testing.apiserver.rest import Call, ListOutcome, WatchOutcome, handle
+from informers.testing.apiserver.watching import Watch
 
 from etl_operator.sandbox.apiserver.access import Access
 from etl_operator.sandbox.apiserver.discovery import REVIEWS
 from etl_operator.sandbox.apiserver.documents import Documents
 from etl_operator.sandbox.apiserver.identity import Identity
+from etl_operator.sandbox.apiserver.journal import JournalFailed
 from etl_operator.sandbox.apiserver.negotiation import (
     JSON,
     Shape,
-    check_content_type,
-    decode_body,
+    Wanted,
     encode,
     media_type,
     negotiate,
+    read_body,
 )
 from etl_operator.sandbox.apiserver.rbac import Attributes
 from etl_operator.sandbox.apiserver.rendering import Renderer
@@ -28,10 +31,8 @@ from etl_operator.sandbox.apiserver.reviews import Reviews
 from etl_operator.sandbox.apiserver.special import Logs, issue_token, refuse_unserved, stream_logs
 from etl_operator.sandbox.apiserver.tables import include_object
 from etl_operator.sandbox.apiserver.tokens import Tokens
-from informers.objects import ObjectKey
-from informers.testing.apiserver.core import ApiServer
+from informers.objects import Object, ObjectKey
 from informers.testing.apiserver.errors import StatusError
-from informers.testing.apiserver.rest import ListOutcome, ObjectOutcome, WatchOutcome, handle
 from informers.testing.apiserver.routes import RequestInfo, parse
 
 log = logging.getLogger(__name__)
@@ -39,16 +40,22 @@ log = logging.getLogger(__name__)
 MAX_BODY = 3 * 1024 * 1024
 """Bytes of a request body, as in the real server."""
 
-_HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
+_HEALTH = frozenset({"healthz", "livez", "readyz"})
 _REVIEWS = {(one.resource.group, one.resource.plural) for one in REVIEWS}
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_VERBS = {"HEAD": "get", "POST": "create", "PUT": "update"}
+"""Verbs of requests for paths, where they differ from the method."""
+_GONE = (ConnectionResetError, ClientConnectionResetError)
+"""What a write raises when the client has hung up."""
 
 
 class Front:
     """The aiohttp handler of every path.
 
     :param now: seconds since the epoch.
-    :param address: ``host:port`` for clients that ask where the server is.
+    :param logs: whoever can read the output of containers, or ``None``.
+    :param commit: makes every write so far durable; called before a write is acknowledged, and raises
+        :class:`~etl_operator.sandbox.apiserver.journal.JournalFailed` when it cannot.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class Front:
         *,
         now: Callable[[], float],
         logs: Callable[[], Logs | None],
+        commit: Callable[[], None],
     ) -> None:
         self._core = core
         self._access = access
@@ -68,35 +76,47 @@ class Front:
         self._reviews = Reviews(access.policy, tokens)
         self._now = now
         self._logs = logs
+        self._commit = commit
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer; whatever is raised becomes a ``Status``."""
         try:
             user = self._access.identify(request.headers, request.headers.getall("Impersonate-Group", ()))
             return await self._answer(request, user)
         except StatusError as error:
-            return _status(error)
+            return _refusal(error)
         except web.HTTPRequestEntityTooLarge:
-            return _status(StatusError(413, "RequestEntityTooLarge", f"limit is {MAX_BODY} bytes"))
-        except (ConnectionResetError, ClientConnectionResetError):
-            raise
+            return _refusal(StatusError(413, "RequestEntityTooLarge", f"limit is {MAX_BODY} bytes"))
+        except JournalFailed as error:
+            # The write is in memory but not on disk: nobody may be told that it was done.
+            return _refusal(StatusError(507, "InternalError", str(error)))
+        except _GONE:
+            # Nobody is there to read an answer; aiohttp wants one all the same.
+            return web.Response(status=499)
         except Exception:
             log.exception("%s %s", request.method, request.path)
-            return _status(StatusError(500, "InternalError", "internal error; the server's log says more"))
+            return _refusal(StatusError(500, "InternalError", "internal error; the server's log says more"))
 
-    async def _answer(self, request: web.Request, user: Identity) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, user: Identity) -> web.StreamResponse:
         path = request.path
-        if path.rstrip("/") in _HEALTH:
-            self._access.require(user, Attributes(request.method.lower(), path=path))
+        if path.strip("/").partition("/")[0] in _HEALTH:
+            self._access.require(user, Attributes(_verb_of(request.method), path=path))
             return web.Response(text="ok")
         if request.method == "GET":
             document = self._document(request, user)
             if document is not None:
                 return document
-        info = parse(self._core.registry, request.method, path, request.query)
+        try:
+            info = parse(self._core.registry, request.method, path, request.query)
+        except StatusError as error:
+            if error.code == 404:
+                # Whether a path exists is for those to know who may ask.
+                self._access.require(user, Attributes(_verb_of(request.method), path=path))
+            raise
+        self._access.require(user, _attributes(info))
         return await self._resource(request, user, info)
 
-    def _document(self, request: web.Request, user: Identity) -> web.Response | None:
+    def _document(self, request: web.BaseRequest, user: Identity) -> web.Response | None:
         wanted = negotiate(request.headers.get("Accept", ""), shapes=frozenset({Shape.AGGREGATED_V2}))
         found = self._documents.answer(request.path, wanted, request.host)
         if found is None:
@@ -107,3 +127,109 @@ class Front:
             content_type = f"{JSON};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
         body = found if isinstance(found, bytes) else encode(found, wanted.media_type)
         return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def _resource(
+        self, request: web.BaseRequest, user: Identity, info: RequestInfo
+    ) -> web.StreamResponse:
+        resource = info.type.resource
+        if info.subresource:
+            refuse_unserved(info.subresource)
+        if info.subresource == "log":
+            pod = self._object(info)
+            return await stream_logs(request, pod, info.query, self._logs())
+        wanted = negotiate(request.headers.get("Accept", ""))
+        body, content_type = None, JSON
+        if request.method in _WITH_BODY:
+            content_type = media_type(request.headers.get("Content-Type", ""))
+            body = read_body(await request.read(), content_type, method=request.method)
+        if (resource.group, resource.plural) in _REVIEWS:
+            answer = self._reviews.answer(resource.plural, user, info.namespace, _object_in(body))
+            return _json(201, answer, wanted)
+        if info.subresource == "token":
+            return _json(201, issue_token(self._tokens, self._object(info), _object_in(body)), wanted)
+        if request.method != "GET":
+            # While earlier writes cannot be kept, no new one is begun.
+            self._commit()
+        user_agent = request.headers.get("User-Agent", "")
+        outcome = handle(self._core, Call(info, body, content_type, user.name, user_agent))
+        renderer = Renderer(info.type, wanted, include_object(info.query.get("includeObject", "")), self._now)
+        if isinstance(outcome, WatchOutcome):
+            return await self._stream(request, outcome.watch, renderer)
+        if isinstance(outcome, ListOutcome):
+            return _bytes(200, renderer.many(outcome.items, outcome.metadata), renderer)
+        if request.method != "GET":
+            self._commit()
+        if outcome.stored is not None and wanted == Wanted():
+            payload = outcome.stored.encoded
+        else:
+            payload = renderer.one(outcome.obj)
+        return _bytes(outcome.code, payload, renderer, warnings=outcome.warnings)
+
+    def _object(self, info: RequestInfo) -> Object:
+        found = self._core.find(info.type.resource, ObjectKey(info.namespace, info.name))
+        if found is None:
+            plural = str(info.type.resource)
+            details = {"name": info.name, "kind": info.type.resource.plural}
+            raise StatusError(404, "NotFound", f'{plural} "{info.name}" not found', details)
+        return found
+
+    @staticmethod
+    async def _stream(request: web.BaseRequest, watch: Watch, renderer: Renderer) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": renderer.content_type})
+        response.enable_chunked_encoding()
+        try:
+            await response.prepare(request)
+            async for event in watch:
+                await response.write(renderer.event(event.kind, event.stored, event.obj))
+            await response.write_eof()
+        except _GONE:
+            # The ordinary end of a watch: the client has seen enough.
+            pass
+        finally:
+            watch.close()
+        return response
+
+
+def _attributes(info: RequestInfo) -> Attributes:
+    resource = info.type.resource
+    return Attributes(
+        info.verb,
+        resource.group,
+        resource.plural,
+        info.subresource,
+        # Whoever may read a namespace's objects may read the namespace: it counts as being in itself.
+        info.name if (resource.group, resource.plural) == ("", "namespaces") else info.namespace,
+        info.name,
+    )
+
+
+def _verb_of(method: str) -> str:
+    return _VERBS.get(method, method.lower())
+
+
+def _object_in(body: Any) -> Object:
+    if not isinstance(body, dict):
+        raise StatusError(400, "BadRequest", "the request body must be an object")
+    return body
+
+
+def _json(code: int, value: Any, wanted: Wanted) -> web.Response:
+    return web.Response(
+        status=code, body=encode(value, wanted.media_type), headers={"Content-Type": wanted.media_type}
+    )
+
+
+def _bytes(code: int, body: bytes, renderer: Renderer, *, warnings: tuple[str, ...] = ()) -> web.Response:
+    response = web.Response(status=code, body=body, headers={"Content-Type": renderer.content_type})
+    for warning in warnings:
+        text = warning.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+        response.headers.add("Warning", f'299 - "{text}"')
+    return response
+
+
+def _refusal(error: StatusError) -> web.Response:
+    response = _json(error.code, error.status(), Wanted())
+    retry: Mapping[str, Any] = error.details
+    if seconds := retry.get("retryAfterSeconds"):
+        response.headers["Retry-After"] = str(seconds)
+    return response

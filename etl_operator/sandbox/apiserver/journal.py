@@ -1,16 +1,16 @@
 """Objects on disk: a SQLite table with the newest version of each, so that a restart finds them.
 
-The store in memory stays the one that answers; this is its shadow. Writes of one turn of the event
-loop share a transaction, and the disk is flushed at SQLite's own checkpoints: after a crash of the
-machine the last moments may be missing, after a crash of the process nothing is.
+The store in memory stays the one that answers; this is its shadow. A write is committed here before it is
+acknowledged, so what a client was told survives the death of the process. The disk itself is flushed at
+SQLite's own checkpoints: a crash of the whole machine may take the last moments.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (
@@ -22,27 +22,42 @@ CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NU
 """
 
 
+class JournalFailed(Exception):
+    """What was written in memory cannot be made durable; the text says why."""
+
+
+class _Entry(NamedTuple):
+    """The newest version of an object; no body means that it was deleted."""
+
+    revision: int
+    body: bytes | None
+
+
 class Journal:
     """A store of the newest version of every object.
 
+    What cannot be written stays pending and is tried again with the next commit, so that a full disk that
+    is emptied again loses nothing.
+
     :param path: the database file; made when missing, readable by its owner only.
-    :raises sqlite3.DatabaseError: when the file is not a usable database.
+    :raises sqlite3.Error: when the file is not a usable database.
+    :raises OSError: when it cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
-        # Transactions are opened by hand: one per turn of the loop, however many writes it made.
+        # Transactions are opened by hand: one per commit, however many objects it covers.
         self._database = sqlite3.connect(path, isolation_level=None)
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")
         self._database.executescript(_SCHEMA)
-        self._commit: asyncio.Handle | None = None
+        self._pending: dict[tuple[str, str, str], _Entry] = {}
 
-    def load(self) -> Iterator[tuple[str, bytes]]:
-        """Every object as ``(resource, encoded)``, in the order of their last writes."""
-        query = "SELECT resource, body FROM objects ORDER BY revision"
-        yield from self._database.execute(query)
+    def load(self) -> Iterator[bytes]:
+        """Every object, encoded, in the order of their last writes."""
+        query = "SELECT body FROM objects ORDER BY revision"
+        yield from (row[0] for row in self._database.execute(query))
 
     def revision(self) -> int:
         """The highest revision ever recorded, deletions included; 0 for a new file."""
@@ -50,38 +65,47 @@ class Journal:
         return int(row[0]) if row else 0
 
     def put(self, resource: str, namespace: str, name: str, revision: int, body: bytes) -> None:
-        """Record the newest version of an object."""
-        self._begin()
-        self._database.execute(
-            "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)",
-            (resource, namespace, name, revision, body),
-        )
-        self._count(revision)
+        """Note the newest version of an object for the next commit."""
+        self._pending[resource, namespace, name] = _Entry(revision, body)
 
     def remove(self, resource: str, namespace: str, name: str, revision: int) -> None:
-        """Forget an object that was deleted at ``revision``."""
-        self._begin()
-        self._database.execute(
-            "DELETE FROM objects WHERE resource = ? AND namespace = ? AND name = ?",
-            (resource, namespace, name),
-        )
-        self._count(revision)
+        """Note that an object was deleted at ``revision``, for the next commit."""
+        self._pending[resource, namespace, name] = _Entry(revision, None)
+
+    def commit(self) -> None:
+        """Write what is pending, all of it or nothing. Costs nothing when nothing is.
+
+        :raises JournalFailed: when the database refuses; everything stays pending.
+        """
+        if not self._pending:
+            return
+        try:
+            with self._database:
+                self._database.execute("BEGIN")
+                self._write()
+        except sqlite3.Error as error:
+            raise JournalFailed(
+                f"the sandbox cannot store objects in its state directory ({error}); "
+                "the write may get lost, and nothing more is written until this is solved"
+            ) from error
+        self._pending.clear()
 
     def close(self) -> None:
-        """Commit what is open and close the file."""
-        self._end()
-        self._database.close()
+        """Commit what is pending and close the file.
 
-    def _count(self, revision: int) -> None:
-        self._database.execute("INSERT OR REPLACE INTO counters VALUES ('revision', ?)", (revision,))
+        :raises JournalFailed: when that is not possible; the file is closed all the same.
+        """
+        try:
+            self.commit()
+        finally:
+            self._database.close()
 
-    def _begin(self) -> None:
-        if self._commit is None:
-            self._database.execute("BEGIN")
-            self._commit = asyncio.get_running_loop().call_soon(self._end)
-
-    def _end(self) -> None:
-        if self._commit is not None:
-            self._commit.cancel()
-            self._commit = None
-            self._database.execute("COMMIT")
+    def _write(self) -> None:
+        kept = [(*key, one.revision, one.body) for key, one in self._pending.items() if one.body is not None]
+        gone = [key for key, one in self._pending.items() if one.body is None]
+        self._database.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)", kept)
+        self._database.executemany(
+            "DELETE FROM objects WHERE resource = ? AND namespace = ? AND name = ?", gone
+        )
+        newest = max(one.revision for one in self._pending.values())
+        self._database.execute("INSERT OR REPLACE INTO counters VALUES ('revision', ?)", (newest,))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
+from informers.testing.apiserver.protobuf import decode
 
 from informers.testing.apiserver.errors import StatusError
 
@@ -129,9 +130,16 @@ def decode_body(raw: bytes, content_type: str) -> Any:
         raise StatusError(400, "BadRequest", f"error decoding the request body: {problem}") from None
 
 
-def check_content_type(content_type: str, *, patch: bool) -> None:
-    """:raises StatusError: 415 for an encoding this server cannot read."""
-    accepted = _PATCHES if patch else (JSON, YAML)
+def read_body(raw: bytes, content_type: str, *, method: str) -> Any:
+    """The decoded body of a request; ``None`` when there is none, as deletions often have it.
+
+    :raises StatusError: 415 for an encoding this server cannot read, 400 when the body cannot be parsed.
+    """
+    if not raw and method == "DELETE":
+        return None
+    if content_type == PROTOBUF and method != "PATCH":
+        return decode(raw)
+    accepted = _PATCHES if method == "PATCH" else (JSON, YAML, PROTOBUF)
     if content_type not in accepted:
         raise StatusError(
             415,
@@ -139,6 +147,7 @@ def check_content_type(content_type: str, *, patch: bool) -> None:
             f"the body of the request was in an unknown format ({content_type}) - "
             f"accepted media types include: {', '.join(accepted)}",
         )
+    return decode_body(raw, content_type)
 
 
 def encode(value: Any, media_type: str) -> bytes:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-from aiohttp import ClientConnectionResetError, web
 
 from etl_operator.sandbox.apiserver.negotiation import JSON, Shape, Wanted, encode
 from etl_operator.sandbox.apiserver.tables import TableMaker, partial, partial_list

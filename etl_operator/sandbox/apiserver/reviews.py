@@ -102,10 +102,8 @@ def token_request(
     spec: dict[str, Any] = dict(body.get("spec") or {})
     seconds = int(spec.get("expirationSeconds") or _TOKEN_SECONDS)
     if seconds < _TOKEN_MINIMUM:
-        raise StatusError(
-            422, "Invalid", f"spec.expirationSeconds: Invalid value: {seconds}: may not specify a duration less "
-            "than 10 minutes",
-        )  # fmt: skip
+        problem = "may not specify a duration less than 10 minutes"
+        raise StatusError(422, "Invalid", f"spec.expirationSeconds: Invalid value: {seconds}: {problem}")
     metadata = account["metadata"]
     audiences = spec.get("audiences")
     issued = tokens.issue(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -14,14 +14,15 @@ from informers.objects import Object
 from informers.testing.apiserver.errors import StatusError
 
 _REFUSED = frozenset({"exec", "attach", "portforward", "proxy", "ephemeralcontainers", "resize"})
-_LOG_PARAMETERS = frozenset({"container", "follow", "tailLines", "pretty"})
+_LOG_PARAMETERS = frozenset({"container", "follow", "tailLines", "previous", "pretty"})
+_TRUE = ("true", "1")
 
 
 class Logs(Protocol):
     """Reads the output of a container; whoever runs the containers provides it."""
 
     def __call__(
-        self, namespace: str, pod: str, container: str, *, follow: bool, tail: int | None
+        self, namespace: str, pod: str, container: str, *, follow: bool, tail: int | None, previous: bool
     ) -> AsyncIterator[bytes]: ...
 
 
@@ -43,7 +44,7 @@ def _rfc3339(seconds: float) -> str:
 
 
 async def stream_logs(
-    request: web.Request, pod: Object, query: Mapping[str, str], logs: Logs | None
+    request: web.BaseRequest, pod: Object, query: Mapping[str, str], logs: Logs | None
 ) -> web.StreamResponse:
     """``GET pods/<name>/log``.
 
@@ -58,12 +59,16 @@ async def stream_logs(
     tail = query.get("tailLines")
     if tail is not None and not tail.isdecimal():
         raise StatusError(400, "BadRequest", f"tailLines must be a number, not {tail!r}")
+    container = _container(pod, query.get("container", ""))
+    previous = query.get("previous") in _TRUE
+    _refuse_before_start(pod, container, previous=previous)
     lines = logs(
         metadata["namespace"],
         metadata["name"],
-        _container(pod, query.get("container", "")),
-        follow=query.get("follow") in ("true", "1"),
+        container,
+        follow=query.get("follow") in _TRUE,
         tail=int(tail) if tail is not None else None,
+        previous=previous,
     )
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     await response.prepare(request)
@@ -73,8 +78,25 @@ async def stream_logs(
     return response
 
 
+def _refuse_before_start(pod: Object, container: str, *, previous: bool) -> None:
+    """:raises StatusError: 400 when the container has not run, or not run before, so there is no log."""
+    status = pod.get("status") or {}
+    statuses = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
+    found: Object = next((one for one in statuses if one["name"] == container), {})
+    name, state = pod["metadata"]["name"], found.get("state") or {}
+    has_run = (found.get("lastState") or {}).get("terminated") is not None
+    if previous and not has_run:
+        said = f'previous terminated container "{container}" in pod "{name}" not found'
+        raise StatusError(400, "BadRequest", said)
+    if "running" not in state and "terminated" not in state and not has_run:
+        why = (state.get("waiting") or {}).get("reason") or "ContainerCreating"
+        said = f'container "{container}" in pod "{name}" is waiting to start: {why}'
+        raise StatusError(400, "BadRequest", said)
+
+
 def _container(pod: Object, wanted: str) -> str:
     names = [str(one["name"]) for one in pod["spec"]["containers"]]
+    init = [str(one["name"]) for one in pod["spec"].get("initContainers") or ()]
     name = pod["metadata"]["name"]
     if not wanted:
         if len(names) > 1:
@@ -84,8 +106,6 @@ def _container(pod: Object, wanted: str) -> str:
                 f"a container name must be specified for pod {name}, choose one of: [{' '.join(names)}]",
             )
         return names[0]
-    if wanted not in names:
+    if wanted not in (*names, *init):
         raise StatusError(400, "BadRequest", f"container {wanted} is not valid for pod {name}")
     return wanted
-
-

@@ -35,6 +35,11 @@ class LogFiles:
         """The file of the last run, or ``None`` before the first."""
         return max(self._directory.glob("*.log"), key=lambda file: int(file.stem), default=None)
 
+    def before_newest(self) -> Path | None:
+        """The file of the run before the last, or ``None`` when there was only one."""
+        files = sorted(self._directory.glob("*.log"), key=lambda file: int(file.stem))
+        return files[-2] if len(files) > 1 else None
+
     def trim(self) -> None:
         """Cut the newest file to nothing when it has grown beyond 16 MiB."""
         file = self.newest()
@@ -49,13 +54,23 @@ def last_lines(content: bytes, count: int) -> bytes:
 
 
 async def read(
-    files: LogFiles, *, follow: bool, tail: int | None, ended: Callable[[], bool]
+    files: LogFiles,
+    *,
+    follow: bool,
+    tail: int | None,
+    previous: bool = False,
+    ended: Callable[[], bool],
 ) -> AsyncIterator[bytes]:
-    """The newest run's output, in pieces.
+    """The newest run's output, in pieces; with ``previous`` what the run before it left behind.
 
     :param follow: go on until ``ended`` says that nothing more will come, over restarts.
     :param tail: only that many lines of what there is; ``None`` for all.
     """
+    if previous:
+        before = files.before_newest()
+        content = before.read_bytes() if before is not None else b""
+        yield content if tail is None else last_lines(content, tail)
+        return
     current: Path | None = None
     offset = 0
     while True:

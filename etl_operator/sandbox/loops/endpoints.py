@@ -7,9 +7,9 @@ from typing import Any
 
 from etl_operator.sandbox.loops import pods as p
 from etl_operator.sandbox.loops.kinds import ENDPOINT_SLICE, SERVICE
+from etl_operator.sandbox.resolving import SERVICE_LABEL
 from informers.objects import Object
 
-SERVICE_LABEL = "kubernetes.io/service-name"
 MANAGER_LABEL = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from informers.objects import Resource
 
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
+LEASE = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 NODE = Resource("", "v1", "nodes", "Node", namespaced=False)
 POD = Resource("", "v1", "pods", "Pod")
 PVC = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")

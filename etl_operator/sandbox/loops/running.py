@@ -8,13 +8,14 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from informers.cache.informer import Delta, Informer
+
 from etl_operator.sandbox.loops import kinds
 from etl_operator.sandbox.loops.claims import bound_status, default_class, spec_patch
 from etl_operator.sandbox.loops.disruption import budget_status
 from etl_operator.sandbox.loops.endpoints import endpoint_slice
 from etl_operator.sandbox.loops.keyed import KeyedLoop
 from etl_operator.sandbox.loops.stateful import StatefulSetLoop
-from informers.cache.informer import Delta, Informer
 from informers.client import Client
 from informers.clock import Clock, SystemClock
 from informers.errors import AlreadyExists, NotFound

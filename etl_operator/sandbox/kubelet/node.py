@@ -1,0 +1,283 @@
+"""The process node: takes on every pod that has no node, and runs its containers as local processes.
+
+A plain API client: it runs unchanged against a real kube-apiserver, which has no node of its own either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+
+from informers.cache.informer import Delta, Informer
+
+from etl_operator.sandbox.kubelet.addresses import AddressBook
+from etl_operator.sandbox.kubelet.backoff import CrashBackoff
+from etl_operator.sandbox.kubelet.environment import Lookup
+from etl_operator.sandbox.kubelet.events import NodeEvents
+from etl_operator.sandbox.kubelet.images import ImageTable
+from etl_operator.sandbox.kubelet.logs import read
+from etl_operator.sandbox.kubelet.names import NameRewriter
+from etl_operator.sandbox.kubelet.place import Place, pod_directory
+from etl_operator.sandbox.kubelet.registration import Registration
+from etl_operator.sandbox.kubelet.volumes import claim_directory, remove_orphans
+from etl_operator.sandbox.kubelet.worker import PodWorker
+from etl_operator.sandbox.loops.kinds import CONFIG_MAP, ENDPOINT_SLICE, POD, PVC, SECRET, SERVICE
+from etl_operator.sandbox.reaper import Reaper
+from etl_operator.sandbox.resolving import ClusterNames, Unresolvable, slices_by_service
+from informers.client import Client
+from informers.clock import Clock, SystemClock
+from informers.objects import Object, ObjectKey, Resource
+
+log = logging.getLogger(__name__)
+
+_FIRST_BACKOFF = 0.5
+"""Seconds; the kubelet's 10 s spare a registry and a kernel that a local program does not burden."""
+
+_TRIM_EVERY = 10.0
+
+
+class ProcessNode:
+    """The one node of a sandbox.
+
+    :param client: may read pods, services, slices, ConfigMaps, Secrets and claims everywhere, write pods
+        and their status, bind and delete them, and write nodes, leases and events.
+    :param state_dir: addresses, volumes and logs are below it; used again, pods find them again.
+    :param reaper: guards every process the node starts.
+    :param name: of the Node object.
+    :param domain: the cluster domain.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        state_dir: Path,
+        images: ImageTable,
+        reaper: Reaper,
+        name: str = "sandbox",
+        domain: str = "cluster.local",
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        backoff: Callable[[], CrashBackoff] = lambda: CrashBackoff(base=_FIRST_BACKOFF),
+    ) -> None:
+        clock = clock or SystemClock()
+        rng = rng or random.Random()  # noqa: S311 - spreads load, hides nothing
+        self._caches = _Caches(client, clock, rng)
+        self._client = client
+        self._clock = clock
+        self._name = name
+        state_dir.mkdir(parents=True, exist_ok=True)
+        self._events = NodeEvents(client, name, clock)
+        addresses = AddressBook(state_dir / "addresses.json")
+        self._place = Place(
+            node=name,
+            client=client,
+            clock=clock,
+            directory=state_dir,
+            images=images,
+            reaper=reaper,
+            addresses=addresses,
+            names=_Names(self._caches, addresses, domain).rewriter,
+            recorder=self._events,
+            find=self._caches.lookup,
+            backoff=backoff,
+        )
+        self._workers: dict[str, PodWorker] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Until cancelled; then every container is stopped, and the pods stay in the API server."""
+        registration = Registration(self._client, self._name, self._clock)
+        await registration.register()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(registration.run())
+                group.create_task(self._events.run())
+                group.create_task(self._keep_logs_small())
+                for informer in self._caches.all:
+                    group.create_task(informer.run())
+                await asyncio.gather(*(informer.wait_synced() for informer in self._caches.all))
+                self._sweep()
+                self._listen()
+        finally:
+            for worker in self._workers.values():
+                worker.shut_down()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def logs(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        *,
+        follow: bool,
+        tail: int | None,
+        previous: bool = False,
+    ) -> AsyncIterator[bytes]:
+        """A container's output; see :class:`etl_operator.sandbox.apiserver.special.Logs`."""
+        key = ObjectKey(namespace, pod)
+        worker = next((one for one in reversed(self._workers.values()) if one.key == key), None)
+        found = worker.container(container) if worker is not None else None
+        if worker is None or found is None:
+            return _nothing()
+        return read(
+            found.logs,
+            follow=follow,
+            tail=tail,
+            previous=previous,
+            ended=lambda: found.record.finished or worker.over,
+        )
+
+    def _listen(self) -> None:
+        caches = self._caches
+        for informer in (caches.config_maps, caches.secrets, caches.claims):
+            informer.add_handler(self._on_config)
+        caches.claims.add_handler(self._on_claim)
+        caches.pods.add_handler(self._on_pod)
+
+    def _on_pod(self, delta: Delta) -> None:
+        old, new = delta.old, delta.new
+        # Deleted, or deleted and made anew between two looks.
+        if old is not None and (new is None or new.uid != old.uid) and old.uid in self._workers:
+            self._workers.pop(old.uid).vanish()
+        if new is None:
+            return
+        pod = new.object()
+        if new.uid in self._workers:
+            self._workers[new.uid].update(pod)
+        elif self._takes(pod):
+            self._start(PodWorker(self._place, pod))
+
+    def _takes(self, pod: Object) -> bool:
+        spec = pod["spec"]
+        if spec.get("nodeName"):
+            return bool(spec["nodeName"] == self._name)
+        return (
+            spec.get("schedulerName", "default-scheduler") == "default-scheduler"
+            and not spec.get("schedulingGates")
+            and not pod["metadata"].get("deletionTimestamp")
+        )
+
+    def _start(self, worker: PodWorker) -> None:
+        self._workers[worker.uid] = worker
+        task = asyncio.get_running_loop().create_task(worker.run(), name=f"pod {worker.key}")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s: the node gave it up", task.get_name(), exc_info=error)
+
+    def _on_config(self, delta: Delta) -> None:
+        view = delta.new or delta.old
+        for worker in self._workers.values():
+            if view is not None and worker.key.namespace == view.key.namespace:
+                worker.refresh()
+
+    def _on_claim(self, delta: Delta) -> None:
+        if delta.new is None or (delta.old is not None and delta.old.uid != delta.new.uid):
+            self._sweep_claims()
+
+    async def _keep_logs_small(self) -> None:
+        while True:
+            await asyncio.sleep(_TRIM_EVERY)
+            for worker in self._workers.values():
+                worker.trim_logs()
+
+    def _sweep(self) -> None:
+        """Remove what belongs to pods and claims that went away while no node was running."""
+        pods = self._place.directory / "pods"
+        kept = {pod_directory(view.object()) for view in self._caches.pods.list()}
+        for directory in pods.iterdir() if pods.exists() else ():
+            if directory.name not in kept:
+                shutil.rmtree(directory, ignore_errors=True)
+        self._sweep_claims()
+
+    def _sweep_claims(self) -> None:
+        remove_orphans(
+            self._place.claims, (claim_directory(view.object()) for view in self._caches.claims.list())
+        )
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    for _ in ():
+        yield b""
+
+
+class _Caches:
+    """What the node knows of the cluster."""
+
+    def __init__(self, client: Client, clock: Clock, rng: random.Random) -> None:
+        def informer(resource: Resource) -> Informer:
+            made = Informer(client, resource, clock=clock, rng=rng)
+            self.all.append(made)
+            return made
+
+        self.all: list[Informer] = []
+        self.pods = informer(POD)
+        self.config_maps = informer(CONFIG_MAP)
+        self.secrets = informer(SECRET)
+        self.claims = informer(PVC)
+        self.services = informer(SERVICE)
+        self.slices = Informer(
+            client, ENDPOINT_SLICE, clock=clock, rng=rng, indexes={"service": slices_by_service}
+        )
+        self.all.append(self.slices)
+
+    def lookup(self, namespace: str) -> Lookup:
+        """Finds the namespace's objects that volumes and environments refer to."""
+        by_kind = {
+            "ConfigMap": self.config_maps,
+            "Secret": self.secrets,
+            "PersistentVolumeClaim": self.claims,
+        }
+
+        def find(kind: str, name: str) -> Object | None:
+            view = by_kind[kind].get(ObjectKey(namespace, name))
+            if view is None:
+                return None
+            # Lists leave the kind of their items out; the readers of data tell Secrets by it.
+            return {**view.object(), "kind": kind}
+
+        return find
+
+    def service(self, key: ObjectKey) -> Object | None:
+        """A Service."""
+        view = self.services.get(key)
+        return view.object() if view is not None else None
+
+    def slices_of(self, key: ObjectKey) -> Iterable[Object]:
+        """The EndpointSlices of a Service."""
+        return [view.object() for view in self.slices.by_index("service", str(key))]
+
+
+class _Names:
+    """Cluster names to addresses, for what a container is told."""
+
+    def __init__(self, caches: _Caches, addresses: AddressBook, domain: str) -> None:
+        self._caches = caches
+        self._addresses = addresses
+        self._cluster = ClusterNames(caches.service, caches.slices_of, domain)
+        self.rewriter = NameRewriter(domain, self._of_pod, self._of_service)
+
+    def _of_pod(self, pod: str, service: str, namespace: str) -> str | None:
+        found = self._caches.service(ObjectKey(namespace, service))
+        if found is not None and found["spec"].get("clusterIP") != "None":
+            return None
+        # Also before the Service is seen: peers that start together name each other at once.
+        return self._addresses.address(ObjectKey(namespace, pod))
+
+    def _of_service(self, service: str, namespace: str, port: int | None) -> tuple[str, int | None] | None:
+        found = self._caches.service(ObjectKey(namespace, service))
+        ports = (found or {"spec": {}})["spec"].get("ports") or ()
+        asked = port if port is not None else next((int(entry["port"]) for entry in ports), 0)
+        try:
+            target = self._cluster.resolve(f"{service}.{namespace}.svc", asked)[0]
+        except Unresolvable:
+            return None
+        return target.address, target.port if port is not None else None

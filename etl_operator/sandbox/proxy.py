@@ -1,0 +1,239 @@
+"""An HTTP CONNECT proxy that knows cluster DNS names, so that plain programs can use them.
+
+gRPC honours such a proxy by itself and keeps the DNS name as the authority, so TLS is verified as in a
+cluster. Names that are not the cluster's are connected to directly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from informers.cache.informer import Delta, Informer
+
+from etl_operator.sandbox.loops.kinds import ENDPOINT_SLICE, SERVICE
+from etl_operator.sandbox.resolving import (
+    SERVICE_LABEL,
+    ClusterNames,
+    Target,
+    Unresolvable,
+    slices_by_service,
+)
+from informers.client import Client
+from informers.clock import Clock, SystemClock
+from informers.objects import Object, ObjectKey
+
+log = logging.getLogger(__name__)
+
+_HOST = "127.0.0.1"
+_PIECE = 1 << 16
+_HEAD_LIMIT = 1 << 14
+_HEAD_SECONDS = 10.0
+_CONNECT_SECONDS = 5.0
+_BROKEN = (OSError, asyncio.IncompleteReadError)
+
+
+class _Refused(Exception):
+    """No tunnel; the HTTP status and the reason go to the client."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tunnel:
+    """An open connection. ``service`` is ``None`` for a host outside the cluster."""
+
+    service: str | None
+    address: str
+    writers: tuple[asyncio.StreamWriter, asyncio.StreamWriter]
+
+    def cut(self) -> None:
+        for writer in self.writers:
+            writer.transport.abort()
+
+
+class NameProxy:
+    """Listens on a free port of 127.0.0.1.
+
+    :param client: may list and watch Services and EndpointSlices everywhere.
+    :param domain: the cluster domain.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        domain: str = "cluster.local",
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        clock = clock or SystemClock()
+        rng = rng or random.Random()  # noqa: S311 - spreads load, hides nothing
+        self._services = Informer(client, SERVICE, clock=clock, rng=rng)
+        self._slices = Informer(
+            client, ENDPOINT_SLICE, clock=clock, rng=rng, indexes={"service": slices_by_service}
+        )
+        self._slices.add_handler(self._on_slice)
+        self._names = ClusterNames(self._service, self._slices_of, domain)
+        self._tunnels: set[_Tunnel] = set()
+        self._caches: list[asyncio.Task[None]] = []
+        self._handlers: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> str:
+        """Wait until the cluster's names are known, then listen; returns the proxy's URL."""
+        for informer in (self._services, self._slices):
+            self._caches.append(asyncio.create_task(informer.run()))
+        await asyncio.gather(self._services.wait_synced(), self._slices.wait_synced())
+        self._server = await asyncio.start_server(self._accept, _HOST, 0, limit=_PIECE)
+        port = self._server.sockets[0].getsockname()[1]
+        return f"http://{_HOST}:{port}"
+
+    async def stop(self) -> None:
+        """Stop listening and cut every tunnel."""
+        if self._server is not None:
+            self._server.close()
+        for tunnel in list(self._tunnels):
+            tunnel.cut()
+        tasks = [*self._caches, *self._handlers]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    def _service(self, key: ObjectKey) -> Object | None:
+        view = self._services.get(key)
+        return view.object() if view is not None else None
+
+    def _slices_of(self, key: ObjectKey) -> Iterable[Object]:
+        return [view.object() for view in self._slices.by_index("service", str(key))]
+
+    def _on_slice(self, delta: Delta) -> None:
+        """A pod that is gone takes its tunnels along: its address may soon be another's."""
+        for view in (delta.old, delta.new):
+            if view is None or not (name := view.labels.get(SERVICE_LABEL)):
+                continue
+            key = ObjectKey(view.key.namespace, name)
+            there = {
+                address
+                for one in self._slices_of(key)
+                for entry in one.get("endpoints") or ()
+                for address in entry.get("addresses") or ()
+            }
+            for tunnel in [one for one in self._tunnels if one.service == str(key)]:
+                if tunnel.address not in there:
+                    tunnel.cut()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._handlers.add(task)
+        try:
+            await self._serve(reader, writer)
+        except asyncio.CancelledError:
+            # Only stop() cancels; a handler that ends cancelled would be reported as a failure.
+            pass
+        except _BROKEN as error:
+            log.debug("a tunnel broke: %s", error)
+        finally:
+            self._handlers.discard(task)
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            host, port = await _asked_for(reader)
+            service, targets = self._targets(host, port)
+            to_reader, to_writer, address = await _connect(targets)
+        except _Refused as refusal:
+            reason = str(refusal)
+            log.info("refused: %s", reason)
+            body = f"{reason}\n".encode()
+            # gRPC shows the status line alone, so the reason stands there as well.
+            head = f"HTTP/1.1 {refusal.status} {_one_line(reason)}\r\nContent-Type: text/plain\r\n"
+            writer.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+            return
+        tunnel = _Tunnel(service, address, (writer, to_writer))
+        self._tunnels.add(tunnel)
+        try:
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_pump(reader, to_writer))
+                group.create_task(_pump(to_reader, writer))
+        except* _BROKEN as errors:
+            log.debug("a tunnel to %s broke: %s", address, errors.exceptions[0])
+        finally:
+            self._tunnels.discard(tunnel)
+            tunnel.cut()
+
+    def _targets(self, host: str, port: int) -> tuple[str | None, Sequence[Target]]:
+        """The Service behind a name, if it is one, and where to connect."""
+        if not self._names.knows(host):
+            return None, [Target(host, port)]
+        try:
+            targets = self._names.resolve(host, port)
+        except Unresolvable as error:
+            raise _Refused("502", str(error)) from None
+        return str(self._names.service_of(host)), targets
+
+
+async def _asked_for(reader: asyncio.StreamReader) -> tuple[str, int]:
+    """Host and port of a CONNECT request."""
+    try:
+        async with asyncio.timeout(_HEAD_SECONDS):
+            head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.LimitOverrunError:
+        raise _Refused("431", "the request's head is too large") from None
+    except TimeoutError:
+        raise _Refused("408", f"no request within {_HEAD_SECONDS:g} s") from None
+    if len(head) > _HEAD_LIMIT:
+        raise _Refused("431", "the request's head is too large")
+    words = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/1."):
+        raise _Refused("400", "this is no HTTP/1 request")
+    method, target, _ = words
+    if method != "CONNECT":
+        raise _Refused("405", "this proxy understands CONNECT alone")
+    host, _, port = target.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+        raise _Refused("400", f"{_one_line(target)} is not host:port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+async def _connect(targets: Sequence[Target]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
+    """The first target that answers."""
+    problem = ""
+    for target in targets:
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                opened = await asyncio.open_connection(target.address, target.port, limit=_PIECE)
+        except TimeoutError:
+            problem = f"no answer from {target.address}:{target.port} within {_CONNECT_SECONDS:g} s"
+        except (OSError, UnicodeError) as error:
+            problem = f"cannot connect to {target.address}:{target.port}: {error}"
+        else:
+            return (*opened, target.address)
+    raise _Refused("502", problem)
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Carry bytes one way. Its end is passed on, and leaves the other way open."""
+    while piece := await reader.read(_PIECE):
+        writer.write(piece)
+        # Waits while the receiver is slow: what is on its way stays small.
+        await writer.drain()
+    with contextlib.suppress(OSError):
+        writer.write_eof()
+
+
+def _one_line(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)[:300]
