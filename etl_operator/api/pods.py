@@ -12,8 +12,8 @@ from pydantic import Field
 
 from etl_operator.api.base import ListType, Model, Rule
 from etl_operator.api.fields import (
+    NO_NULLS,
     WHOLE,
-    Labels,
     Namespace,
     ObjectName,
     Quantities,
@@ -25,6 +25,7 @@ Weight = Annotated[int, Field(ge=1, le=100), WHOLE]
 Key = Annotated[str, Field(min_length=1, max_length=316)]
 OptionalKey = Annotated[str, Field(max_length=316)]
 Keys = Annotated[list[Key], Field(max_length=64)]
+MatchLabels = Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=64), NO_NULLS]
 Values = Annotated[list[ShortText], Field(max_length=256)]
 
 
@@ -153,7 +154,7 @@ class NodeRequirement(Model):
 class LabelSelector(Model):
     """Objects with certain labels."""
 
-    match_labels: Labels | None = None
+    match_labels: MatchLabels | None = None
     """Labels the objects must have."""
     match_expressions: Annotated[list[Requirement], Field(max_length=32)] | None = None
     """Conditions they must fulfil, all of them."""
