@@ -1,1 +1,21 @@
-"""Under construction."""
+"""Controllers: what to watch, what to run, how often, and what happens when it fails."""
+
+from __future__ import annotations
+
+from informers.controller import predicates
+from informers.controller.controller import Controller, DeadlineExceeded, Running
+from informers.controller.predicates import Predicate
+from informers.controller.reconciler import BlockingReconciler, Reconciler
+from informers.controller.sources import Mapper, owner_mapper
+
+__all__ = [
+    "BlockingReconciler",
+    "Controller",
+    "DeadlineExceeded",
+    "Mapper",
+    "Predicate",
+    "Reconciler",
+    "Running",
+    "owner_mapper",
+    "predicates",
+]

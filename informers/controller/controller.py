@@ -1,0 +1,364 @@
+"""The controller: keys from a queue, reconciled by a few long-lived workers.
+
+Workers live as long as the controller; a reconcile costs no task and no timeout object of its own. One
+watchdog knows when each began, and cancels the one that passes its deadline. Whatever a reconcile raises
+ends here: this is the one place that logs it, counts it, and decides when the key is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from informers.cache.informer import Informer
+from informers.clock import Clock, SystemClock
+from informers.controller.measuring import ControllerMetrics, Outcome, Probe
+from informers.controller.predicates import Predicate
+from informers.controller.reconciler import BlockingReconciler, Reconciler
+from informers.controller.sources import Mapper, Source
+from informers.controller.threads import Threads
+from informers.errors import Conflict, Fenced, RuntimeFault, Terminal
+from informers.metrics import Metrics
+from informers.objects import ObjectKey, Result
+from informers.queue import Backoff, Priority, QueueClosed, Work, WorkQueue
+
+log = logging.getLogger(__name__)
+
+REPLACE_AFTER = 5.0
+"""Seconds a cancelled reconcile may take to end before another worker takes its worker's place."""
+
+WEDGED_AFTER = 60.0
+"""Seconds beyond the deadline after which a reconcile that ignores its cancellation counts as wedged."""
+
+_CLEANUP = 3.0
+"""Seconds cancelled workers get to end before they are left behind."""
+
+_TURN = 0.002
+"""Seconds a worker may keep the event loop with reconciles that never wait."""
+
+_TURN_COUNT = 64
+"""The same as a number of reconciles, for a clock that stands still meanwhile."""
+
+
+class DeadlineExceeded(RuntimeFault):
+    """A reconcile took longer than its controller allows, and was cancelled."""
+
+
+@dataclass(slots=True, eq=False)
+class _Slot:
+    """A worker: what it is at, and since when."""
+
+    task: asyncio.Task[None] | None = None
+    key: ObjectKey | None = None
+    began: float = 0.0
+    overdue: bool = False
+    """Its reconcile was told to end."""
+    replaced: bool = False
+    """Another worker has taken its place; it ends with its reconcile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A reconcile that is under way, and for how many seconds."""
+
+    key: ObjectKey
+    seconds: float
+
+
+class Controller:
+    """Runs a reconciler over the keys of what it watches.
+
+    :param name: appears in logs and metrics; one word, unique in the process.
+    :param reconciler: with ``async def reconcile``; a plain ``def`` runs in threads.
+    :param workers: concurrent reconciles; 4 by default. One key is never reconciled twice at once.
+    :param deadline: seconds a reconcile may take before it is cancelled and retried; 60 by default.
+    :param clock: for durations; the running loop's own time by default.
+    :param rng: for the jitter of back-off.
+    :param backoff: delays by error; see :data:`informers.queue.backoff.DEFAULT_STEPS`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        reconciler: Reconciler | BlockingReconciler,
+        *,
+        workers: int = 4,
+        deadline: float = 60.0,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        if workers < 1 or deadline <= 0:
+            raise ValueError("a controller needs at least one worker and a positive deadline")
+        self.name = name
+        self.workers = workers
+        self.deadline = deadline
+        self.queue = WorkQueue(clock=clock, rng=rng, backoff=backoff)
+        self._clock = clock or SystemClock()
+        self._threads: Threads | None = None
+        reconcile = reconciler.reconcile
+        self._reconcile: Callable[[ObjectKey], Awaitable[Result]]
+        if inspect.iscoroutinefunction(reconcile):
+            self._reconcile = reconcile
+        else:
+            self._threads = Threads(reconcile, name, workers)  # type: ignore[arg-type]  # as just asked
+            self._reconcile = self._threads.call
+        self._metrics: ControllerMetrics | None = None
+        self._slots: list[_Slot] = []
+        self._ended: asyncio.Future[None] | None = None
+        self._stopping = False
+
+    # -- wiring -----------------------------------------------------------------------------------
+
+    def watches(
+        self, informer: Informer, *, predicate: Predicate | None = None, mapper: Mapper | None = None
+    ) -> None:
+        """Reconcile on changes of a resource.
+
+        :param predicate: which changes count; all by default.
+        :param mapper: the keys a changed object concerns; its own by default.
+        """
+        informer.add_handler(Source(self.queue, informer.resource, predicate, mapper).handle)
+
+    def enqueue(self, key: ObjectKey, *, cause: str = "", priority: Priority = Priority.EVENT) -> None:
+        """Reconcile a key as soon as a worker is free."""
+        self.queue.add(key, priority=priority, cause=cause)
+
+    def measure(self, metrics: Metrics) -> None:
+        """Show the controller and its queue in these metrics. Once, before :meth:`run`."""
+        probe = Probe(self._active, self._stuck, self.workers, self.queue)
+        self._metrics = ControllerMetrics(metrics, self.name, probe)
+        self.queue.observer = self._metrics
+
+    # -- life -------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until :meth:`stop`; cancelling ends every reconcile at once. For one call.
+
+        :raises BaseException: what ended a worker, if that was no ``Exception``.
+        """
+        if self._ended is not None:
+            raise RuntimeError(f"controller {self.name} was started before")
+        self._ended = asyncio.get_running_loop().create_future()
+        for _ in range(self.workers):
+            self._start_worker()
+        watchdog = asyncio.create_task(self._watch_deadlines(), name=f"{self.name}-watchdog")
+        try:
+            await self._ended
+        finally:
+            watchdog.cancel()
+            await self._cancel_workers()
+
+    async def stop(self, grace: float) -> list[ObjectKey]:
+        """Take no more keys, let running reconciles finish for ``grace`` seconds, cancel the rest.
+
+        :returns: the keys that had to be cancelled.
+        """
+        self._stopping = True
+        self.queue.shut_down()
+        tasks = self._tasks()
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace)
+        late = [running.key for running in self.running()]
+        await self._cancel_workers()
+        return late
+
+    async def _cancel_workers(self) -> None:
+        self._stopping = True
+        self.queue.shut_down()
+        tasks = self._tasks()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, left = await asyncio.wait(tasks, timeout=_CLEANUP)
+            for running in self.running() if left else ():
+                log.error(
+                    "reconcile ignores its cancellation and is left behind",
+                    extra={"controller": self.name, "key": running.key, "seconds": round(running.seconds, 1)},
+                )
+        if self._threads is not None:
+            self._threads.close()
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [slot.task for slot in self._slots if slot.task is not None and not slot.task.done()]
+
+    # -- looking ----------------------------------------------------------------------------------
+
+    def running(self) -> list[Running]:
+        """What is being reconciled, longest first."""
+        now = self._clock.monotonic()
+        busy = [Running(slot.key, now - slot.began) for slot in self._slots if slot.key is not None]
+        return sorted(busy, key=lambda running: running.seconds, reverse=True)
+
+    def health(self) -> str | None:
+        """What is wrong with the workers, for a liveness check; ``None`` when nothing is."""
+        limit = self.deadline + WEDGED_AFTER
+        wedged = [running for running in self.running() if running.seconds > limit]
+        if not wedged:
+            return None
+        worst = wedged[0]
+        return f"reconcile of {worst.key} has run for {worst.seconds:.0f} s and ignores its cancellation"
+
+    def _active(self) -> int:
+        return sum(slot.key is not None for slot in self._slots)
+
+    def _stuck(self) -> int:
+        threads = self._threads.left_behind if self._threads is not None else 0
+        return threads + sum(slot.overdue for slot in self._slots)
+
+    # -- working ----------------------------------------------------------------------------------
+
+    def _start_worker(self) -> None:
+        slot = _Slot()
+        self._slots.append(slot)
+        name = f"{self.name}-worker-{len(self._slots)}"
+        slot.task = asyncio.create_task(self._work(slot), name=name)
+        slot.task.add_done_callback(lambda task: self._worker_ended(slot, task))
+
+    def _worker_ended(self, slot: _Slot, task: asyncio.Task[None]) -> None:
+        self._slots.remove(slot)
+        ended = self._ended
+        if ended is None or ended.done():
+            if not task.cancelled():
+                task.exception()
+            return
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            ended.set_exception(error)
+        elif not self._slots:
+            ended.set_result(None)
+
+    async def _work(self, slot: _Slot) -> None:
+        turn_began, turn_count = self._clock.monotonic(), 0
+        while not slot.replaced:
+            try:
+                work = await self.queue.get()
+            except QueueClosed:
+                return
+            await self._process(slot, work)
+            turn_count += 1
+            now = self._clock.monotonic()
+            if turn_count >= _TURN_COUNT or now - turn_began >= _TURN:
+                # Neither a full queue nor a reconcile that finds nothing to do ever waits.
+                await asyncio.sleep(0)
+                turn_began, turn_count = self._clock.monotonic(), 0
+
+    async def _process(self, slot: _Slot, work: Work) -> None:
+        key = work.key
+        slot.key, slot.began = key, self._clock.monotonic()
+        try:
+            result = await self._reconcile(key)
+            if not isinstance(result, Result):
+                raise TypeError(f"reconcile must return a Result, not {type(result).__name__}")
+            outcome = self._succeeded(key, result)
+        except asyncio.CancelledError as cancelled:
+            if self._told_to_end(slot):
+                raise
+            outcome = self._failed(slot, work, self._explain(slot, cancelled))
+        except Exception as error:
+            outcome = self._failed(slot, work, error)
+        finally:
+            seconds = self._clock.monotonic() - slot.began
+            slot.key = None
+            self._release(slot, key)
+        if self._metrics is not None:
+            self._metrics.reconciled(outcome, seconds)
+
+    def _told_to_end(self, slot: _Slot) -> bool:
+        # The deadline's own cancellation does not count, and one that came from inside shows no request.
+        asked = slot.task.cancelling() if slot.task is not None else 0
+        return self._stopping or asked > int(slot.overdue)
+
+    def _release(self, slot: _Slot, key: ObjectKey) -> None:
+        if slot.overdue:
+            slot.overdue = False
+            if slot.task is not None:
+                slot.task.uncancel()
+        if self._threads is not None and self._threads.busy(key):
+            # The key is not free before its thread has returned.
+            self._threads.when_returned(key, lambda: self.queue.done(key))
+        else:
+            self.queue.done(key)
+
+    def _explain(self, slot: _Slot, cancelled: asyncio.CancelledError) -> Exception:
+        if slot.overdue:
+            error: Exception = DeadlineExceeded(f"the reconcile took longer than {self.deadline:g} s")
+        else:
+            # It awaited a task that somebody cancelled. To let this pass would end the worker in silence.
+            error = RuntimeFault("something the reconcile waited for was cancelled")
+        error.__cause__ = cancelled
+        return error
+
+    def _succeeded(self, key: ObjectKey, result: Result) -> Outcome:
+        self.queue.forget(key)
+        if result.requeue_after is None:
+            return Outcome.SUCCESS
+        self.queue.add_after(key, result.requeue_after, cause="requeue")
+        return Outcome.REQUEUE_AFTER
+
+    def _failed(self, slot: _Slot, work: Work, error: Exception) -> Outcome:
+        delay = self.queue.retry(work.key, error)
+        if self._metrics is not None:
+            self._metrics.failed(terminal=isinstance(error, Terminal))
+            if isinstance(error, DeadlineExceeded):
+                self._metrics.timed_out()
+        extra = {
+            "controller": self.name,
+            "key": work.key,
+            "causes": ", ".join(work.causes),
+            "failures": work.failures + 1,
+            "retry_in": None if delay is None else round(delay, 3),
+            "seconds": round(self._clock.monotonic() - slot.began, 3),
+        }
+        if isinstance(error, Conflict | Fenced):
+            # Both are part of normal life: somebody was faster, or leads now.
+            log.info("reconcile will be repeated: %s", error, extra=extra)
+        elif isinstance(error, RuntimeFault) or work.failures:
+            log.error("reconcile failed: %s", _sentence(error), extra=extra)
+        else:
+            # A stack trace, but only of the first failure in a row.
+            log.error("reconcile failed: %s", _sentence(error), extra=extra, exc_info=error)
+        return Outcome.ERROR
+
+    # -- deadlines --------------------------------------------------------------------------------
+
+    async def _watch_deadlines(self) -> None:
+        while True:
+            now = self._clock.monotonic()
+            next_look = now + self.deadline
+            for slot in list(self._slots):
+                next_look = min(next_look, self._look_at(slot, now) or next_look)
+            await asyncio.sleep(next_look - now)
+
+    def _look_at(self, slot: _Slot, now: float) -> float | None:
+        """Act on a worker that is late; when to look at it again, if before another full deadline."""
+        if slot.key is None or slot.replaced:
+            return None
+        due = slot.began + self.deadline
+        if now < due:
+            return due
+        if not slot.overdue:
+            slot.overdue = True
+            if slot.task is not None:
+                slot.task.cancel()
+            return due + REPLACE_AFTER
+        if now < due + REPLACE_AFTER:
+            return due + REPLACE_AFTER
+        slot.replaced = True
+        log.error(
+            "reconcile ignores its cancellation; another worker takes over the other keys",
+            extra={"controller": self.name, "key": slot.key, "seconds": round(now - slot.began, 1)},
+        )
+        self._start_worker()
+        return None
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return (
+        text if isinstance(error, RuntimeFault) and text else f"{type(error).__name__}: {text}".rstrip(": ")
+    )

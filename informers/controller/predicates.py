@@ -1,0 +1,58 @@
+"""Which changes are worth a reconcile. Pure, and cheap: nothing is decoded unless it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from informers.cache.informer import Delta
+from informers.cache.view import View
+
+Predicate: TypeAlias = Callable[[Delta], bool]
+
+READY = "Ready"
+
+
+def spec_changed(delta: Delta) -> bool:
+    """What people ask for has changed: the generation, deletion, finalizers, labels or annotations.
+
+    Creations and deletions always count. A status, written by the controller itself, does not.
+    """
+    old, new = delta.old, delta.new
+    if old is None or new is None or old.uid != new.uid:
+        return True
+    return (
+        old.generation != new.generation
+        or old.deleting != new.deleting
+        or old.finalizers != new.finalizers
+        or old.labels != new.labels
+        or old.annotations != new.annotations
+    )
+
+
+def ready_changed(delta: Delta) -> bool:
+    """What dependents look at has changed: the ``Ready`` condition's status, deletion, the generation, and
+    of pods the phase and the address. Creations and deletions always count."""
+    old, new = delta.old, delta.new
+    if old is None or new is None or old.uid != new.uid:
+        return True
+    if old.generation != new.generation or old.deleting != new.deleting:
+        return True
+    return old.resource_version != new.resource_version and _readiness(old) != _readiness(new)
+
+
+def any_of(*predicates: Predicate) -> Predicate:
+    """Passes what at least one predicate passes."""
+    return lambda delta: any(predicate(delta) for predicate in predicates)
+
+
+def all_of(*predicates: Predicate) -> Predicate:
+    """Passes what every predicate passes."""
+    return lambda delta: all(predicate(delta) for predicate in predicates)
+
+
+def _readiness(view: View) -> tuple[Any, ...]:
+    status: Mapping[str, Any] = view.object().get("status") or {}
+    conditions = status.get("conditions") or ()
+    ready = next((one.get("status") for one in conditions if one.get("type") == READY), None)
+    return ready, status.get("phase"), status.get("podIP")

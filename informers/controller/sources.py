@@ -1,0 +1,111 @@
+"""From a change in a cache to the keys it concerns, and how urgent they are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from informers.cache.informer import Delta
+from informers.cache.view import View
+from informers.controller.predicates import Predicate
+from informers.objects import ObjectKey, Resource
+from informers.queue import Priority, WorkQueue
+
+log = logging.getLogger(__name__)
+
+Mapper: TypeAlias = Callable[[View], Iterable[ObjectKey]]
+
+
+def owner_mapper(kind: str, group: str | None = None) -> Mapper:
+    """Maps an object to its controller, if that is of this kind.
+
+    :param group: also ask for this API group; any by default.
+    """
+
+    def owners(view: View) -> Iterable[ObjectKey]:
+        return [
+            ObjectKey(view.key.namespace, owner.name)
+            for owner in view.owners
+            if owner.controller
+            and owner.kind == kind
+            and (group is None or owner.api_version.rpartition("/")[0] == group)
+        ]
+
+    return owners
+
+
+class Source:
+    """One watched resource, as one controller sees it: an informer's handler that fills a queue.
+
+    :param mapper: the keys an object concerns; its own when ``None``. Asked about the object before and
+        after, so that what lost a reference is looked at as well as what gained it.
+    """
+
+    def __init__(
+        self, queue: WorkQueue, resource: Resource, predicate: Predicate | None, mapper: Mapper | None
+    ) -> None:
+        self._queue = queue
+        self._predicate = predicate
+        self._mapper = mapper
+        self._kind = resource.kind
+
+    def handle(self, delta: Delta) -> None:
+        """Queue what a change concerns. A faulty predicate lets everything pass; a faulty mapper is
+        logged: neither may end the informer, which serves others too."""
+        view = delta.new or delta.old
+        if view is None:
+            return
+        try:
+            if self._predicate is not None and not self._predicate(delta):
+                return
+        except Exception:
+            log.exception("predicate failed, the change passes", extra={"kind": self._kind, "key": view.key})
+        cause = f"{self._kind} {view.key} {_verb(delta)}"
+        if self._mapper is None:
+            self._queue.add(view.key, priority=urgency(delta), cause=cause)
+            return
+        priority = Priority.INITIAL if delta.initial else Priority.EVENT
+        for key in self._mapped(self._mapper, delta):
+            self._queue.add(key, priority=priority, cause=cause)
+
+    def _mapped(self, mapper: Mapper, delta: Delta) -> Iterable[ObjectKey]:
+        keys: dict[ObjectKey, None] = {}
+        for view in (delta.old, delta.new):
+            if view is None:
+                continue
+            try:
+                keys.update(dict.fromkeys(mapper(view)))
+            except Exception:
+                log.exception(
+                    "mapper failed, the change is lost", extra={"kind": self._kind, "key": view.key}
+                )
+        return keys
+
+
+def urgency(delta: Delta) -> Priority:
+    """How urgent a change of an object is to its own controller.
+
+    Deletions and changes of what people wrote go first and cut a back-off short. Everything else, a
+    controller's own status writes above all, waits for its turn.
+    """
+    old, new = delta.old, delta.new
+    if new is None:
+        return Priority.DELETION
+    if new.deleting and (old is None or not old.deleting):
+        return Priority.DELETION
+    if delta.initial:
+        return Priority.INITIAL
+    if old is None or old.uid != new.uid:
+        return Priority.CHANGE
+    if old.generation != new.generation or old.labels != new.labels or old.annotations != new.annotations:
+        return Priority.CHANGE
+    return Priority.EVENT
+
+
+def _verb(delta: Delta) -> str:
+    if delta.new is None:
+        return "gone"
+    if delta.initial:
+        return "listed"
+    return "created" if delta.old is None else "changed"
