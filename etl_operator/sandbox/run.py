@@ -209,7 +209,9 @@ class _Sandbox:
         timeout = self._settings.timeout if until_ready else None
         try:
             # Without --until-ready only a signal or a failing piece ends this.
-            wanted = {waiting, pieces.failed} if until_ready else {pieces.failed}
+            wanted: set[asyncio.Future[Any]] = {pieces.failed}
+            if until_ready:
+                wanted.add(waiting)
             await asyncio.wait(wanted, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if pieces.failed.done():
                 await pieces.failed
@@ -275,8 +277,8 @@ def _installation() -> list[Object]:
 def _state_dir(wanted: Path | None) -> Iterator[Path]:
     """The directory for everything that lives on disk; without a wish a temporary one."""
     if wanted is None:
-        with tempfile.TemporaryDirectory(prefix="etl-operator-sandbox-") as directory:
-            yield Path(directory)
+        with tempfile.TemporaryDirectory(prefix="etl-operator-sandbox-") as temporary:
+            yield Path(temporary)
         return
     directory = wanted.absolute()
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)

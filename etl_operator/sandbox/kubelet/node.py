@@ -17,7 +17,6 @@ from informers.cache.informer import Delta, Informer
 from etl_operator.sandbox.kubelet.addresses import AddressBook
 from etl_operator.sandbox.kubelet.backoff import CrashBackoff
 from etl_operator.sandbox.kubelet.environment import Lookup
-from etl_operator.sandbox.kubelet.events import NodeEvents
 from etl_operator.sandbox.kubelet.images import ImageTable
 from etl_operator.sandbox.kubelet.logs import read
 from etl_operator.sandbox.kubelet.names import NameRewriter
@@ -30,6 +29,7 @@ from etl_operator.sandbox.reaper import Reaper
 from etl_operator.sandbox.resolving import ClusterNames, Unresolvable, slices_by_service
 from informers.client import Client
 from informers.clock import Clock, SystemClock
+from informers.events import EventRecorder
 from informers.objects import Object, ObjectKey, Resource
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class ProcessNode:
         self._clock = clock
         self._name = name
         state_dir.mkdir(parents=True, exist_ok=True)
-        self._events = NodeEvents(client, name, clock)
+        self._events = EventRecorder(client, controller="kubelet", instance=name, clock=clock, rng=rng)
         addresses = AddressBook(state_dir / "addresses.json")
         self._place = Place(
             node=name,
