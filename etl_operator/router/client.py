@@ -1,0 +1,320 @@
+"""Calls to one router node: a deadline on each, bounded retries of what may be repeated, one error model."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+
+import grpc
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random
+
+from etl_operator.router import methods as m
+from etl_operator.router.channels import Channels, Connection
+from etl_operator.router.errors import (
+    Missing,
+    RouterError,
+    TimedOut,
+    Unimplemented,
+    Unreachable,
+    from_refusal,
+    from_status,
+)
+from etl_operator.router.heartbeat import HeartbeatStream
+from etl_operator.router.leaders import Leaders
+from etl_operator.router.methods import PREFIXES, A, Method, Q
+from etl_operator.router.pb import registry_pb2, router_pb2
+from etl_operator.router.registration import DEFAULT_TTL, Lease, Registration
+
+Observer = Callable[[str, str, str, float], None]
+"""Told after each call: cluster, method, gRPC code by name, seconds."""
+
+ATTEMPTS = 3
+"""Tries of an idempotent call whose connection broke; all of them share one deadline."""
+
+REPROBE = 60.0
+"""Seconds a known package prefix is trusted although the router answers UNIMPLEMENTED."""
+
+_POD = re.compile(r"(?P<cluster>.+)-\d+\.[^.]+\.(?P<namespace>[^.]+)\.svc\b.*")
+
+
+def cluster_of(address: str) -> str:
+    """The cluster behind a pod's address, for metrics: ``namespace/name``; other hosts stand for themselves."""
+    host = address.rpartition(":")[0]
+    found = _POD.fullmatch(host)
+    return f"{found['namespace']}/{found['cluster']}" if found else host
+
+
+class RouterClients:
+    """Every router node this process talks to, and what it has learned about them.
+
+    :param observe: told about every call, see :data:`Observer`.
+    :param prefix: package prefix of the routers' API, one of :data:`PREFIXES` as a rule; found out per
+        address when not given.
+    :param deadline: seconds a call may take, retries included.
+    :param status_deadline: the same for GetClusterStatus, which is asked of every pod every few seconds.
+    :param limit: channels kept open at most, beside those in use.
+    :param idle: seconds after which an unused channel is closed.
+    """
+
+    def __init__(
+        self,
+        observe: Observer | None = None,
+        *,
+        prefix: str = "",
+        deadline: float = 5.0,
+        status_deadline: float = 3.0,
+        limit: int = 1_000,
+        idle: float = 300.0,
+    ) -> None:
+        self.observe: Observer = observe or _ignore
+        self.deadline = deadline
+        self.status_deadline = status_deadline
+        self.channels = Channels(limit=limit, idle=idle)
+        self.prefixes = Prefixes(prefix)
+        self.leaders = Leaders()
+
+    def node(self, address: str) -> RouterNode:
+        """The node at ``host:port``. Costs nothing until it is called."""
+        return RouterNode(self, address)
+
+    async def close(self) -> None:
+        """Close every channel. Calls in flight fail as :class:`Unreachable`."""
+        await self.channels.close()
+
+
+class Prefixes:
+    """Which package prefix each address speaks."""
+
+    def __init__(self, pinned: str) -> None:
+        self.pinned = pinned
+        self._known: dict[str, tuple[str, float]] = {}
+        self._probing: dict[str, asyncio.Task[str]] = {}
+
+    def of(self, address: str) -> str:
+        """The prefix to try first."""
+        return self.pinned or self._known.get(address, (PREFIXES[0], 0.0))[0]
+
+    def confirm(self, address: str, prefix: str) -> None:
+        """An answer came under this prefix."""
+        if address not in self._known or self._known[address][0] != prefix:
+            self._note(address, prefix)
+
+    def doubtful(self, address: str) -> bool:
+        """Whether UNIMPLEMENTED may mean the wrong prefix rather than a missing method."""
+        if self.pinned:
+            return False
+        _, since = self._known.get(address, ("", -REPROBE))
+        return asyncio.get_running_loop().time() - since >= REPROBE
+
+    async def probe(self, node: RouterNode) -> str:
+        """Find the prefix by asking; callers of one address share the question."""
+        address = node.address
+        task = self._probing.get(address)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._ask(node))
+            self._probing[address] = task
+            task.add_done_callback(lambda _: self._probing.pop(address, None))
+        # A caller that is cancelled must not take the answer away from the others.
+        return await asyncio.shield(task)
+
+    async def _ask(self, node: RouterNode) -> str:
+        first = self.of(node.address)
+        for prefix in (first, *(one for one in PREFIXES if one != first)):
+            try:
+                await node.answers_to(prefix)
+            except Unimplemented:
+                continue
+            self._note(node.address, prefix)
+            return prefix
+        self._note(node.address, first)
+        return first
+
+    def _note(self, address: str, prefix: str) -> None:
+        if len(self._known) >= 10_000:
+            # Addresses of clusters long gone; the living are asked once more.
+            self._known.clear()
+        self._known[address] = (prefix, asyncio.get_running_loop().time())
+
+
+class RouterNode:
+    """One router node.
+
+    Every method raises a :class:`RouterError` when the node does not answer, or answers no.
+    """
+
+    def __init__(self, clients: RouterClients, address: str) -> None:
+        self._clients = clients
+        self.address = address
+
+    # -- pipelines ----------------------------------------------------------------------------------
+
+    async def get_cluster_status(self) -> router_pb2.GetClusterStatusResponse:
+        """What this node knows of the Raft cluster."""
+        request = router_pb2.GetClusterStatusRequest()
+        return await self._call(m.GET_CLUSTER_STATUS, request, self._clients.status_deadline)
+
+    async def get_pipeline(self, name: str) -> router_pb2.GetPipelineResponse | None:
+        """A pipeline by id, or ``None``. Any node answers; one that does not lead may be behind."""
+        try:
+            answer = await self._call(m.GET_PIPELINE, router_pb2.GetPipelineRequest(pipeline_id=name))
+        except Missing:
+            return None
+        return answer if answer.found else None
+
+    async def list_pipelines(self, include_disabled: bool = False) -> Sequence[router_pb2.PipelineConfig]:
+        """Every pipeline the node knows."""
+        request = router_pb2.ListPipelinesRequest(include_disabled=include_disabled)
+        return (await self._call(m.LIST_PIPELINES, request)).pipelines
+
+    async def create_pipeline(self, config: router_pb2.PipelineConfig) -> str:
+        """Create a pipeline, disabled. Overwrites one of the same id: look first. Returns its id."""
+        answer = await self._call(m.CREATE_PIPELINE, router_pb2.CreatePipelineRequest(config=config))
+        self._accepted(answer.success, answer.error, m.CREATE_PIPELINE.name)
+        return answer.pipeline_id
+
+    async def update_pipeline(self, name: str, config: router_pb2.PipelineConfig) -> int:
+        """Replace a pipeline's config, not its enabled flag. Returns the new version."""
+        request = router_pb2.UpdatePipelineRequest(pipeline_id=name, config=config)
+        answer = await self._call(m.UPDATE_PIPELINE, request)
+        self._accepted(answer.success, answer.error, m.UPDATE_PIPELINE.name)
+        return answer.version
+
+    async def enable_pipeline(self, name: str) -> None:
+        """Let records flow."""
+        answer = await self._call(m.ENABLE_PIPELINE, router_pb2.EnablePipelineRequest(pipeline_id=name))
+        self._accepted(answer.success, answer.error, m.ENABLE_PIPELINE.name)
+
+    async def disable_pipeline(self, name: str, drain: bool = True) -> int:
+        """Let no further records in. Returns how many are still inside."""
+        request = router_pb2.DisablePipelineRequest(pipeline_id=name, drain=drain)
+        answer = await self._call(m.DISABLE_PIPELINE, request)
+        self._accepted(answer.success, answer.error, m.DISABLE_PIPELINE.name)
+        return answer.pending_records
+
+    async def delete_pipeline(self, name: str, force: bool = False) -> None:
+        """Delete a pipeline; one that is not there is a success."""
+        request = router_pb2.DeletePipelineRequest(pipeline_id=name, force=force)
+        try:
+            answer = await self._call(m.DELETE_PIPELINE, request)
+            self._accepted(answer.success, answer.error, m.DELETE_PIPELINE.name)
+        except Missing:
+            return
+
+    # -- services -----------------------------------------------------------------------------------
+
+    async def register(self, registration: Registration) -> Lease:
+        """Enter a service into this node's registry, or replace its entry."""
+        answer = await self._call(m.REGISTER, registration.request())
+        self._accepted(answer.success, "", m.REGISTER.name)
+        ttl = answer.lease_ttl.seconds + answer.lease_ttl.nanos / 1e9
+        return Lease(answer.registration_id or registration.service_id, ttl if ttl > 0 else DEFAULT_TTL)
+
+    async def deregister(self, service: str) -> None:
+        """Take a service out of this node's registry; one that is not there is a success."""
+        request = registry_pb2.DeregisterRequest(service_id=service, graceful=True)
+        try:
+            answer = await self._call(m.DEREGISTER, request)
+            self._accepted(answer.success, "", m.DEREGISTER.name)
+        except Missing:
+            return
+
+    async def list_services(self) -> Sequence[registry_pb2.RegisteredService]:
+        """Everything in this node's registry, also what has expired."""
+        request = registry_pb2.ListServicesRequest(include_unhealthy=True)
+        return (await self._call(m.LIST_SERVICES, request)).services
+
+    async def get_service_endpoints(self, name: str) -> Sequence[registry_pb2.EndpointInfo]:
+        """Live endpoints behind a service name, as this node resolves it now."""
+        request = registry_pb2.GetServiceEndpointsRequest(service_name=name)
+        return (await self._call(m.GET_SERVICE_ENDPOINTS, request)).endpoints
+
+    def heartbeats(self) -> HeartbeatStream:
+        """A new stream of heartbeats, to be closed. Connects when first used."""
+        channels = self._clients.channels
+        connection = channels.acquire(self.address)
+        path = m.HEARTBEAT.path(self._clients.prefixes.of(self.address))
+        return HeartbeatStream(
+            connection, path, self.address, self._clients.deadline, lambda: channels.release(connection)
+        )
+
+    # -- below --------------------------------------------------------------------------------------
+
+    async def answers_to(self, prefix: str) -> None:
+        """Ask for nothing, under a package prefix.
+
+        The registry is asked because every build serves it, RouterAdmin none that was published.
+
+        :raises Unimplemented: when the node does not speak that prefix.
+        """
+        request = registry_pb2.GetServiceEndpointsRequest()
+        await self._once(m.GET_SERVICE_ENDPOINTS, request, prefix, self._clients.deadline)
+
+    def _accepted(self, success: bool, error: str, method: str) -> None:
+        if not success:
+            raise from_refusal(error, address=self.address, method=method)
+
+    async def _call(self, method: Method[Q, A], request: Q, deadline: float | None = None) -> A:
+        clients = self._clients
+        end = asyncio.get_running_loop().time() + (deadline or clients.deadline)
+        prefix = clients.prefixes.of(self.address)
+        try:
+            answer = await self._repeatedly(method, request, prefix, end)
+        except Unimplemented:
+            if not clients.prefixes.doubtful(self.address):
+                raise
+            found = await clients.prefixes.probe(self)
+            if found == prefix:
+                raise
+            return await self._repeatedly(method, request, found, end)
+        clients.prefixes.confirm(self.address, prefix)
+        return answer
+
+    async def _repeatedly(self, method: Method[Q, A], request: Q, prefix: str, end: float) -> A:
+        loop = asyncio.get_running_loop()
+        if not method.idempotent:
+            return await self._once(method, request, prefix, end - loop.time())
+        attempts = AsyncRetrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_random(0.02, 0.1),
+            # A lost connection is worth another try; a deadline that has passed is not.
+            retry=retry_if_exception(lambda e: isinstance(e, Unreachable) and not isinstance(e, TimedOut)),
+            reraise=True,
+        )
+        return await attempts(lambda: self._once(method, request, prefix, end - loop.time()))
+
+    async def _once(self, method: Method[Q, A], request: Q, prefix: str, seconds: float) -> A:
+        clients = self._clients
+        began = asyncio.get_running_loop().time()
+        code = grpc.StatusCode.OK
+        with clients.channels.use(self.address) as connection:
+            try:
+                stub = connection.unary(
+                    method.path(prefix), method.request.SerializeToString, method.answer.FromString
+                )
+                answer: A = await stub(request, timeout=max(seconds, 0.001))
+            except grpc.aio.AioRpcError as error:
+                code = error.code()
+                raise self._error(method, code, error.details()) from error
+            except asyncio.CancelledError:
+                code = grpc.StatusCode.CANCELLED
+                if _cut_off(connection):
+                    raise self._error(method, code, "the client was closed") from None
+                raise
+            finally:
+                elapsed = asyncio.get_running_loop().time() - began
+                clients.observe(cluster_of(self.address), method.name, code.name, elapsed)
+        return answer
+
+    def _error(self, method: Method[Q, A], code: grpc.StatusCode, details: str | None) -> RouterError:
+        return from_status(code, details, address=self.address, service=method.service, method=method.name)
+
+
+def _cut_off(connection: Connection) -> bool:
+    """Whether the channel was closed under the call: gRPC then cancels callers nobody has cancelled."""
+    task = asyncio.current_task()
+    return connection.closed and not (task and task.cancelling())
+
+
+def _ignore(cluster: str, method: str, code: str, seconds: float) -> None:
+    """Nobody is interested."""

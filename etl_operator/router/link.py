@@ -1,0 +1,338 @@
+"""The registrations of one node: one task keeps them all.
+
+Each service has an :class:`Entry`: what is wanted there, and what the node is known to hold. The task does
+whatever makes the two equal, and heartbeats for everything held, every third of the lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+from etl_operator.router.errors import Faulty, Rejected, RouterError, Unimplemented, Unreachable
+from etl_operator.router.heartbeat import HeartbeatStream
+from etl_operator.router.registration import DEFAULT_TTL, Lease, Registration, RegistrationState
+
+BATCH = 32
+"""Calls to one node under way at once."""
+
+REFUSED_PAUSE = 10.0
+"""Seconds before a refused registration is tried again unchanged."""
+
+PAUSE_BASE, PAUSE_LIMIT = 0.2, 2.0
+"""Seconds between tries of a node that does not answer: doubling, jittered. The limit is low because only
+pods that Kubernetes calls ready are in here: one that does not answer is about to come back or to go."""
+
+
+class RegistryNode(Protocol):
+    """What a link needs of :class:`~etl_operator.router.client.RouterNode`."""
+
+    async def register(self, registration: Registration) -> Lease: ...
+
+    async def deregister(self, service: str) -> None: ...
+
+    def heartbeats(self) -> HeartbeatStream: ...
+
+
+_UNKNOWN = RegistrationState(False)
+
+
+@dataclass(slots=True)
+class Entry:
+    """One service on this node."""
+
+    wanted: Registration | None
+    held: Registration | None = None
+    """What the node has confirmed last; ``None`` when it has nothing, or nobody knows."""
+    sent: bool = False
+    """The node may know the service: a registration was tried, whatever came of it."""
+    registration_id: str = ""
+    error: str | None = None
+    told: RegistrationState = _UNKNOWN
+    """The state of which others were told last."""
+    busy: asyncio.Future[None] | None = None
+    """Set while a call about this service is under way: there is at most one."""
+
+
+class Link:
+    """Keeps one node's registry as wanted.
+
+    :param node: the node's client.
+    :param changed: called with a service id when its :meth:`state` has changed.
+    :param rng: for jitter.
+    """
+
+    def __init__(
+        self, address: str, node: RegistryNode, changed: Callable[[str], None], rng: random.Random
+    ) -> None:
+        self.address = address
+        self._node = node
+        self._changed = changed
+        self._rng = rng
+        self._entries: dict[str, Entry] = {}
+        self._dirty: dict[str, None] = {}
+        self._refused: dict[str, None] = {}
+        self._retry_at = math.inf
+        self._stream: HeartbeatStream | None = None
+        self._ended = False
+        self._wake = asyncio.Event()
+        self._next_beat = math.inf
+        self._ttl = DEFAULT_TTL
+        self._contact = -math.inf
+        self._lapsed = False
+        self._error: str | None = None
+        self._failures = 0
+
+    # -- wishes -------------------------------------------------------------------------------------
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is wanted here and nothing is left to undo."""
+        return not self._entries
+
+    def want(self, registration: Registration) -> None:
+        """Have this registration here. The same again costs nothing."""
+        service = registration.service_id
+        entry = self._entries.get(service)
+        if entry is None:
+            entry = self._entries[service] = Entry(registration)
+        elif entry.wanted == registration:
+            return
+        entry.wanted = registration
+        self._mark(service)
+
+    def unwant(self, service: str) -> None:
+        """Have the service here no more. The node is told if it can be; else the lease runs out."""
+        entry = self._entries.get(service)
+        if entry is not None:
+            entry.wanted = None
+            self._mark(service)
+            self._tidy(service, entry)
+
+    def state(self, service: str) -> RegistrationState:
+        """What is known of the service here."""
+        entry = self._entries.get(service)
+        return self._shown(entry) if entry else _UNKNOWN
+
+    async def release(self, service: str) -> None:
+        """Deregister now, after whatever is under way. Afterwards the service is forgotten here.
+
+        :raises RouterError: when the node could not be told.
+        """
+        entry = self._entries.get(service)
+        if entry is None:
+            return
+        entry.wanted = None
+        while entry.busy is not None:
+            await asyncio.wait({entry.busy})
+        if entry.wanted is None and entry.sent:
+            await self._deregister(service, entry)
+        self._tidy(service, entry)
+
+    # -- the task -----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until nothing is left, or until cancelled."""
+        # After an interruption: what is held is verified first, what was under way is done again.
+        self._next_beat = 0.0
+        self._dirty.update((s, None) for s, e in self._entries.items() if e.held != e.wanted)
+        try:
+            while self._entries:
+                try:
+                    await self._step()
+                except RouterError as error:
+                    self._failed(error)
+                    await asyncio.sleep(self._pause())
+        finally:
+            self._hang_up()
+
+    async def _step(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._ended:
+            raise Unreachable("the heartbeat stream broke", address=self.address)
+        if now >= self._next_beat:
+            await self._beat(now)
+        elif now >= self._retry_at:
+            self._dirty.update(self._refused)
+            self._refused.clear()
+            self._retry_at = math.inf
+        elif self._dirty:
+            await self._settle()
+        else:
+            await self._sleep(min(self._next_beat, self._retry_at))
+
+    async def _sleep(self, until: float) -> None:
+        self._wake.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(None if until == math.inf else until):
+                await self._wake.wait()
+
+    async def _settle(self) -> None:
+        """One batch of differences. Short, so that heartbeats are never late for a crowd of them."""
+        # A node that has just failed is asked one thing, not thirty.
+        size = 1 if self._failures else BATCH
+        batch = list(islice(self._dirty, size))
+        for service in batch:
+            del self._dirty[service]
+        outcomes = await asyncio.gather(*(self._settle_one(service) for service in batch))
+        failed = next((error for error in outcomes if error), None)
+        if failed:
+            raise failed
+        self._answered()
+
+    async def _settle_one(self, service: str) -> RouterError | None:
+        """Make one entry what is wanted. Returns an error that is about the node rather than the entry."""
+        entry = self._entries.get(service)
+        # Whoever is busy with it marks it again if anything is left to do.
+        if entry is None or entry.busy is not None:
+            return None
+        wanted, error = entry.wanted, None
+        try:
+            if wanted is None:
+                if entry.sent:
+                    await self._deregister(service, entry)
+            elif entry.held != wanted:
+                await self._register(service, entry, wanted)
+        except (Rejected, Faulty) as refusal:
+            entry.error = str(refusal)
+            self._refuse(service)
+        except RouterError as failure:
+            error = failure
+            if wanted is not None:
+                self._dirty[service] = None
+        if error is None:
+            self._tell(service, entry)
+        self._tidy(service, entry)
+        return error
+
+    async def _register(self, service: str, entry: Entry, wanted: Registration) -> None:
+        with self._busy(service, entry):
+            entry.sent = True
+            lease = await self._node.register(wanted)
+            entry.held, entry.registration_id, entry.error = wanted, lease.registration_id, None
+            self._ttl = lease.ttl
+            if self._next_beat == math.inf:
+                self._next_beat = asyncio.get_running_loop().time() + self._period()
+
+    async def _deregister(self, service: str, entry: Entry) -> None:
+        with self._busy(service, entry):
+            # Also when it fails: without heartbeats the lease runs out by itself.
+            entry.held, entry.sent, entry.error = None, False, None
+            await self._node.deregister(service)
+
+    async def _beat(self, now: float) -> None:
+        held = [(s, e, e.held) for s, e in self._entries.items() if e.held and e.wanted]
+        if not held:
+            self._lapsed = False
+            self._next_beat = math.inf
+            self._hang_up()
+            return
+        if self._stream is None:
+            self._stream = self._node.heartbeats()
+            self._stream.on_end = self._on_end
+        known = await self._stream.beat([(service, entry.registration_id) for service, entry, _ in held])
+        if self._stream.deadline > 0:
+            self._ttl = self._stream.deadline
+        self._next_beat = now + self._period()
+        for (service, entry, then), acknowledged in zip(held, known, strict=True):
+            # Only if nothing has happened to the entry since the question was asked.
+            if not acknowledged and entry.held is then and self._entries.get(service) is entry:
+                entry.held = None
+                self._mark(service)
+        self._answered()
+        if self._lapsed:
+            self._lapsed = False
+            self._tell_all()
+
+    # -- bookkeeping --------------------------------------------------------------------------------
+
+    def _mark(self, service: str) -> None:
+        self._dirty[service] = None
+        self._refused.pop(service, None)
+        self._wake.set()
+
+    def _refuse(self, service: str) -> None:
+        self._refused[service] = None
+        if self._retry_at == math.inf:
+            self._retry_at = asyncio.get_running_loop().time() + REFUSED_PAUSE
+
+    def _tidy(self, service: str, entry: Entry) -> None:
+        """Forget an entry that has served its purpose, or have it looked at again."""
+        if self._entries.get(service) is not entry or entry.busy is not None:
+            return
+        if entry.wanted is None and not entry.sent:
+            del self._entries[service]
+            self._dirty.pop(service, None)
+            self._refused.pop(service, None)
+            self._wake.set()
+
+    @contextmanager
+    def _busy(self, service: str, entry: Entry) -> Iterator[None]:
+        before = entry.wanted
+        entry.busy = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            entry.busy.set_result(None)
+            entry.busy = None
+            if entry.wanted != before:
+                # Changed while the call was under way.
+                self._mark(service)
+
+    def _shown(self, entry: Entry) -> RegistrationState:
+        if entry.held is not None and entry.held == entry.wanted and not self._lapsed:
+            return RegistrationState(True)
+        return RegistrationState(False, entry.error or self._error)
+
+    def _tell(self, service: str, entry: Entry) -> None:
+        state = self._shown(entry)
+        if entry.wanted is not None and state != entry.told:
+            entry.told = state
+            self._changed(service)
+
+    def _tell_all(self) -> None:
+        for service, entry in list(self._entries.items()):
+            self._tell(service, entry)
+
+    def _answered(self) -> None:
+        self._contact = asyncio.get_running_loop().time()
+        self._failures = 0
+        self._error = None
+
+    def _failed(self, error: RouterError) -> None:
+        self._failures += 1
+        self._hang_up()
+        now = asyncio.get_running_loop().time()
+        self._next_beat = 0.0
+        if isinstance(error, Unimplemented):
+            # Another build runs there now: registering finds out how it wants to be spoken to.
+            for service, entry in self._entries.items():
+                entry.held = None
+                self._mark(service)
+        lapsed = now - self._contact > self._ttl
+        if (lapsed, str(error)) != (self._lapsed, self._error):
+            self._lapsed, self._error = lapsed, str(error)
+            self._tell_all()
+
+    def _on_end(self) -> None:
+        self._ended = True
+        self._wake.set()
+
+    def _hang_up(self) -> None:
+        self._ended = False
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _period(self) -> float:
+        return max(self._ttl / 3, 0.05)
+
+    def _pause(self) -> float:
+        longest = min(PAUSE_LIMIT, PAUSE_BASE * 2.0 ** min(self._failures - 1, 16))
+        return longest * self._rng.uniform(0.5, 1.0)
