@@ -1,0 +1,407 @@
+"""The manager: one life cycle for everything that runs in an operator.
+
+Up:   servers → events → informers → (synced) → election → (elected) → controllers and runnables.
+Down: controllers drain → runnables → events are flushed → informers → the lease → servers.
+
+A standby stops at the election, with warm caches. The lease goes back only after all work has ended; when
+it is lost, all work is cancelled at once and :meth:`Manager.run` ends: starting over with a fresh process is
+simpler than proving that nothing of the old reign survived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import platform
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from informers.cache.informer import Informer
+from informers.cache.view import View
+from informers.client import Client
+from informers.clock import Clock
+from informers.controller import Controller
+from informers.errors import RuntimeFault
+from informers.events import EventRecorder
+from informers.health import Checks, LoopMonitor
+from informers.leader import LeaderElector
+from informers.metrics import Metrics, Samples
+from informers.objects import Resource
+from informers.server import BindAddress, HttpServer, health_routes, metrics_routes, parse_bind_address
+
+log = logging.getLogger(__name__)
+
+GRACE = 20.0
+"""Seconds running reconciles get to finish after a request to stop."""
+
+_FLUSH = 2.0
+"""Seconds the last events get to leave."""
+
+_CLEANUP = 5.0
+"""Seconds cancelled work gets to end. Together with the time from the renew deadline to the end of the lease
+this keeps a deposed leader from working into the next one's reign."""
+
+_SYNC_PATIENCE = 10.0
+"""Seconds between two log lines about caches that are not filled yet."""
+
+DEAD_WATCH = 600.0
+"""Seconds without a byte after which an informer that claims to be well counts as dead."""
+
+
+class _Kind(Enum):
+    SERVICE = "service"
+    """Ends only when told to."""
+    RUNNABLE = "runnable"
+    """Runs while leading, and may end by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    name: str
+    kind: _Kind
+
+
+class Manager:
+    """Owns informers, controllers, servers, events and the election.
+
+    :param client: for everything but the election; with the elector's fence, so that nothing writes
+        unless this process leads.
+    :param leader: the election to win before controllers run; none runs them at once.
+    :param metrics_address: where ``/metrics`` is; ``0`` is off.
+    :param health_address: where ``/healthz`` and ``/readyz`` are. The same address shares one socket.
+    :param name: the operator's, as events name it.
+    :param instance: this process, as events name it; the elector's identity or the host name by default.
+    :param grace: seconds running reconciles get to finish on a request to stop; 20 by default.
+    :param rng: for jitter and names.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        leader: LeaderElector | None = None,
+        metrics_address: str = ":8080",
+        health_address: str = ":8081",
+        name: str = "controller-manager",
+        instance: str = "",
+        grace: float = GRACE,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.client = client
+        self.clock = clock
+        self.metrics = metrics
+        # Jitter and names need no secrecy.
+        self._rng = rng or random.Random()  # noqa: S311
+        self._leader = leader
+        self._grace = grace
+        self.events = EventRecorder(
+            client,
+            controller=name,
+            instance=instance or (leader.identity if leader else platform.node()) or name,
+            clock=clock,
+            rng=self._rng,
+            metrics=metrics,
+        )
+        self.live = Checks()
+        self.ready = Checks()
+        self._addresses = (parse_bind_address(metrics_address), parse_bind_address(health_address))
+        self._servers: dict[BindAddress, HttpServer] = {}
+        self._informers: dict[tuple[Resource, tuple[str, ...]], Informer] = {}
+        self._controllers: dict[str, Controller] = {}
+        self._runnables: dict[str, Callable[[], Awaitable[None]]] = {}
+        self._tasks: dict[asyncio.Task[Any], _Part] = {}
+        self._started = False
+        self._stopping = False
+        self.ready.add("shutdown", lambda: "the process is stopping" if self._stopping else None)
+        if leader is not None:
+            self._show_leader(leader)
+        self._show_informers()
+
+    # -- wiring -----------------------------------------------------------------------------------
+
+    def informer(
+        self,
+        resource: Resource,
+        *,
+        namespaces: Sequence[str] = (),
+        indexes: Mapping[str, Callable[[View], Iterable[str]]] | None = None,
+    ) -> Informer:
+        """The informer of a resource; the same for everybody who asks for the same.
+
+        :param namespaces: watch only these; all by default. Ignored for cluster-scoped resources.
+        :param indexes: by name, functions from an object to the values it is found under.
+        :raises ValueError: when the informer exists without one of these indexes.
+        """
+        wanted = indexes or {}
+        scope = tuple(sorted(set(namespaces))) if resource.namespaced else ()
+        known = self._informers.get((resource, scope))
+        if known is not None:
+            if wanted:
+                raise ValueError(f"the informer of {resource} exists; its indexes are for the first to name")
+            return known
+        self._check_not_started()
+        informer = Informer(
+            self.client,
+            resource,
+            namespaces=scope,
+            indexes=wanted,
+            clock=self.clock,
+            rng=random.Random(self._rng.getrandbits(64)),  # noqa: S311
+        )
+        self._informers[resource, scope] = informer
+        name = f"informer/{resource}" + (f"/{','.join(scope)}" if scope else "")
+        self.ready.add(name, lambda: _unready(informer))
+        self.live.add(name, lambda: _dead(informer))
+        return informer
+
+    def add(self, controller: Controller) -> None:
+        """Add a controller. It runs while this process leads.
+
+        :raises ValueError: when its name is taken.
+        """
+        self._check_not_started()
+        if controller.name in self._controllers:
+            raise ValueError(f"there is a controller {controller.name} already")
+        self._controllers[controller.name] = controller
+        controller.measure(self.metrics)
+        self.live.add(f"controller/{controller.name}", controller.health)
+
+    def add_runnable(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Add something that runs while this process leads. It may return; raising ends the manager.
+
+        :raises ValueError: when the name is taken.
+        """
+        self._check_not_started()
+        if name in self._runnables:
+            raise ValueError(f"there is a runnable {name} already")
+        self._runnables[name] = run
+
+    @property
+    def addresses(self) -> Sequence[BindAddress]:
+        """Where the servers listen, with the real ports once :meth:`run` has started them."""
+        return [server.address for server in self._servers.values()]
+
+    def _check_not_started(self) -> None:
+        if self._started:
+            raise RuntimeError("the manager runs already; wire everything before")
+
+    def _show_leader(self, leader: LeaderElector) -> None:
+        self.ready.add("leader-election", leader.health)
+        label = (leader.key.name,)
+        self.metrics.sampled(
+            "leader_election_master_status",
+            "1 while this process holds the lease.",
+            ("name",),
+            lambda: ((label, float(leader.leading)),),
+        )
+
+    def _show_informers(self) -> None:
+        def read(value: Callable[[Informer], float]) -> Callable[[], Samples]:
+            return lambda: [
+                ((str(resource), ",".join(scope)), float(value(informer)))
+                for (resource, scope), informer in self._informers.items()
+            ]
+
+        labels = ("resource", "namespaces")
+        self.metrics.sampled(
+            "informer_synced", "1 once the cache is filled.", labels, read(lambda one: float(one.synced))
+        )
+        self.metrics.sampled(
+            "informer_last_contact_seconds",
+            "Seconds since the API server last sent anything.",
+            labels,
+            read(lambda one: one.last_contact_age()),
+        )
+
+    # -- life -------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run until cancelled, or until a part fails. For one call.
+
+        Cancelling stops gracefully; cancelling again ends the grace.
+
+        :raises informers.errors.RuntimeFault: when the lease is lost, a part ends on its own, or an address
+            cannot be listened on.
+        :raises Exception: what ended an informer, a controller or a runnable.
+        """
+        self._check_not_started()
+        self._started = True
+        try:
+            await self._start_servers()
+            await self._serve()
+        finally:
+            for server in self._servers.values():
+                await server.stop()
+
+    async def _serve(self) -> None:
+        self._spawn("events", self.events.run())
+        self._spawn("loop-monitor", LoopMonitor(self.clock, self.metrics).run())
+        for (resource, _), informer in self._informers.items():
+            self._spawn(f"informer of {resource}", informer.run())
+        clean = False
+        try:
+            await self._until(self._synced())
+            await self._lead()
+            await self._until(None)
+        except asyncio.CancelledError:
+            await self._drain()
+            raise
+        finally:
+            clean = await self._end()
+            if self._leader is not None and clean:
+                await self._leader.release()
+
+    async def _synced(self) -> None:
+        waiting = dict.fromkeys(self._informers.values())
+        while waiting:
+            tasks = {asyncio.ensure_future(informer.wait_synced()): informer for informer in waiting}
+            try:
+                done, _ = await asyncio.wait(tasks, timeout=_SYNC_PATIENCE)
+            finally:
+                for task in tasks:
+                    task.cancel()
+            for task in done:
+                task.result()
+                del waiting[tasks[task]]
+            for informer in waiting:
+                problem = informer.health() or "listing"
+                log.warning("cache not filled yet: %s", problem, extra={"resource": informer.resource})
+        log.info("caches are filled", extra={"informers": len(self._informers)})
+        # What lives now lives long. The collector need not look at it ever again.
+        gc.collect()
+        gc.freeze()
+
+    async def _lead(self) -> None:
+        if self._leader is not None:
+            await self._until(self._leader.acquire())
+            self._spawn("leader election", self._leader.hold())
+            self._tell_election(f"{self._leader.identity} became leader")
+        for controller in self._controllers.values():
+            self._spawn(f"controller {controller.name}", controller.run())
+        for name, run in self._runnables.items():
+            self._spawn(name, _call(run), _Kind.RUNNABLE)
+
+    def _tell_election(self, note: str) -> None:
+        if self._leader is not None:
+            lease = self._leader.reference()
+            self.events.event(lease, type="Normal", reason="LeaderElection", action="Elect", note=note)
+
+    async def _drain(self) -> None:
+        """Let running reconciles finish, while the lease is still renewed and caches still follow."""
+        self._stopping = True
+        log.info("stopping; running reconciles may finish", extra={"grace": self._grace})
+        await self._until(self._stop_controllers())
+        await _cancel(self._of(_Kind.RUNNABLE), _CLEANUP)
+        if self._leader is not None and self._leader.leading:
+            self._tell_election(f"{self._leader.identity} stopped leading")
+        await self._until(self.events.flush(_FLUSH))
+
+    async def _stop_controllers(self) -> None:
+        stops = [controller.stop(self._grace) for controller in self._controllers.values()]
+        for controller, late in zip(self._controllers, await asyncio.gather(*stops), strict=True):
+            for key in late:
+                log.warning(
+                    "reconcile cancelled: it did not finish in time",
+                    extra={"controller": controller, "key": key, "grace": self._grace},
+                )
+
+    async def _end(self) -> bool:
+        """Cancel whatever is left, work first; True when all of it has ended."""
+        self._stopping = True
+        left = await _cancel(self._tasks, _CLEANUP)
+        for task in left:
+            log.error("a part ignores its cancellation", extra={"part": self._tasks[task].name})
+        return not left
+
+    # -- tasks ------------------------------------------------------------------------------------
+
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None], kind: _Kind = _Kind.SERVICE) -> None:
+        self._tasks[asyncio.create_task(work, name=name)] = _Part(name, kind)
+
+    def _of(self, kind: _Kind) -> list[asyncio.Task[Any]]:
+        return [task for task, part in self._tasks.items() if part.kind is kind]
+
+    async def _until(self, work: Coroutine[Any, Any, None] | None) -> None:
+        """Wait for ``work``, or for ever; raise as soon as a part fails or ends that should not."""
+        own = asyncio.create_task(work) if work is not None else None
+        try:
+            while True:
+                waited = [task for task in self._tasks if not task.done()]
+                if own is not None:
+                    waited.append(own)
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                self._check_parts()
+                if own is not None and own.done():
+                    return own.result()
+        finally:
+            if own is not None:
+                await _cancel([own], _CLEANUP)
+
+    def _check_parts(self) -> None:
+        for task, part in list(self._tasks.items()):
+            if not task.done():
+                continue
+            del self._tasks[task]
+            if task.cancelled():
+                if self._stopping:
+                    continue
+                raise RuntimeFault(f"{part.name} was cancelled")
+            error = task.exception()
+            if error is not None:
+                if not isinstance(error, RuntimeFault):
+                    log.error("%s failed", part.name, exc_info=error)
+                raise error
+            if part.kind is _Kind.SERVICE and not self._stopping:
+                raise RuntimeFault(f"{part.name} ended, although nobody told it to")
+
+    # -- servers ----------------------------------------------------------------------------------
+
+    async def _start_servers(self) -> None:
+        metrics, health = self._addresses
+        wanted: dict[BindAddress, dict[str, Any]] = {}
+        if metrics is not None:
+            wanted.setdefault(metrics, {}).update(metrics_routes(self.metrics))
+        if health is not None:
+            wanted.setdefault(health, {}).update(health_routes(self.live, self.ready))
+        for address, routes in wanted.items():
+            what = "metrics" if "/metrics" in routes else "health probes"
+            server = HttpServer(address, routes, what=what)
+            await server.start()
+            self._servers[address] = server
+            log.info("listening", extra={"address": server.address, "paths": " ".join(sorted(routes))})
+
+
+async def _call(run: Callable[[], Awaitable[None]]) -> None:
+    await run()
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any]], patience: float) -> set[asyncio.Task[Any]]:
+    """Cancel tasks and wait for their end; those that have not ended in ``patience`` seconds."""
+    live = [task for task in tasks if not task.done()]
+    for task in live:
+        task.cancel()
+    if not live:
+        return set()
+    _, left = await asyncio.wait(live, timeout=patience)
+    return left
+
+
+def _unready(informer: Informer) -> str | None:
+    problem = informer.health()
+    if informer.synced:
+        return problem
+    return f"the cache is not filled yet: {problem or 'listing'}"
+
+
+def _dead(informer: Informer) -> str | None:
+    """An informer that knows of a problem is alive; one that says all is well but hears nothing is not."""
+    if not informer.synced or informer.health() is not None:
+        return None
+    silent = informer.last_contact_age()
+    return f"nothing heard for {silent:.0f} s" if silent > DEAD_WATCH else None
