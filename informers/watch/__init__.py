@@ -1,1 +1,1 @@
-"""Under construction."""
+"""Following a resource: a pure machine for lists and watches, and the reflector that drives it."""

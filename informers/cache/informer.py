@@ -1,0 +1,328 @@
+"""The informer: a resource, watched, stored, indexed, and handed to whoever asked to be told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from informers.cache.overlay import Entry, Overlay
+from informers.cache.store import Change, IndexFunction, Store, values_of
+from informers.cache.view import View, view_of_object
+from informers.client.client import Client
+from informers.clock import Clock
+from informers.objects import Object, ObjectKey, Resource
+from informers.watch.events import Apply, Delete, Event, Init, InitApply, InitDone
+from informers.watch.reflector import Reflector, WatchOptions
+
+log = logging.getLogger(__name__)
+
+
+class Delta(NamedTuple):
+    """A change of one object, as the server's stream showed it.
+
+    :param old: before; ``None`` for an object that was not there.
+    :param new: after; ``None`` for one that is gone. ``old`` is then its last known state.
+    :param initial: the object existed before the informer (or the handler) came.
+    """
+
+    old: View | None
+    new: View | None
+    initial: bool = False
+
+
+Handler: TypeAlias = Callable[[Delta], None]
+
+
+class Informer:
+    """A cache of one resource and its stream of changes.
+
+    Reads come from memory and never wait. They show the answers of our own writes that were handed to
+    :meth:`written`, until the stream has caught up with them. Handlers see the stream only.
+
+    :param namespace: watch one namespace; all by default.
+    :param namespaces: watch these, one watch each; instead of ``namespace``.
+    :param indexes: index name to a pure function from a view to the values it is filed under.
+    :param metadata_only: keep metadata only.
+    :param read_deadline: seconds without a byte after which a watch is given up; see
+        :class:`informers.watch.reflector.WatchOptions`.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource,
+        *,
+        namespace: str = "",
+        namespaces: Sequence[str] = (),
+        label_selector: str = "",
+        field_selector: str = "",
+        indexes: Mapping[str, IndexFunction] | None = None,
+        metadata_only: bool = False,
+        read_deadline: float = 70.0,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self.resource = resource
+        self._handlers: list[Handler] = []
+        self._indexes = dict(indexes or {})
+        self._selective = bool(label_selector or field_selector)
+        self._read_deadline = read_deadline
+        self._all_synced = asyncio.Event()
+        self._scopes: dict[str, _Scope] = {}
+        for one in dict.fromkeys(namespaces) or [namespace]:
+            options = WatchOptions(
+                namespace=one,
+                label_selector=label_selector,
+                field_selector=field_selector,
+                metadata_only=metadata_only,
+                read_deadline=read_deadline,
+            )
+            self._scopes[one] = _Scope(
+                client, resource, self._indexes, self._deliver, self._on_synced, options, clock, rng
+            )
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def get(self, key: ObjectKey) -> View | None:
+        """The object, or ``None`` when it does not exist or is not watched."""
+        scope = self._scope(key.namespace)
+        return scope.get(key) if scope is not None else None
+
+    def list(self, namespace: str | None = None) -> Sequence[View]:
+        """Every object, or those of one namespace; in no particular order."""
+        found: list[View] = []
+        for scope in self._scopes_of(namespace):
+            found += scope.all() if namespace is None or scope.namespace else scope.of(namespace)
+        return found
+
+    def by_index(self, name: str, value: str) -> Sequence[View]:
+        """Objects filed under a value of an index.
+
+        :raises KeyError: when there is no such index.
+        """
+        function = self._indexes[name]
+        return [view for scope in self._scopes.values() for view in scope.by_index(name, function, value)]
+
+    @property
+    def synced(self) -> bool:
+        """Whether the first list is complete, in every namespace."""
+        return self._all_synced.is_set()
+
+    async def wait_synced(self) -> None:
+        """Wait until :attr:`synced`."""
+        await self._all_synced.wait()
+
+    def __len__(self) -> int:
+        return sum(len(scope.store) for scope in self._scopes.values())
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    def written(self, obj: Object) -> None:
+        """Show the server's answer to a write to every reader from now on.
+
+        Nothing happens when the stream is past it already. An answer that shows an object which nothing
+        holds any more counts as its end.
+        """
+        view = view_of_object(obj)
+        scope = self._scope(view.key.namespace) if view is not None else None
+        if view is None or scope is None:
+            return
+        if self._selective and scope.get(view.key) is None:
+            # Whether the selector covers it is the server's to say.
+            return
+        scope.written(view, gone=_is_gone(obj))
+
+    # -- being told --------------------------------------------------------------------------------
+
+    def add_handler(self, handler: Handler) -> None:
+        """Tell ``handler`` of every change, in order, beginning now with what is there (``initial``).
+
+        It is called on the event loop and must not block. What it raises is logged and goes no further.
+        """
+        for scope in self._scopes.values():
+            for view in tuple(scope.store.all()):
+                _tell(handler, Delta(None, view, True))
+        self._handlers.append(handler)
+
+    # -- life --------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the cache in step with the server until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for scope in self._scopes.values():
+                group.create_task(scope.reflector.run())
+
+    def last_contact_age(self) -> float:
+        """Seconds since the server was last heard, by the watch that has been waiting longest."""
+        return max(scope.reflector.last_contact_age() for scope in self._scopes.values())
+
+    def health(self) -> str | None:
+        """What is wrong, for people, or ``None``: not synced yet, or no sign of life for longer than a read
+        deadline."""
+        for scope in self._scopes.values():
+            where = f"{self.resource} in {scope.namespace}" if scope.namespace else str(self.resource)
+            problem = scope.reflector.problem
+            if not scope.synced:
+                return f"{where}: not synced: {problem or 'the first list is under way'}"
+            age = scope.reflector.last_contact_age()
+            if age > self._read_deadline:
+                return f"{where}: no sign of life for {age:.0f} s: {problem or 'the watch is silent'}"
+        return None
+
+    def _scope(self, namespace: str) -> _Scope | None:
+        return self._scopes.get(namespace) or self._scopes.get("")
+
+    def _scopes_of(self, namespace: str | None) -> Iterable[_Scope]:
+        if namespace is None:
+            return self._scopes.values()
+        scope = self._scope(namespace)
+        return (scope,) if scope is not None else ()
+
+    def _deliver(self, delta: Delta) -> None:
+        for handler in self._handlers:
+            _tell(handler, delta)
+
+    def _on_synced(self) -> None:
+        if all(scope.synced for scope in self._scopes.values()):
+            self._all_synced.set()
+
+
+class _Scope:
+    """One watch: its reflector, its store, and the overlay for its stream of versions."""
+
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource,
+        indexes: Mapping[str, IndexFunction],
+        deliver: Handler,
+        on_synced: Callable[[], None],
+        options: WatchOptions,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self.namespace = options.namespace
+        self.synced = False
+        self.store = Store(indexes)
+        self.reflector = Reflector(
+            client.transport, resource, self._take, clock=clock, rng=rng, options=options
+        )
+        self._overlay = Overlay()
+        self._deliver = deliver
+        self._on_synced = on_synced
+
+    # reading: the store, and over it what was written
+
+    def get(self, key: ObjectKey) -> View | None:
+        if self._overlay:
+            self._catch_up()
+            entry = self._overlay.get(key)
+            if entry is not None:
+                return None if entry.gone else entry.view
+        return self.store.get(key)
+
+    def all(self) -> Iterable[View]:
+        if not self._overlay:
+            return self.store.all()
+        self._catch_up()
+        merged = {view.key: view for view in self.store.all()}
+        for key, entry in self._overlay.entries.items():
+            if entry.gone:
+                merged.pop(key, None)
+            else:
+                merged[key] = entry.view
+        return merged.values()
+
+    def of(self, namespace: str) -> Iterator[View]:
+        return (view for view in self.all() if view.key.namespace == namespace)
+
+    def by_index(self, name: str, function: IndexFunction, value: str) -> Iterator[View]:
+        self._catch_up()
+        for key in self.store.by_index(name, value):
+            if self._overlay.get(key) is None:
+                view = self.store.get(key)
+                assert view is not None, "an index names only what is stored"
+                yield view
+        for entry in self._overlay.entries.values():
+            if not entry.gone and value in values_of(name, function, entry.view):
+                yield entry.view
+
+    def written(self, view: View, *, gone: bool) -> None:
+        self._overlay.add(view, gone=gone, stored=self.store.get(view.key))
+
+    def _catch_up(self) -> None:
+        """Bookmarks do not come as events; the reflector's version has them."""
+        if self._overlay and self.synced:
+            self._overlay.caught_up(self.reflector.version)
+
+    # writing: events of the reflector
+
+    def _take(self, events: Sequence[Event]) -> None:
+        for event in events:
+            match event:
+                case Apply(view):
+                    self._changed(self.store.put(view), self._overlay.event(view, deleted=False))
+                case Delete(view):
+                    self._delete(view)
+                case InitApply(view):
+                    self.store.collect(view)
+                case Init():
+                    self.store.begin()
+                case InitDone(version):
+                    self._replace(version)
+
+    def _delete(self, view: View) -> None:
+        if self.store.collecting:
+            self.store.forget(view.key)
+            return
+        self._changed(self.store.remove(view), self._overlay.event(view, deleted=True))
+
+    def _changed(self, change: Change | None, obsolete: Iterable[Entry]) -> None:
+        if change is not None:
+            self._hand_out(change, initial=False)
+        self._lay_ghosts(obsolete)
+
+    def _replace(self, version: str) -> None:
+        first, self.synced = not self.synced, True
+        changes = self.store.commit()
+        obsolete = self._overlay.relisted(version)
+        for change in changes:
+            self._hand_out(change, initial=first)
+        self._lay_ghosts(obsolete)
+        if first:
+            self._on_synced()
+
+    def _hand_out(self, change: Change, *, initial: bool) -> None:
+        old, new = change
+        if old is not None and new is not None and old.uid != new.uid:
+            # Deleted and created anew in between; two objects, two deltas.
+            self._deliver(Delta(old, None, initial))
+            old = None
+        self._deliver(Delta(old, new, initial))
+
+    def _lay_ghosts(self, obsolete: Iterable[Entry]) -> None:
+        """What readers saw, and the stream never showed, is gone: nobody else will say so."""
+        for entry in obsolete:
+            if not entry.gone and self.store.get(entry.view.key) is None:
+                self._deliver(Delta(entry.view, None))
+
+
+def _is_gone(obj: Object) -> bool:
+    """Whether nothing holds a deleted object any more: neither a finalizer nor a grace period."""
+    meta = obj["metadata"]
+    return (
+        "deletionTimestamp" in meta
+        and not meta.get("finalizers")
+        and not meta.get("deletionGracePeriodSeconds")
+    )
+
+
+def _tell(handler: Handler, delta: Delta) -> None:
+    try:
+        handler(delta)
+    except Exception:
+        view = delta.new or delta.old
+        log.exception("a handler failed on %s", view.key if view is not None else "a change")

@@ -1,0 +1,132 @@
+"""Read-your-writes: answers of our own writes, shown until the store has caught up.
+
+Versions of one resource arrive in order. So once the store's own version has reached that of a write, the
+store knows the outcome, whether or not it ever showed that object; the entry is then obsolete, with no timer.
+
+An entry is either a view or, for a write that ended an object, its absence. An absence needs one more thing
+than a version that has passed: an answer to the removal of the last finalizer bears an older version than
+the deletion it caused, so it stays until the store has a word about that very key, or speaks for all keys at
+once (a bookmark or a relist).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from informers.cache.versions import Order, order_of
+from informers.cache.view import View
+from informers.objects import ObjectKey
+
+
+class Entry(NamedTuple):
+    """The outcome of a write.
+
+    :param order: of the version of the answer.
+    :param view: the object as answered.
+    :param gone: whether the write ended the object.
+    """
+
+    order: Order
+    view: View
+    gone: bool
+
+
+class Overlay:
+    """Entries by key, for one scope: one stream of versions."""
+
+    def __init__(self) -> None:
+        self._entries: dict[ObjectKey, Entry] = {}
+        self._reached: Order | None = None
+        self.enabled = True
+        """False once the server has shown a version that cannot be compared."""
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def get(self, key: ObjectKey) -> Entry | None:
+        """The entry of a key."""
+        return self._entries.get(key)
+
+    @property
+    def entries(self) -> Mapping[ObjectKey, Entry]:
+        """Every entry."""
+        return self._entries
+
+    def add(self, view: View, *, gone: bool, stored: View | None) -> None:
+        """Show the answer to a write from now on, unless the store is past it.
+
+        :param gone: the write ended the object.
+        :param stored: what the store has for the key.
+        """
+        order = order_of(view.resource_version)
+        if order is None:
+            self._switch_off()
+        if not self.enabled or order is None:
+            return
+        known = self._entries.get(view.key)
+        if known is not None and known.order > order:
+            return
+        if gone:
+            # There must be something to hide. The store may well have reached the answer's version, which
+            # can be that of the object before its end.
+            hidden = stored or (known.view if known is not None else None)
+            if hidden is None or hidden.uid != view.uid or _newer(stored, order):
+                return
+        elif self._reached is not None and order <= self._reached:
+            return
+        self._entries[view.key] = Entry(order, view, gone)
+
+    def event(self, view: View, *, deleted: bool) -> Iterable[Entry]:
+        """The store has taken an event in; returns the entries this made obsolete, but for the key's own."""
+        order = self._reach(view.resource_version)
+        if order is None or not self._entries:
+            return ()
+        own = self._entries.get(view.key)
+        if own is not None and (own.order <= order if not own.gone else deleted or own.order < order):
+            del self._entries[view.key]
+        return self._evict(order, absences=False)
+
+    def caught_up(self, version: str) -> Iterable[Entry]:
+        """The store now speaks for every key at a version: a bookmark or a relist. Returns what this made
+        obsolete."""
+        order = self._reach(version)
+        return self._evict(order, absences=True) if order is not None and self._entries else ()
+
+    def relisted(self, version: str) -> Iterable[Entry]:
+        """Like :meth:`caught_up`, after a relist. A server that was restored from a backup goes back in time;
+        entries from its former future say nothing any more."""
+        order = order_of(version)
+        if self._reached is not None and order is not None and order < self._reached:
+            obsolete = list(self._entries.values())
+            self._entries.clear()
+            self._reached = order
+            return obsolete
+        return self.caught_up(version)
+
+    def _reach(self, version: str) -> Order | None:
+        order = order_of(version)
+        if order is None:
+            if version:
+                self._switch_off()
+            return None
+        if self._reached is None or order > self._reached:
+            self._reached = order
+        return order
+
+    def _evict(self, order: Order, *, absences: bool) -> list[Entry]:
+        obsolete = [
+            key
+            for key, entry in self._entries.items()
+            if entry.order <= order and (absences or not entry.gone)
+        ]
+        return [self._entries.pop(key) for key in obsolete]
+
+    def _switch_off(self) -> None:
+        self.enabled = False
+        self._entries.clear()
+
+
+def _newer(stored: View | None, order: Order) -> bool:
+    known = order_of(stored.resource_version) if stored is not None else None
+    return known is not None and known > order
