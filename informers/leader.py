@@ -37,6 +37,9 @@ JITTER = 1.2
 _RELEASED_SECONDS = 1
 """Lease duration written on release; the API server wants a positive one."""
 
+_SHORTEST_PAUSE = 0.5
+"""Seconds between two attempts, however long the first took."""
+
 _NEVER = float("-inf")
 
 
@@ -141,11 +144,13 @@ class LeaderElector:
 
         :raises LeaseLost: when the renew deadline has passed, or somebody else holds the lease.
         """
+        tried = self._clock.monotonic()
         while True:
-            left = self._valid_until - self._clock.monotonic()
-            if left > 0:
-                await asyncio.sleep(min(self._retry_period, left))
-                left = self._valid_until - self._clock.monotonic()
+            # A slow failure must not cost the attempts that are left, hence from start to start.
+            pause = max(_SHORTEST_PAUSE, tried + self._retry_period - self._clock.monotonic())
+            await asyncio.sleep(max(0.0, min(pause, self._valid_until - self._clock.monotonic())))
+            tried = self._clock.monotonic()
+            left = self._valid_until - tried
             if left <= 0:
                 self._valid_until = _NEVER
                 why = self._trouble or "this process was too slow"
