@@ -77,7 +77,7 @@ class Metadata(msgspec.Struct, gc=False, rename="camel"):
     deletion_timestamp: str | None = None
     creation_timestamp: str | None = None
     owner_references: tuple[OwnerReference, ...] | None = None
-    managed_fields: msgspec.Raw | None = None
+    managed_fields: msgspec.Raw = msgspec.Raw()
 
 
 class Header(msgspec.Struct, gc=False, rename="camel"):
@@ -142,7 +142,7 @@ def view_of(header: Header, content: bytes, prefix: bytes = b"") -> View | None:
 
 def _pruned(content: bytes, meta: Metadata) -> bytes:
     """``content`` without managedFields and last-applied annotation."""
-    if meta.managed_fields is not None:
+    if len(meta.managed_fields):
         sliced = _without_managed_fields(content, meta.managed_fields)
         if sliced is None:
             return _pruned_by_decoding(content)
