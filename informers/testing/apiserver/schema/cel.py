@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -17,8 +16,6 @@ _RESERVED = frozenset({
 })
 # fmt: on
 _ESCAPES = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
-_DURATION = re.compile(r"([0-9.]+)(h|ms|us|µs|ns|m|s)")
-_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
 class CompileError(Exception):
@@ -160,7 +157,10 @@ def _reason(text: str) -> str:
 
 
 def exposed(value: Any, node: Node | None, *, renamed: bool) -> Any:
-    """A value as rules see it: numbers are doubles, times are times.
+    """A value as rules see it: numbers are doubles.
+
+    Times and durations stay texts, because the library takes no others inside dynamic values: a rule that
+    uses one as a time fails to evaluate, which refuses the object instead of letting it through unchecked.
 
     :param renamed: also give fields the names CEL can spell, ``x-y`` as ``x__dash__y``.
     """
@@ -177,20 +177,6 @@ def exposed(value: Any, node: Node | None, *, renamed: bool) -> Any:
         return [exposed(item, node.items, renamed=renamed) for item in value]
     if node.type == "number" and isinstance(value, int):
         return float(value)
-    if node.type == "string" and isinstance(value, str):
-        return _typed_text(value, node.raw.get("format"))
-    return value
-
-
-def _typed_text(value: str, form: Any) -> Any:
-    if form in ("date-time", "date"):
-        try:
-            return datetime.fromisoformat(value if form == "date-time" else value + "T00:00:00Z")
-        except ValueError:
-            return value
-    if form == "duration":
-        parts = _DURATION.findall(value)
-        return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
     return value
 
 
