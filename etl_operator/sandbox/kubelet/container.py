@@ -20,7 +20,7 @@ from etl_operator.sandbox.kubelet.environment import (
 )
 from etl_operator.sandbox.kubelet.images import Image
 from etl_operator.sandbox.kubelet.logs import LogFiles
-from etl_operator.sandbox.kubelet.place import Place
+from etl_operator.sandbox.kubelet.place import EventType, Place
 from etl_operator.sandbox.kubelet.process import CannotStart, Run
 from etl_operator.sandbox.kubelet.status import ContainerRecord
 from etl_operator.sandbox.kubelet.volumes import VolumeMissing, Volumes
@@ -306,7 +306,7 @@ class Container:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    def _tell(self, kind: str, reason: str, action: str, note: str) -> None:
+    def _tell(self, kind: EventType, reason: str, action: str, note: str) -> None:
         self._place.recorder.event(self._pod(), type=kind, reason=reason, action=action, note=note)
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from etl_operator.sandbox.kubelet.addresses import AddressBook
 from etl_operator.sandbox.kubelet.backoff import CrashBackoff
@@ -21,12 +21,14 @@ from informers.objects import Object
 
 NODE_ADDRESS = "127.0.0.1"
 
+EventType: TypeAlias = Literal["Normal", "Warning"]
+
 
 class Recorder(Protocol):
     """Takes events about objects; never blocks and never fails."""
 
-    def event(self, obj: Object, *, type: str, reason: str, action: str, note: str) -> None:
-        """Record one event: ``type`` is ``Normal`` or ``Warning``, ``note`` the sentence for people."""
+    def event(self, obj: Object, *, type: EventType, reason: str, action: str, note: str) -> None:
+        """Record one event; ``note`` is the sentence for people."""
         ...
 
 

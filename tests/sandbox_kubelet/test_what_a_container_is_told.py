@@ -1,0 +1,189 @@
+"""Environment, command line, paths and names: from the spec to what the process gets."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl_operator.sandbox.kubelet.environment import (
+    ConfigMissing,
+    PathRewriter,
+    command_line,
+    environment,
+    expand,
+)
+from etl_operator.sandbox.kubelet.images import Image, ImageTable
+from etl_operator.sandbox.kubelet.names import NameRewriter
+from informers.objects import Object
+
+POD: Object = {
+    "metadata": {
+        "name": "db-0",
+        "namespace": "ns",
+        "uid": "u",
+        "labels": {"app": "db", "b": "2"},
+        "annotations": {"note": "hello"},
+    },
+    "spec": {"nodeName": "node", "serviceAccountName": "sa"},
+}
+OBJECTS: dict[tuple[str, str], Object] = {
+    ("ConfigMap", "settings"): {"kind": "ConfigMap", "data": {"LEVEL": "info", "mode": "x"}},
+    ("Secret", "keys"): {"kind": "Secret", "data": {"TOKEN": base64.b64encode(b"s3cret").decode()}},
+}
+
+
+def find(kind: str, name: str) -> Object | None:
+    return OBJECTS.get((kind, name))
+
+
+def env(*entries: Object, **container: Any) -> dict[str, str]:
+    return environment({"name": "main", "env": list(entries), **container}, POD, "127.1.2.3", find)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("metadata.name", "db-0"),
+        ("metadata.namespace", "ns"),
+        ("metadata.uid", "u"),
+        ("status.podIP", "127.1.2.3"),
+        ("status.hostIP", "127.0.0.1"),
+        ("spec.nodeName", "node"),
+        ("spec.serviceAccountName", "sa"),
+        ("metadata.labels['app']", "db"),
+        ("metadata.annotations['missing']", ""),
+        ("metadata.labels", 'app="db"\nb="2"'),
+    ],
+)
+def test_the_downward_api_knows_the_address_before_any_status(path: str, value: str) -> None:
+    assert env({"name": "X", "valueFrom": {"fieldRef": {"fieldPath": path}}}) == {"X": value}
+
+
+def test_variables_refer_to_earlier_ones_only() -> None:
+    found = env(
+        {"name": "A", "value": "$(B)-$(A)"}, {"name": "B", "value": "b"}, {"name": "C", "value": "$(B)$$(B)"}
+    )
+    assert found == {"A": "$(B)-$(A)", "B": "b", "C": "b$(B)"}
+
+
+def test_config_maps_and_secrets_fill_variables() -> None:
+    found = env(
+        {"name": "T", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "TOKEN"}}},
+        {"name": "O", "valueFrom": {"configMapKeyRef": {"name": "none", "key": "x", "optional": True}}},
+        envFrom=[{"prefix": "S_", "configMapRef": {"name": "settings"}}],
+    )
+    assert found == {"S_LEVEL": "info", "S_mode": "x", "T": "s3cret"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"configMapKeyRef": {"name": "none", "key": "x"}}, 'configmap "none" not found'),
+        ({"secretKeyRef": {"name": "keys", "key": "x"}}, "couldn't find key x in Secret keys"),
+        ({"fieldRef": {"fieldPath": "spec.nothing"}}, "unsupported fieldPath: spec.nothing"),
+    ],
+)
+def test_what_is_missing_is_named(entry: Object, said: str) -> None:
+    with pytest.raises(ConfigMissing, match=said):
+        env({"name": "X", "valueFrom": entry})
+
+
+def test_resources_are_told_as_written() -> None:
+    entry = {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}
+    assert env(entry, resources={"limits": {"cpu": "2"}}) == {"CPU": "2"}
+
+
+@given(st.text())
+def test_text_without_references_stays_as_it_is(text: str) -> None:
+    plain = text.replace("$", "")
+    assert expand(plain, {"A": "1"}) == plain
+
+
+def test_the_entry_point_is_used_only_without_a_command() -> None:
+    values = {"N": "7"}
+    assert command_line({"args": ["--n", "$(N)"]}, ["prog"], values) == ["prog", "--n", "7"]
+    assert command_line({"command": ["other"]}, ["prog"], values) == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("value", "rewritten"),
+    [
+        ("/data", "/real/d"),
+        ("--dir=/data/x", "--dir=/real/d/x"),
+        ("/data/logs/a.log", "/real/logs/a.log"),
+        ("/database", "/database"),
+        ("/x/data", "/x/data"),
+        ("/data:/etc/app", "/real/d:/real/etc"),
+        ("cat /data/a /etc/app/b", "cat /real/d/a /real/etc/b"),
+        ("/data.old", "/data.old"),
+        ("/", "/"),
+    ],
+)
+def test_mount_paths_become_directories_where_they_stand_for_themselves(value: str, rewritten: str) -> None:
+    paths = PathRewriter(
+        {"/data": "/real/d", "/data/logs": "/real/logs", "/etc/app/": "/real/etc", "/": "/no"}
+    )
+    assert paths.rewrite(value) == rewritten
+
+
+def address_of(pod: str, service: str, namespace: str) -> str | None:
+    return f"127.9.0.{pod[-1]}" if (service, namespace) == ("db", "ns") else None
+
+
+def service_of(service: str, namespace: str, port: int | None) -> tuple[str, int | None] | None:
+    return ("127.8.0.1", port and port + 1) if service == "web" else None
+
+
+@pytest.mark.parametrize(
+    ("value", "rewritten"),
+    [
+        ("1:db-0.db.ns.svc.cluster.local:50052", "1:127.9.0.0:50052"),
+        ("1:db-0.db.ns.svc:1,2:db-1.db.ns.svc.cluster.local:1", "1:127.9.0.0:1,2:127.9.0.1:1"),
+        ("http://web.ns.svc:80/x", "http://127.8.0.1:81/x"),
+        ("web.ns.svc.cluster.local.", "127.8.0.1"),
+        ("db-0.other.ns.svc", "db-0.other.ns.svc"),
+        ("web.ns.svc.example.com", "web.ns.svc.example.com"),
+        ("web.ns.svcs", "web.ns.svcs"),
+        ("a-web.ns.svc-x", "a-web.ns.svc-x"),
+        ("plain text", "plain text"),
+    ],
+)
+def test_cluster_names_become_addresses(value: str, rewritten: str) -> None:
+    assert NameRewriter("cluster.local", address_of, service_of).rewrite(value) == rewritten
+
+
+@pytest.mark.parametrize(
+    ("reference", "known"),
+    [
+        ("etl-router", True),
+        ("etl-router:0.1.0", True),
+        ("registry.example.com:5000/team/etl-router:1", True),
+        ("etl-router@sha256:abc", True),
+        ("etl-router-extra:1", False),
+        ("nobody/has-this:1", False),
+        ("", False),
+    ],
+)
+def test_images_are_found_whatever_their_registry(reference: str, known: bool) -> None:
+    table = ImageTable.default()
+    assert (table.find(reference) is not None) is known
+    assert "etl-router:*" in table.refusal(reference)
+
+
+def test_an_engine_takes_the_place_of_the_reference_node() -> None:
+    found = ImageTable.default(engine="/opt/my router").find("etl-router:1")
+    assert found is not None
+    assert found.programs == {"etl-router": ["/opt/my router"]}
+
+
+def test_launchers_quote_what_the_shell_would_split(tmp_path: Any) -> None:
+    import subprocess
+
+    image = Image("tool:*", {"tool": ["/bin/echo", "two words", "$HOME"]}, ("tool",))
+    directory = image.install(tmp_path)
+    done = subprocess.run([str(directory / "tool"), "third"], capture_output=True, text=True, check=True)
+    assert done.stdout == "two words $HOME third\n"
