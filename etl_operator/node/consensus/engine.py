@@ -1,0 +1,161 @@
+"""What a node asks of its consensus engine, and what an engine asks of the replicated state machine.
+
+Errors, as a tree::
+
+    ConsensusError
+    ├── NotLeader           not proposed; another node may take it
+    ├── OutcomeUnknown      proposed, but whether it will be applied is not known
+    │   ├── CommitTimeout       no majority answered in time
+    │   └── LeadershipLost      this node stopped leading before the commit
+    ├── NotReady            the state is not loaded yet
+    └── StorageError        the disk
+        ├── StorageFull         no room for the entry; the node goes on, the proposal failed
+        ├── StorageCorrupt      what is on disk cannot be trusted; the node must not start
+        └── StorageBusy         another process has the directory
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class ConsensusError(Exception):
+    """Base of everything an engine raises."""
+
+
+class NotLeader(ConsensusError):
+    """The proposal was not made, or is known to be discarded: safe to retry on another node."""
+
+
+class OutcomeUnknown(ConsensusError):
+    """The proposal may or may not be applied later. Retry only what is idempotent."""
+
+
+class CommitTimeout(OutcomeUnknown):
+    """No majority stored the proposal in time."""
+
+
+class LeadershipLost(OutcomeUnknown):
+    """This node stopped leading before the proposal was committed."""
+
+
+class NotReady(ConsensusError):
+    """The node has not caught up with its cluster since it started (or was elected)."""
+
+
+class StorageError(ConsensusError):
+    """The disk failed. Unless a subclass says otherwise the node stops: memory and disk may differ."""
+
+
+class StorageFull(StorageError):
+    """No room for an entry. What was stored stays stored; the node keeps serving reads."""
+
+
+class StorageCorrupt(StorageError):
+    """Stored data is damaged where acknowledged entries may be; the text says what to do."""
+
+
+class StorageBusy(StorageError):
+    """Another process uses the data directory."""
+
+
+class Role(Enum):
+    """What a member does in its current term."""
+
+    LEADER = "leader"
+    FOLLOWER = "follower"
+    CANDIDATE = "candidate"
+    UNKNOWN = "unknown"
+    """Not heard of lately."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member as this node sees it."""
+
+    node_id: int
+    address: str
+    """``host:port`` of its Raft listener, as configured."""
+    role: Role
+    healthy: bool
+    """Heard of within the longest election timeout. This node itself always is."""
+    match_index: int
+    """Last log index known to be stored there: exact on the leader, as last reported elsewhere."""
+    last_contact: float | None
+    """Wall-clock seconds since 1970 of its last sign of life; None if there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One consistent look at the engine."""
+
+    node_id: int
+    leader_id: int | None
+    role: Role
+    term: int
+    commit_index: int
+    applied_index: int
+    members: tuple[Member, ...]
+    """Sorted by id; includes this node."""
+    caught_up: bool
+    """Everything acknowledged before this node started is applied here."""
+
+    @property
+    def has_quorum(self) -> bool:
+        """A majority of the members is healthy."""
+        return 2 * sum(member.healthy for member in self.members) > len(self.members)
+
+
+class StateMachine(Protocol):
+    """The replicated state. Every method is deterministic and raises nothing."""
+
+    def apply(self, command: bytes) -> object:
+        """Apply a committed command and return what the proposer gets."""
+
+    def snapshot(self) -> bytes:
+        """The whole state."""
+
+    def restore(self, data: bytes) -> None:
+        """Replace the whole state by what `snapshot` returned, here or on another node."""
+
+
+class ConsensusEngine(Protocol):
+    """A replicated log in front of a `StateMachine`. All runs on the event loop that called `start`."""
+
+    async def start(self) -> None:
+        """Open the storage and take part in the cluster.
+
+        :raises StorageError: the data directory is not usable.
+        :raises OSError: the listener cannot be bound.
+        """
+
+    async def stop(self) -> None:
+        """Hand leadership over if this node leads, and leave. Idempotent."""
+
+    async def propose(self, command: bytes, *, within: float = 5.0) -> object:
+        """Replicate a command; returns the state machine's answer once it is committed and applied here.
+
+        :param within: seconds until the outcome is reported as unknown.
+        :raises ConsensusError: see the tree above.
+        """
+
+    async def read_barrier(self, *, within: float = 5.0) -> None:
+        """Wait until local reads cannot miss what was acknowledged before this node started or was elected.
+
+        :raises NotReady: after ``within`` seconds.
+        """
+
+    async def hand_over(self) -> None:
+        """If this node leads, ask another member to; best effort, returns when that is settled."""
+
+    def status(self) -> Status:
+        """The present state, from memory."""
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` whenever role, leader, term or readiness changed."""
+
+    async def failed(self) -> StorageError:
+        """Wait until the engine has stopped itself, and say why. The process must then end."""

@@ -1,0 +1,222 @@
+"""Connections to the other members, as asyncio streams.
+
+Every node dials every other one and uses that connection to send only; what it receives comes over the
+connections others dialled. Two connections per pair, and no question which of them counts. A newer connection
+of a member replaces its older one, so messages of one member never overtake each other.
+
+A name that does not resolve (yet), a refused connection, a lost one: all are retried, for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from etl_operator.node.consensus import wire
+from etl_operator.node.consensus.address import Address
+
+log = logging.getLogger(__name__)
+
+_FIRST_RETRY = 0.05
+_LAST_RETRY = 1.0
+_DIAL_TIMEOUT = 5.0
+_SEND_LIMIT = 2 * wire.MAX_FRAME
+"""Bytes waiting for one peer; a peer that far behind is dropped and starts over."""
+
+
+@dataclass(slots=True)
+class _Link:
+    """The way to one peer."""
+
+    address: Address
+    writer: asyncio.StreamWriter | None = None
+    trouble: str = ""
+    incoming: asyncio.StreamWriter | None = None
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class PeerTransport:
+    """Sends and receives `wire.Message` objects.
+
+    :param node_id: this node.
+    :param bind: where to listen.
+    :param peers: the other members.
+    :param cluster: the cluster's id as known at the moment; empty if not known.
+    :param deliver: called with the sender and its message.
+    :param connected: called when a peer can be sent to (True) and when no longer (False).
+    :param server_tls: TLS for the listener, or None.
+    :param client_tls: TLS for dialling, or None.
+    """
+
+    def __init__(
+        self,
+        node_id: int,
+        bind: Address,
+        peers: Mapping[int, Address],
+        *,
+        cluster: Callable[[], str],
+        deliver: Callable[[int, wire.Message], None],
+        connected: Callable[[int, bool], None],
+        server_tls: ssl.SSLContext | None = None,
+        client_tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._node_id = node_id
+        self._bind = bind
+        self._links = {peer: _Link(address) for peer, address in peers.items()}
+        self._cluster = cluster
+        self._deliver = deliver
+        self._connected = connected
+        self._server_tls = server_tls
+        self._client_tls = client_tls
+        self._server: asyncio.Server | None = None
+        self._inbound: set[asyncio.StreamWriter] = set()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    async def start(self) -> None:
+        """Bind, then dial.
+
+        :raises OSError: the address cannot be bound.
+        """
+        self._server = await asyncio.start_server(
+            self._accept, self._bind.host, self._bind.port, ssl=self._server_tls
+        )
+        for peer, link in self._links.items():
+            link.task = asyncio.create_task(self._keep_dialling(peer, link), name=f"raft link to {peer}")
+
+    async def stop(self) -> None:
+        """Close everything."""
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._inbound):
+            writer.transport.abort()
+        tasks = [link.task for link in self._links.values() if link.task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._quiet.wait()
+
+    def send(self, peer: int, message: wire.Message) -> bool:
+        """Queue a message; False if there is no connection."""
+        link = self._links[peer]
+        if link.writer is None or link.writer.is_closing():
+            return False
+        if link.writer.transport.get_write_buffer_size() > _SEND_LIMIT:
+            link.writer.transport.abort()
+            return False
+        link.writer.write(wire.encode(message))
+        return True
+
+    def broadcast(self, message: wire.Message) -> None:
+        """Send to every connected peer."""
+        for peer in self._links:
+            self.send(peer, message)
+
+    async def _keep_dialling(self, peer: int, link: _Link) -> None:
+        delay = _FIRST_RETRY
+        while True:
+            try:
+                await self._dial(peer, link)
+                delay = _FIRST_RETRY
+            except (OSError, wire.WireError, asyncio.IncompleteReadError, TimeoutError) as error:
+                trouble = str(error) or type(error).__name__
+                if trouble != link.trouble:
+                    log.warning("no connection to node %d at %s: %s; retrying", peer, link.address, trouble)
+                link.trouble = trouble
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            delay = min(delay * 2, _LAST_RETRY)
+
+    async def _dial(self, peer: int, link: _Link) -> None:
+        """Connect and stay until the connection is lost."""
+        async with asyncio.timeout(_DIAL_TIMEOUT):
+            reader, writer = await asyncio.open_connection(
+                link.address.host, link.address.port, ssl=self._client_tls
+            )
+        try:
+            _tune(writer)
+            hello = wire.Hello(sender=self._node_id, receiver=peer, cluster=self._cluster())
+            writer.write(wire.encode(hello))
+            async with asyncio.timeout(_DIAL_TIMEOUT):
+                answer = await _read(reader, wire.MAX_FIRST_FRAME)
+            if not isinstance(answer, wire.Welcome):
+                raise wire.WireError("the peer does not speak this protocol")
+            if answer.problem:
+                raise wire.WireError(answer.problem)
+            log.info("connected to node %d at %s", peer, link.address)
+            link.writer, link.trouble = writer, ""
+            self._connected(peer, True)
+            await reader.read()
+        finally:
+            writer.transport.abort()
+            if link.writer is writer:
+                link.writer = None
+                self._connected(peer, False)
+                log.info("connection to node %d at %s lost", peer, link.address)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._inbound.add(writer)
+        self._quiet.clear()
+        try:
+            await self._receive(reader, writer)
+        except wire.WireError as error:
+            log.warning("closing a connection from %s: %s", writer.get_extra_info("peername"), error)
+        except (OSError, asyncio.IncompleteReadError, TimeoutError):
+            pass
+        finally:
+            writer.transport.abort()
+            self._inbound.discard(writer)
+            if not self._inbound:
+                self._quiet.set()
+
+    async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _tune(writer)
+        async with asyncio.timeout(_DIAL_TIMEOUT):
+            hello = await _read(reader, wire.MAX_FIRST_FRAME)
+        if not isinstance(hello, wire.Hello):
+            raise wire.WireError("it does not open with a greeting")
+        problem = self._problem_with(hello)
+        writer.write(wire.encode(wire.Welcome(problem=problem)))
+        if problem:
+            with contextlib.suppress(OSError):
+                await writer.drain()
+            raise wire.WireError(problem)
+        link = self._links[hello.sender]
+        if link.incoming is not None:
+            link.incoming.transport.abort()
+        link.incoming = writer
+        while link.incoming is writer:
+            message = await _read(reader, wire.MAX_FRAME)
+            if link.incoming is writer:  # Not replaced meanwhile.
+                self._deliver(hello.sender, message)
+
+    def _problem_with(self, hello: wire.Hello) -> str:
+        if hello.receiver != self._node_id:
+            return f"this is node {self._node_id}, not node {hello.receiver}"
+        if hello.sender not in self._links:
+            return f"node {hello.sender} is not a member as far as node {self._node_id} knows"
+        own = self._cluster()
+        if own and hello.cluster and own != hello.cluster:
+            return f"node {self._node_id} belongs to another cluster ({own}, not {hello.cluster})"
+        return ""
+
+
+async def _read(reader: asyncio.StreamReader, limit: int) -> wire.Message:
+    length = wire.frame_length(await reader.readexactly(4), limit=limit)
+    return wire.decode(await reader.readexactly(length))
+
+
+def _tune(writer: asyncio.StreamWriter) -> None:
+    """Notice a peer that vanished without a word after about five seconds."""
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5000)

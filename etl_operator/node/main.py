@@ -1,0 +1,163 @@
+"""The command ``etl-router``: a reference router node.
+
+Exit codes: 0 after SIGTERM or SIGINT, 1 if the node cannot start or its disk failed, 2 for a wrong command
+line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from etl_operator.node.address import parse_bind, parse_peer
+from etl_operator.node.consensus.address import Address
+
+
+class _Bind(click.ParamType[Address]):
+    name = "IP:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        try:
+            return value if isinstance(value, Address) else parse_bind(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Peer(click.ParamType[tuple[int, Address]]):
+    name = "ID:HOST:PORT"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, Address]:
+        try:
+            return value if isinstance(value, tuple) else parse_peer(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+_OPTIONS: list[Callable[[Any], Any]] = [
+    click.option("--node-id", "-n", type=click.IntRange(min=1), required=True, help="This node's number."),
+    click.option(
+        "--listen-addr", "-l", type=_Bind(), default="127.0.0.1:50051", show_default=True, help="gRPC."
+    ),
+    click.option("--raft-addr", type=_Bind(), default="127.0.0.1:50052", show_default=True, help="Raft."),
+    click.option(
+        "--graphql-addr",
+        type=_Bind(),
+        default="127.0.0.1:8080",
+        show_default=True,
+        help="HTTP: /health and /ready. GraphQL is not served.",
+    ),
+    click.option("--metrics-addr", type=_Bind(), help="HTTP: /metrics. Default: not served."),
+    click.option(
+        "--peers", type=_Peer(), multiple=True, help="Another member; once for each, never this node itself."
+    ),
+    click.option(
+        "--data-dir", type=click.Path(path_type=Path, file_okay=False), default="./data", show_default=True
+    ),
+    click.option(
+        "--config", "-c", "config_file", type=_FILE, default="config/router.yaml", show_default=True
+    ),
+    click.option("--raft-tls-cert", type=_FILE, help="Mutual TLS between nodes: this node's certificate."),
+    click.option("--raft-tls-key", type=_FILE, help="Its key."),
+    click.option("--raft-tls-ca", type=_FILE, help="The authority of all nodes' certificates."),
+    click.option(
+        "--upstream-faithful",
+        is_flag=True,
+        help="Serve neither RouterAdmin nor grpc.health.v1, like published routers.",
+    ),
+    click.option("--package-prefix", type=click.Choice(["etl", "conveyor", "conveyor_etl"])),
+    click.option(
+        "--follower-answer",
+        type=click.Choice(["unavailable", "internal", "response"]),
+        help="How a follower refuses a write.",
+    ),
+    click.option(
+        "--strict-ids/--no-strict-ids", default=None, help="Answer success=false for unknown pipelines."
+    ),
+    click.option("--lease-seconds", type=click.FloatRange(min=0.1), help="Length of a registration."),
+    click.option("--answer-delay-ms", type=click.IntRange(min=0), help="Fault: late answers."),
+    click.option(
+        "--drop-heartbeats/--no-drop-heartbeats", default=None, help="Fault: registry heartbeats unanswered."
+    ),
+]
+
+_NODE_KEYS = (
+    "package_prefix",
+    "follower_answer",
+    "strict_ids",
+    "lease_seconds",
+    "answer_delay_ms",
+    "drop_heartbeats",
+)
+
+
+def _with_options(function: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@_with_options
+def main(**flags: Any) -> None:
+    """A node of an ETL router cluster: pipelines by Raft, and a service registry."""
+    peers = _peers(flags["node_id"], flags["peers"])
+    tls_files = [flags[name] for name in ("raft_tls_cert", "raft_tls_key", "raft_tls_ca")]
+    if any(tls_files) and not all(tls_files):
+        raise click.UsageError("--raft-tls-cert, --raft-tls-key and --raft-tls-ca belong together.")
+    logging.basicConfig(
+        stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+
+    # Imported here: a wrong command line should not cost the time to load gRPC.
+    from etl_operator.node import settings
+    from etl_operator.node.consensus.engine import StorageError
+    from etl_operator.node.process import Identity, RaftTls, StartError, run
+
+    try:
+        loaded = settings.load(flags["config_file"], os.environ, _node_flags(flags))
+        for warning in loaded.warnings:
+            logging.getLogger(__name__).warning("%s", warning)
+        identity = Identity(
+            node_id=flags["node_id"],
+            listen=flags["listen_addr"],
+            raft=flags["raft_addr"],
+            http=flags["graphql_addr"],
+            metrics=flags["metrics_addr"],
+            peers=peers,
+            data_dir=flags["data_dir"],
+            tls=RaftTls(*tls_files) if all(tls_files) else None,
+        )
+        asyncio.run(run(identity, loaded.settings))
+    except (settings.SettingsError, StartError, StorageError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _peers(node_id: int, given: tuple[tuple[int, Address], ...]) -> dict[int, Address]:
+    peers = dict(given)
+    if len(peers) != len(given):
+        raise click.UsageError("--peers names a node twice.")
+    if node_id in peers:
+        raise click.UsageError(f"--peers must not name node {node_id} itself.")
+    return peers
+
+
+def _node_flags(flags: dict[str, Any]) -> dict[str, Any]:
+    given = {key: flags[key] for key in _NODE_KEYS if flags[key] is not None}
+    if flags["upstream_faithful"]:
+        given |= {"router_admin": False, "health_service": False}
+    return given
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""A node's life: bind, take part, serve, leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import ssl
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from etl_operator.node import services, state
+from etl_operator.node.consensus.address import Address
+from etl_operator.node.consensus.embedded import EmbeddedEngine
+from etl_operator.node.consensus.engine import ConsensusError, StorageError
+from etl_operator.node.consensus.settings import Timing
+from etl_operator.node.http import HttpServer, health_routes
+from etl_operator.node.registry import Registry
+from etl_operator.node.settings import Settings
+from etl_operator.router.pb import registry_pb2, router_pb2
+
+log = logging.getLogger(__name__)
+
+_GRACE = 0.3
+"""Seconds for calls in flight when the node ends. Heartbeat streams never end by themselves."""
+
+
+class StartError(Exception):
+    """The node cannot start; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RaftTls:
+    """PEM files of mutual TLS between the nodes."""
+
+    certificate: Path
+    key: Path
+    authority: Path
+    """Signs the certificates of all nodes. Host names are not compared: whom it signed is a peer."""
+
+    def contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        """For the listener and for dialling.
+
+        :raises StartError: a file cannot be used.
+        """
+        try:
+            server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            client.check_hostname = False
+            for context in (server, client):
+                context.minimum_version = ssl.TLSVersion.TLSv1_3
+                context.load_cert_chain(self.certificate, self.key)
+                context.load_verify_locations(self.authority)
+                context.verify_mode = ssl.CERT_REQUIRED
+        except OSError as error:
+            raise StartError(f"cannot use the Raft TLS files: {error}") from error
+        return server, client
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the node is, where it listens, whom it knows, and where its data is."""
+
+    node_id: int
+    listen: Address
+    raft: Address
+    http: Address
+    metrics: Address | None
+    peers: Mapping[int, Address]
+    data_dir: Path
+    tls: RaftTls | None = None
+
+
+class NodeProcess:
+    """One node in this process."""
+
+    def __init__(self, identity: Identity, settings: Settings) -> None:
+        self._identity = identity
+        self._settings = settings
+        self._state = state.RouterState()
+        self._registry = Registry(time.monotonic, settings.node.lease_seconds)
+        self._calls: Counter[str] = Counter()
+        self._engine = _engine(identity, settings, self._state)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._health: Any = None
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. SIGUSR1 asks another node to lead.
+
+        :raises StartError: something cannot be bound or opened.
+        :raises StorageError: the disk failed while running.
+        """
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGUSR1, lambda: self._spawn(self._engine.hand_over()))
+        async with contextlib.AsyncExitStack() as stack:
+            await self._start(stack)
+            await self._until(stop)
+            log.info("leaving")
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        identity = self._identity
+        self._engine.on_change(self._changed)
+        with _explained("Raft", identity.raft):
+            await self._engine.start()
+        stack.push_async_callback(self._engine.stop)
+        for name, bind, routes in self._pages():
+            server = HttpServer(bind, routes)
+            with _explained(name, bind):
+                await server.start()
+            stack.push_async_callback(server.stop)
+        rpc = self._rpc_server()
+        with _explained("gRPC", identity.listen):
+            rpc.add_insecure_port(str(identity.listen))
+        await rpc.start()
+        # Left in reverse order: gRPC first would cut calls off while leadership is handed over.
+        stack.push_async_callback(rpc.stop, _GRACE)
+        stack.push_async_callback(self._engine.hand_over)
+        log.info(
+            "node %d serves gRPC on %s, Raft on %s, HTTP on %s; peers: %s",
+            identity.node_id,
+            identity.listen,
+            identity.raft,
+            identity.http,
+            ", ".join(f"{peer} at {address}" for peer, address in identity.peers.items()) or "none",
+        )
+
+    async def _until(self, stop: asyncio.Event) -> None:
+        ending = asyncio.create_task(stop.wait())
+        failing = asyncio.create_task(self._engine.failed())
+        await asyncio.wait([ending, failing], return_when=asyncio.FIRST_COMPLETED)
+        failed = failing.result() if failing.done() else None
+        for task in (ending, failing):
+            task.cancel()
+        if failed is not None:
+            raise failed
+
+    def _pages(self) -> list[tuple[str, Address, Any]]:
+        pages: list[tuple[str, Address, Any]] = [
+            ("HTTP", self._identity.http, health_routes(self._engine)),
+        ]
+        if self._identity.metrics is not None:
+            from etl_operator.node.metrics import NodeCollector, metrics_routes
+
+            collector = NodeCollector(
+                self._engine, self._state, self._registry, self._calls, lambda: self._engine.flushes
+            )
+            pages.append(("metrics", self._identity.metrics, metrics_routes(collector)))
+        return pages
+
+    def _rpc_server(self) -> grpc.aio.Server:
+        keepalive = self._settings.grpc
+        server = grpc.aio.server(
+            options=[
+                # A second process on the same port must fail, not take half of the calls.
+                ("grpc.so_reuseport", 0),
+                ("grpc.keepalive_time_ms", keepalive.keepalive_interval_secs * 1000),
+                ("grpc.keepalive_timeout_ms", keepalive.keepalive_timeout_secs * 1000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+            ]
+        )
+        node = self._settings.node
+        offered: list[tuple[Any, object]] = [
+            (
+                registry_pb2.DESCRIPTOR.services_by_name["ServiceRegistry"],
+                services.ServiceRegistry(self._registry, node),
+            )
+        ]
+        if node.router_admin:
+            admin = services.RouterAdmin(self._engine, self._state, node)
+            offered.append((router_pb2.DESCRIPTOR.services_by_name["RouterAdmin"], admin))
+        server.add_generic_rpc_handlers(
+            [services.handlers(descriptor, servicer, node, self._count) for descriptor, servicer in offered]
+        )
+        if node.health_service:
+            from grpc_health.v1 import health, health_pb2_grpc
+
+            self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+            self._changed()
+        return server
+
+    def _count(self, method: str) -> None:
+        self._calls[method] += 1
+
+    def _changed(self) -> None:
+        status = self._engine.status()
+        leads = status.leader_id == status.node_id
+        if leads and status.caught_up and not self._state.cluster_id:
+            self._spawn(self._name_cluster())
+        if self._health is not None:
+            from grpc_health.v1 import health_pb2
+
+            ready = status.leader_id is not None and status.caught_up
+            kinds = health_pb2.HealthCheckResponse
+            self._spawn(self._health.set("", kinds.SERVING if ready else kinds.NOT_SERVING))
+
+    async def _name_cluster(self) -> None:
+        # A later leader tries again.
+        with contextlib.suppress(ConsensusError):
+            await self._engine.propose(state.encode(state.NameCluster(uuid.uuid4().hex)))
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _engine(identity: Identity, settings: Settings, machine: state.RouterState) -> EmbeddedEngine:
+    """The consensus engine. The place where another one would be chosen."""
+    cluster = settings.cluster
+    try:
+        timing = Timing(
+            cluster.election_timeout_min_ms / 1000,
+            cluster.election_timeout_max_ms / 1000,
+            cluster.heartbeat_interval_ms / 1000,
+        )
+    except ValueError as error:
+        raise StartError(f"cluster: {error}") from error
+    server_tls, client_tls = identity.tls.contexts() if identity.tls else (None, None)
+    if identity.peers and identity.tls is None:
+        log.warning(
+            "Raft traffic is neither encrypted nor authenticated: keep port %d private", identity.raft.port
+        )
+    return EmbeddedEngine(
+        identity.node_id,
+        identity.raft,
+        identity.peers,
+        identity.data_dir / f"raft-{identity.node_id}",
+        machine,
+        timing=timing,
+        snapshot_every=cluster.snapshot_interval,
+        cluster=lambda: machine.cluster_id,
+        server_tls=server_tls,
+        client_tls=client_tls,
+    )
+
+
+@contextlib.contextmanager
+def _explained(what: str, bind: Address) -> Any:
+    try:
+        yield
+    except StorageError as error:
+        raise StartError(str(error)) from error
+    except (OSError, RuntimeError) as error:
+        raise StartError(f"cannot listen on {bind} for {what}: {error}") from error
+
+
+async def run(identity: Identity, settings: Settings) -> None:
+    """Run a node until it is told to stop; see `NodeProcess.run`."""
+    await NodeProcess(identity, settings).run()

@@ -1,0 +1,188 @@
+"""Settings of a router node: a file, the environment, the command line; the last one wins.
+
+The published router's keys are mandatory as a set: with one missing or of a wrong type the whole file and
+environment are put aside with a warning and the defaults hold. Keys under ``node`` are this node's own; each
+is optional and a wrong one is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+ENV_PREFIX = "ETL_ROUTER__"
+
+PackagePrefix = Literal["etl", "conveyor", "conveyor_etl"]
+FollowerAnswer = Literal["unavailable", "internal", "response"]
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the text says where and why."""
+
+
+class Cluster(msgspec.Struct, frozen=True):
+    """``cluster``: Raft's timing, in milliseconds, and its log."""
+
+    election_timeout_min_ms: int = 150
+    election_timeout_max_ms: int = 300
+    heartbeat_interval_ms: int = 50
+    snapshot_interval: int = 10_000
+    """Log entries between two snapshots."""
+    max_entries_per_append: int = 100
+    """Accepted, not used: entries are batched by size."""
+
+
+class Buffer(msgspec.Struct, frozen=True):
+    """``buffer``: accepted, not used; this node moves no records."""
+
+    max_total_records: int = 1_000_000
+    max_per_source: int = 100_000
+    max_per_stage: int = 100_000
+    backpressure_threshold: float = 0.8
+    backpressure_resume_threshold: float = 0.6
+
+
+class Grpc(msgspec.Struct, frozen=True):
+    """``grpc``: the main listener."""
+
+    max_message_size: int = 67_108_864
+    """Accepted, not used, as in the published router: messages may have 4 MiB."""
+    keepalive_interval_secs: int = 10
+    keepalive_timeout_secs: int = 5
+
+
+class Metrics(msgspec.Struct, frozen=True):
+    """``metrics``: accepted; the listener is opened by ``--metrics-addr`` alone."""
+
+    enabled: bool = True
+    listen_addr: str = "0.0.0.0:9090"
+
+
+class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``node``: how this node behaves where published routers differ, and faults to order."""
+
+    router_admin: bool = True
+    """False: no RouterAdmin, as in every published router; its calls answer UNIMPLEMENTED."""
+    health_service: bool = True
+    """False: no ``grpc.health.v1``, as in every published router."""
+    package_prefix: PackagePrefix = "etl"
+    """First part of the protobuf package names."""
+    follower_answer: FollowerAnswer = "unavailable"
+    """A write on a follower: status UNAVAILABLE, status INTERNAL, or OK with ``success=false``."""
+    strict_ids: bool = False
+    """True: Update, Delete, Enable and Disable of an unknown pipeline answer ``success=false``."""
+    lease_seconds: float = 30.0
+    """How long a registration lasts without a heartbeat."""
+    answer_delay_ms: int = 0
+    """Fault: every gRPC answer is late by this much."""
+    drop_heartbeats: bool = False
+    """Fault: registry heartbeats are read and not answered."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Everything in the configuration file."""
+
+    cluster: Cluster = Cluster()
+    buffer: Buffer = Buffer()
+    grpc: Grpc = Grpc()
+    metrics: Metrics = Metrics()
+    node: Node = Node()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings and what is to be said about them once logging works."""
+
+    settings: Settings
+    warnings: tuple[str, ...]
+
+
+_MANDATORY: Mapping[str, type[msgspec.Struct]] = {
+    "cluster": Cluster,
+    "buffer": Buffer,
+    "grpc": Grpc,
+    "metrics": Metrics,
+}
+
+
+def load(path: Path, environment: Mapping[str, str], node_flags: Mapping[str, Any]) -> Loaded:
+    """Settings from a file (missing: defaults), ``ETL_ROUTER__SECTION__KEY`` variables and flags.
+
+    :param node_flags: keys of ``node`` given on the command line.
+    :raises SettingsError: the file cannot be parsed, or a key of ``node`` is wrong.
+    """
+    values, warnings = _read(path)
+    overrides = _from_environment(environment)
+    own = {**values.pop("node", {}), **overrides.pop("node", {}), **node_flags}
+    try:
+        node = msgspec.convert(own, Node, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"node: {error}") from error
+    # A missing file stands for all defaults, so that single variables can change it.
+    if not values:
+        values = msgspec.to_builtins(Settings())
+    for section, changes in overrides.items():
+        values[section] = {**values.get(section, {}), **changes}
+    problem = _missing_key(values)
+    sections: dict[str, Any] = {}
+    if problem is None:
+        try:
+            for name, model in _MANDATORY.items():
+                sections[name] = msgspec.convert(values[name], model, strict=not overrides)
+        except msgspec.ValidationError as error:
+            problem = str(error)
+    if problem is not None:
+        sections = {}
+        warnings.append(f"the configuration is put aside and the defaults hold: {problem}")
+    return Loaded(Settings(**sections, node=node), tuple(warnings))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
+    if not path.is_file():
+        return {}, [f"there is no configuration file {path}; the defaults hold"]
+    try:
+        values = _parse(path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot read {path}: {error}") from error
+    if not isinstance(values, dict) or not all(isinstance(part, dict) for part in values.values()):
+        raise SettingsError(f"{path} does not hold sections of keys")
+    return values, []
+
+
+def _parse(path: Path) -> Any:
+    """By extension, as the published router does."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".toml":
+        import tomllib
+
+        return tomllib.loads(text)
+    if path.suffix == ".json":
+        return msgspec.json.decode(text)
+    import yaml
+
+    try:
+        return yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for name, value in environment.items():
+        if name.startswith(ENV_PREFIX):
+            section, _, key = name.removeprefix(ENV_PREFIX).lower().partition("__")
+            if key:
+                found.setdefault(section, {})[key] = value
+    return found
+
+
+def _missing_key(values: Mapping[str, Any]) -> str | None:
+    for section, model in _MANDATORY.items():
+        for key in model.__struct_fields__:
+            if key not in values.get(section, {}):
+                return f"{section}.{key} is missing"
+    return None

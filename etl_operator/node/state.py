@@ -1,0 +1,167 @@
+"""The replicated state: pipelines, and the cluster's own id. Pure; the same on every node.
+
+A pipeline has two states, and each command moves it so::
+
+               Create            Enable             Update
+    (absent) ─────────▶ disabled ─────────▶ enabled ───────▶ enabled, version + 1
+        ▲                  │  ▲                │
+        │      Delete      │  └── Disable ─────┤
+        └──────────────────┴────── Delete ─────┘
+
+Create on an existing id replaces it: version 1, disabled. Update keeps the flag. The other commands on an
+absent id change nothing; whether that is an error is for the caller to say (`Outcome.found`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+
+class Pipeline(msgspec.Struct, frozen=True, array_like=True):
+    """One pipeline."""
+
+    pipeline_id: str
+    config: bytes
+    """The serialised ``PipelineConfig``; opaque here."""
+    enabled: bool
+    version: int
+    """Counts the Updates since the last Create, from 1."""
+    created_at: float
+    """Wall-clock seconds since 1970, from the node that proposed it."""
+    updated_at: float
+
+
+class _Command(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    pass
+
+
+class Create(_Command, frozen=True, array_like=True, tag="create"):
+    """Store a pipeline, disabled, in place of any other of this id."""
+
+    pipeline_id: str
+    config: bytes
+    now: float
+
+
+class Update(_Command, frozen=True, array_like=True, tag="update"):
+    """Replace the config and count the version up, even if the config is the same."""
+
+    pipeline_id: str
+    config: bytes
+    now: float
+
+
+class Delete(_Command, frozen=True, array_like=True, tag="delete"):
+    """Remove a pipeline, enabled or not."""
+
+    pipeline_id: str
+
+
+class SetEnabled(_Command, frozen=True, array_like=True, tag="enable"):
+    """Enable or disable. The version stays."""
+
+    pipeline_id: str
+    enabled: bool
+    now: float
+
+
+class NameCluster(_Command, frozen=True, array_like=True, tag="cluster"):
+    """Give the cluster its id. The first one wins."""
+
+    cluster_id: str
+
+
+Command = Create | Update | Delete | SetEnabled | NameCluster
+
+
+class _Stored(msgspec.Struct, frozen=True, array_like=True):
+    cluster_id: str
+    pipelines: list[Pipeline]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command did."""
+
+    found: bool
+    """The pipeline existed before the command."""
+    version: int = 0
+    """The pipeline's version after it; 0 if there is none."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+_state_decoder = msgspec.msgpack.Decoder(_Stored)
+
+
+def encode(command: Command) -> bytes:
+    """A command as the log carries it."""
+    return _encoder.encode(command)
+
+
+class RouterState:
+    """A `consensus.engine.StateMachine`."""
+
+    def __init__(self) -> None:
+        self.cluster_id = ""
+        """Random, given by the first leader; empty until then."""
+        self._pipelines: dict[str, Pipeline] = {}
+
+    def __len__(self) -> int:
+        return len(self._pipelines)
+
+    def __iter__(self) -> Iterator[Pipeline]:
+        """Pipelines by id."""
+        return iter(sorted(self._pipelines.values(), key=lambda pipeline: pipeline.pipeline_id))
+
+    def get(self, pipeline_id: str) -> Pipeline | None:
+        """One pipeline, or None."""
+        return self._pipelines.get(pipeline_id)
+
+    def apply(self, command: bytes) -> Outcome:
+        """Apply an encoded command. One this version does not know changes nothing."""
+        try:
+            decoded = _command_decoder.decode(command)
+        except msgspec.DecodeError:
+            return Outcome(found=False)
+        return self.run(decoded)
+
+    def run(self, command: Command) -> Outcome:
+        """Apply a command."""
+        if isinstance(command, NameCluster):
+            self.cluster_id = self.cluster_id or command.cluster_id
+            return Outcome(found=False)
+        old = self._pipelines.get(command.pipeline_id)
+        new = _after(command, old)
+        if new is None:
+            self._pipelines.pop(command.pipeline_id, None)
+        else:
+            self._pipelines[command.pipeline_id] = new
+        return Outcome(found=old is not None, version=new.version if new else 0)
+
+    def snapshot(self) -> bytes:
+        """The whole state."""
+        return _encoder.encode(_Stored(self.cluster_id, list(self)))
+
+    def restore(self, data: bytes) -> None:
+        """The state a snapshot holds; its checksum has been verified by the engine."""
+        stored = _state_decoder.decode(data)
+        self.cluster_id = stored.cluster_id
+        self._pipelines = {pipeline.pipeline_id: pipeline for pipeline in stored.pipelines}
+
+
+def _after(command: Create | Update | Delete | SetEnabled, old: Pipeline | None) -> Pipeline | None:
+    match command:
+        case Create(pipeline_id, config, now):
+            return Pipeline(pipeline_id, config, enabled=False, version=1, created_at=now, updated_at=now)
+        case Delete():
+            return None
+        case Update(_, config, now) if old is not None:
+            return msgspec.structs.replace(old, config=config, version=old.version + 1, updated_at=now)
+        case SetEnabled(_, enabled, now) if old is not None and old.enabled is not enabled:
+            return msgspec.structs.replace(old, enabled=enabled, updated_at=now)
+        case _:
+            return old
