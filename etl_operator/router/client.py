@@ -35,11 +35,19 @@ ATTEMPTS = 3
 REPROBE = 60.0
 """Seconds a known package prefix is trusted although the router answers UNIMPLEMENTED."""
 
+_RETRYING = AsyncRetrying(
+    stop=stop_after_attempt(ATTEMPTS),
+    wait=wait_random(0.02, 0.1),
+    # A lost connection is worth another try; a deadline that has passed is not.
+    retry=retry_if_exception(lambda e: isinstance(e, Unreachable) and not isinstance(e, TimedOut)),
+    reraise=True,
+)
+
 _POD = re.compile(r"(?P<cluster>.+)-\d+\.[^.]+\.(?P<namespace>[^.]+)\.svc\b.*")
 
 
 def cluster_of(address: str) -> str:
-    """The cluster behind a pod's address, for metrics: ``namespace/name``; other hosts stand for themselves."""
+    """The cluster behind a pod's address, for metrics: ``namespace/name``; any other host as it is."""
     host = address.rpartition(":")[0]
     found = _POD.fullmatch(host)
     return f"{found['namespace']}/{found['cluster']}" if found else host
@@ -272,16 +280,11 @@ class RouterNode:
 
     async def _repeatedly(self, method: Method[Q, A], request: Q, prefix: str, end: float) -> A:
         loop = asyncio.get_running_loop()
-        if not method.idempotent:
+
+        async def once() -> A:
             return await self._once(method, request, prefix, end - loop.time())
-        attempts = AsyncRetrying(
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_random(0.02, 0.1),
-            # A lost connection is worth another try; a deadline that has passed is not.
-            retry=retry_if_exception(lambda e: isinstance(e, Unreachable) and not isinstance(e, TimedOut)),
-            reraise=True,
-        )
-        return await attempts(lambda: self._once(method, request, prefix, end - loop.time()))
+
+        return await _RETRYING.copy()(once) if method.idempotent else await once()
 
     async def _once(self, method: Method[Q, A], request: Q, prefix: str, seconds: float) -> A:
         clients = self._clients
