@@ -148,10 +148,13 @@ class Controller:
             self._start_worker()
         watchdog = asyncio.create_task(self._watch_deadlines(), name=f"{self.name}-watchdog")
         try:
-            await self._ended
+            await asyncio.wait((self._ended, watchdog), return_when=asyncio.FIRST_COMPLETED)
         finally:
             watchdog.cancel()
-            await self._cancel_workers()
+            await asyncio.gather(watchdog, self._cancel_workers(), return_exceptions=True)
+        for one in (self._ended, watchdog):
+            if one.done() and not one.cancelled():
+                one.result()
 
     async def stop(self, grace: float) -> list[ObjectKey]:
         """Take no more keys, let running reconciles finish for ``grace`` seconds, cancel the rest.

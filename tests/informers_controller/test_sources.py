@@ -1,0 +1,169 @@
+"""From changes to keys: predicates, owner mapping, urgency, and faults in any of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from informers.cache.informer import Delta
+from informers.cache.view import View
+from informers.controller import owner_mapper, predicates
+from informers.controller.sources import Source, urgency
+from informers.objects import ObjectKey
+from informers.queue import Priority, Work, WorkQueue
+from informers.testing.clock import VirtualClock, run_virtual
+from tests.informers_controller.objects import WIDGET, view, widget
+
+PLAIN = view(widget())
+
+
+def changed(status: Any = None, **metadata: Any) -> Delta:
+    """The plain widget, changed; without arguments a resync."""
+    after = widget(**{"resourceVersion": "2", **metadata})
+    if status is not None:
+        after["status"] = status
+    return Delta(PLAIN, view(after))
+
+
+def queued(delta: Delta, **how: Any) -> list[Work]:
+    """What one delta brings into a queue, most urgent first."""
+
+    async def main() -> list[Work]:
+        queue = WorkQueue(clock=VirtualClock(), rng=random.Random(0))
+        Source(queue, WIDGET, how.get("predicate"), how.get("mapper")).handle(delta)
+        return list(iter(queue.get_nowait, None))
+
+    return run_virtual(main())
+
+
+ALWAYS = [
+    Delta(None, PLAIN),
+    Delta(None, PLAIN, initial=True),
+    Delta(PLAIN, None),
+    changed(generation=2),
+    changed(deletionTimestamp="2027-01-15T08:00:01Z", finalizers=["x/y"]),
+    changed(uid="another"),
+]
+
+
+@pytest.mark.parametrize("predicate", [predicates.spec_changed, predicates.ready_changed])
+@pytest.mark.parametrize("delta", ALWAYS)
+def test_existence_generation_and_deletion_pass_both_predicates(
+    predicate: Callable[[Delta], bool], delta: Delta
+) -> None:
+    assert predicate(delta)
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [changed(labels={"a": "b"}), changed(annotations={"a": "b"}), changed(finalizers=["x/y"])],
+)
+def test_what_people_write_passes_spec_changed_only(delta: Delta) -> None:
+    assert predicates.spec_changed(delta)
+    assert not predicates.ready_changed(delta)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"conditions": [{"type": "Ready", "status": "True"}]},
+        {"phase": "Running"},
+        {"podIP": "10.0.0.1"},
+    ],
+)
+def test_what_dependents_look_at_passes_ready_changed_only(status: Any) -> None:
+    assert predicates.ready_changed(changed(status))
+    assert not predicates.spec_changed(changed(status))
+
+
+@pytest.mark.parametrize(
+    "status", [None, {"observedGeneration": 7}, {"conditions": [{"type": "Other", "status": "True"}]}]
+)
+def test_other_status_writes_and_resyncs_pass_neither(status: Any) -> None:
+    assert not predicates.spec_changed(changed(status))
+    assert not predicates.ready_changed(changed(status))
+
+
+def test_predicates_combine() -> None:
+    labels, pods = changed(labels={"a": "b"}), changed({"podIP": "10.0.0.1"})
+    either = predicates.any_of(predicates.spec_changed, predicates.ready_changed)
+    both = predicates.all_of(predicates.spec_changed, predicates.ready_changed)
+    assert [either(labels), either(pods), either(changed())] == [True, True, False]
+    assert [both(labels), both(pods), both(changed(generation=2))] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("delta", "priority"),
+    [
+        (Delta(None, PLAIN, initial=True), Priority.INITIAL),
+        (Delta(None, PLAIN), Priority.CHANGE),
+        (Delta(PLAIN, None), Priority.DELETION),
+        (changed(generation=2), Priority.CHANGE),
+        (changed(annotations={"etl.router/force-delete": "true"}), Priority.CHANGE),
+        (changed({"phase": "Running"}), Priority.EVENT),
+        (changed(finalizers=["x/y"]), Priority.EVENT),
+        (changed(deletionTimestamp="2027-01-15T08:00:01Z", finalizers=["x/y"]), Priority.DELETION),
+    ],
+)
+def test_urgency(delta: Delta, priority: Priority) -> None:
+    assert urgency(delta) == priority
+
+
+def test_an_object_already_being_deleted_at_the_start_is_urgent_but_its_later_changes_are_not() -> None:
+    deleting = view(widget(deletionTimestamp="2027-01-15T08:00:01Z", finalizers=["x/y"]))
+    again = view(widget(deletionTimestamp="2027-01-15T08:00:01Z", finalizers=["x/y"], resourceVersion="9"))
+    assert urgency(Delta(None, deleting, initial=True)) == Priority.DELETION
+    # Otherwise each of its own status writes would cut the back-off of a failing deletion short.
+    assert urgency(Delta(deleting, again)) == Priority.EVENT
+
+
+def test_the_cause_says_what_happened() -> None:
+    assert queued(Delta(None, PLAIN, initial=True))[0].causes == ("Widget default/w listed",)
+    assert queued(Delta(PLAIN, None))[0].causes == ("Widget default/w gone",)
+    assert queued(changed(generation=2))[0].causes == ("Widget default/w changed",)
+
+
+def owned_by(*owners: tuple[str, str, bool], resource_version: str = "2") -> View:
+    references = [
+        {"apiVersion": "example.com/v1", "kind": kind, "name": name, "uid": name, "controller": controller}
+        for kind, name, controller in owners
+    ]
+    return view(widget(ownerReferences=references, resourceVersion=resource_version))
+
+
+def test_the_owner_is_found_before_and_after_a_change() -> None:
+    delta = Delta(owned_by(("Box", "old", True)), owned_by(("Box", "new", True), resource_version="3"))
+    keys = {work.key for work in queued(delta, mapper=owner_mapper("Box"))}
+    assert keys == {ObjectKey("default", "old"), ObjectKey("default", "new")}
+
+
+def test_only_controllers_of_the_kind_count() -> None:
+    delta = Delta(None, owned_by(("Box", "plain", False), ("Crate", "other", True), ("Box", "mine", True)))
+    assert [work.key.name for work in queued(delta, mapper=owner_mapper("Box"))] == ["mine"]
+    assert not queued(delta, mapper=owner_mapper("Box", group="other.example.com"))
+    assert queued(delta, mapper=owner_mapper("Box", group="example.com"))
+
+
+def test_mapped_keys_come_once_and_do_not_cut_a_back_off() -> None:
+    def mapper(_: View) -> Iterable[ObjectKey]:
+        return [ObjectKey("n", "a"), ObjectKey("n", "a")]
+
+    (work,) = queued(changed(generation=2), mapper=mapper)
+    assert (work.key, work.priority) == (ObjectKey("n", "a"), Priority.EVENT)
+    (work,) = queued(Delta(None, PLAIN, initial=True), mapper=mapper)
+    assert work.priority == Priority.INITIAL
+
+
+def test_a_faulty_predicate_lets_pass_and_a_faulty_mapper_is_contained(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def faulty(_: Any) -> Any:
+        raise KeyError("bug")
+
+    assert queued(changed(), predicate=faulty)
+    assert "predicate failed" in caplog.text
+    assert not queued(changed(), mapper=faulty)
+    assert "mapper failed" in caplog.text

@@ -1,0 +1,67 @@
+"""Blocking reconcilers: real threads, real time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+from informers.controller import Controller
+from informers.objects import ObjectKey, Result
+
+A, B = ObjectKey("default", "a"), ObjectKey("default", "b")
+
+
+async def eventually(what: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not what():  # noqa: ASYNC110 - threads set no asyncio event
+            await asyncio.sleep(0.01)
+
+
+async def test_a_plain_function_runs_beside_the_event_loop() -> None:
+    barrier = threading.Barrier(2, timeout=10)
+    threads: list[threading.Thread] = []
+
+    class Blocking:
+        def reconcile(self, key: ObjectKey) -> Result:
+            threads.append(threading.current_thread())
+            barrier.wait()
+            return Result.done()
+
+    controller = Controller("blocking", Blocking(), workers=2)
+    running = asyncio.create_task(controller.run())
+    controller.enqueue(A)
+    controller.enqueue(B)
+    # Two threads only pass the barrier together.
+    await eventually(lambda: len(threads) == 2 and not controller.running())
+    assert threading.main_thread() not in threads
+    await controller.stop(10)
+    await running
+
+
+async def test_a_thread_that_overruns_frees_its_worker_but_keeps_its_key() -> None:
+    free = threading.Event()
+    calls: list[ObjectKey] = []
+
+    class Blocking:
+        def reconcile(self, key: ObjectKey) -> Result:
+            calls.append(key)
+            if key == A and not free.wait(20):
+                raise TimeoutError
+            return Result.done()
+
+    controller = Controller("blocking", Blocking(), workers=1, deadline=0.2)
+    running = asyncio.create_task(controller.run())
+    controller.enqueue(A)
+    await eventually(lambda: calls == [A])
+    controller.enqueue(B)
+    await eventually(lambda: B in calls)
+    assert not free.is_set()
+    controller.enqueue(A)
+    controller.enqueue(B)
+    await eventually(lambda: calls.count(B) == 2)
+    assert calls.count(A) == 1, "one key is never in two threads"
+    free.set()
+    await eventually(lambda: calls.count(A) == 2)
+    await controller.stop(10)
+    await running
