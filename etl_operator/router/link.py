@@ -217,8 +217,10 @@ class Link:
             lease = await self._node.register(wanted)
             entry.held, entry.registration_id, entry.error = wanted, lease.registration_id, None
             self._ttl = lease.ttl
-            if self._next_beat == math.inf:
-                self._next_beat = asyncio.get_running_loop().time() + self._period()
+            now = asyncio.get_running_loop().time()
+            # The first heartbeat at once: the open stream is what tells of a restart.
+            due = now if self._next_beat == math.inf else now + self._period()
+            self._next_beat = min(self._next_beat, due)
 
     async def _deregister(self, service: str, entry: Entry) -> None:
         with self._busy(service, entry):
