@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class HttpServer:
 
         :raises CannotListen: when the address is taken, or not of this machine.
         """
-        listening = self._listen()
+        listening = await self._listen()
         self.address = BindAddress(self.address.host, listening.getsockname()[1])
         await self._runner.setup()
         await web.SockSite(self._runner, listening, backlog=_BACKLOG).start()
@@ -78,21 +79,21 @@ class HttpServer:
         """Close the socket and every connection."""
         await self._runner.cleanup()
 
-    def _listen(self) -> socket.socket:
+    async def _listen(self) -> socket.socket:
         try:
-            return _bind(self.address)
+            return await _bind(self.address)
         except OSError as error:
             why = error.strerror or str(error)
             raise CannotListen(f"cannot listen on {self.address} for {self._what}: {why}") from error
 
 
-def _bind(address: BindAddress) -> socket.socket:
+async def _bind(address: BindAddress) -> socket.socket:
     if address.host in ("", "::") and socket.has_dualstack_ipv6():
         # One socket for both families, so that port 0 gives them the same port.
         return socket.create_server(
             ("::", address.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG
         )
-    found = socket.getaddrinfo(
+    found = await asyncio.get_running_loop().getaddrinfo(
         address.host or "0.0.0.0",  # noqa: S104 - the caller asked for every address
         address.port,
         type=socket.SOCK_STREAM,
