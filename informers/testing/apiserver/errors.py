@@ -20,23 +20,35 @@ class StatusError(Exception):
     :param code: HTTP status code.
     :param reason: machine-readable reason, or "".
     :param details: ``Status.details``.
+    :param metadata: ``Status.metadata``: an expired list carries the token that continues it there.
     """
 
     def __init__(
-        self, code: int, reason: str, message: str, details: Mapping[str, Any] | None = None
+        self,
+        code: int,
+        reason: str,
+        message: str,
+        details: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
         self.details: dict[str, Any] = dict(details or {})
+        self.metadata: dict[str, Any] = dict(metadata or {})
+
+    @property
+    def retry_after(self) -> int | None:
+        """Seconds the client is asked to wait, or ``None``."""
+        return self.details.get("retryAfterSeconds")
 
     def status(self) -> dict[str, Any]:
         """The ``metav1.Status`` clients read."""
         result: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,

@@ -1,0 +1,81 @@
+"""Checks on what is sent, before anybody looks at what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from informers.objects import Object, ObjectKey
+from informers.testing.apiserver.kinds import NAMESPACE
+from informers.testing.apiserver.refusals import bad_request, forbidden, not_found, wrong_name
+from informers.testing.apiserver.registry import ResourceType
+from informers.testing.apiserver.routes import RequestInfo
+
+if TYPE_CHECKING:
+    from informers.testing.apiserver.core import ApiServer
+
+
+def require_identity(info: RequestInfo, body: Any) -> Object:
+    """The sent object, with kind, version and namespace filled in from the path.
+
+    :raises StatusError: 400 when it says something else than the path.
+    """
+    resource = info.type.resource
+    if not isinstance(body, dict):
+        raise bad_request("the body of the request is not an object")
+    kind, api_version = body.get("kind"), body.get("apiVersion")
+    if info.type.custom and not kind:
+        raise bad_request("Object 'Kind' is missing in the body of the request")
+    if api_version and api_version != resource.api_version:
+        raise bad_request(
+            f"the API version in the data ({api_version}) does not match the expected API version "
+            f"({resource.api_version})"
+        )
+    if kind and kind != resource.kind:
+        version = f'"{resource.version}"'
+        raise bad_request(f"{kind} in version {version} cannot be handled as a {resource.kind}")
+    metadata = body.get("metadata")
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise bad_request("metadata is not an object")
+    found = dict(metadata or {})
+    _check_place(info, found)
+    return {**body, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": found}
+
+
+def _check_place(info: RequestInfo, metadata: dict[str, Any]) -> None:
+    name, namespace = metadata.get("name"), metadata.get("namespace")
+    for value in (name, namespace, metadata.get("generateName")):
+        if value is not None and not isinstance(value, str):
+            raise bad_request("names must be strings")
+    if info.name:
+        if name and name != info.name:
+            raise bad_request(
+                f"the name of the object ({name}) does not match the name on the URL ({info.name})"
+            )
+        metadata["name"] = info.name
+    if namespace and namespace != info.namespace:
+        raise bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    if info.namespace:
+        metadata["namespace"] = info.namespace
+
+
+def check_namespace(core: ApiServer, type_: ResourceType, namespace: str, name: str) -> None:
+    """Refuse new objects where their namespace does not exist or is on its way out.
+
+    :raises StatusError: 404 or 403.
+    """
+    if not namespace:
+        return
+    found = core.store.shelf(("", "namespaces")).get(ObjectKey("", namespace))
+    if found is None:
+        raise not_found(NAMESPACE, namespace)
+    if found.obj["metadata"].get("deletionTimestamp"):
+        why = f"unable to create new content in namespace {namespace} because it is being terminated"
+        cause = {
+            "reason": "NamespaceTerminating",
+            "message": f"namespace {namespace} is being terminated",
+            "field": "metadata.namespace",
+        }
+        raise forbidden(type_.resource, name, why, [cause])

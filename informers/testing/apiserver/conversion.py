@@ -1,0 +1,46 @@
+"""One object in the versions of its resource.
+
+Custom resources convert by renaming their version only. Events have two shapes of the same content: those
+of the core group, in which they are stored, and those of ``events.k8s.io``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from informers.objects import Object
+from informers.testing.apiserver.registry import ResourceType
+
+_EVENTS = "events.k8s.io/v1"
+_NAMES: Mapping[str, str] = {
+    "count": "deprecatedCount",
+    "firstTimestamp": "deprecatedFirstTimestamp",
+    "involvedObject": "regarding",
+    "lastTimestamp": "deprecatedLastTimestamp",
+    "message": "note",
+    "reportingComponent": "reportingController",
+    "source": "deprecatedSource",
+}
+_BACK = {new: old for old, new in _NAMES.items()}
+
+
+def converted(obj: Object, type_: ResourceType) -> Object:
+    """A stored object as a version shows it."""
+    version = type_.resource.api_version
+    if obj["apiVersion"] == version:
+        return obj
+    if version == _EVENTS:
+        obj = {_NAMES.get(key, key): value for key, value in obj.items()}
+    elif type_.custom and type_.schema is not None:
+        obj = type_.schema.defaulted({**obj, "apiVersion": version})
+    return {**obj, "apiVersion": version}
+
+
+def storable(obj: Object, type_: ResourceType) -> Object:
+    """An object of any version in the version it is stored in."""
+    stored_as = type_.stored_as
+    if obj["apiVersion"] == stored_as.api_version:
+        return obj
+    if type_.resource.api_version == _EVENTS:
+        obj = {_BACK.get(key, key): value for key, value in obj.items()}
+    return {**obj, "apiVersion": stored_as.api_version}

@@ -1,0 +1,143 @@
+"""Making the server misbehave on purpose: refusals, delays and lost answers, by rule.
+
+:func:`serve` is :func:`rest.handle` for callers that let rules wait and cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from informers.testing.apiserver.errors import StatusError
+from informers.testing.apiserver.outcomes import Call, Outcome
+from informers.testing.apiserver.routes import RequestInfo
+
+if TYPE_CHECKING:
+    from informers.testing.apiserver.core import ApiServer
+
+Cut: TypeAlias = Literal["", "before", "after"]
+
+
+class ConnectionCut(Exception):
+    """The connection breaks: the client gets no answer, whether or not the request was carried out."""
+
+
+@dataclass(slots=True)
+class FaultRule:
+    """What happens to requests that match. "" matches everything.
+
+    :param resource: a plural.
+    :param skip: matching requests to let pass first.
+    :param times: requests to spoil; ``None`` for all that follow.
+    :param probability: of spoiling a matching request.
+    :param status: answer with this code; 0 to carry the request out.
+    :param retry_after: seconds, sent along with ``status``; 0 for none.
+    :param delay: seconds before anything else happens.
+    :param cut: break the connection, before or after the request has been carried out.
+    """
+
+    verb: str = ""
+    resource: str = ""
+    namespace: str = ""
+    name: str = ""
+    subresource: str | None = None
+    user: str = ""
+    skip: int = 0
+    times: int | None = None
+    probability: float = 1.0
+    status: int = 0
+    reason: str = ""
+    retry_after: int = 0
+    delay: float = 0.0
+    cut: Cut = ""
+    hits: int = field(default=0, init=False)
+    """Requests spoiled so far."""
+
+    def matches(self, info: RequestInfo, user: str) -> bool:
+        """Whether the rule is about a request."""
+        return (
+            self.verb in ("", info.verb)
+            and self.resource in ("", info.type.resource.plural)
+            and self.namespace in ("", info.namespace)
+            and self.name in ("", info.name)
+            and self.subresource in (None, info.subresource)
+            and self.user in ("", user)
+        )
+
+
+class Faults:
+    """The rules in force; the first that wants a request has it."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._rules: list[FaultRule] = []
+
+    def add(self, rule: FaultRule) -> FaultRule:
+        """Put a rule in force, after those that are there."""
+        self._rules.append(rule)
+        return rule
+
+    def remove(self, rule: FaultRule) -> None:
+        """Take a rule out of force; harmless when it is not."""
+        if rule in self._rules:
+            self._rules.remove(rule)
+
+    def clear(self) -> None:
+        """Behave again."""
+        self._rules.clear()
+
+    def strike(self, call: Call) -> FaultRule | None:
+        """The rule that spoils this request, counted as hit."""
+        for rule in self._rules:
+            if not rule.matches(call.info, call.user):
+                continue
+            if rule.skip:
+                rule.skip -= 1
+                continue
+            if rule.times is not None and rule.hits >= rule.times:
+                continue
+            if self._rng.random() < rule.probability:
+                rule.hits += 1
+                return rule
+        return None
+
+
+_REASONS = {
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    409: "Conflict",
+    410: "Expired",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "ServiceUnavailable",
+    504: "Timeout",
+}
+
+
+async def serve(core: ApiServer, call: Call) -> Outcome:
+    """Handle a request as the rules in force allow.
+
+    :raises StatusError: every refusal, real or made up.
+    :raises ConnectionCut: the client is to get no answer.
+    """
+    # Not at the top: the modules that handle requests are built on those that hold these rules.
+    from informers.testing.apiserver.rest import handle
+
+    rule = core.faults.strike(call)
+    if rule is None:
+        return handle(core, call)
+    if rule.delay:
+        await asyncio.sleep(rule.delay)
+    if rule.cut == "before":
+        raise ConnectionCut
+    if rule.status:
+        details = {"retryAfterSeconds": rule.retry_after} if rule.retry_after else None
+        reason = rule.reason or _REASONS.get(rule.status, "")
+        raise StatusError(rule.status, reason, f"made to fail with {rule.status}", details)
+    outcome = handle(core, call)
+    if rule.cut == "after":
+        raise ConnectionCut
+    return outcome

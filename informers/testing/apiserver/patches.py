@@ -1,0 +1,126 @@
+"""PATCH: the four ways to say what should be different."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from informers.objects import Object, Resource
+from informers.testing.apiserver import fields
+from informers.testing.apiserver.admission import require_identity
+from informers.testing.apiserver.errors import Cause, StatusError
+from informers.testing.apiserver.outcomes import Call, ObjectOutcome
+from informers.testing.apiserver.patching import json_patch, merge_patch, strategic_merge
+from informers.testing.apiserver.refusals import bad_request, conflict, invalid, not_found
+from informers.testing.apiserver.store import Stored
+from informers.testing.apiserver.writing import Write, check_expected
+
+if TYPE_CHECKING:
+    from informers.testing.apiserver.core import ApiServer
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+
+_PATCH_OPTIONS = Resource("meta.k8s.io", "v1", "patchoptions", "PatchOptions")
+
+
+def patch(core: ApiServer, call: Call) -> ObjectOutcome:
+    """PATCH an object or one of its parts."""
+    write = Write(core, call)
+    if call.content_type == APPLY_PATCH:
+        return _apply(write)
+    check_not_forced(write)
+    live = write.live()
+    if live is None:
+        raise not_found(call.info.type.resource, call.info.name)
+    patched = patched_object(write, live.obj)
+    sent = write.decoded(require_identity(call.info, patched))
+    check_expected(write, {"resourceVersion": sent["metadata"].get("resourceVersion")}, live, required=False)
+    return write.update(sent, live)
+
+
+def check_not_forced(write: Write) -> None:
+    """:raises StatusError: 422 for ``force`` on a patch that is not applied."""
+    if write.options.force is not None:
+        text = "Forbidden: may not be specified for non-apply patch"
+        raise invalid(_PATCH_OPTIONS, "", [Cause("FieldValueForbidden", text, "force")])
+
+
+def patched_object(write: Write, live: Object) -> Any:
+    """What a patch other than an applied one makes of an object.
+
+    :raises StatusError: 415 for an encoding this kind does not take; 400 and 422 for patches that make no
+        sense.
+    """
+    content_type, body = write.call.content_type, write.call.body
+    if content_type == JSON_PATCH:
+        return json_patch(live, body)
+    if content_type == MERGE_PATCH:
+        _require_map(body)
+        return merge_patch(live, body)
+    if content_type == STRATEGIC_MERGE_PATCH and not write.type.custom:
+        _require_map(body)
+        schema = write.type.schema
+        return strategic_merge(live, body, schema.root if schema is not None else None)
+    accepted = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
+    raise StatusError(
+        415,
+        "UnsupportedMediaType",
+        "the body of the request was in an unknown format - accepted media types include: "
+        + ", ".join(accepted),
+    )
+
+
+def _require_map(body: Any) -> None:
+    if not isinstance(body, dict):
+        raise bad_request("the patch is not an object")
+
+
+def _apply(write: Write) -> ObjectOutcome:
+    info, options = write.info, write.options
+    if not options.manager:
+        text = "Required value: is required for apply patch"
+        raise invalid(_PATCH_OPTIONS, "", [Cause("FieldValueRequired", text, "fieldManager")])
+    body = write.call.body
+    if isinstance(body, dict) and not (body.get("apiVersion") and body.get("kind")):
+        raise bad_request("apiVersion and kind must be set in an applied object")
+    intent = require_identity(info, body)
+    live = write.live()
+    if live is None:
+        if info.subresource:
+            raise not_found(info.type.resource, info.name)
+        _refuse_absent(write, intent["metadata"])
+    else:
+        check_expected(write, intent["metadata"], live, required=False)
+    merged = fields.apply(
+        live.obj if live is not None else None,
+        intent,
+        write.type.schema,
+        write.manager(applies=True),
+        force=bool(options.force),
+        now=write.now,
+        ignore=write.untouched(intent),
+    )
+    if live is None:
+        return write.create(merged, applied=True)
+    return _updated(write, merged, live)
+
+
+def _updated(write: Write, merged: Object, live: Stored) -> ObjectOutcome:
+    if merged is live.obj:
+        return ObjectOutcome(200, live.obj, live, tuple(write.warnings))
+    return write.update(merged, live, applied=True)
+
+
+def _refuse_absent(write: Write, metadata: Object) -> None:
+    """An applied object that says which one it means cannot mean one that does not exist."""
+    resource, name = write.type.resource, write.info.name
+    if metadata.get("uid"):
+        why = (
+            f"uid mismatch: the provided object specified uid {metadata['uid']}, "
+            "and no existing object was found"
+        )
+        raise conflict(resource, name, why)
+    if metadata.get("resourceVersion"):
+        raise conflict(resource, name)

@@ -1,0 +1,118 @@
+"""The refusals a server gives again and again, in its own sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from informers.objects import Resource
+from informers.testing.apiserver.errors import Cause, StatusError
+
+MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
+"""Why a write with an old resourceVersion is a conflict."""
+
+
+def _details(resource: Resource, name: str, **more: Any) -> dict[str, Any]:
+    details: dict[str, Any] = {"name": name} if name else {}
+    if resource.group:
+        details["group"] = resource.group
+    return {**details, "kind": resource.plural, **more}
+
+
+def not_found(resource: Resource, name: str) -> StatusError:
+    """404: no such object."""
+    return StatusError(404, "NotFound", f'{resource} "{name}" not found', _details(resource, name))
+
+
+def no_such_path() -> StatusError:
+    """404: no such resource."""
+    return StatusError(404, "NotFound", "the server could not find the requested resource")
+
+
+def method_not_allowed() -> StatusError:
+    """405: the resource is there, the verb is not."""
+    text = "the server does not allow this method on the requested resource"
+    return StatusError(405, "MethodNotAllowed", text)
+
+
+def already_exists(resource: Resource, name: str) -> StatusError:
+    """409: the name is taken."""
+    text = f'{resource} "{name}" already exists'
+    return StatusError(409, "AlreadyExists", text, _details(resource, name))
+
+
+def conflict(resource: Resource, name: str, why: str = MODIFIED) -> StatusError:
+    """409: the object is not the one the writer has seen."""
+    text = f'Operation cannot be fulfilled on {resource} "{name}": {why}'
+    return StatusError(409, "Conflict", text, _details(resource, name))
+
+
+def precondition_failed(resource: Resource, name: str, field: str, wanted: str, found: str) -> StatusError:
+    """409: a precondition (``UID`` or ``ResourceVersion``) does not hold."""
+    why = f"Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {found}"
+    return conflict(resource, name, why)
+
+
+def forbidden(
+    resource: Resource, name: str, why: str, causes: Sequence[Mapping[str, Any]] = ()
+) -> StatusError:
+    """403 by a rule, not by missing permission."""
+    details = _details(resource, name)
+    if causes:
+        details["causes"] = list(causes)
+    return StatusError(403, "Forbidden", f'{resource} "{name}" is forbidden: {why}', details)
+
+
+def bad_request(message: str) -> StatusError:
+    """400."""
+    return StatusError(400, "BadRequest", message)
+
+
+def wrong_name(sent: str, addressed: str) -> StatusError:
+    """400: the object is called something else than its path says."""
+    text = f"the name of the object ({sent}) does not match the name on the URL ({addressed})"
+    return bad_request(text)
+
+
+def not_implemented(message: str) -> StatusError:
+    """501: a real server does this, this one does not."""
+    return StatusError(501, "NotImplemented", message)
+
+
+def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> StatusError:
+    """422 with everything that is wrong."""
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    problems = [f"{cause.field}: {cause.message}" for cause in causes]
+    listed = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
+    details: dict[str, Any] = {"name": name} if name else {}
+    if resource.group:
+        details["group"] = resource.group
+    details["kind"] = resource.kind
+    details["causes"] = [
+        {"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in causes
+    ]
+    return StatusError(422, "Invalid", f'{kind} "{name}" is invalid: {listed}', details)
+
+
+def expired(message: str, token: str = "") -> StatusError:
+    """410: what was asked for is no longer known.
+
+    :param token: continues the list that expired, with what is there now.
+    """
+    return StatusError(410, "Expired", message, metadata={"continue": token} if token else None)
+
+
+def too_old(requested: int, oldest: int) -> StatusError:
+    """410: events since ``requested`` are no longer known."""
+    return expired(f"too old resource version: {requested} ({oldest})")
+
+
+def from_the_future(requested: int, current: int) -> StatusError:
+    """504: no such resourceVersion yet."""
+    causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
+    return StatusError(
+        504,
+        "Timeout",
+        f"Too large resource version: {requested}, current: {current}",
+        {"causes": causes, "retryAfterSeconds": 1},
+    )

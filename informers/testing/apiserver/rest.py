@@ -1,0 +1,90 @@
+"""One request, one outcome: what :mod:`routes` has understood is done here, without waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+from informers.testing.apiserver import deleting, patches, pods, scaling, writing
+from informers.testing.apiserver.listing import list_objects
+from informers.testing.apiserver.outcomes import (
+    Call,
+    ListOutcome,
+    ObjectOutcome,
+    Outcome,
+    WatchOutcome,
+)
+from informers.testing.apiserver.parameters import list_options
+from informers.testing.apiserver.refusals import bad_request, from_the_future, not_found, not_implemented
+from informers.testing.apiserver.routes import ELSEWHERE
+from informers.testing.apiserver.selection import selection, shown
+from informers.testing.apiserver.watching import open_watch
+
+if TYPE_CHECKING:
+    from informers.testing.apiserver.core import ApiServer
+
+    _Handler: TypeAlias = Callable[[ApiServer, Call], Outcome]
+
+__all__ = ["Call", "ListOutcome", "ObjectOutcome", "Outcome", "WatchOutcome", "handle"]
+
+
+def handle(core: ApiServer, call: Call) -> Outcome:
+    """Do what a request asks.
+
+    :raises StatusError: every refusal.
+    """
+    info = call.info
+    if info.subresource in ELSEWHERE:
+        raise not_implemented(f"this server has no {info.subresource}: nothing runs behind it")
+    special = _SUBRESOURCES.get(info.subresource)
+    before = core.store.revision
+    outcome = (special or _VERBS[info.verb])(core, call)
+    if core.store.revision != before:
+        core.journal.record(core, call)
+    return outcome
+
+
+def _get(core: ApiServer, call: Call) -> ObjectOutcome:
+    info = call.info
+    wanted = info.query.get("resourceVersion", "")
+    if wanted and not wanted.isdecimal():
+        raise bad_request(f'resourceVersion: Invalid value: "{wanted}": must be a number')
+    if wanted and int(wanted) > core.store.revision:
+        raise from_the_future(int(wanted), core.store.revision)
+    stored = core.stored(info)
+    if stored is None:
+        raise not_found(info.type.resource, info.name)
+    answer = shown(info.type, stored)
+    return ObjectOutcome(200, answer.obj, answer)
+
+
+def _list(core: ApiServer, call: Call) -> ListOutcome:
+    info = call.info
+    options = list_options(info.query, watch=False)
+    chosen = selection(info.type, info.namespace, options.labels, options.fields)
+    page = list_objects(core.store, chosen, options)
+    return ListOutcome(page.items, page.metadata)
+
+
+def _watch(core: ApiServer, call: Call) -> WatchOutcome:
+    info = call.info
+    options = list_options(info.query, watch=True)
+    chosen = selection(info.type, info.namespace, options.labels, options.fields)
+    return WatchOutcome(open_watch(core.store, chosen, options, core.flow, core.rng))
+
+
+_VERBS: Mapping[str, _Handler] = {
+    "create": writing.create,
+    "delete": deleting.delete,
+    "deletecollection": deleting.delete_many,
+    "get": _get,
+    "list": _list,
+    "patch": patches.patch,
+    "update": writing.update,
+    "watch": _watch,
+}
+_SUBRESOURCES: Mapping[str, _Handler] = {
+    "binding": pods.bind,
+    "eviction": pods.evict,
+    "scale": scaling.scale,
+}

@@ -1,0 +1,111 @@
+"""The ``scale`` subresource: any scalable kind seen as a number of replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from informers.objects import Object, Resource
+from informers.testing.apiserver.errors import Cause
+from informers.testing.apiserver.outcomes import Call, ObjectOutcome
+from informers.testing.apiserver.patches import APPLY_PATCH, MERGE_PATCH, check_not_forced
+from informers.testing.apiserver.patching import json_patch, merge_patch
+from informers.testing.apiserver.refusals import bad_request, invalid, not_found, not_implemented, wrong_name
+from informers.testing.apiserver.registry import ScalePaths
+from informers.testing.apiserver.store import Stored
+from informers.testing.apiserver.writing import Write, check_expected
+
+if TYPE_CHECKING:
+    from informers.testing.apiserver.core import ApiServer
+
+_SCALE = Resource("autoscaling", "v1", "scales", "Scale")
+
+
+def scale(core: ApiServer, call: Call) -> ObjectOutcome:
+    """GET, PUT and PATCH of a scale."""
+    write = Write(core, call)
+    live = write.live()
+    paths = call.info.type.scale
+    if live is None or paths is None:
+        raise not_found(call.info.type.resource, call.info.name)
+    current = _scale_of(live.obj, paths)
+    if call.info.verb == "get":
+        return ObjectOutcome(200, current)
+    sent = _sent(write, current)
+    replicas = _replicas(write, sent, live)
+    changed = _with(live.obj, paths.replicas.strip(".").split("."), replicas)
+    outcome = write.update(changed, live)
+    return ObjectOutcome(outcome.code, _scale_of(outcome.obj, paths), None, outcome.warnings)
+
+
+def _sent(write: Write, current: Object) -> Any:
+    body = write.call.body
+    if write.info.verb == "update":
+        return body
+    if write.call.content_type == APPLY_PATCH:
+        raise not_implemented("this server does not apply to the scale subresource: patch or update it")
+    check_not_forced(write)
+    if isinstance(body, list):
+        return json_patch(current, body)
+    if not isinstance(body, dict):
+        raise bad_request(f"the patch is not an object, as {MERGE_PATCH} wants it")
+    # A scale has neither lists nor directives: a strategic merge is a merge.
+    return merge_patch(current, body)
+
+
+def _replicas(write: Write, sent: Any, live: Stored) -> int:
+    if not isinstance(sent, Mapping) or sent.get("kind") not in (None, "Scale"):
+        raise bad_request("the body of the request is not a Scale")
+    metadata = sent.get("metadata") or {}
+    if metadata.get("name") not in (None, "", live.key.name):
+        raise wrong_name(metadata["name"], live.key.name)
+    check_expected(write, metadata, live, required=False)
+    replicas = (sent.get("spec") or {}).get("replicas", 0)
+    if not isinstance(replicas, int) or isinstance(replicas, bool):
+        raise bad_request("spec.replicas is not a whole number")
+    if replicas < 0:
+        text = f"Invalid value: {replicas}: must be greater than or equal to 0"
+        raise invalid(_SCALE, live.key.name, [Cause("FieldValueInvalid", text, "spec.replicas")])
+    return replicas
+
+
+def _scale_of(obj: Object, paths: ScalePaths) -> Object:
+    metadata = obj["metadata"]
+    status: Object = {"replicas": _at(obj, paths.status_replicas) or 0}
+    selector = _at(obj, paths.selector) if paths.selector else None
+    if selector:
+        status["selector"] = selector if isinstance(selector, str) else _selector_text(selector)
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {
+            key: metadata[key]
+            for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+            if key in metadata
+        },
+        "spec": {"replicas": _at(obj, paths.replicas) or 0},
+        "status": status,
+    }
+
+
+def _selector_text(selector: Mapping[str, Any]) -> str:
+    terms = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
+    for one in selector.get("matchExpressions") or ():
+        key, operator = one["key"], one["operator"]
+        if operator in ("In", "NotIn"):
+            terms.append(f"{key} {operator.lower()} ({','.join(sorted(one['values']))})")
+        else:
+            terms.append(key if operator == "Exists" else f"!{key}")
+    return ",".join(sorted(terms))
+
+
+def _at(obj: Object, path: str) -> Any:
+    value: Any = obj
+    for part in path.strip(".").split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _with(obj: Object, path: list[str], value: Any) -> Object:
+    below = value if len(path) == 1 else _with(obj.get(path[0]) or {}, path[1:], value)
+    return {**obj, path[0]: below}

@@ -1,0 +1,339 @@
+"""Creating and changing objects: one path for every kind, from what was sent to what is stored.
+
+A write runs from its first check to its commit without waiting for anything, so writes are serial and need
+no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from informers.objects import Object, ObjectKey
+from informers.testing.apiserver import definitions, fields
+from informers.testing.apiserver.admission import check_namespace, require_identity
+from informers.testing.apiserver.context import Context
+from informers.testing.apiserver.conversion import storable
+from informers.testing.apiserver.errors import Cause, StatusError
+from informers.testing.apiserver.fields import Manager
+from informers.testing.apiserver.kinds import DEFINITION
+from informers.testing.apiserver.metadata import (
+    born,
+    carried_over,
+    check_metadata,
+    finalizer_warnings,
+    generated_name,
+    new_uid,
+)
+from informers.testing.apiserver.outcomes import Call, ObjectOutcome
+from informers.testing.apiserver.parameters import write_options
+from informers.testing.apiserver.refusals import (
+    already_exists,
+    bad_request,
+    conflict,
+    invalid,
+    not_found,
+    precondition_failed,
+)
+from informers.testing.apiserver.selection import shown
+from informers.testing.apiserver.store import Stored
+
+if TYPE_CHECKING:
+    from informers.testing.apiserver.core import ApiServer
+
+_NAME_ATTEMPTS = 8
+_UNSET = "0x0"
+
+
+class Write:
+    """One create, update or patch on its way.
+
+    :param core: the server.
+    :param call: the request.
+    """
+
+    def __init__(self, core: ApiServer, call: Call) -> None:
+        self.core = core
+        self.call = call
+        self.info = call.info
+        self.type = call.info.type
+        self.options = write_options(call.info.query)
+        self.warnings: list[str] = []
+        self.now = core.now()
+
+    @property
+    def manager_name(self) -> str:
+        """The field manager: as named, or the client's program."""
+        if self.options.manager:
+            return self.options.manager
+        program = self.call.user_agent.partition("/")[0]
+        return "".join(filter(str.isprintable, program))[:128] or "unknown"
+
+    def manager(self, *, applies: bool = False) -> Manager:
+        """Who writes, for ``managedFields``."""
+        return Manager(
+            self.manager_name,
+            "Apply" if applies else "Update",
+            self.type.resource.api_version,
+            self.info.subresource if self.info.subresource != "finalize" else "",
+        )
+
+    @property
+    def context(self) -> Context:
+        """What the rules of the kind may know."""
+        return self.core.context(self.type, self.info.subresource)
+
+    def live(self) -> Stored | None:
+        """The object as it is now, in the version of the request."""
+        key = ObjectKey(self.info.namespace, self.info.name)
+        found = self.core.store.shelf(self.type.storage).get(key)
+        return shown(self.type, found) if found is not None else None
+
+    def decoded(self, obj: Object) -> Object:
+        """The object without fields its kind does not know.
+
+        :raises StatusError: 400 for such fields when validation is strict.
+        """
+        if self.type.schema is None:
+            return obj
+        pruned, unknown = self.type.schema.pruned(obj)
+        if unknown and self.options.validation != "Ignore":
+            problems = [f'unknown field "{path}"' for path in unknown]
+            if self.options.validation == "Strict":
+                raise bad_request(self._undecodable(f"strict decoding error: {', '.join(problems)}"))
+            self.warnings.extend(problems)
+        return pruned
+
+    def _undecodable(self, why: str) -> str:
+        if self.type.custom:
+            return why
+        kind, version = self.type.resource.kind, self.type.resource.version
+        return f'{kind} in version "{version}" cannot be handled as a {kind}: {why}'
+
+    def untouched(self, obj: Object) -> list[tuple[str, ...]]:
+        """What a write to this (sub)resource leaves alone and does not come to own."""
+        if self.info.subresource == "status":
+            if self.type.custom:
+                return [(key,) for key in obj if key not in ("apiVersion", "kind", "status")]
+            return [("spec",)]
+        return [("status",)] if self.type.has_status else []
+
+    def create(self, obj: Object, *, applied: bool = False, code: int = 201) -> ObjectOutcome:
+        """Make a new object of what was sent.
+
+        :param applied: ``metadata.managedFields`` is already right.
+        """
+        check_namespace(self.core, self.type, self.info.namespace, obj["metadata"].get("name", ""))
+        if self.type.terminating:
+            text = "create not allowed while custom resource definition is terminating"
+            raise StatusError(405, "MethodNotAllowed", text)
+        if obj["metadata"].get("resourceVersion"):
+            raise StatusError(
+                500, "InternalError", "resourceVersion should not be set on objects to be created"
+            )
+        base = obj["metadata"].get("generateName")
+        if obj["metadata"].get("name") or not base:
+            return self._create(obj, applied=applied, code=code)
+        for _ in range(_NAME_ATTEMPTS - 1):
+            try:
+                return self._create(self._named(obj, base), applied=applied, code=code)
+            except StatusError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+        return self._create(self._named(obj, base), applied=applied, code=code)
+
+    def _named(self, obj: Object, base: str) -> Object:
+        return {**obj, "metadata": {**obj["metadata"], "name": generated_name(base, self.core.rng)}}
+
+    def _create(self, obj: Object, *, applied: bool, code: int) -> ObjectOutcome:
+        if not obj["metadata"].get("name"):
+            text = "Required value: name or generateName is required"
+            raise invalid(self.type.resource, "", [Cause("FieldValueRequired", text, "metadata.name")])
+        metadata = born(
+            obj["metadata"],
+            namespace=self.info.namespace,
+            uid=new_uid(self.core.rng),
+            now=self.now,
+            generation=self.type.generation,
+        )
+        new = {key: value for key, value in obj.items() if key != "status" or not self.type.has_status}
+        new["metadata"] = metadata
+        new = self._defaulted(new, None)
+        if not applied:
+            new = fields.track(
+                None, new, self.type.schema, self.manager(), now=self.now, ignore=self.untouched(new)
+            )
+        self._check(new, None)
+        if self.core.store.shelf(self.type.storage).get(ObjectKey.of(new)) is not None:
+            raise already_exists(self.type.resource, new["metadata"]["name"])
+        return self._committed(new, code)
+
+    def _defaulted(self, new: Object, old: Object | None) -> Object:
+        if self.type.schema is not None:
+            new = self.type.schema.defaulted(new)
+        if self.type.resource == DEFINITION:
+            return definitions.prepared(new, old)
+        if self.type.custom:
+            return new
+        if old is None:
+            return self.core.rules.prepare_create(new, self.context)
+        return self.core.rules.prepare_update(new, old, self.context)
+
+    def _check(self, new: Object, old: Object | None) -> None:
+        causes = list(check_metadata(new, old, self.type))
+        if self.type.schema is not None:
+            found = self.type.schema.validate(new, old)
+            if not self.type.custom:
+                self._check_types(found)
+            causes.extend(found)
+        if self.type.resource == DEFINITION:
+            causes.extend(definitions.check(new, old))
+        elif not self.type.custom:
+            causes.extend(self.core.rules.validate(new, old, self.context))
+        if causes:
+            raise invalid(self.type.resource, new["metadata"]["name"], list(_once(causes)))
+        if old is None or old["metadata"].get("finalizers") != new["metadata"].get("finalizers"):
+            self.warnings.extend(finalizer_warnings(new["metadata"]))
+
+    def _check_types(self, causes: list[Cause]) -> None:
+        """A built-in kind is decoded into typed fields: what does not fit is no object at all."""
+        wrong = [cause for cause in causes if cause.reason == "FieldValueTypeInvalid"]
+        if wrong:
+            raise bad_request(self._undecodable(f"json: cannot unmarshal: {wrong[0].message}"))
+
+    def update(self, sent: Object, live: Stored, *, applied: bool = False) -> ObjectOutcome:
+        """Replace an object by what was sent, as far as this (sub)resource lets it.
+
+        :param applied: ``metadata.managedFields`` is already right.
+        """
+        old = live.obj
+        new = {**sent, "metadata": carried_over(sent["metadata"], old["metadata"])}
+        new = self._isolated(new, old)
+        new = self._defaulted(new, old)
+        new = self._counted(new, old)
+        if not applied:
+            new = fields.track(
+                old, new, self.type.schema, self.manager(), now=self.now, ignore=self.untouched(new)
+            )
+        self._check(new, old)
+        if same(new, old):
+            return ObjectOutcome(200, old, live, tuple(self.warnings))
+        if may_go(new):
+            return self._gone(new)
+        return self._committed(new, 200)
+
+    def _isolated(self, new: Object, old: Object) -> Object:
+        """Status and everything else are written apart."""
+        subresource = self.info.subresource
+        if subresource == "finalize":
+            spec = {**old.get("spec", {}), "finalizers": (new.get("spec") or {}).get("finalizers") or []}
+            return {**old, "spec": spec}
+        if subresource != "status":
+            if not self.type.has_status:
+                return new
+            new = {key: value for key, value in new.items() if key != "status"}
+            return {**new, "status": old["status"]} if "status" in old else new
+        if not self.type.custom:
+            return self.core.rules.isolate_status(new, old, self.type.resource)
+        result = {key: value for key, value in old.items() if key != "status"}
+        metadata = dict(old["metadata"])
+        if "managedFields" in new["metadata"]:
+            metadata["managedFields"] = new["metadata"]["managedFields"]
+        result["metadata"] = metadata
+        return {**result, "status": new["status"]} if "status" in new else result
+
+    def _counted(self, new: Object, old: Object) -> Object:
+        if not self.type.generation or not self._spec_changed(new, old):
+            return new
+        count = int(old["metadata"].get("generation", 0)) + 1
+        return {**new, "metadata": {**new["metadata"], "generation": count}}
+
+    def _spec_changed(self, new: Object, old: Object) -> bool:
+        if not self.type.custom:
+            return self.core.rules.spec_changed(new, old, self.type.resource)
+        apart = {"metadata", "status"} if self.type.has_status else {"metadata"}
+        return any(new.get(key) != old.get(key) for key in (new.keys() | old.keys()) - apart)
+
+    def _committed(self, new: Object, code: int) -> ObjectOutcome:
+        if self.options.dry_run:
+            return ObjectOutcome(code, new, None, tuple(self.warnings))
+        stored = self.core.put(self.type, storable(new, self.type))
+        answer = shown(self.type, stored)
+        return ObjectOutcome(code, answer.obj, answer, tuple(self.warnings))
+
+    def _gone(self, new: Object) -> ObjectOutcome:
+        """The last finalizer was removed: the object goes within this very request."""
+        if not self.options.dry_run:
+            self.core.remove(self.type, ObjectKey.of(new))
+        return ObjectOutcome(200, new, None, tuple(self.warnings))
+
+
+def _once(causes: list[Cause]) -> Iterator[Cause]:
+    yield from dict.fromkeys(causes)
+
+
+def may_go(obj: Object) -> bool:
+    """Whether an object is being deleted and nothing holds it any more."""
+    metadata = obj["metadata"]
+    if not metadata.get("deletionTimestamp") or metadata.get("finalizers"):
+        return False
+    if obj["kind"] == "Namespace" and (obj.get("spec") or {}).get("finalizers"):
+        return False
+    return not metadata.get("deletionGracePeriodSeconds")
+
+
+def same(new: Object, old: Object) -> bool:
+    """Whether nothing changed but, at most, the times of field ownership."""
+    if new == old:
+        return True
+    left, right = _bare(new), _bare(old)
+    return left == right and _owners(new) == _owners(old)
+
+
+def _bare(obj: Object) -> Object:
+    metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    return {**obj, "metadata": metadata}
+
+
+def _owners(obj: Object) -> list[Object]:
+    entries = obj["metadata"].get("managedFields") or ()
+    return [{key: value for key, value in entry.items() if key != "time"} for entry in entries]
+
+
+def create(core: ApiServer, call: Call) -> ObjectOutcome:
+    """POST to a collection."""
+    write = Write(core, call)
+    return write.create(write.decoded(require_identity(call.info, call.body)))
+
+
+def update(core: ApiServer, call: Call) -> ObjectOutcome:
+    """PUT to an object or one of its parts."""
+    write = Write(core, call)
+    info, type_ = call.info, call.info.type
+    sent = write.decoded(require_identity(info, call.body))
+    live = write.live()
+    if live is None:
+        if type_.create_on_update and not info.subresource:
+            return write.create(sent)
+        raise not_found(type_.resource, info.name)
+    check_expected(write, sent["metadata"], live, required=not type_.unconditional or type_.custom)
+    return write.update(sent, live)
+
+
+def check_expected(write: Write, sent: Any, live: Stored, *, required: bool) -> None:
+    """Compare the version and identity a writer has seen with what is there.
+
+    :raises StatusError: 409 when they differ; 422 when a version is required and missing.
+    """
+    resource, name = write.type.resource, live.key.name
+    metadata = live.obj["metadata"]
+    version, uid = sent.get("resourceVersion"), sent.get("uid")
+    if uid and uid != metadata["uid"]:
+        raise precondition_failed(resource, name, "UID", uid, metadata["uid"])
+    if version and version != "0":
+        if version != metadata["resourceVersion"]:
+            raise conflict(resource, name)
+    elif required:
+        text = f"Invalid value: {_UNSET}: must be specified for an update"
+        cause = Cause("FieldValueInvalid", text, "metadata.resourceVersion")
+        raise invalid(resource, name, [cause])
