@@ -30,6 +30,14 @@ VERSION = {
 """``GET /version``. The minor version is that of the built-in schemas."""
 
 
+def is_document(path: str) -> bool:
+    """Whether a path has the form of a document's; there may be none at it."""
+    match path.strip("/").split("/"):
+        case ["version"] | ["api"] | ["api", _] | ["apis"] | ["apis", _] | ["apis", _, _] | ["openapi", *_]:
+            return True
+    return False
+
+
 class Documents:
     """Discovery and OpenAPI documents.
 

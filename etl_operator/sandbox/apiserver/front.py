@@ -7,15 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import ClientConnectionResetError, web
-from informers.testing.apiserver.core import ApiServer
-from informers.testing.apiserver.rest import Call, ListOutcome, WatchOutcome, handle
-from informers.testing.apiserver.watching import Watch
 
 from etl_operator.sandbox.apiserver.access import Access
 from etl_operator.sandbox.apiserver.discovery import REVIEWS
-from etl_operator.sandbox.apiserver.documents import Documents
+from etl_operator.sandbox.apiserver.documents import Documents, is_document
 from etl_operator.sandbox.apiserver.identity import Identity
-from etl_operator.sandbox.apiserver.journal import JournalFailed
 from etl_operator.sandbox.apiserver.negotiation import (
     JSON,
     Shape,
@@ -32,8 +28,11 @@ from etl_operator.sandbox.apiserver.special import Logs, issue_token, refuse_uns
 from etl_operator.sandbox.apiserver.tables import include_object
 from etl_operator.sandbox.apiserver.tokens import Tokens
 from informers.objects import Object, ObjectKey
+from informers.testing.apiserver.core import ApiServer
 from informers.testing.apiserver.errors import StatusError
+from informers.testing.apiserver.rest import Call, ListOutcome, WatchOutcome, handle
 from informers.testing.apiserver.routes import RequestInfo, parse
+from informers.testing.apiserver.watching import Watch
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +41,7 @@ MAX_BODY = 3 * 1024 * 1024
 
 _HEALTH = frozenset({"healthz", "livez", "readyz"})
 _REVIEWS = {(one.resource.group, one.resource.plural) for one in REVIEWS}
+_NAMESPACED = {one.resource.plural for one in REVIEWS if one.resource.namespaced}
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _VERBS = {"HEAD": "get", "POST": "create", "PUT": "update"}
 """Verbs of requests for paths, where they differ from the method."""
@@ -54,8 +54,6 @@ class Front:
 
     :param now: seconds since the epoch.
     :param logs: whoever can read the output of containers, or ``None``.
-    :param commit: makes every write so far durable; called before a write is acknowledged, and raises
-        :class:`~etl_operator.sandbox.apiserver.journal.JournalFailed` when it cannot.
     """
 
     def __init__(
@@ -67,7 +65,6 @@ class Front:
         *,
         now: Callable[[], float],
         logs: Callable[[], Logs | None],
-        commit: Callable[[], None],
     ) -> None:
         self._core = core
         self._access = access
@@ -76,7 +73,6 @@ class Front:
         self._reviews = Reviews(access.policy, tokens)
         self._now = now
         self._logs = logs
-        self._commit = commit
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer; whatever is raised becomes a ``Status``."""
@@ -87,9 +83,6 @@ class Front:
             return _refusal(error)
         except web.HTTPRequestEntityTooLarge:
             return _refusal(StatusError(413, "RequestEntityTooLarge", f"limit is {MAX_BODY} bytes"))
-        except JournalFailed as error:
-            # The write is in memory but not on disk: nobody may be told that it was done.
-            return _refusal(StatusError(507, "InternalError", str(error)))
         except _GONE:
             # Nobody is there to read an answer; aiohttp wants one all the same.
             return web.Response(status=499)
@@ -106,6 +99,8 @@ class Front:
             document = self._document(request, user)
             if document is not None:
                 return document
+        if (found := _review_at(path)) is not None:
+            return await self._review(request, user, *found)
         try:
             info = parse(self._core.registry, request.method, path, request.query)
         except StatusError as error:
@@ -117,6 +112,8 @@ class Front:
         return await self._resource(request, user, info)
 
     def _document(self, request: web.BaseRequest, user: Identity) -> web.Response | None:
+        if not is_document(request.path):
+            return None
         wanted = negotiate(request.headers.get("Accept", ""), shapes=frozenset({Shape.AGGREGATED_V2}))
         found = self._documents.answer(request.path, wanted, request.host)
         if found is None:
@@ -131,7 +128,6 @@ class Front:
     async def _resource(
         self, request: web.BaseRequest, user: Identity, info: RequestInfo
     ) -> web.StreamResponse:
-        resource = info.type.resource
         if info.subresource:
             refuse_unserved(info.subresource)
         if info.subresource == "log":
@@ -140,16 +136,9 @@ class Front:
         wanted = negotiate(request.headers.get("Accept", ""))
         body, content_type = None, JSON
         if request.method in _WITH_BODY:
-            content_type = media_type(request.headers.get("Content-Type", ""))
-            body = read_body(await request.read(), content_type, method=request.method)
-        if (resource.group, resource.plural) in _REVIEWS:
-            answer = self._reviews.answer(resource.plural, user, info.namespace, _object_in(body))
-            return _json(201, answer, wanted)
+            body, content_type = await _body_of(request)
         if info.subresource == "token":
             return _json(201, issue_token(self._tokens, self._object(info), _object_in(body)), wanted)
-        if request.method != "GET":
-            # While earlier writes cannot be kept, no new one is begun.
-            self._commit()
         user_agent = request.headers.get("User-Agent", "")
         outcome = handle(self._core, Call(info, body, content_type, user.name, user_agent))
         renderer = Renderer(info.type, wanted, include_object(info.query.get("includeObject", "")), self._now)
@@ -157,13 +146,23 @@ class Front:
             return await self._stream(request, outcome.watch, renderer)
         if isinstance(outcome, ListOutcome):
             return _bytes(200, renderer.many(outcome.items, outcome.metadata), renderer)
-        if request.method != "GET":
-            self._commit()
         if outcome.stored is not None and wanted == Wanted():
             payload = outcome.stored.encoded
         else:
             payload = renderer.one(outcome.obj)
         return _bytes(outcome.code, payload, renderer, warnings=outcome.warnings)
+
+    async def _review(
+        self, request: web.BaseRequest, user: Identity, group: str, namespace: str, plural: str
+    ) -> web.Response:
+        if request.method != "POST":
+            raise StatusError(
+                405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
+            )
+        self._access.require(user, Attributes("create", group, plural, namespace=namespace))
+        wanted = negotiate(request.headers.get("Accept", ""), shapes=frozenset())
+        body, _ = await _body_of(request)
+        return _json(201, self._reviews.answer(plural, user, namespace, _object_in(body)), wanted)
 
     def _object(self, info: RequestInfo) -> Object:
         found = self._core.find(info.type.resource, ObjectKey(info.namespace, info.name))
@@ -188,6 +187,22 @@ class Front:
         finally:
             watch.close()
         return response
+
+
+def _review_at(path: str) -> tuple[str, str, str] | None:
+    """Group, namespace and plural when the path is that of a question, see :class:`Reviews`."""
+    match path.strip("/").split("/"):
+        case ["apis", group, "v1", plural] if (group, plural) in _REVIEWS and plural not in _NAMESPACED:
+            return group, "", plural
+        case ["apis", group, "v1", "namespaces", namespace, plural] if plural in _NAMESPACED:
+            return (group, namespace, plural) if (group, plural) in _REVIEWS else None
+    return None
+
+
+async def _body_of(request: web.BaseRequest) -> tuple[Any, str]:
+    """The decoded body, and what it was encoded as."""
+    content_type = media_type(request.headers.get("Content-Type", ""))
+    return read_body(await request.read(), content_type, method=request.method), content_type
 
 
 def _attributes(info: RequestInfo) -> Attributes:

@@ -1,8 +1,9 @@
 """Objects on disk: a SQLite table with the newest version of each, so that a restart finds them.
 
-The store in memory stays the one that answers; this is its shadow. A write is committed here before it is
-acknowledged, so what a client was told survives the death of the process. The disk itself is flushed at
-SQLite's own checkpoints: a crash of the whole machine may take the last moments.
+The store in memory stays the one that answers; this is its shadow. A write is committed here before it
+becomes visible, so what a client was told survives the death of the process, and what cannot be kept is
+refused. The disk itself is flushed at SQLite's own checkpoints: a crash of the whole machine may take the
+last moments.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (
@@ -23,21 +23,11 @@ CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NU
 
 
 class JournalFailed(Exception):
-    """What was written in memory cannot be made durable; the text says why."""
-
-
-class _Entry(NamedTuple):
-    """The newest version of an object; no body means that it was deleted."""
-
-    revision: int
-    body: bytes | None
+    """A write cannot be made durable; the text says why."""
 
 
 class Journal:
-    """A store of the newest version of every object.
-
-    What cannot be written stays pending and is tried again with the next commit, so that a full disk that
-    is emptied again loses nothing.
+    """A store of the newest version of every object. Each write is a transaction of its own.
 
     :param path: the database file; made when missing, readable by its owner only.
     :raises sqlite3.Error: when the file is not a usable database.
@@ -47,12 +37,11 @@ class Journal:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
-        # Transactions are opened by hand: one per commit, however many objects it covers.
+        # Transactions are opened by hand: for the two tables a write touches.
         self._database = sqlite3.connect(path, isolation_level=None)
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")
         self._database.executescript(_SCHEMA)
-        self._pending: dict[tuple[str, str, str], _Entry] = {}
 
     def load(self) -> Iterator[bytes]:
         """Every object, encoded, in the order of their last writes."""
@@ -65,47 +54,35 @@ class Journal:
         return int(row[0]) if row else 0
 
     def put(self, resource: str, namespace: str, name: str, revision: int, body: bytes) -> None:
-        """Note the newest version of an object for the next commit."""
-        self._pending[resource, namespace, name] = _Entry(revision, body)
+        """Keep the newest version of an object.
+
+        :raises JournalFailed: when the database refuses; nothing has changed then.
+        """
+        self._write(
+            "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)",
+            (resource, namespace, name, revision, body),
+            revision,
+        )
 
     def remove(self, resource: str, namespace: str, name: str, revision: int) -> None:
-        """Note that an object was deleted at ``revision``, for the next commit."""
-        self._pending[resource, namespace, name] = _Entry(revision, None)
+        """Forget an object that is deleted at ``revision``.
 
-    def commit(self) -> None:
-        """Write what is pending, all of it or nothing. Costs nothing when nothing is.
-
-        :raises JournalFailed: when the database refuses; everything stays pending.
+        :raises JournalFailed: when the database refuses; nothing has changed then.
         """
-        if not self._pending:
-            return
+        statement = "DELETE FROM objects WHERE resource = ? AND namespace = ? AND name = ?"
+        self._write(statement, (resource, namespace, name), revision)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _write(self, statement: str, values: tuple[object, ...], revision: int) -> None:
         try:
             with self._database:
                 self._database.execute("BEGIN")
-                self._write()
+                self._database.execute(statement, values)
+                self._database.execute("INSERT OR REPLACE INTO counters VALUES ('revision', ?)", (revision,))
         except sqlite3.Error as error:
             raise JournalFailed(
-                f"the sandbox cannot store objects in its state directory ({error}); "
-                "the write may get lost, and nothing more is written until this is solved"
+                f"the sandbox cannot store objects in its state directory, so it takes none: {error}"
             ) from error
-        self._pending.clear()
-
-    def close(self) -> None:
-        """Commit what is pending and close the file.
-
-        :raises JournalFailed: when that is not possible; the file is closed all the same.
-        """
-        try:
-            self.commit()
-        finally:
-            self._database.close()
-
-    def _write(self) -> None:
-        kept = [(*key, one.revision, one.body) for key, one in self._pending.items() if one.body is not None]
-        gone = [key for key, one in self._pending.items() if one.body is None]
-        self._database.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)", kept)
-        self._database.executemany(
-            "DELETE FROM objects WHERE resource = ? AND namespace = ? AND name = ?", gone
-        )
-        newest = max(one.revision for one in self._pending.values())
-        self._database.execute("INSERT OR REPLACE INTO counters VALUES ('revision', ?)", (newest,))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import yaml
 from informers.testing.apiserver.protobuf import decode
 
@@ -124,8 +124,8 @@ def decode_body(raw: bytes, content_type: str) -> Any:
     try:
         if content_type in (YAML, "application/x-yaml", "text/yaml", APPLY_YAML):
             return yaml.load(raw, Loader=_Loader)  # noqa: S506 (a subclass of the safe loader)
-        return json.loads(raw)
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        return msgspec.json.decode(raw)
+    except (ValueError, msgspec.DecodeError, yaml.YAMLError, RecursionError) as error:
         problem = " ".join(str(error).split())
         raise StatusError(400, "BadRequest", f"error decoding the request body: {problem}") from None
 
@@ -155,4 +155,4 @@ def encode(value: Any, media_type: str) -> bytes:
     if media_type == YAML:
         text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
         return text.encode()
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    return msgspec.json.encode(value) + b"\n"

@@ -138,8 +138,8 @@ def _references(value: Any) -> Iterator[str]:
             yield from _references(one)
     elif isinstance(value, Mapping):
         for key, one in value.items():
-            if key == "$ref":
-                yield str(one).removeprefix(_COMPONENTS)
+            if key == "$ref" and isinstance(one, str):
+                yield one.removeprefix(_COMPONENTS)
             else:
                 yield from _references(one)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from etl_operator.sandbox.apiserver.negotiation import JSON, Shape, Wanted, encode
 from etl_operator.sandbox.apiserver.tables import TableMaker, partial, partial_list
@@ -57,7 +58,7 @@ class Renderer:
         if self._wanted.media_type != JSON:
             return encode({**header, "items": [item.obj for item in items]}, self._wanted.media_type)
         # Every object's bytes are cached in the store: a list is a join, not an encoding.
-        start = json.dumps(header, separators=(",", ":")).encode()[:-1]
+        start = msgspec.json.encode(header)[:-1]
         return b"".join((start, b',"items":[', b",".join(item.encoded for item in items), b"]}\n"))
 
     def event(self, kind: str, stored: Stored | None, obj: Object | None = None) -> bytes:
@@ -72,7 +73,7 @@ class Renderer:
             shown = self._maker.table(rows, _list_metadata(shown), self._now(), headers=headers)
         elif kind != "ERROR" and self._wanted.shape in (Shape.PARTIAL, Shape.PARTIAL_LIST):
             shown = partial(shown)
-        return json.dumps({"type": kind, "object": shown}, separators=(",", ":")).encode() + b"\n"
+        return msgspec.json.encode({"type": kind, "object": shown}) + b"\n"
 
 
 def _list_metadata(obj: Object) -> dict[str, Any]:

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from informers.testing.apiserver.core import ApiServer
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
 
 from etl_operator.sandbox.apiserver.access import GRANTS, Access
 from etl_operator.sandbox.apiserver.bootstrap import bootstrap_objects
@@ -25,6 +28,7 @@ from etl_operator.sandbox.apiserver.tls import authority
 from etl_operator.sandbox.apiserver.tokens import Tokens
 from informers.clock import Clock, SystemClock
 from informers.objects import ObjectKey, Resource
+from informers.testing.apiserver.core import ApiServer
 from informers.testing.apiserver.errors import StatusError
 from informers.testing.apiserver.store import Change
 
@@ -65,7 +69,6 @@ class EmbeddedServer:
         self._authority = authority(self._directory)
         self._tokens = Tokens(self._directory, self._account_uid, self._clock.time)
         self._journal: Journal | None = None
-        self._commits_soon = False
         self._running: asyncio.Task[None] | None = None
         self._server: web.Server | None = None
         self._site: asyncio.Server | None = None
@@ -95,7 +98,6 @@ class EmbeddedServer:
         for obj in bootstrap_objects():
             with contextlib.suppress(StatusError):
                 self._core.create(obj)
-        self._commit()
         self._running = asyncio.create_task(self._core.run(), name="API server")
         self._running.add_done_callback(_report_failure)
         access = Access(self._tokens, self._grants, self._grants_revision)
@@ -106,11 +108,10 @@ class EmbeddedServer:
             Documents(self._core.registry.types, lambda: self._core.registry.revision),
             now=self._clock.time,
             logs=lambda: self.logs,
-            commit=self._commit,
         )
         # Without cancellation a watch whose client has left would wait for its next event for ever.
         self._server = web.Server(
-            front, handler_cancellation=True, client_max_size=MAX_BODY, access_log=None, tcp_keepalive=True
+            front, request_factory=_request, handler_cancellation=True, access_log=None, tcp_keepalive=True
         )
         self._site = await asyncio.get_running_loop().create_server(
             self._server,
@@ -164,30 +165,19 @@ class EmbeddedServer:
     def _load(self, path: Path) -> None:
         self._journal = Journal(path)
         self._core.restore((json.loads(body) for body in self._journal.load()), self._journal.revision())
-        self._core.subscribe(self._record)
+        self._core.listeners.append(self._record)
 
     def _record(self, change: Change) -> None:
         assert self._journal is not None
         resource, key = str(change.resource), change.key
-        if change.stored is None:
-            self._journal.remove(resource, key.namespace, key.name, change.revision)
-        else:
-            self._journal.put(resource, key.namespace, key.name, change.revision, change.stored.encoded)
-        if not self._commits_soon:
-            # For writes that no request waits for, such as the garbage collector's.
-            self._commits_soon = True
-            asyncio.get_running_loop().call_soon(self._commit_soon)
-
-    def _commit(self) -> None:
-        if self._journal is not None:
-            self._journal.commit()
-
-    def _commit_soon(self) -> None:
-        self._commits_soon = False
         try:
-            self._commit()
+            if change.stored is None:
+                self._journal.remove(resource, key.namespace, key.name, change.revision)
+            else:
+                self._journal.put(resource, key.namespace, key.name, change.revision, change.stored.encoded)
         except JournalFailed as error:
             log.error("%s", error)
+            raise StatusError(507, "InternalError", str(error)) from error
 
 
 def _listening(port: int) -> socket.socket:
@@ -199,6 +189,17 @@ def _listening(port: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY)
 
 
 def _report_failure(task: asyncio.Task[None]) -> None:

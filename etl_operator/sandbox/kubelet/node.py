@@ -12,8 +12,6 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
-from informers.cache.informer import Delta, Informer
-
 from etl_operator.sandbox.kubelet.addresses import AddressBook
 from etl_operator.sandbox.kubelet.backoff import CrashBackoff
 from etl_operator.sandbox.kubelet.environment import Lookup
@@ -27,6 +25,7 @@ from etl_operator.sandbox.kubelet.worker import PodWorker
 from etl_operator.sandbox.loops.kinds import CONFIG_MAP, ENDPOINT_SLICE, POD, PVC, SECRET, SERVICE
 from etl_operator.sandbox.reaper import Reaper
 from etl_operator.sandbox.resolving import ClusterNames, Unresolvable, slices_by_service
+from informers.cache.informer import Delta, Informer
 from informers.client import Client
 from informers.clock import Clock, SystemClock
 from informers.events import EventRecorder
