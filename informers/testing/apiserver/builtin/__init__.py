@@ -1,0 +1,181 @@
+"""The rules of the built-in kinds that no schema says: defaults, forms, allocations, what may change."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator, Mapping
+
+from informers.objects import Object, Resource
+from informers.testing.apiserver.builtin import (
+    content_rules,
+    defaults,
+    lifecycle,
+    pod_defaults,
+    pod_rules,
+    services,
+    workload_rules,
+)
+from informers.testing.apiserver.builtin.causes import each_invalid, invalid
+from informers.testing.apiserver.builtin.types import shaped
+from informers.testing.apiserver.context import Context
+from informers.testing.apiserver.errors import Cause, StatusError
+from informers.testing.apiserver.names import dns_label, dns_subdomain, path_segment
+
+__all__ = ["BuiltinRules"]
+
+_NAMESPACE_FINALIZER = "kubernetes"
+_RBAC_KINDS = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
+_LABEL_NAMES = ("Namespace", "Service", "StatefulSet")
+
+_Check = Callable[[Object, Object | None], Iterator[Cause]]
+_RULES: Mapping[tuple[str, str], _Check] = {
+    **content_rules.RULES,
+    ("", "Pod"): pod_rules.validate_pod,
+    ("apps", "StatefulSet"): workload_rules.stateful_set,
+    ("apps", "Deployment"): workload_rules.deployment,
+    ("apps", "ReplicaSet"): workload_rules.replica_set,
+    ("apps", "DaemonSet"): workload_rules.replica_set,
+    ("batch", "Job"): workload_rules.job,
+    ("batch", "CronJob"): workload_rules.cron_job,
+}
+
+
+class BuiltinRules:
+    """What a server does with an object of a built-in kind between decoding and storing it.
+
+    Holds nothing; no method changes its arguments.
+    """
+
+    def prepare_create(self, obj: Object, context: Context) -> Object:
+        """The object as it is to be stored: shaped, defaulted, with what is allocated or born with it.
+
+        :raises StatusError: 400 for a value its Go type could not take.
+        """
+        resource = context.type.resource
+        draft = self._draft(obj, resource)
+        kind = (resource.group, resource.kind)
+        if kind == ("", "Pod"):
+            pod_defaults.admit_pod(draft)
+            draft["status"].setdefault("phase", "Pending")
+            draft["status"].setdefault("qosClass", pod_defaults.quality_of_service(draft["spec"]))
+        elif kind == ("", "Namespace"):
+            finalizers = draft["spec"].setdefault("finalizers", [])
+            if _NAMESPACE_FINALIZER not in finalizers:
+                finalizers.append(_NAMESPACE_FINALIZER)
+        elif kind == ("", "Service"):
+            services.allocate(draft, None, context)
+        elif kind == ("batch", "Job"):
+            _select_own_pods(draft)
+        return draft
+
+    def prepare_update(self, new: Object, old: Object, context: Context) -> Object:
+        """The new object as it is to be stored, with what was allocated before.
+
+        :raises StatusError: 400 for a value its Go type could not take.
+        """
+        resource = context.type.resource
+        draft = self._draft(new, resource)
+        if (resource.group, resource.kind) == ("", "Service") and not context.subresource:
+            services.allocate(draft, old, context)
+        return draft
+
+    def validate(self, new: Object, old: Object | None, context: Context) -> list[Cause]:
+        """What is wrong with a prepared object, as causes of a 422.
+
+        :param old: the object it replaces.
+        """
+        resource = context.type.resource
+        causes = [] if old is not None else list(self._name(new, resource))
+        if context.subresource == "status":
+            return causes
+        if (resource.group, resource.kind) == ("", "Service"):
+            causes.extend(services.validate(new, old, context))
+        elif rule := _RULES.get((resource.group, resource.kind)):
+            causes.extend(rule(new, old))
+        return causes
+
+    def grace_period(self, obj: Object, requested: int | None, context: Context) -> int:
+        """Seconds until a deleted object may go; 0 is at once. Only pods are given time."""
+        resource = context.type.resource
+        if (resource.group, resource.kind) != ("", "Pod"):
+            return 0
+        return lifecycle.pod_grace_period(obj, requested)
+
+    def owns_generation(self, resource: Resource) -> bool:
+        """Whether objects of this kind have ``metadata.generation``."""
+        return lifecycle.owns_generation(resource)
+
+    def spec_changed(self, new: Object, old: Object, resource: Resource) -> bool:
+        """Whether a write moves the generation."""
+        return lifecycle.spec_changed(new, old, resource)
+
+    def isolate_status(self, new: Object, old: Object, resource: Resource) -> Object:
+        """What a write to ``/status`` of this kind may change: the stored object with the new status."""
+        return lifecycle.isolate_status(new, old, resource)
+
+    def _draft(self, obj: Object, resource: Resource) -> Object:
+        if (resource.group, resource.kind) == ("", "Secret"):
+            obj = _with_string_data(obj)
+        draft = shaped(obj, resource.group, resource.kind)
+        defaults.fill(draft, resource.group, resource.kind)
+        return draft
+
+    def _name(self, obj: Object, resource: Resource) -> Iterator[Cause]:
+        name = obj["metadata"].get("name") or ""
+        if not name:
+            return
+        if resource.kind in _RBAC_KINDS:
+            problems = path_segment(name)
+        elif resource.kind in _LABEL_NAMES:
+            problems = dns_label(name)
+        else:
+            problems = dns_subdomain(name)
+        if resource.kind == "Service":
+            problems = [problem.replace("bytes", "characters") for problem in problems]
+        yield from each_invalid("metadata.name", name, problems)
+        if resource.kind == "CronJob" and len(name) > 52:
+            yield invalid("metadata.name", name, "must be no more than 52 characters")
+
+
+def _with_string_data(secret: Object) -> Object:
+    """A secret with its ``stringData`` moved into ``data``, which it wins over."""
+    texts = secret.get("stringData")
+    result = {key: value for key, value in secret.items() if key != "stringData"}
+    data = result.get("data")
+    for value in data.values() if isinstance(data, dict) else ():
+        if isinstance(value, str):
+            _check_base64(value)
+    if isinstance(texts, dict) and texts:
+        encoded = {key: base64.b64encode(str(text).encode()).decode() for key, text in texts.items()}
+        result["data"] = {**(data or {}), **encoded}
+    return result
+
+
+def _check_base64(text: str) -> None:
+    try:
+        base64.b64decode(text, validate=True)
+    except ValueError:
+        place = next((at for at, one in enumerate(text) if not (one.isalnum() or one in "+/=")), len(text))
+        message = (
+            f'Secret in version "v1" cannot be handled as a Secret: illegal base64 data at input byte {place}'
+        )
+        raise StatusError(400, "BadRequest", message) from None
+
+
+def _select_own_pods(job: Object) -> None:
+    """A job selects its pods by its own uid, unless its author insists on another selector."""
+    spec = job["spec"]
+    if spec.get("manualSelector"):
+        return
+    metadata = job["metadata"]
+    uid = metadata.get("uid", "")
+    own = {
+        "controller-uid": uid,
+        "batch.kubernetes.io/controller-uid": uid,
+        "job-name": metadata["name"],
+        "batch.kubernetes.io/job-name": metadata["name"],
+    }
+    labels = spec["template"]["metadata"].setdefault("labels", {})
+    for key, value in own.items():
+        labels.setdefault(key, value)
+    spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}

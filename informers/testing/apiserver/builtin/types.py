@@ -1,0 +1,214 @@
+"""Built-in kinds pass through Go types on a real server. What that does to their JSON happens here.
+
+Zero values of optional fields vanish, nulls vanish, structs that are no pointers appear even when empty,
+quantities and times are written in one way. The table is written by ``make.py``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from informers.objects import Object
+from informers.testing.apiserver.errors import StatusError
+from informers.testing.apiserver.quantity import canonical
+
+VERSION = "1.37"
+
+_ZONE = r"(?:Z|[-+]\d\d:\d\d)"
+_SECONDS = re.compile(rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?{_ZONE}", re.ASCII)
+# Six digits, no fewer: a server refuses a micro time without them.
+_MICROSECONDS = re.compile(rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{6}}{_ZONE}", re.ASCII)
+_ZEROS: dict[str, Any] = {"string": "", "bool": False, "int": 0, "float": 0.0}
+
+
+@dataclass(slots=True)
+class Field:
+    """One field, list item or map value.
+
+    :param kind: a scalar, ``list``, ``map`` or ``struct``.
+    :param pointer: zero and absent are different things.
+    :param optional: left out when zero, or when absent for a pointer.
+    :param inner: what a list or map holds.
+    """
+
+    kind: str
+    pointer: bool
+    optional: bool
+    inner: Field | None = None
+    struct: Struct | None = None
+
+
+@dataclass(slots=True)
+class Struct:
+    """A Go struct.
+
+    :param values: fields that hold a struct itself, so that they are always there.
+    :param numbers: fields that are always there because nobody said "omit empty".
+    """
+
+    fields: dict[str, Field] = field(default_factory=dict)
+    values: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+
+
+class _Table:
+    def __init__(self) -> None:
+        packed = files(__package__).joinpath(f"types-{VERSION}.json.gz").read_bytes()
+        raw = json.loads(gzip.decompress(packed))
+        self._raw: dict[str, dict[str, str]] = raw["structs"]
+        self._structs: dict[str, Struct] = {}
+        self.kinds = {tuple(kind.split("/")): self.struct(name) for kind, name in raw["kinds"].items()}
+
+    def struct(self, name: str) -> Struct:
+        known = self._structs.get(name)
+        if known is not None:
+            return known
+        result = self._structs[name] = Struct()
+        for key, spelled in self._raw[name].items():
+            result.fields[key] = self._field(spelled)
+        items = result.fields.items()
+        result.values = tuple(key for key, one in items if one.kind == "struct" and not one.pointer)
+        result.numbers = tuple(
+            key for key, one in items if not one.optional and not one.pointer and one.kind in ("int", "bool")
+        )
+        return result
+
+    def _field(self, spelled: str) -> Field:
+        optional = not spelled.startswith("!")
+        spelled = spelled.removeprefix("!")
+        pointer = spelled.startswith("*")
+        spelled = spelled.removeprefix("*")
+        if spelled[:2] in ("[]", "{}"):
+            kind = "list" if spelled[0] == "[" else "map"
+            return Field(kind, pointer, optional, inner=self._field(spelled[2:]))
+        if spelled in self._raw:
+            return Field("struct", pointer, optional, struct=self.struct(spelled))
+        return Field(spelled, pointer, optional)
+
+
+@cache
+def _table() -> _Table:
+    return _Table()
+
+
+def struct_of(group: str, kind: str) -> Struct | None:
+    """The type of a built-in kind, or ``None``."""
+    return _table().kinds.get((group, kind))
+
+
+def shaped(obj: Object, group: str, kind: str) -> Object:
+    """A deep copy of an object as a real server would write it. ``metadata.managedFields`` is shared.
+
+    :raises StatusError: 400 for a quantity or time that is none.
+    """
+    struct = struct_of(group, kind)
+    if struct is None:
+        return obj
+    try:
+        return _shape_struct(obj, struct, in_status=False)
+    except ValueError as error:
+        version = str(obj.get("apiVersion", "")).rpartition("/")[2]
+        message = f'{kind} in version "{version}" cannot be handled as a {kind}: {error}'
+        raise StatusError(400, "BadRequest", message) from None
+
+
+def _shape_struct(value: Object, struct: Struct, *, in_status: bool) -> Object:
+    result: Object = {}
+    for key, below in value.items():
+        spec = struct.fields.get(key)
+        if spec is None or key == "managedFields":
+            # Not a field of the type: whether it may stay is the schema's business.
+            if below is not None:
+                result[key] = below
+            continue
+        if below is None:
+            continue
+        below = _shape(below, spec, in_status=in_status or key == "status")
+        if not (spec.optional and _vanishes(below, spec)):
+            result[key] = below
+    for key in struct.values:
+        if key not in result:
+            below = struct.fields[key].struct
+            assert below is not None
+            result[key] = _shape_struct({}, below, in_status=in_status or key == "status")
+    if in_status:
+        # Elsewhere a number that must be there is asked for by the schema.
+        for key in struct.numbers:
+            result.setdefault(key, _ZEROS[struct.fields[key].kind])
+    return result
+
+
+def _vanishes(value: Any, spec: Field) -> bool:
+    if spec.kind in ("list", "map"):
+        return not value
+    return not spec.pointer and spec.kind in _ZEROS and value == _ZEROS[spec.kind]
+
+
+def _shape(value: Any, spec: Field, *, in_status: bool) -> Any:
+    """A value that is not null. What does not fit the type is left for validation."""
+    if spec.kind == "struct":
+        assert spec.struct is not None
+        return _shape_struct(value, spec.struct, in_status=in_status) if isinstance(value, dict) else value
+    if spec.kind == "list":
+        assert spec.inner is not None
+        if not isinstance(value, list):
+            return value
+        return [item if item is None else _shape(item, spec.inner, in_status=in_status) for item in value]
+    if spec.kind == "map":
+        assert spec.inner is not None
+        if not isinstance(value, dict):
+            return value
+        inner = spec.inner
+        return {
+            key: _ZEROS.get(inner.kind, {}) if below is None else _shape(below, inner, in_status=in_status)
+            for key, below in value.items()
+            if below is not None or inner.kind in _ZEROS
+        }
+    writer = _WRITERS.get(spec.kind)
+    return writer(value) if writer is not None else value
+
+
+def _quantity(value: Any) -> Any:
+    return canonical(value) if isinstance(value, str | int | float) else value
+
+
+def _integer(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _moment(value: str, pattern: re.Pattern[str], layout: str) -> datetime:
+    if pattern.fullmatch(value):
+        try:
+            return datetime.fromisoformat(value).astimezone(UTC)
+        except ValueError:
+            pass
+    raise ValueError(f'parsing time "{value}" as "{layout}": cannot parse "{value}" as "{layout}"')
+
+
+def _time(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return _moment(value, _SECONDS, "2006-01-02T15:04:05Z07:00").strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _micro_time(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    moment = _moment(value, _MICROSECONDS, "2006-01-02T15:04:05.000000Z07:00")
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+_WRITERS: dict[str, Callable[[Any], Any]] = {
+    "quantity": _quantity,
+    "int": _integer,
+    "time": _time,
+    "microtime": _micro_time,
+}
