@@ -1,0 +1,109 @@
+"""What a view shows of an object."""
+
+from __future__ import annotations
+
+import gc
+import json
+from typing import Any
+
+import pytest
+
+from informers.cache.versions import order_of
+from informers.cache.view import LAST_APPLIED, OwnerReference, View, view_of_bytes, view_of_object
+from informers.objects import ObjectKey
+
+POD: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {
+        "name": "web-0",
+        "namespace": "shop",
+        "uid": "u1",
+        "resourceVersion": "42",
+        "generation": 3,
+        "labels": {"app": "web"},
+        "annotations": {"note": "hi", LAST_APPLIED: json.dumps({"kind": "Pod", "a": 'quo"te\\'})},
+        "finalizers": ["x/y"],
+        "deletionTimestamp": "2027-01-15T08:00:00Z",
+        "creationTimestamp": "2027-01-14T08:00:00Z",
+        "ownerReferences": [
+            {"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "node"},
+            {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "web", "uid": "sts", "controller": True},
+        ],
+        "managedFields": [{"manager": "kubectl"}],
+    },
+    "spec": {"containers": []},
+}
+
+
+def view(obj: dict[str, Any]) -> View:
+    found = view_of_object(obj)
+    assert found is not None
+    return found
+
+
+def test_the_header() -> None:
+    pod = view(POD)
+    assert pod.key == ObjectKey("shop", "web-0")
+    assert (pod.uid, pod.resource_version, pod.generation) == ("u1", "42", 3)
+    assert pod.labels == {"app": "web"}
+    assert pod.annotations == {"note": "hi"}
+    assert pod.finalizers == ("x/y",)
+    assert pod.deleting
+    assert pod.creation_timestamp == "2027-01-14T08:00:00Z"
+    assert pod.owners == (
+        OwnerReference("v1", "Node", "n", "node"),
+        OwnerReference("apps/v1", "StatefulSet", "web", "sts", True),
+    )
+    assert pod.owner_uid == "sts"
+
+
+def test_a_bare_object() -> None:
+    bare = view({"metadata": {"name": "x", "labels": None, "namespace": None, "generation": None}})
+    assert bare.key == ObjectKey("", "x")
+    assert (bare.labels, bare.annotations, bare.finalizers, bare.owners) == ({}, {}, (), ())
+    assert (bare.generation, bare.deleting, bare.owner_uid) == (0, False, None)
+
+
+def test_what_is_dropped_and_what_is_kept() -> None:
+    obj = view(POD).object()
+    expected = json.loads(json.dumps(POD))
+    del expected["metadata"]["managedFields"]
+    del expected["metadata"]["annotations"][LAST_APPLIED]
+    assert obj == expected
+
+
+def test_every_reader_gets_an_object_of_its_own() -> None:
+    pod = view(POD)
+    pod.object()["spec"]["containers"].append("mine")
+    assert pod.object()["spec"]["containers"] == []
+
+
+def test_shared_empty_mappings_cannot_be_written_to() -> None:
+    bare = view({"metadata": {"name": "x"}})
+    with pytest.raises(TypeError):
+        bare.labels["a"] = "b"  # type: ignore[index]
+
+
+def test_the_garbage_collector_does_not_look_into_views() -> None:
+    pod = view(POD)
+    assert not gc.is_tracked(pod)
+    assert not any(gc.is_tracked(owner) for owner in pod.owners)
+
+
+def test_no_name_is_no_object() -> None:
+    assert view_of_bytes(b'{"kind":"Table","metadata":{}}') is None
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [("9", "10"), ("99", "100"), ("18446744073709551615", "18446744073709551616"), ("1", "2")],
+)
+def test_versions_compare_as_numbers_of_any_size(older: str, newer: str) -> None:
+    first, second = order_of(older), order_of(newer)
+    assert first is not None and second is not None and first < second
+
+
+@pytest.mark.parametrize("opaque", ["", "abc", "01", "-1", "1.5", "१२", "1e3"])
+def test_other_versions_are_opaque(opaque: str) -> None:
+    assert order_of(opaque) is None

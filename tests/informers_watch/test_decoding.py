@@ -1,0 +1,166 @@
+"""From bytes to inputs: whatever the chunking, the spacing and the extras."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from informers.cache.view import LAST_APPLIED
+from informers.objects import ObjectKey, Resource
+from informers.watch.decoding import LineDecoder, decode_page
+from informers.watch.machine import Bookmark, Changes, Input, Refused
+
+PODS = Resource("", "v1", "pods", "Pod")
+
+SEPARATORS = st.sampled_from([(",", ":"), (", ", ": "), (" ,", " :  ")])
+TEXT = st.text(max_size=20) | st.sampled_from(
+    ['"managedFields":[]', '{"a":"\\"}', "\n", '","object":{', LAST_APPLIED, "\\", "é\u2028\U0001f600"]
+)
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXT,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["a", "managedFields", LAST_APPLIED, "metadata"]) | TEXT, inner)
+    ),
+    max_leaves=8,
+)
+
+
+@st.composite
+def objects(draw: st.DrawFn) -> dict[str, Any]:
+    """Objects with everything that makes cutting hard."""
+    meta: dict[str, Any] = {"name": draw(st.sampled_from("abc")), "namespace": "n", "resourceVersion": "7"}
+    if draw(st.booleans()):
+        meta["managedFields"] = draw(st.none() | st.lists(JSON_VALUES, max_size=2))
+    if draw(st.booleans()):
+        names = st.sampled_from([LAST_APPLIED, "x", "managedFields"])
+        meta["annotations"] = draw(st.none() | st.dictionaries(names, TEXT))
+    meta = dict(draw(st.permutations(list(meta.items()))))
+    obj = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": draw(JSON_VALUES)}
+    return dict(draw(st.permutations(list(obj.items()))))
+
+
+def pruned(obj: dict[str, Any]) -> dict[str, Any]:
+    """The slow and obvious way."""
+    meta = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
+    if meta.get("annotations"):
+        meta["annotations"] = {n: v for n, v in meta["annotations"].items() if n != LAST_APPLIED}
+    return {**obj, "metadata": meta}
+
+
+def decoded(inputs: list[Input]) -> list[tuple[bool, dict[str, Any]]]:
+    return [
+        (item.deleted, item.view.object()) for one in inputs if isinstance(one, Changes) for item in one.items
+    ]
+
+
+@given(
+    st.data(), st.lists(st.tuples(st.sampled_from(["ADDED", "MODIFIED", "DELETED"]), objects()), max_size=4)
+)
+def test_any_chunking_and_spacing_gives_the_same_objects(
+    data: st.DataObject, events: list[tuple[str, dict[str, Any]]]
+) -> None:
+    stream = b""
+    for kind, obj in events:
+        separators = data.draw(SEPARATORS)
+        line = {"type": kind, "object": obj}
+        if data.draw(st.booleans()):
+            line = {"object": obj, "type": kind}
+        stream += (
+            json.dumps(line, separators=separators, ensure_ascii=data.draw(st.booleans())).encode() + b"\n"
+        )
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=5)))
+    decoder = LineDecoder(PODS)
+    inputs: list[Input] = []
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        inputs += decoder.feed(stream[start:end])
+    assert decoded(inputs) == [(kind == "DELETED", pruned(obj)) for kind, obj in events]
+
+
+@given(st.lists(objects(), max_size=4), SEPARATORS)
+def test_pages_give_what_they_hold(items: list[dict[str, Any]], separators: tuple[str, str]) -> None:
+    bare = [{k: v for k, v in item.items() if k not in ("apiVersion", "kind")} for item in items]
+    body = {"metadata": {"resourceVersion": "9", "continue": "more"}, "items": bare}
+    page = decode_page(json.dumps(body, separators=separators).encode(), PODS)
+    assert [view.object() for view in page.views] == [pruned(item) for item in items]
+    assert (page.version, page.continue_token) == ("9", "more")
+
+
+def line(kind: str, obj: Any) -> bytes:
+    return json.dumps({"type": kind, "object": obj}, separators=(",", ":")).encode() + b"\n"
+
+
+def test_changes_around_a_bookmark_keep_their_order() -> None:
+    meta = {"name": "a", "namespace": "n", "resourceVersion": "1"}
+    mark = {"metadata": {"resourceVersion": "5", "annotations": {"k8s.io/initial-events-end": "true"}}}
+    stream = (
+        line("ADDED", {"metadata": meta}) * 2 + line("BOOKMARK", mark) + line("DELETED", {"metadata": meta})
+    )
+    first, bookmark, last = LineDecoder(PODS).feed(stream)
+    assert isinstance(first, Changes) and len(first.items) == 2
+    assert bookmark == Bookmark("5", initial_end=True)
+    assert isinstance(last, Changes) and last.items[0].deleted
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ({"code": 410, "reason": "Expired"}, Refused(410, version_unavailable=True)),
+        ({"code": 500, "message": "etcd"}, Refused(500)),
+        ({}, Refused(500)),
+        (
+            {"code": 504, "details": {"causes": [{"reason": "ResourceVersionTooLarge"}]}},
+            Refused(504, version_unavailable=True),
+        ),
+    ],
+)
+def test_errors_on_the_stream(status: dict[str, Any], expected: Refused) -> None:
+    assert LineDecoder(PODS).feed(line("ERROR", status)) == [expected]
+
+
+def test_what_cannot_be_an_object_is_skipped_and_the_rest_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    good = {"metadata": {"name": "a", "namespace": "n"}}
+    stream = (
+        line("ADDED", {"kind": "Table", "metadata": {}})
+        + line("MODIFIED", {"metadata": {"name": "b", "labels": {"x": 1}}})
+        + line("PERHAPS", good)
+        + line("ADDED", good)
+    )
+    (changes,) = LineDecoder(PODS).feed(stream)
+    assert isinstance(changes, Changes)
+    assert [item.view.key for item in changes.items] == [ObjectKey("n", "a")]
+    assert len(caplog.records) == 3
+
+
+def test_a_line_that_is_no_json_ends_the_stream() -> None:
+    with pytest.raises(msgspec.DecodeError):
+        LineDecoder(PODS).feed(b'{"type":"ADDED","object":{"metadata"}}\n')
+
+
+def test_a_page_that_is_no_list_is_an_error() -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode_page(b"<html>", PODS)
+
+
+def test_a_line_of_ten_megabytes_in_small_chunks() -> None:
+    obj = {"metadata": {"name": "big", "namespace": "n"}, "data": "x" * 10_000_000}
+    content = line("ADDED", obj)
+    decoder = LineDecoder(PODS)
+    inputs: list[Input] = []
+    for start in range(0, len(content), 16_384):
+        inputs += decoder.feed(content[start : start + 16_384])
+    (changes,) = inputs
+    assert isinstance(changes, Changes)
+    assert len(changes.items[0].view.body) > 10_000_000
+
+
+def test_objects_do_not_keep_the_page_they_came_in() -> None:
+    items = [{"metadata": {"name": f"n{i}"}, "x": "y" * 100} for i in range(100)]
+    body = json.dumps({"metadata": {}, "items": items}).encode()
+    page = decode_page(body, PODS)
+    assert all(type(view.body) is bytes and len(view.body) < 250 for view in page.views)
