@@ -27,6 +27,7 @@ _SECONDS = re.compile(rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?{_ZONE}", re.
 # Six digits, no fewer: a server refuses a micro time without them.
 _MICROSECONDS = re.compile(rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{6}}{_ZONE}", re.ASCII)
 _ZEROS: dict[str, Any] = {"string": "", "bool": False, "int": 0, "float": 0.0}
+_SCALARS = ("int", "bool", "string")
 
 
 @dataclass(slots=True)
@@ -51,12 +52,12 @@ class Struct:
     """A Go struct.
 
     :param values: fields that hold a struct itself, so that they are always there.
-    :param numbers: fields that are always there because nobody said "omit empty".
+    :param scalars: fields that are always there because nobody said "omit empty".
     """
 
     fields: dict[str, Field] = field(default_factory=dict)
     values: tuple[str, ...] = ()
-    numbers: tuple[str, ...] = ()
+    scalars: tuple[str, ...] = ()
 
 
 class _Table:
@@ -76,8 +77,8 @@ class _Table:
             result.fields[key] = self._field(spelled)
         items = result.fields.items()
         result.values = tuple(key for key, one in items if one.kind == "struct" and not one.pointer)
-        result.numbers = tuple(
-            key for key, one in items if not one.optional and not one.pointer and one.kind in ("int", "bool")
+        result.scalars = tuple(
+            key for key, one in items if not one.optional and not one.pointer and one.kind in _SCALARS
         )
         return result
 
@@ -140,8 +141,8 @@ def _shape_struct(value: Object, struct: Struct, *, in_status: bool) -> Object:
             assert below is not None
             result[key] = _shape_struct({}, below, in_status=in_status or key == "status")
     if in_status:
-        # Elsewhere a number that must be there is asked for by the schema.
-        for key in struct.numbers:
+        # Elsewhere a value that must be there is asked for by the schema.
+        for key in struct.scalars:
             result.setdefault(key, _ZEROS[struct.fields[key].kind])
     return result
 
