@@ -1,0 +1,50 @@
+{{/* What the operator may do in the namespaces it watches; why is written in config/rbac/role.yaml. */}}
+{{- define "etl-operator.rules" -}}
+- apiGroups: [etl.router]
+  resources: [etlrouterclusters]
+  verbs: [get, list, watch]
+- apiGroups: [etl.router]
+  resources: [etlpipelines, etlsources, etltransforms, etlsinks]
+  verbs: [get, list, watch, patch]
+- apiGroups: [etl.router]
+  resources:
+  - etlrouterclusters/status
+  - etlpipelines/status
+  - etlsources/status
+  - etltransforms/status
+  - etlsinks/status
+  verbs: [patch]
+- apiGroups: [etl.router]
+  resources: [etlrouterclusters/finalizers]
+  verbs: [update]
+- apiGroups: [""]
+  resources: [configmaps, services]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [apps]
+  resources: [statefulsets]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [""]
+  resources: [serviceaccounts]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, delete]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get, list, watch, patch]
+{{- end -}}
+
+{{- define "etl-operator.clusterRules" -}}
+- apiGroups: [storage.k8s.io]
+  resources: [storageclasses]
+  verbs: [get]
+{{- end -}}
+
+{{- define "etl-operator.eventRules" -}}
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
