@@ -1,0 +1,34 @@
+"""The arguments the manifests give are arguments the program has."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from etl_operator.cli.main import main
+from etl_operator.sandbox.manifests import load_manifests
+from tests.install.manifests import CONFIG, container_of, only
+
+
+def parsed(arguments: list[str]) -> dict[str, object]:
+    """The options of ``etl-operator run`` as click reads them.
+
+    :raises click.UsageError: when an argument is unknown or wrong.
+    """
+    command, *rest = arguments
+    run = main.get_command(click.Context(main), command)
+    assert run is not None
+    return dict(run.make_context("run", rest).params)
+
+
+def test_the_deployment_starts_an_operator_with_a_lease() -> None:
+    deployment = only(load_manifests(CONFIG / "manager"), "Deployment")
+    options = parsed(container_of(deployment)["args"])
+    assert options["leader_elect"] is True
+    assert options["metrics_bind_address"] == ":8080"
+    assert options["health_probe_bind_address"] == ":8081"
+
+
+def test_an_unknown_argument_would_be_noticed() -> None:
+    with pytest.raises(click.UsageError):
+        parsed(["run", "--no-such-option"])
