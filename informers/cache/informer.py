@@ -288,7 +288,7 @@ class _Scope:
     def _replace(self, version: str) -> None:
         first, self.synced = not self.synced, True
         changes = self.store.commit()
-        obsolete = self._overlay.relisted(version)
+        obsolete = self._overlay.relisted(version, self.store.get)
         for change in changes:
             self._hand_out(change, initial=first)
         self._lay_ghosts(obsolete)

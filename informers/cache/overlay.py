@@ -3,15 +3,14 @@
 Versions of one resource arrive in order. So once the store's own version has reached that of a write, the
 store knows the outcome, whether or not it ever showed that object; the entry is then obsolete, with no timer.
 
-An entry is either a view or, for a write that ended an object, its absence. An absence needs one more thing
-than a version that has passed: an answer to the removal of the last finalizer bears an older version than
-the deletion it caused, so it stays until the store has a word about that very key, or speaks for all keys at
-once (a bookmark or a relist).
+An entry is either a view or, for a write that ended an object, its absence. The answer to the removal of the
+last finalizer may bear an older version than the deletion it caused, so for an absence versions are not
+enough: it stays until the store itself has seen that very object go, or change once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from informers.cache.versions import Order, order_of
@@ -67,13 +66,10 @@ class Overlay:
         known = self._entries.get(view.key)
         if known is not None and known.order > order:
             return
-        if gone:
-            # There must be something to hide. The store may well have reached the answer's version, which
-            # can be that of the object before its end.
-            hidden = stored or (known.view if known is not None else None)
-            if hidden is None or hidden.uid != view.uid or _newer(stored, order):
-                return
-        elif self._reached is not None and order <= self._reached:
+        passed = self._reached is not None and order <= self._reached
+        # A store that is past the answer may still have the object, if the answer is as old as the object's
+        # last state; only without it has it seen the end.
+        if passed and not (gone and _hides(view, order, stored)):
             return
         self._entries[view.key] = Entry(order, view, gone)
 
@@ -83,19 +79,26 @@ class Overlay:
         if order is None or not self._entries:
             return ()
         own = self._entries.get(view.key)
-        if own is not None and (own.order <= order if not own.gone else deleted or own.order < order):
+        if own is not None and (
+            own.order < order or (deleted and own.view.uid == view.uid if own.gone else own.order == order)
+        ):
             del self._entries[view.key]
-        return self._evict(order, absences=False)
+        return self._evict(order)
 
     def caught_up(self, version: str) -> Iterable[Entry]:
-        """The store now speaks for every key at a version: a bookmark or a relist. Returns what this made
-        obsolete."""
+        """The stream has reached a version without an event, by a bookmark. Returns what this made obsolete."""
         order = self._reach(version)
-        return self._evict(order, absences=True) if order is not None and self._entries else ()
+        return self._evict(order) if order is not None and self._entries else ()
 
-    def relisted(self, version: str) -> Iterable[Entry]:
-        """Like :meth:`caught_up`, after a relist. A server that was restored from a backup goes back in time;
-        entries from its former future say nothing any more."""
+    def relisted(self, version: str, stored: Callable[[ObjectKey], View | None]) -> Iterable[Entry]:
+        """The store has a new state; returns what this made obsolete. A server that was restored from a backup
+        goes back in time; entries from its former future say nothing any more.
+
+        :param stored: looks a key up in the new state.
+        """
+        for key, entry in list(self._entries.items()):
+            if entry.gone and not _hides(entry.view, entry.order, stored(key)):
+                del self._entries[key]
         order = order_of(version)
         if self._reached is not None and order is not None and order < self._reached:
             obsolete = list(self._entries.values())
@@ -114,19 +117,16 @@ class Overlay:
             self._reached = order
         return order
 
-    def _evict(self, order: Order, *, absences: bool) -> list[Entry]:
-        obsolete = [
-            key
-            for key, entry in self._entries.items()
-            if entry.order <= order and (absences or not entry.gone)
-        ]
-        return [self._entries.pop(key) for key in obsolete]
+    def _evict(self, order: Order) -> list[Entry]:
+        passed = [key for key, entry in self._entries.items() if entry.order <= order and not entry.gone]
+        return [self._entries.pop(key) for key in passed]
 
     def _switch_off(self) -> None:
         self.enabled = False
         self._entries.clear()
 
 
-def _newer(stored: View | None, order: Order) -> bool:
-    known = order_of(stored.resource_version) if stored is not None else None
-    return known is not None and known > order
+def _hides(last: View, order: Order, other: View | None) -> bool:
+    """Whether ``other`` is the object that ended with ``last``, at that version or before."""
+    known = order_of(other.resource_version) if other is not None else None
+    return other is not None and other.uid == last.uid and known is not None and known <= order

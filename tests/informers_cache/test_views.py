@@ -97,7 +97,7 @@ def test_no_name_is_no_object() -> None:
 
 @pytest.mark.parametrize(
     ("older", "newer"),
-    [("9", "10"), ("99", "100"), ("18446744073709551615", "18446744073709551616"), ("1", "2")],
+    [("9", "10"), ("99", "100"), ("18446744073709551615", "18446744073709551616")],
 )
 def test_versions_compare_as_numbers_of_any_size(older: str, newer: str) -> None:
     first, second = order_of(older), order_of(newer)

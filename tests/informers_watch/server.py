@@ -52,6 +52,7 @@ class Seen:
 class _Open:
     cursor: int
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    marked: bool = False
     broken: bool = False
     ended: bool = False
 
@@ -67,6 +68,8 @@ class Server:
         self.ignores_streaming = False
         self.silent = False
         self.instant_end = False
+        self.released: int | None = None
+        """Streams show nothing newer than this version; everything when ``None``."""
         self.seen: list[Seen] = []
         self.fault: Fault | None = None
         self._log: list[tuple[int, str, Object]] = []
@@ -104,6 +107,18 @@ class Server:
         """Forget the past: every older version is 410 from now on."""
         self.compacted = self.version
         self._log.clear()
+
+    def release(self, version: int | None) -> None:
+        """Let streams go on to a version."""
+        self.released = version
+        for stream in self._streams:
+            stream.changed.set()
+
+    def bookmark(self) -> None:
+        """Send a bookmark on every stream."""
+        for stream in self._streams:
+            stream.marked = True
+            stream.changed.set()
 
     def cut(self) -> None:
         """Break every open stream."""
@@ -210,6 +225,9 @@ class Server:
                 return
             if not self.silent:
                 lines = self._news(opened, request)
+                if opened.marked:
+                    opened.marked = False
+                    lines.append(_bookmark(opened.cursor))
                 if lines:
                     yield b"".join(lines)
                     continue
@@ -218,15 +236,16 @@ class Server:
                     await opened.changed.wait()
             except TimeoutError:
                 if not self.silent and loop.time() < until:
-                    yield _bookmark(self.version)
+                    yield _bookmark(opened.cursor)
 
     def _news(self, opened: _Open, request: HttpRequest) -> list[bytes]:
+        limit = self.version if self.released is None else self.released
         lines = [
             _line(kind, obj)
             for version, kind, obj in self._log
-            if version > opened.cursor and _covers(request, obj)
+            if opened.cursor < version <= limit and _covers(request, obj)
         ]
-        opened.cursor = self.version
+        opened.cursor = max(opened.cursor, limit)
         return lines
 
     def _fault(self, request: HttpRequest) -> HttpResponse | None:

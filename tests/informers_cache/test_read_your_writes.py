@@ -1,0 +1,248 @@
+"""Read-your-writes against a rival writer and a watch that lags: a model, and the cases one by one."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from informers.cache.informer import Delta, Informer
+from informers.cache.view import View
+from informers.objects import Object, ObjectKey
+from informers.testing.clock import run_virtual
+from tests.informers_watch.running import informer_of, running, until
+from tests.informers_watch.server import Server
+
+ENDING = "2027-01-15T08:00:00Z"
+
+
+def key_of(name: str) -> ObjectKey:
+    return ObjectKey("a", name)
+
+
+def identity(obj: Object | None) -> tuple[str, str] | None:
+    return (obj["metadata"]["uid"], obj["metadata"]["resourceVersion"]) if obj is not None else None
+
+
+def shown(view: View | None) -> tuple[str, str] | None:
+    return (view.uid, view.resource_version) if view is not None else None
+
+
+@dataclass
+class Model:
+    """Every state each object ever had, and how far a reader may not fall behind."""
+
+    server: Server
+    informer: Informer
+    history: dict[str, list[tuple[str, str] | None]] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+
+    def record(self, name: str) -> None:
+        self.history.setdefault(name, [None]).append(identity(self.server.objects.get(key_of(name))))
+
+    def own(self, name: str, answer: Object) -> None:
+        self.record(name)
+        self.informer.written(answer)
+        self.seen[name] = len(self.history[name]) - 1
+
+    def check(self) -> None:
+        """What is shown is a state the object had, not older than our last write nor than what we saw."""
+        for name, states in self.history.items():
+            state = shown(self.informer.get(key_of(name)))
+            at = max((index for index, one in enumerate(states) if one == state), default=None)
+            assert at is not None, f"{name}: {state} never was"
+            assert at >= self.seen.get(name, 0), f"{name}: {state}, after {states[self.seen[name]]}"
+            first = next(i for i, one in enumerate(states) if one == state and i >= self.seen.get(name, 0))
+            self.seen[name] = first
+            assert state == shown(
+                next((view for view in self.informer.list() if view.key.name == name), None)
+            )
+            assert state == shown(next(iter(self.informer.by_index("name", name)), None))
+
+
+def apply(model: Model, action: str, name: str) -> None:
+    server, exists = model.server, key_of(name) in model.server.objects
+    if action == "own write":
+        model.own(name, server.put(name))
+    elif action == "rival write":
+        server.put(name)
+        model.record(name)
+    elif action == "rival deletion" and exists:
+        server.remove(name)
+        model.record(name)
+    elif action == "own ending" and exists:
+        # The last finalizer goes: the answer still has the version of the object before its end.
+        last = server.objects[key_of(name)]
+        server.remove(name)
+        model.own(name, {**last, "metadata": {**last["metadata"], "deletionTimestamp": ENDING}})
+
+
+ACTIONS = st.tuples(
+    st.sampled_from(
+        ["own write", "rival write", "rival deletion", "own ending", "deliver", "bookmark", "cut", "relist"]
+    ),
+    st.sampled_from("xyz"),
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(ACTIONS, max_size=25))
+def test_no_reader_ever_falls_behind_its_own_writes(actions: list[tuple[str, str]]) -> None:
+    async def scenario() -> None:
+        server = Server()
+        server.released = server.version
+        informer = informer_of(server, indexes={"name": lambda view: [view.key.name]})
+        deltas: list[Delta] = []
+        informer.add_handler(deltas.append)
+        async with running(informer):
+            model = Model(server, informer)
+            for action, name in actions:
+                if action == "deliver":
+                    assert server.released is not None
+                    server.release(min(server.version, server.released + 1))
+                elif action == "bookmark":
+                    server.bookmark()
+                elif action == "cut":
+                    server.cut()
+                elif action == "relist":
+                    server.cut()
+                    server.compact()
+                else:
+                    apply(model, action, name)
+                model.check()
+                await asyncio.sleep(0.5)
+                model.check()
+            server.release(None)
+            await asyncio.sleep(200)
+            model.check()
+            truth = {key: identity(obj) for key, obj in server.objects.items()}
+            assert {view.key: shown(view) for view in informer.list()} == truth
+            assert replayed(deltas) == truth
+            assert not any(scope._overlay for scope in informer._scopes.values()), "nothing is left behind"
+
+    run_virtual(scenario())
+
+
+def test_the_end_of_an_object_outlives_the_end_of_its_predecessor() -> None:
+    async def scenario() -> None:
+        server = Server()
+        server.put("x")
+        server.released = server.version
+        informer = informer_of(server, indexes={"name": lambda view: [view.key.name]})
+        async with running(informer):
+            model = Model(server, informer)
+            for action in ("rival deletion", "rival write", "own ending"):
+                apply(model, action, "x")
+            for version in range(server.released, server.version + 1):
+                server.release(version)
+                await asyncio.sleep(0.5)
+                model.check()
+
+    run_virtual(scenario())
+
+
+def replayed(deltas: list[Delta]) -> dict[ObjectKey, Any]:
+    """The state that deltas add up to; each must begin where the last one ended."""
+    state: dict[ObjectKey, tuple[str, str]] = {}
+    for old, new, _ in deltas:
+        view = new or old
+        assert view is not None
+        before = state.get(view.key)
+        if old is not None and new is not None:
+            assert before == shown(old)
+        elif old is not None and before is not None:
+            assert before[0] == old.uid
+        elif new is not None:
+            assert before is None
+        now = shown(new)
+        if now is None:
+            state.pop(view.key, None)
+        else:
+            state[view.key] = now
+    return state
+
+
+def test_opaque_versions_switch_it_off() -> None:
+    async def scenario() -> None:
+        server = Server()
+        obj = server.put("x")
+        informer = informer_of(server)
+        async with running(informer):
+            informer.written({**obj, "metadata": {**obj["metadata"], "resourceVersion": "opaque"}})
+            assert shown(informer.get(key_of("x"))) == identity(obj)
+            informer.written({**obj, "metadata": {**obj["metadata"], "resourceVersion": "999999"}})
+            assert shown(informer.get(key_of("x"))) == identity(obj)
+
+    run_virtual(scenario())
+
+
+def test_a_pod_in_its_grace_period_is_still_there() -> None:
+    async def scenario() -> None:
+        server = Server()
+        server.put("x")
+        server.released = server.version
+        informer = informer_of(server)
+        async with running(informer):
+            ending = {"deletionTimestamp": ENDING, "deletionGracePeriodSeconds": 30}
+            informer.written(server.put("x", metadata=ending))
+            view = informer.get(key_of("x"))
+            assert view is not None and view.deleting
+            now = {"deletionTimestamp": ENDING, "deletionGracePeriodSeconds": 0}
+            informer.written(server.put("x", metadata=now))
+            assert informer.get(key_of("x")) is None
+
+    run_virtual(scenario())
+
+
+def test_an_object_that_came_and_went_in_a_gap_is_reported_gone() -> None:
+    async def scenario() -> None:
+        server = Server()
+        server.released = server.version
+        informer = informer_of(server)
+        deltas: list[Delta] = []
+        informer.add_handler(deltas.append)
+        async with running(informer):
+            informer.written(server.put("x"))
+            assert informer.get(key_of("x")) is not None
+            server.remove("x")
+            server.cut()
+            server.compact()
+            await until(lambda: deltas)
+            assert informer.get(key_of("x")) is None
+            assert [(d.old.key.name if d.old else None, d.new) for d in deltas] == [("x", None)]
+
+    run_virtual(scenario())
+
+
+def test_a_selector_is_not_second_guessed() -> None:
+    async def scenario() -> None:
+        server = Server()
+        informer = informer_of(server, label_selector="app=web")
+        async with running(informer):
+            server.released = server.version
+            informer.written(server.put("x"))
+            assert informer.get(key_of("x")) is None
+
+    run_virtual(scenario())
+
+
+def test_handlers_do_not_see_the_overlay() -> None:
+    async def scenario() -> None:
+        server = Server()
+        server.released = server.version
+        informer = informer_of(server)
+        deltas: list[Delta] = []
+        informer.add_handler(deltas.append)
+        async with running(informer):
+            informer.written(server.put("x"))
+            late: list[Delta] = []
+            informer.add_handler(late.append)
+            await asyncio.sleep(1)
+            assert deltas == late == []
+            server.release(None)
+            await until(lambda: deltas and late)
+
+    run_virtual(scenario())
