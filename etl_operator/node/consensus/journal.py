@@ -97,7 +97,7 @@ class DiskJournal(Journal):  # type: ignore[misc]
         if self._removed:
             # A leader that repeats itself must not un-store, not even for a moment, what was acknowledged.
             kept = self._removed.pop(0)
-            if kept[1:] == (idx, term):
+            if kept == (command, idx, term):
                 self._entries.append(kept)
                 return
             self._removed.clear()

@@ -1,0 +1,246 @@
+"""Real router processes, each on a loopback address of its own, as pods have theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import yaml
+
+from etl_operator.router.pb import registry_pb2_grpc, router_pb2, router_pb2_grpc
+
+GRPC, RAFT, HTTP, METRICS = 50051, 50052, 8080, 9090
+DEADLINE = 20.0
+"""Seconds a condition may take. Generous: the machine may be busy; nothing is asserted about speed."""
+
+CONFIG = {
+    "cluster": {
+        "election_timeout_min_ms": 300,
+        "election_timeout_max_ms": 600,
+        "heartbeat_interval_ms": 100,
+        "snapshot_interval": 10_000,
+        "max_entries_per_append": 100,
+    },
+    "buffer": {
+        "max_total_records": 1_000_000,
+        "max_per_source": 100_000,
+        "max_per_stage": 100_000,
+        "backpressure_threshold": 0.8,
+        "backpressure_resume_threshold": 0.6,
+    },
+    "grpc": {
+        "max_message_size": 67_108_864,
+        "keepalive_interval_secs": 10,
+        "keepalive_timeout_secs": 5,
+    },
+    "metrics": {"enabled": True, "listen_addr": "0.0.0.0:9090"},
+}
+
+
+class RouterProcess:
+    """One node; may be started again after it ended."""
+
+    def __init__(self, cluster: RouterCluster, node_id: int) -> None:
+        self._cluster = cluster
+        self.node_id = node_id
+        self.ip = f"{cluster.network}.{node_id}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = cluster.directory / f"node-{node_id}.log"
+        self._channel: grpc.aio.Channel | None = None
+
+    def start(self, members: Iterable[int]) -> None:
+        """Start with the given member ids as peers."""
+        peers = [m for m in members if m != self.node_id]
+        flags = [f"--peers={peer}:{self._cluster.network}.{peer}:{RAFT}" for peer in peers]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self.command(), *flags, *self._cluster.flags],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | self._cluster.env,
+                preexec_fn=self._cluster.prepare,
+            )
+
+    def command(self) -> list[str]:
+        """The command line without peers."""
+        return [
+            sys.executable,
+            "-m",
+            "etl_operator.node",
+            f"--node-id={self.node_id}",
+            f"--listen-addr={self.ip}:{GRPC}",
+            f"--raft-addr={self.ip}:{RAFT}",
+            f"--graphql-addr={self.ip}:{HTTP}",
+            f"--metrics-addr={self.ip}:{METRICS}",
+            f"--data-dir={self._cluster.directory / 'data'}",
+            f"--config={self._cluster.config_file}",
+        ]
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    async def terminate(self) -> int:
+        """SIGTERM; the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return await self.exit_code()
+
+    async def exit_code(self) -> int:
+        """Wait for the end."""
+        process = self.process
+        assert process is not None
+        await until(lambda: process.poll() is not None, self.logs)
+        return process.returncode
+
+    def logs(self) -> str:
+        """What it wrote."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """A channel to its main port."""
+        if self._channel is None:
+            options = [("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 200)]
+            self._channel = grpc.aio.insecure_channel(f"{self.ip}:{GRPC}", options=options)
+        return self._channel
+
+    @property
+    def admin(self) -> Any:
+        """RouterAdmin."""
+        return router_pb2_grpc.RouterAdminStub(self.channel)  # type: ignore[no-untyped-call]
+
+    @property
+    def registry(self) -> Any:
+        """ServiceRegistry."""
+        return registry_pb2_grpc.ServiceRegistryStub(self.channel)  # type: ignore[no-untyped-call]
+
+    async def status(self) -> router_pb2.GetClusterStatusResponse | None:
+        """GetClusterStatus, or None while the node does not answer."""
+        try:
+            answer: router_pb2.GetClusterStatusResponse = await self.admin.GetClusterStatus(
+                router_pb2.GetClusterStatusRequest(), timeout=2
+            )
+        except grpc.aio.AioRpcError:
+            return None
+        return answer
+
+    async def get(self, path: str, port: int = HTTP) -> tuple[int, str]:
+        """An HTTP GET: status and body; status 0 while nobody listens."""
+        try:
+            reader, writer = await asyncio.open_connection(self.ip, port)
+        except OSError:
+            return 0, ""
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {self.ip}\r\n\r\n".encode())
+        answer = (await reader.read()).decode()
+        writer.close()
+        head, _, body = answer.partition("\r\n\r\n")
+        return int(head.split(" ")[1]), body
+
+    async def close(self) -> None:
+        """Kill it if it runs, and close the channel."""
+        if self._channel is not None:
+            await self._channel.close()
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+
+class RouterCluster:
+    """Some nodes.
+
+    :param flags: for every node.
+    :param env: for every node.
+    :param prepare: run in each process before the node starts.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        flags: Iterable[str] = (),
+        env: dict[str, str] | None = None,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
+        self.directory = directory
+        self.flags = list(flags)
+        self.env = env or {}
+        self.prepare = prepare
+        pick = random.SystemRandom()
+        self.network = f"127.{pick.randint(64, 127)}.{pick.randint(0, 255)}"
+        self.config_file = directory / "router.yaml"
+        self.config_file.write_text(yaml.safe_dump(CONFIG))
+        self.nodes: dict[int, RouterProcess] = {}
+
+    def start(self, members: Iterable[int]) -> None:
+        """Start these nodes, each with all of them as members."""
+        members = list(members)
+        for member in members:
+            self.node(member).start(members)
+
+    def node(self, node_id: int) -> RouterProcess:
+        """A node, running or not."""
+        return self.nodes.setdefault(node_id, RouterProcess(self, node_id))
+
+    async def leader(self, of: Iterable[int] | None = None) -> RouterProcess:
+        """Wait until these nodes (default: all) are ready and name the same leader among them."""
+        wanted = list(of or self.nodes)
+        found: list[RouterProcess] = []
+
+        async def agreed() -> bool:
+            answers = [await self.node(n).status() for n in wanted]
+            leaders = {answer.leader_id if answer else 0 for answer in answers}
+            ready = [(await self.node(n).get("/ready"))[0] == 200 for n in wanted]
+            if len(leaders) == 1 and all(ready) and leaders <= set(wanted):
+                found.append(self.node(leaders.pop()))
+            return bool(found)
+
+        await until(agreed, self.logs)
+        return found[-1]
+
+    def logs(self) -> str:
+        """Of all nodes."""
+        return "\n".join(f"--- node {n}\n{node.logs()}" for n, node in self.nodes.items())
+
+
+@asynccontextmanager
+async def running(directory: Path, members: int, **options: Any) -> AsyncIterator[RouterCluster]:
+    """A cluster with nodes 1 to ``members`` started; killed at the end."""
+    cluster = RouterCluster(directory, **options)
+    try:
+        cluster.start(range(1, members + 1))
+        yield cluster
+    finally:
+        for node in cluster.nodes.values():
+            await node.close()
+
+
+async def until(
+    condition: Callable[[], bool | Awaitable[bool]], explain: Callable[[], str] = lambda: ""
+) -> None:
+    """Wait for a condition; fail with an explanation after `DEADLINE`."""
+    end = time.monotonic() + DEADLINE
+    while True:
+        value = condition()
+        if await value if isinstance(value, Awaitable) else value:
+            return
+        assert time.monotonic() < end, f"the condition never held\n{explain()}"
+        await asyncio.sleep(0.02)
+
+
+def pipeline(name: str, **fields: Any) -> router_pb2.PipelineConfig:
+    """A small pipeline."""
+    return router_pb2.PipelineConfig(
+        id=name, name=name, stages=[router_pb2.Stage(id=f"{name}-source")], **fields
+    )
