@@ -8,10 +8,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from informers.cache.informer import Delta, Informer
-
 from etl_operator.sandbox.manifests import ManifestError
 from etl_operator.sandbox.progress import State, readiness
+from informers.cache.informer import Delta, Informer
 from informers.client import Client
 from informers.clock import SystemClock
 from informers.errors import ApiError, NotFound
@@ -78,8 +77,13 @@ async def apply_all(client: Client, objects: Sequence[Object]) -> list[Applied]:
     discovery = Discovery(client)
     applied: list[Applied] = []
     refused: list[str] = []
+    new_kinds: list[Applied] = []
     for obj in sorted(objects, key=_rank):
         try:
+            if obj["kind"] != _CRD:
+                # All at once: each takes its moment to be established.
+                await asyncio.gather(*(_established(client, one) for one in new_kinds))
+                new_kinds.clear()
             resource = await discovery.resource(obj)
             metadata = dict(obj["metadata"])
             if resource.namespaced:
@@ -88,11 +92,12 @@ async def apply_all(client: Client, objects: Sequence[Object]) -> list[Applied]:
             await client.apply(resource, body, field_manager=FIELD_MANAGER, force=True)
             applied.append(Applied(resource, ObjectKey.of(body)))
             if obj["kind"] == _CRD:
-                await _established(client, applied[-1])
+                new_kinds.append(applied[-1])
         except ManifestError as error:
             refused.append(str(error))
         except ApiError as error:
             refused.append(f"{obj['kind']}/{obj['metadata']['name']}: {error}")
+    await asyncio.gather(*(_established(client, one) for one in new_kinds))
     if refused:
         raise ManifestError("the server refused:\n  " + "\n  ".join(refused))
     return applied
@@ -131,7 +136,23 @@ def _rank(obj: Object) -> int:
 
 
 async def _established(client: Client, crd: Applied) -> None:
-    """A definition serves its kind a moment after it is accepted; what follows would get a 404."""
+    """Wait until a definition's kind is served and shown; until then what follows would get a 404."""
     async with asyncio.timeout(_ESTABLISHED_WITHIN):
-        while not readiness(await client.get(crd.resource, crd.key)).ready:  # noqa: ASYNC110 (it is remote)
+        while True:
+            definition = await client.get(crd.resource, crd.key)
+            if readiness(definition).ready and await _is_shown(client, definition["spec"]):
+                return
             await asyncio.sleep(0.05)
+
+
+async def _is_shown(client: Client, spec: Object) -> bool:
+    """Whether discovery lists the kind in every served version; it follows a moment later."""
+    for version in spec["versions"]:
+        if version["served"]:
+            try:
+                listing = await client.raw("GET", f"/apis/{spec['group']}/{version['name']}")
+            except NotFound:
+                return False
+            if all(entry["name"] != spec["names"]["plural"] for entry in listing["resources"]):
+                return False
+    return True

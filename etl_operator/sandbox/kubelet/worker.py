@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from etl_operator.sandbox.kubelet.container import Container
-from etl_operator.sandbox.kubelet.place import NODE_ADDRESS, Place
+from etl_operator.sandbox.kubelet.place import NODE_ADDRESS, EventType, Place
 from etl_operator.sandbox.kubelet.status import ContainerRecord, pod_status, recall
 from etl_operator.sandbox.kubelet.volumes import VolumeMissing, Volumes
 from etl_operator.sandbox.loops.kinds import POD
@@ -18,6 +18,7 @@ from informers.objects import Object, ObjectKey
 
 log = logging.getLogger(__name__)
 
+_FIRST_RETRY = 0.1
 _RETRY = 1.0
 _SHUTDOWN_GRACE = 10.0
 """Seconds a container gets at most when the node itself stops."""
@@ -200,20 +201,20 @@ class PodWorker:
         return one.started.is_set()
 
     async def _mount(self) -> bool:
-        said = ""
+        said, pause = "", _FIRST_RETRY
         while not self._ending.is_set():
             try:
                 self._prepare_volumes()
             except (VolumeMissing, OSError) as error:
-                if str(error) != said:
-                    said = str(error)
-                    self._place.recorder.event(
-                        self._pod, type="Warning", reason="FailedMount", action="Mounting", note=said
-                    )
                 for one in self._containers:
-                    one.record.wait("ContainerCreating", said)
+                    one.record.wait("ContainerCreating")
+                # A claim that is about to be bound is worth no event.
+                if pause >= _RETRY and str(error) != said:
+                    said = str(error)
+                    self._tell("Warning", "FailedMount", "Mounting", said)
                 self._dirty.set()
-                await self._pause(_RETRY)
+                await self._pause(pause)
+                pause = min(pause * 2, _RETRY)
             else:
                 return True
         return False
@@ -278,13 +279,7 @@ class PodWorker:
         if not self._node_stops and not self._vanished:
             for one in self._containers:
                 if "running" in one.record.state:
-                    self._place.recorder.event(
-                        self._pod,
-                        type="Normal",
-                        reason="Killing",
-                        action="Killing",
-                        note=f"Stopping container {one.record.name}",
-                    )
+                    self._tell("Normal", "Killing", "Killing", f"Stopping container {one.record.name}")
         grace = self._grace()
         await asyncio.gather(*(one.stop(grace) for one in self._containers))
         await asyncio.gather(*(one.stop(grace) for one in self._init))
@@ -310,6 +305,9 @@ class PodWorker:
             await self._report()
         except ApiError as error:
             log.debug("last status of pod %s: %s", self.key, error)
+
+    def _tell(self, kind: EventType, reason: str, action: str, note: str) -> None:
+        self._place.recorder.event(self._pod, type=kind, reason=reason, action=action, note=note)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
