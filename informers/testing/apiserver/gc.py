@@ -75,27 +75,34 @@ class GarbageCollector:
     def _changed(self, change: Change) -> None:
         obj = change.current.obj
         item = _Item(change.resource, change.key)
-        if change.previous is not None:
-            for uid in _owner_uids(change.previous.obj) - _owner_uids(obj):
-                self._dependents.get(uid, set()).discard(item)
-                self._enqueue_owner(item, change.previous.obj, uid)
+        before = change.previous.obj if change.previous is not None else None
+        if before is not None and (change.kind == "DELETED" or _owners(before) != _owners(obj)):
+            for reference in _owners(before):
+                self._forget(reference["uid"], item)
+                # It may be waiting for just this dependent.
+                if (owner := self._owner_item(item, reference)) is not None:
+                    self._enqueue(owner)
         if change.kind != "DELETED":
             self._noticed(item, obj)
             return
-        for uid in _owner_uids(obj):
-            self._dependents.get(uid, set()).discard(item)
-            self._enqueue_owner(item, obj, uid)
         for dependent in self._dependents.get(obj["metadata"]["uid"], ()):
             self._enqueue(dependent)
+
+    def _forget(self, uid: str, item: _Item) -> None:
+        dependents = self._dependents.get(uid)
+        if dependents is not None:
+            dependents.discard(item)
+            if not dependents:
+                del self._dependents[uid]
 
     def _noticed(self, item: _Item, obj: Object) -> None:
         for uid in _owner_uids(obj):
             self._dependents.setdefault(uid, set()).add(item)
         metadata = obj["metadata"]
-        held = metadata.get("deletionTimestamp") and {FOREGROUND, ORPHAN} & set(
-            metadata.get("finalizers") or ()
-        )
-        if held or (metadata.get("ownerReferences") and not metadata.get("deletionTimestamp")):
+        if metadata.get("deletionTimestamp"):
+            if {FOREGROUND, ORPHAN} & set(metadata.get("finalizers") or ()):
+                self._enqueue(item)
+        elif metadata.get("ownerReferences"):
             self._enqueue(item)
 
     def _enqueue(self, item: _Item, delay: float | None = None) -> None:
@@ -104,12 +111,6 @@ class GarbageCollector:
             if delay is None:
                 delay = self._rng.uniform(self._low, self._high)
             asyncio.get_running_loop().call_later(delay, self._waiting.put_nowait, item)
-
-    def _enqueue_owner(self, item: _Item, obj: Object, uid: str) -> None:
-        """An owner may be waiting for just this dependent to go."""
-        for reference in obj["metadata"].get("ownerReferences") or ():
-            if reference.get("uid") == uid and (owner := self._owner_item(item, reference)) is not None:
-                self._enqueue(owner)
 
     def _owner_item(self, item: _Item, reference: Mapping[str, Any]) -> _Item | None:
         type_ = self._core.registry.of_kind(reference["apiVersion"], reference["kind"])
@@ -203,8 +204,12 @@ class GarbageCollector:
         return _Owner.SOLID
 
 
+def _owners(obj: Object) -> list[Mapping[str, Any]]:
+    return obj["metadata"].get("ownerReferences") or []
+
+
 def _owner_uids(obj: Object) -> set[str]:
-    return {one["uid"] for one in obj["metadata"].get("ownerReferences") or ()}
+    return {one["uid"] for one in _owners(obj)}
 
 
 def _without_finalizer(obj: Object, name: str) -> Object:
