@@ -27,9 +27,10 @@ fmt: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-manifests: $(VENV)/.dev ## Regenerate the CRDs and the gRPC code from their sources
+manifests: $(VENV)/.dev ## Regenerate the CRDs, the field tables of the docs and the gRPC code from their sources
 	$(BIN)/etl-operator crds --output-dir config/crd/bases
 	$(BIN)/etl-operator crds --output-dir helm/etl-operator/crds
+	$(BIN)/python docs/generate.py
 	$(BIN)/python protos/generate.py
 
 clean: ## Remove what the other targets made

@@ -76,7 +76,22 @@ def test_a_status_as_the_operator_writes_it_is_accepted() -> None:
 
 
 SIZES = st.sampled_from(
-    ["10Gi", "20Gi", "9.5Gi", "10240Mi", "1Ti", "10G", "1e10", 10_737_418_240, 1, "5Mi", "6Mi", "1Ki"]
+    [
+        "10Gi",
+        "20Gi",
+        "9.5Gi",
+        "9.Gi",
+        ".5Gi",
+        "10240Mi",
+        "1Ti",
+        "10G",
+        "1e10",
+        10_737_418_240,
+        1,
+        "5Mi",
+        "6Mi",
+        "1Ki",
+    ]
 )
 CLASSES = st.sampled_from([None, "standard", "fast"])
 
