@@ -57,7 +57,7 @@ class Sandbox:
     def processes(self) -> list[str]:
         """Process id and command line of whatever mentions this sandbox's files, but for itself."""
         listing = subprocess.run(
-            ["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True
+            ["ps", "-wweo", "pid=,stat=,args="], capture_output=True, text=True, check=True
         )
         found = []
         for line in listing.stdout.splitlines():
