@@ -79,20 +79,18 @@ class Overlay:
         if order is None or not self._entries:
             return ()
         own = self._entries.get(view.key)
-        if own is not None and (
-            own.order < order or (deleted and own.view.uid == view.uid if own.gone else own.order == order)
-        ):
+        if own is not None and _settled(own, view, order, deleted):
             del self._entries[view.key]
         return self._evict(order)
 
     def caught_up(self, version: str) -> Iterable[Entry]:
-        """The stream has reached a version without an event, by a bookmark. Returns what this made obsolete."""
+        """A bookmark: the stream has reached a version. Returns what this made obsolete."""
         order = self._reach(version)
         return self._evict(order) if order is not None and self._entries else ()
 
     def relisted(self, version: str, stored: Callable[[ObjectKey], View | None]) -> Iterable[Entry]:
-        """The store has a new state; returns what this made obsolete. A server that was restored from a backup
-        goes back in time; entries from its former future say nothing any more.
+        """The store has a new state; returns what this made obsolete. A server that was restored from a
+        backup goes back in time; entries from its former future say nothing any more.
 
         :param stored: looks a key up in the new state.
         """
@@ -124,6 +122,14 @@ class Overlay:
     def _switch_off(self) -> None:
         self.enabled = False
         self._entries.clear()
+
+
+def _settled(entry: Entry, event: View, order: Order, deleted: bool) -> bool:
+    """Whether an event about the entry's own key makes it obsolete."""
+    if not entry.gone:
+        return entry.order <= order
+    # An absence is settled by the end of that very object, not by its predecessor's.
+    return entry.order < order or (deleted and entry.view.uid == event.uid)
 
 
 def _hides(last: View, order: Order, other: View | None) -> bool:
