@@ -12,6 +12,8 @@ from e2e.conftest import Sandbox, kubectl
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
 
+KINDS = ("etlrouterclusters", "etlpipelines", "etlsources", "etltransforms", "etlsinks")
+
 
 def run(sandbox: Sandbox, *arguments: str, stdin: str | None = None) -> str:
     """The output of a command that has to succeed."""
@@ -29,7 +31,7 @@ def test_get_shows_the_columns_people_need(sandbox: Sandbox) -> None:
     assert "user-analytics" in run(sandbox, "get", "epl")
     everything = run(sandbox, "get", "etl")
     for kind in KINDS:
-        assert kind[:-1] in everything
+        assert kind[:-1] in everything, everything
     pods = run(sandbox, "get", "pods", "-o", "wide")
     assert pods.count("1/1") >= 3
     assert "127." in pods
@@ -44,9 +46,7 @@ def test_describe_tells_conditions_and_events(sandbox: Sandbox) -> None:
     assert "Leader Id:" in cluster
 
 
-@pytest.mark.parametrize(
-    "kind", ["etlrouterclusters", "etlpipelines", "etlsources", "etltransforms", "etlsinks"]
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_wait_and_explain_work_on_every_kind(sandbox: Sandbox, kind: str) -> None:
     run(sandbox, "wait", "--for=condition=Ready", "--all", kind, "--timeout=60s")
     explained = run(sandbox, "explain", f"{kind}.spec")
@@ -96,7 +96,10 @@ def test_an_invalid_object_gets_the_servers_own_words(sandbox: Sandbox) -> None:
     )
     refused = kubectl(sandbox, "apply", "-f", "-", stdin=manifest)
     assert refused.returncode == 1
-    assert 'The EtlRouterCluster "bad" is invalid: spec.replicas: Invalid value: 0' in refused.stderr
+    assert 'The EtlRouterCluster "bad" is invalid:' in refused.stderr
+    assert "spec.replicas: Invalid value: 0: spec.replicas in body should be greater than or equal to 1" in (
+        refused.stderr
+    )
 
 
 def test_scale_up_by_one_and_the_new_member_serves(sandbox: Sandbox) -> None:

@@ -9,10 +9,10 @@ import signal
 from typing import Any
 
 import pytest
-from etl_operator.router.client import RouterClients
 
 from e2e.conftest import Sandbox, eventually
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE, TRANSFORM
+from etl_operator.router.client import RouterClients
 from informers.client import Client
 from informers.errors import Invalid, NotFound
 from informers.objects import Object, ObjectKey, Resource
