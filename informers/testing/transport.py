@@ -117,7 +117,7 @@ def _object(outcome: ObjectOutcome) -> HttpResponse:
     body = stored.encoded if stored is not None else msgspec.json.encode(outcome.obj)
     headers = dict(_JSON)
     if outcome.warnings:
-        headers["warning"] = ", ".join(f'299 - "{text}"' for text in outcome.warnings)
+        headers["warning"] = ", ".join(f"299 - {json.dumps(text)}" for text in outcome.warnings)
     return HttpResponse(outcome.code, body, headers)
 
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from informers.objects import Object, ObjectKey
+from informers.testing.apiserver.errors import Cause
 from informers.testing.apiserver.kinds import NAMESPACE
-from informers.testing.apiserver.refusals import bad_request, forbidden, not_found, wrong_name
+from informers.testing.apiserver.refusals import (
+    bad_request,
+    forbidden,
+    invalid,
+    not_found,
+    wrong_name,
+)
 from informers.testing.apiserver.registry import ResourceType
 from informers.testing.apiserver.routes import RequestInfo
 
@@ -15,10 +23,11 @@ if TYPE_CHECKING:
     from informers.testing.apiserver.core import ApiServer
 
 
-def require_identity(info: RequestInfo, body: Any) -> Object:
-    """The sent object, with kind, version and namespace filled in from the path.
+def require_identity(info: RequestInfo, body: Any, *, fill_namespace: bool = True) -> Object:
+    """The sent object, with kind, version, name and namespace filled in from the path.
 
-    :raises StatusError: 400 when it says something else than the path.
+    :raises StatusError: 400 when it says something else than the path, 422 for a custom resource of another
+        kind.
     """
     resource = info.type.resource
     if not isinstance(body, dict):
@@ -31,6 +40,10 @@ def require_identity(info: RequestInfo, body: Any) -> Object:
             f"the API version in the data ({api_version}) does not match the expected API version "
             f"({resource.api_version})"
         )
+    if kind and kind != resource.kind and info.type.custom:
+        name = str((body.get("metadata") or {}).get("name") or "")
+        text = f'Invalid value: "{kind}": must be {resource.kind}'
+        raise invalid(replace(resource, kind=kind), name, [Cause("FieldValueInvalid", text, "kind")])
     if kind and kind != resource.kind:
         version = f'"{resource.version}"'
         raise bad_request(f"{kind} in version {version} cannot be handled as a {resource.kind}")
@@ -39,6 +52,8 @@ def require_identity(info: RequestInfo, body: Any) -> Object:
         raise bad_request("metadata is not an object")
     found = dict(metadata or {})
     _check_place(info, found)
+    if info.namespace and fill_namespace:
+        found["namespace"] = info.namespace
     return {**body, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": found}
 
 
@@ -49,16 +64,12 @@ def _check_place(info: RequestInfo, metadata: dict[str, Any]) -> None:
             raise bad_request("names must be strings")
     if info.name:
         if name and name != info.name:
-            raise bad_request(
-                f"the name of the object ({name}) does not match the name on the URL ({info.name})"
-            )
+            raise wrong_name(name, info.name)
         metadata["name"] = info.name
     if namespace and namespace != info.namespace:
         raise bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"
         )
-    if info.namespace:
-        metadata["namespace"] = info.namespace
 
 
 def check_namespace(core: ApiServer, type_: ResourceType, namespace: str, name: str) -> None:

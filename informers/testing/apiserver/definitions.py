@@ -52,9 +52,13 @@ def check(new: Object, old: Object | None) -> Iterator[Cause]:
         raise not_implemented("this server does not call conversion webhooks")
     names, group = spec["names"], spec.get("group", "")
     plural = names.get("plural", "")
-    if new["metadata"]["name"] != f"{plural}.{group}":
+    if old is not None:
+        yield from _check_change(new, old)
+    elif new["metadata"]["name"] != f"{plural}.{group}":
         yield invalid("metadata.name", new["metadata"]["name"], 'must be spec.names.plural+"."+spec.group')
-    for problem in dns_subdomain(group):
+    if not group:
+        yield Cause("FieldValueRequired", "Required value", "spec.group")
+    for problem in dns_subdomain(group) if group else ():
         yield invalid("spec.group", group, problem)
     for field in ("plural", "singular"):
         for problem in dns_1035_label(names.get(field, "")):
@@ -62,9 +66,11 @@ def check(new: Object, old: Object | None) -> Iterator[Cause]:
     for field in ("kind", "listKind"):
         for problem in dns_1035_label(str(names.get(field, "")).lower()):
             yield invalid(f"spec.names.{field}", names.get(field, ""), f"may have mixed case, but {problem}")
+    if spec.get("scope") not in ("Cluster", "Namespaced"):
+        supported = 'supported values: "Cluster", "Namespaced"'
+        text = f'Unsupported value: "{spec.get("scope", "")}": {supported}'
+        yield Cause("FieldValueNotSupported", text, "spec.scope")
     yield from _check_versions(new)
-    if old is not None:
-        yield from _check_change(new, old)
 
 
 def _check_versions(new: Object) -> Iterator[Cause]:
@@ -81,7 +87,7 @@ def _check_versions(new: Object) -> Iterator[Cause]:
     for position, schema in enumerate(schemas[:1] if shared and schemas and schemas[0] else schemas):
         path = f"spec.versions[{position}].schema.openAPIV3Schema"
         if not schema:
-            yield Cause("FieldValueRequired", "Required value: schemas are required", path)
+            yield Cause("FieldValueRequired", "Required value", path)
             continue
         if shared:
             path = "spec.validation.openAPIV3Schema"
@@ -112,7 +118,7 @@ def _reason(text: str) -> str:
 def _check_change(new: Object, old: Object) -> Iterator[Cause]:
     if not condition_is_true(old, "Established"):
         return
-    for path in (("group",), ("scope",), ("names", "kind"), ("names", "plural")):
+    for path in (("scope",), ("group",), ("names", "kind"), ("names", "plural")):
         before, after = old["spec"], new["spec"]
         for part in path:
             before, after = before.get(part), after.get(part)

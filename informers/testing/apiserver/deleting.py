@@ -11,9 +11,9 @@ from informers.testing.apiserver.kinds import DEFINITION, NAMESPACE
 from informers.testing.apiserver.listing import list_objects
 from informers.testing.apiserver.outcomes import Call, ListOutcome, ObjectOutcome, success
 from informers.testing.apiserver.parameters import DeleteOptions, delete_options, list_options
-from informers.testing.apiserver.refusals import forbidden, not_found, precondition_failed
+from informers.testing.apiserver.refusals import forbidden, not_found, not_the_one_to_delete
 from informers.testing.apiserver.registry import ResourceType
-from informers.testing.apiserver.selection import selection, shown
+from informers.testing.apiserver.selection import listed, selection, shown
 from informers.testing.apiserver.store import Stored
 from informers.testing.apiserver.writing import may_go
 
@@ -45,7 +45,7 @@ def delete_many(core: ApiServer, call: Call) -> ListOutcome:
     page = list_objects(core.store, chosen, wanted)
     for stored in page.items:
         delete_object(core, info.type, stored.key, options)
-    return ListOutcome(page.items, page.metadata)
+    return ListOutcome(listed(info.type, page.items), page.metadata)
 
 
 def delete_object(
@@ -72,10 +72,10 @@ def delete_object(
 def _check_preconditions(type_: ResourceType, live: Stored, options: DeleteOptions) -> None:
     metadata, name = live.obj["metadata"], live.key.name
     if options.uid is not None and options.uid != metadata["uid"]:
-        raise precondition_failed(type_.resource, name, "UID", options.uid, metadata["uid"])
+        raise not_the_one_to_delete(type_.resource, name, "UID", options.uid, metadata["uid"])
     version = options.resource_version
     if version is not None and version != metadata["resourceVersion"]:
-        raise precondition_failed(
+        raise not_the_one_to_delete(
             type_.resource, name, "ResourceVersion", version, metadata["resourceVersion"]
         )
 
@@ -92,7 +92,10 @@ def _marked(core: ApiServer, type_: ResourceType, obj: Object, options: DeleteOp
         grace = core.rules.grace_period(obj, options.grace_period, core.context(type_, ""))
     if not metadata.get("deletionTimestamp"):
         metadata |= _deadline(core, grace)
-        if metadata.get("generation"):
+        if type_.resource == DEFINITION:
+            # Their deletion is begun by the server's own hand, which knows neither.
+            del metadata["deletionGracePeriodSeconds"]
+        elif metadata.get("generation"):
             metadata["generation"] += 1
     elif grace < (metadata.get("deletionGracePeriodSeconds") or 0):
         # Grace can be cut short, never prolonged.

@@ -35,7 +35,9 @@ class StatusError(Exception):
         self.code = code
         self.reason = reason
         self.message = message
+        # Servers tell an empty ``details`` from none.
         self.details: dict[str, Any] = dict(details or {})
+        self._detailed = details is not None
         self.metadata: dict[str, Any] = dict(metadata or {})
 
     @property
@@ -51,9 +53,10 @@ class StatusError(Exception):
             "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         }
-        if self.details:
+        if self.reason:
+            result["reason"] = self.reason
+        if self.details or self._detailed:
             result["details"] = self.details
         return result

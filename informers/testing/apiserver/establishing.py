@@ -160,12 +160,20 @@ class DefinitionController:
         left = self._core.store.shelf(storage).items()
         type_ = next((one for one in self._core.registry.storages() if one.storage == storage), None)
         if left and type_ is not None:
+            self._report_cleaning(obj)
             for stored in left:
                 if not stored.obj["metadata"].get("deletionTimestamp"):
                     delete_object(self._core, type_, stored.key, DeleteOptions(propagation="Background"))
             return
         if CLEANUP in (obj["metadata"].get("finalizers") or ()):
             self._core.edit(DEFINITION, ObjectKey.of(obj), _released, manager=_MANAGER)
+
+    def _report_cleaning(self, obj: Object) -> None:
+        text = "CustomResource deletion is in progress"
+        reason = "InstanceDeletionInProgress"
+        reported = with_condition(obj, "Terminating", "True", reason, text, self._core.now())
+        if reported != obj:
+            self._write(reported)
 
     def _withdraw(self, obj: Object) -> None:
         spec = obj["spec"]

@@ -52,7 +52,7 @@ def list_objects(store: Store, selection: Selection, options: ListOptions) -> Pa
     if everything is None:
         if options.token:
             raise expired(_PAGE_EXPIRED, _token(_Position(_ANY, position.start)))
-        raise expired(f"The provided resource version is too old: {wanted} ({shelf.oldest})")
+        raise expired("The resourceVersion for the provided list is too old.")
     return _page(shelf, everything, selection, options.limit, _Position(wanted, position.start))
 
 
@@ -113,4 +113,4 @@ def _read_token(token: str) -> _Position:
         found = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         return _Position(int(found["rv"]), str(found["start"]))
     except (binascii.Error, KeyError, TypeError, ValueError):
-        raise bad_request("continue key is not valid") from None
+        raise bad_request("invalid continue token: continue key is not valid") from None

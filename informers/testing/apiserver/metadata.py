@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from informers.objects import Object
 from informers.testing.apiserver.errors import Cause
+from informers.testing.apiserver.kinds import DEFINITION
 from informers.testing.apiserver.names import check_annotations, check_labels, dns_subdomain, label_key
 from informers.testing.apiserver.registry import ResourceType
 from informers.testing.apiserver.schema.validation import invalid
@@ -19,7 +20,6 @@ _SERVER_OWNED = (
     "creationTimestamp",
     "deletionGracePeriodSeconds",
     "deletionTimestamp",
-    "generation",
     "resourceVersion",
     "selfLink",
     "uid",
@@ -87,11 +87,21 @@ def check_metadata(new: Object, old: Object | None, type_: ResourceType) -> Iter
     if before is None or metadata.get("annotations") != before.get("annotations"):
         yield from check_annotations(metadata.get("annotations") or {}, "metadata.annotations")
     yield from _owners(metadata.get("ownerReferences") or ())
-    for name in metadata.get("finalizers") or ():
-        for problem in label_key(name):
-            yield invalid("metadata.finalizers", name, problem)
+    yield from _finalizers(metadata.get("finalizers") or (), type_)
     if before is not None:
         yield from _immutable(metadata, before)
+
+
+def _finalizers(names: Sequence[str], type_: ResourceType) -> Iterator[Cause]:
+    for name in names:
+        for problem in label_key(name):
+            yield invalid("metadata.finalizers", name, problem)
+    if type_.custom or type_.resource == DEFINITION:
+        return
+    for position, name in enumerate(names):
+        if "/" not in name and name not in _STANDARD_FINALIZERS:
+            text = "name is neither a standard finalizer name nor is it fully qualified"
+            yield invalid(f"metadata.finalizers[{position}]", name, text)
 
 
 def _immutable(metadata: Object, before: Object) -> Iterator[Cause]:
@@ -117,18 +127,13 @@ def _owners(references: Any) -> Iterator[Cause]:
         path = f"metadata.ownerReferences[{position}]"
         if not isinstance(reference, Mapping):
             continue
-        for name, words in (
-            ("apiVersion", "version must not be empty"),
-            ("kind", "must not be empty"),
-            ("name", "must not be empty"),
-            ("uid", "must not be empty"),
-        ):
+        for name in ("apiVersion", "kind", "name", "uid"):
             if not reference.get(name):
-                yield invalid(f"{path}.{name}", reference.get(name, ""), words)
+                yield Cause("FieldValueRequired", "Required value: must not be empty", f"{path}.{name}")
         if (reference.get("apiVersion"), reference.get("kind")) == ("v1", "Event"):
             yield invalid(path, dict(reference), "/v1, Kind=Event is disallowed from being an owner")
         if reference.get("controller"):
-            controllers.append(str(reference.get("name")))
+            controllers.append(f"{reference.get('kind')}/{reference.get('name')}")
     if len(controllers) > 1:
         yield invalid(
             "metadata.ownerReferences",

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from informers.objects import Resource
-from informers.testing.apiserver.errors import Cause
-from informers.testing.apiserver.refusals import bad_request, invalid
+from informers.testing.apiserver.errors import Cause, StatusError
+from informers.testing.apiserver.refusals import bad_option, bad_options, bad_request
 from informers.testing.apiserver.routes import flag
 
 FieldValidation: TypeAlias = Literal["Strict", "Warn", "Ignore"]
 Propagation: TypeAlias = Literal["Background", "Foreground", "Orphan"]
 
-_LIST_OPTIONS = Resource("meta.k8s.io", "v1", "listoptions", "ListOptions")
+_MANAGER_MAX = 128
 _VALIDATIONS: Mapping[str, FieldValidation] = {"Strict": "Strict", "Warn": "Warn", "Ignore": "Ignore"}
 _PROPAGATIONS: Mapping[str, Propagation] = {
     "Background": "Background",
@@ -88,28 +88,33 @@ class ListOptions:
     initial: bool | None = None
 
 
-def write_options(query: Mapping[str, str]) -> WriteOptions:
+def write_options(query: Mapping[str, str], verb: str = "create") -> WriteOptions:
     """Read the options of a write.
 
-    :raises StatusError: 400 for a value that makes no sense.
+    :param verb: names the options in refusals.
+    :raises StatusError: 422 for a value that makes no sense.
     """
+    kind = f"{verb.capitalize()}Options"
     validation = query.get("fieldValidation") or "Warn"
     if validation not in _VALIDATIONS:
-        raise bad_request(f'fieldValidation: Unsupported value: "{validation}"')
+        supported = 'supported values: "", "Ignore", "Strict", "Warn"'
+        text = f'Unsupported value: "{validation}": {supported}'
+        raise bad_option(kind, "fieldValidation", "FieldValueNotSupported", text)
     manager = query.get("fieldManager", "")
-    if len(manager) > 128:
-        raise bad_request("fieldManager: Too long: may not be more than 128 bytes")
-    return WriteOptions(
-        _dry_run(query.get("dryRun")), manager, _VALIDATIONS[validation], flag(query, "force")
-    )
+    if len(manager.encode()) > _MANAGER_MAX:
+        text = f"Too long: may not be more than {_MANAGER_MAX} bytes"
+        raise bad_option(kind, "fieldManager", "FieldValueTooLong", text)
+    dry_run = _dry_run(kind, query.get("dryRun"))
+    return WriteOptions(dry_run, manager, _VALIDATIONS[validation], flag(query, "force"))
 
 
-def _dry_run(value: Any) -> bool:
+def _dry_run(kind: str, value: Any) -> bool:
     values = [value] if isinstance(value, str) else list(value or ())
     if not values or values == [""]:
         return False
     if values != ["All"]:
-        raise bad_request(f'dryRun: Unsupported value: {values}: supported values: "All"')
+        text = f'Unsupported value: {json.dumps(values)}: supported values: "All"'
+        raise bad_option(kind, "dryRun", "FieldValueNotSupported", text)
     return True
 
 
@@ -131,8 +136,8 @@ def delete_options(query: Mapping[str, str], body: Any) -> DeleteOptions:
         raise bad_request("the body of a deletion must be a DeleteOptions object")
     preconditions = given.get("preconditions") or {}
     return DeleteOptions(
-        _dry_run(given.get("dryRun")),
-        _number("gracePeriodSeconds", given.get("gracePeriodSeconds")),
+        _dry_run("DeleteOptions", given.get("dryRun")),
+        _number(given.get("gracePeriodSeconds")),
         _propagation(given),
         preconditions.get("uid"),
         preconditions.get("resourceVersion"),
@@ -142,24 +147,26 @@ def delete_options(query: Mapping[str, str], body: Any) -> DeleteOptions:
 def _propagation(given: Mapping[str, Any]) -> Propagation | None:
     policy, orphan = given.get("propagationPolicy"), given.get("orphanDependents")
     if policy and orphan is not None:
-        raise bad_request("orphanDependents and propagationPolicy cannot be both set")
+        text = f'Invalid value: "{policy}": orphanDependents and deletionPropagation cannot be both set'
+        raise bad_option("DeleteOptions", "propagationPolicy", "FieldValueInvalid", text)
     if orphan is not None:
         return "Orphan" if orphan else "Background"
     if not policy:
         return None
     if policy not in _PROPAGATIONS:
-        supported = ", ".join(f'"{one}"' for one in (*_PROPAGATIONS, "nil"))
-        raise bad_request(f'propagationPolicy: Unsupported value: "{policy}": supported values: {supported}')
+        supported = 'supported values: "Foreground", "Background", "Orphan", "nil"'
+        text = f'Unsupported value: "{policy}": {supported}'
+        raise bad_option("DeleteOptions", "propagationPolicy", "FieldValueNotSupported", text)
     return _PROPAGATIONS[policy]
 
 
-def _number(name: str, value: Any) -> int | None:
+def _number(value: Any) -> int | None:
     if value is None or value == "":
         return None
     try:
         number = int(value)
     except (TypeError, ValueError):
-        raise bad_request(f"{name}: {value!r} is not a whole number") from None
+        raise bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax') from None
     return number
 
 
@@ -168,71 +175,66 @@ def list_options(query: Mapping[str, str], *, watch: bool) -> ListOptions:
 
     :raises StatusError: 400 or 422 for values, or combinations of them, that make no sense.
     """
+    match = query.get("resourceVersionMatch", "")
     options = ListOptions(
         query.get("labelSelector", ""),
         query.get("fieldSelector", ""),
-        _revision(query.get("resourceVersion", "")),
-        _exact(query.get("resourceVersionMatch", "")),
-        max(_number("limit", query.get("limit")) or 0, 0),
+        revision_of(query.get("resourceVersion", ""), listing=not watch),
+        {"Exact": True, "NotOlderThan": False}.get(match),
+        max(_number(query.get("limit")) or 0, 0),
         query.get("continue", ""),
-        max(_number("timeoutSeconds", query.get("timeoutSeconds")) or 0, 0),
+        max(_number(query.get("timeoutSeconds")) or 0, 0),
         flag(query, "allowWatchBookmarks") or False,
         flag(query, "sendInitialEvents"),
     )
-    problem = _initial_problem(options) if watch else _list_problem(options)
-    if problem:
-        raise invalid(_LIST_OPTIONS, "", [problem])
+    if match and options.exact is None:
+        text = f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""'
+        raise bad_option("ListOptions", "resourceVersionMatch", "FieldValueNotSupported", text)
+    problems = list(_watch_problems(options) if watch else _list_problems(options))
+    if problems:
+        raise bad_options("ListOptions", problems)
     return options
 
 
-def _revision(text: str) -> int | None:
+def revision_of(text: str, *, listing: bool = False) -> int | None:
+    """A ``resourceVersion`` parameter.
+
+    :raises StatusError: for a text that is no number; what servers answer depends on what was asked.
+    """
     if not text:
         return None
-    if not text.isdecimal():
-        raise bad_request(f'resourceVersion: Invalid value: "{text}": must be a number')
-    return int(text)
-
-
-def _exact(text: str) -> bool | None:
-    if not text:
-        return None
-    if text not in ("Exact", "NotOlderThan"):
-        raise bad_request(
-            f'resourceVersionMatch: Unsupported value: "{text}": supported values: "Exact", "NotOlderThan"'
-        )
-    return text == "Exact"
+    if text.isdecimal():
+        return int(text)
+    why = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+    raise bad_request(f"invalid resource version: {why}") if listing else StatusError(500, "", why)
 
 
 def _forbidden(field: str, why: str) -> Cause:
     return Cause("FieldValueForbidden", f"Forbidden: {why}", field)
 
 
-def _list_problem(options: ListOptions) -> Cause | None:
+def _list_problems(options: ListOptions) -> Iterator[Cause]:
     if options.initial is not None:
-        return _forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
+        yield _forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
     if options.exact is None:
-        return None
+        return
     field = "resourceVersionMatch"
     if options.revision is None:
-        return _forbidden(field, f"{field} is forbidden unless resourceVersion is provided")
+        yield _forbidden(field, f"{field} is forbidden unless resourceVersion is provided")
     if options.token:
-        return _forbidden(field, f"{field} is forbidden when continue is provided")
+        yield _forbidden(field, f"{field} is forbidden when continue is provided")
     if options.exact and options.revision == 0:
-        return _forbidden(field, f'{field} "exact" is forbidden for resourceVersion "0"')
-    return None
+        yield _forbidden(field, f'{field} "exact" is forbidden for resourceVersion "0"')
 
 
-def _initial_problem(options: ListOptions) -> Cause | None:
+def _watch_problems(options: ListOptions) -> Iterator[Cause]:
     field = "resourceVersionMatch"
     if options.initial is None:
         if options.exact is not None:
-            return _forbidden(field, f"{field} is forbidden for watch unless sendInitialEvents is provided")
-        return None
-    if options.exact is None:
-        why = f"sendInitialEvents requires setting {field} to NotOlderThan"
-        return _forbidden(field, why)
+            yield _forbidden(field, f"{field} is forbidden for watch unless sendInitialEvents is provided")
+        return
+    if options.exact is not False:
+        yield _forbidden(field, f"sendInitialEvents requires setting {field} to NotOlderThan")
     if options.exact:
-        return Cause(
-            "FieldValueNotSupported", 'Unsupported value: "Exact": supported values: "NotOlderThan"', field
-        )
-    return None
+        text = 'Unsupported value: "Exact": supported values: "NotOlderThan"'
+        yield Cause("FieldValueNotSupported", text, field)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from informers.objects import Object, Resource
+from informers.objects import Object
 from informers.testing.apiserver import fields
 from informers.testing.apiserver.admission import require_identity
-from informers.testing.apiserver.errors import Cause, StatusError
+from informers.testing.apiserver.errors import StatusError
 from informers.testing.apiserver.outcomes import Call, ObjectOutcome
 from informers.testing.apiserver.patching import json_patch, merge_patch, strategic_merge
-from informers.testing.apiserver.refusals import bad_request, conflict, invalid, not_found
+from informers.testing.apiserver.refusals import (
+    bad_option,
+    bad_request,
+    conflict,
+    not_found,
+    undecodable_patch,
+)
 from informers.testing.apiserver.store import Stored
 from informers.testing.apiserver.writing import Write, check_expected
 
@@ -22,8 +28,6 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
-_PATCH_OPTIONS = Resource("meta.k8s.io", "v1", "patchoptions", "PatchOptions")
-
 
 def patch(core: ApiServer, call: Call) -> ObjectOutcome:
     """PATCH an object or one of its parts."""
@@ -34,17 +38,26 @@ def patch(core: ApiServer, call: Call) -> ObjectOutcome:
     live = write.live()
     if live is None:
         raise not_found(call.info.type.resource, call.info.name)
-    patched = patched_object(write, live.obj)
-    sent = write.decoded(require_identity(call.info, patched))
-    check_expected(write, {"resourceVersion": sent["metadata"].get("resourceVersion")}, live, required=False)
+    patched = write.patched = patched_object(write, live.obj)
+    sent = _decoded(write, patched)
+    check_expected(write, _version_of(sent), live, required=False)
     return write.update(sent, live)
+
+
+def _decoded(write: Write, patched: Any) -> Object:
+    try:
+        return write.decoded(require_identity(write.info, patched))
+    except StatusError as error:
+        if write.type.custom or error.message.startswith("the name"):
+            raise
+        raise undecodable_patch(patched, error.message) from None
 
 
 def check_not_forced(write: Write) -> None:
     """:raises StatusError: 422 for ``force`` on a patch that is not applied."""
     if write.options.force is not None:
         text = "Forbidden: may not be specified for non-apply patch"
-        raise invalid(_PATCH_OPTIONS, "", [Cause("FieldValueForbidden", text, "force")])
+        raise bad_option("PatchOptions", "force", "FieldValueForbidden", text)
 
 
 def patched_object(write: Write, live: Object) -> Any:
@@ -63,6 +76,8 @@ def patched_object(write: Write, live: Object) -> Any:
         _require_map(body)
         schema = write.type.schema
         return strategic_merge(live, body, schema.root if schema is not None else None)
+    if content_type != STRATEGIC_MERGE_PATCH:
+        raise StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
     accepted = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
     raise StatusError(
         415,
@@ -81,18 +96,15 @@ def _apply(write: Write) -> ObjectOutcome:
     info, options = write.info, write.options
     if not options.manager:
         text = "Required value: is required for apply patch"
-        raise invalid(_PATCH_OPTIONS, "", [Cause("FieldValueRequired", text, "fieldManager")])
-    body = write.call.body
-    if isinstance(body, dict) and not (body.get("apiVersion") and body.get("kind")):
-        raise bad_request("apiVersion and kind must be set in an applied object")
-    intent = require_identity(info, body)
+        raise bad_option("PatchOptions", "fieldManager", "FieldValueRequired", text)
+    intent = _intent(write)
     live = write.live()
     if live is None:
         if info.subresource:
             raise not_found(info.type.resource, info.name)
         _refuse_absent(write, intent["metadata"])
     else:
-        check_expected(write, intent["metadata"], live, required=False)
+        check_expected(write, _version_of(intent), live, required=False)
     merged = fields.apply(
         live.obj if live is not None else None,
         intent,
@@ -103,8 +115,25 @@ def _apply(write: Write) -> ObjectOutcome:
         ignore=write.untouched(intent),
     )
     if live is None:
+        merged = {**merged, "metadata": {**merged["metadata"], "resourceVersion": ""}}
         return write.create(merged, applied=True)
     return _updated(write, merged, live)
+
+
+def _version_of(obj: Object) -> Object:
+    # A patch that changes the uid is not about another object, but wrong about this one.
+    return {"resourceVersion": obj["metadata"].get("resourceVersion")}
+
+
+def _intent(write: Write) -> Object:
+    body, resource = write.call.body, write.type.resource
+    if not isinstance(body, dict):
+        raise bad_request("the body of the request is not an object")
+    kind, api_version = str(body.get("kind") or ""), str(body.get("apiVersion") or "")
+    if (api_version, kind) != (resource.api_version, resource.kind):
+        group = api_version if "/" in api_version or not api_version else f"/{api_version}"
+        raise bad_request(f"invalid object type: {group or '/'}, Kind={kind}")
+    return require_identity(write.info, body, fill_namespace=False)
 
 
 def _updated(write: Write, merged: Object, live: Stored) -> ObjectOutcome:
@@ -122,5 +151,3 @@ def _refuse_absent(write: Write, metadata: Object) -> None:
             "and no existing object was found"
         )
         raise conflict(resource, name, why)
-    if metadata.get("resourceVersion"):
-        raise conflict(resource, name)

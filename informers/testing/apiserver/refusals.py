@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,13 +27,13 @@ def not_found(resource: Resource, name: str) -> StatusError:
 
 def no_such_path() -> StatusError:
     """404: no such resource."""
-    return StatusError(404, "NotFound", "the server could not find the requested resource")
+    return StatusError(404, "NotFound", "the server could not find the requested resource", {})
 
 
 def method_not_allowed() -> StatusError:
     """405: the resource is there, the verb is not."""
     text = "the server does not allow this method on the requested resource"
-    return StatusError(405, "MethodNotAllowed", text)
+    return StatusError(405, "MethodNotAllowed", text, {})
 
 
 def already_exists(resource: Resource, name: str) -> StatusError:
@@ -48,9 +49,34 @@ def conflict(resource: Resource, name: str, why: str = MODIFIED) -> StatusError:
 
 
 def precondition_failed(resource: Resource, name: str, field: str, wanted: str, found: str) -> StatusError:
-    """409: a precondition (``UID`` or ``ResourceVersion``) does not hold."""
+    """409: an update names another object (``UID``) than there is."""
     why = f"Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {found}"
     return conflict(resource, name, why)
+
+
+def not_the_one_to_delete(resource: Resource, name: str, field: str, wanted: str, found: str) -> StatusError:
+    """409: a precondition (``UID`` or ``ResourceVersion``) of a deletion does not hold."""
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    happened = "deleted and then recreated" if field == "UID" else "modified"
+    text = (
+        f'Operation cannot be fulfilled on {kind} "{name}": the {field} in the precondition ({wanted}) does '
+        f"not match the {field} in record ({found}). The object might have been {happened}"
+    )
+    details = {**_details(resource, name), "kind": resource.kind}
+    return StatusError(409, "Conflict", text, details)
+
+
+def bad_option(options: str, field: str, reason: str, text: str) -> StatusError:
+    """422 about a parameter.
+
+    :param options: the kind of the parameters, such as ``ListOptions``.
+    """
+    return bad_options(options, [Cause(reason, text, field)])
+
+
+def bad_options(options: str, causes: Sequence[Cause]) -> StatusError:
+    """422 about parameters."""
+    return invalid(Resource("meta.k8s.io", "v1", options.lower(), options), "", causes)
 
 
 def forbidden(
@@ -94,6 +120,13 @@ def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> StatusErr
     return StatusError(422, "Invalid", f'{kind} "{name}" is invalid: {listed}', details)
 
 
+def undecodable_patch(patched: Any, why: str) -> StatusError:
+    """422: what a patch makes of an object is no object of that kind."""
+    shown = json.dumps(json.dumps(patched, separators=(",", ":")))
+    cause = {"reason": "FieldValueInvalid", "message": f"Invalid value: {shown}: {why}", "field": "patch"}
+    return StatusError(422, "Invalid", f' "" is invalid: patch: {cause["message"]}', {"causes": [cause]})
+
+
 def expired(message: str, token: str = "") -> StatusError:
     """410: what was asked for is no longer known.
 
@@ -113,6 +146,6 @@ def from_the_future(requested: int, current: int) -> StatusError:
     return StatusError(
         504,
         "Timeout",
-        f"Too large resource version: {requested}, current: {current}",
+        f"Timeout: Too large resource version: {requested}, current: {current}",
         {"causes": causes, "retryAfterSeconds": 1},
     )

@@ -14,10 +14,10 @@ from informers.testing.apiserver.outcomes import (
     Outcome,
     WatchOutcome,
 )
-from informers.testing.apiserver.parameters import list_options
-from informers.testing.apiserver.refusals import bad_request, from_the_future, not_found, not_implemented
+from informers.testing.apiserver.parameters import list_options, revision_of
+from informers.testing.apiserver.refusals import from_the_future, not_found, not_implemented
 from informers.testing.apiserver.routes import ELSEWHERE
-from informers.testing.apiserver.selection import selection, shown
+from informers.testing.apiserver.selection import listed, selection, shown
 from informers.testing.apiserver.watching import open_watch
 
 if TYPE_CHECKING:
@@ -46,11 +46,9 @@ def handle(core: ApiServer, call: Call) -> Outcome:
 
 def _get(core: ApiServer, call: Call) -> ObjectOutcome:
     info = call.info
-    wanted = info.query.get("resourceVersion", "")
-    if wanted and not wanted.isdecimal():
-        raise bad_request(f'resourceVersion: Invalid value: "{wanted}": must be a number')
-    if wanted and int(wanted) > core.store.revision:
-        raise from_the_future(int(wanted), core.store.revision)
+    wanted = revision_of(info.query.get("resourceVersion", ""))
+    if wanted and wanted > core.store.revision:
+        raise from_the_future(wanted, core.store.revision)
     stored = core.stored(info)
     if stored is None:
         raise not_found(info.type.resource, info.name)
@@ -63,7 +61,7 @@ def _list(core: ApiServer, call: Call) -> ListOutcome:
     options = list_options(info.query, watch=False)
     chosen = selection(info.type, info.namespace, options.labels, options.fields)
     page = list_objects(core.store, chosen, options)
-    return ListOutcome(page.items, page.metadata)
+    return ListOutcome(listed(info.type, page.items), page.metadata)
 
 
 def _watch(core: ApiServer, call: Call) -> WatchOutcome:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from informers.objects import Object, Resource
-from informers.testing.apiserver.errors import Cause
+from informers.testing.apiserver.errors import Cause, StatusError
+from informers.testing.apiserver.fields import managed
 from informers.testing.apiserver.outcomes import Call, ObjectOutcome
 from informers.testing.apiserver.patches import APPLY_PATCH, MERGE_PATCH, check_not_forced
 from informers.testing.apiserver.patching import json_patch, merge_patch
 from informers.testing.apiserver.refusals import bad_request, invalid, not_found, not_implemented, wrong_name
-from informers.testing.apiserver.registry import ScalePaths
+from informers.testing.apiserver.registry import ResourceType, ScalePaths
 from informers.testing.apiserver.store import Stored
 from informers.testing.apiserver.writing import Write, check_expected
 
@@ -29,12 +30,17 @@ def scale(core: ApiServer, call: Call) -> ObjectOutcome:
     if live is None or paths is None:
         raise not_found(call.info.type.resource, call.info.name)
     current = _scale_of(live.obj, paths)
+    if call.info.type.custom and call.info.verb == "get" and "replicas" not in current["spec"]:
+        why = f'the spec replicas field "{paths.replicas}" does not exist'
+        text = f"Internal error occurred: {why}"
+        raise StatusError(500, "InternalError", text, {"causes": [{"message": why}]})
     if call.info.verb == "get":
         return ObjectOutcome(200, current)
     sent = _sent(write, current)
     replicas = _replicas(write, sent, live)
-    changed = _with(live.obj, paths.replicas.strip(".").split("."), replicas)
-    outcome = write.update(changed, live)
+    path = paths.replicas.strip(".").split(".")
+    # A count nobody owns stays without an owner.
+    outcome = write.update(_with(live.obj, path, replicas), live, applied=not _is_owned(live.obj, path))
     return ObjectOutcome(outcome.code, _scale_of(outcome.obj, paths), None, outcome.warnings)
 
 
@@ -64,9 +70,22 @@ def _replicas(write: Write, sent: Any, live: Stored) -> int:
     if not isinstance(replicas, int) or isinstance(replicas, bool):
         raise bad_request("spec.replicas is not a whole number")
     if replicas < 0:
-        text = f"Invalid value: {replicas}: must be greater than or equal to 0"
-        raise invalid(_SCALE, live.key.name, [Cause("FieldValueInvalid", text, "spec.replicas")])
+        raise _negative(write.type, live.key.name, replicas)
     return replicas
+
+
+def _negative(type_: ResourceType, name: str, replicas: int) -> StatusError:
+    if type_.custom and type_.scale is not None:
+        text = f"Invalid value: {replicas}: should be a non-negative integer"
+        return invalid(type_.resource, name, [Cause("FieldValueInvalid", text, type_.scale.replicas)])
+    text = f"Invalid value: {replicas}: must be greater than or equal to 0"
+    return invalid(_SCALE, name, [Cause("FieldValueInvalid", text, "spec.replicas")])
+
+
+def _is_owned(obj: Object, path: Sequence[str]) -> bool:
+    entries = managed.read(obj["metadata"].get("managedFields")) or {}
+    wanted = tuple(f"f:{part}" for part in path)
+    return any(wanted in entry.fields for entry in entries.values())
 
 
 def _scale_of(obj: Object, paths: ScalePaths) -> Object:
@@ -83,7 +102,7 @@ def _scale_of(obj: Object, paths: ScalePaths) -> Object:
             for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
             if key in metadata
         },
-        "spec": {"replicas": _at(obj, paths.replicas) or 0},
+        "spec": {"replicas": replicas} if (replicas := _at(obj, paths.replicas)) is not None else {},
         "status": status,
     }
 

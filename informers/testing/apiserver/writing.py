@@ -6,7 +6,8 @@ no lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from informers.objects import Object, ObjectKey
@@ -31,18 +32,29 @@ from informers.testing.apiserver.refusals import (
     already_exists,
     bad_request,
     conflict,
+    forbidden,
     invalid,
     not_found,
     precondition_failed,
+    undecodable_patch,
 )
+from informers.testing.apiserver.registry import ResourceType
 from informers.testing.apiserver.selection import shown
-from informers.testing.apiserver.store import Stored
+from informers.testing.apiserver.store import StorageKey, Stored
 
 if TYPE_CHECKING:
     from informers.testing.apiserver.core import ApiServer
 
 _NAME_ATTEMPTS = 8
-_UNSET = "0x0"
+_ALLOTTED: Mapping[StorageKey, Sequence[tuple[str, ...]]] = {
+    ("", "namespaces"): [("spec", "finalizers")],
+    ("", "services"): [
+        ("spec", "clusterIP"),
+        ("spec", "clusterIPs"),
+        ("spec", "ipFamilies"),
+        ("spec", "ipFamilyPolicy"),
+    ],
+}
 
 
 class Write:
@@ -57,9 +69,11 @@ class Write:
         self.call = call
         self.info = call.info
         self.type = call.info.type
-        self.options = write_options(call.info.query)
+        self.options = write_options(call.info.query, call.info.verb)
         self.warnings: list[str] = []
         self.now = core.now()
+        self.patched: Any = None
+        """What a patch made of the object, for refusals that show it."""
 
     @property
     def manager_name(self) -> str:
@@ -105,8 +119,6 @@ class Write:
         return pruned
 
     def _undecodable(self, why: str) -> str:
-        if self.type.custom:
-            return why
         kind, version = self.type.resource.kind, self.type.resource.version
         return f'{kind} in version "{version}" cannot be handled as a {kind}: {why}'
 
@@ -125,12 +137,10 @@ class Write:
         """
         check_namespace(self.core, self.type, self.info.namespace, obj["metadata"].get("name", ""))
         if self.type.terminating:
-            text = "create not allowed while custom resource definition is terminating"
-            raise StatusError(405, "MethodNotAllowed", text)
+            why = "create not allowed while custom resource definition is terminating"
+            raise forbidden(self.type.resource, obj["metadata"].get("name", ""), why)
         if obj["metadata"].get("resourceVersion"):
-            raise StatusError(
-                500, "InternalError", "resourceVersion should not be set on objects to be created"
-            )
+            raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
         base = obj["metadata"].get("generateName")
         if obj["metadata"].get("name") or not base:
             return self._create(obj, applied=applied, code=code)
@@ -160,9 +170,7 @@ class Write:
         new["metadata"] = metadata
         new = self._defaulted(new, None)
         if not applied:
-            new = fields.track(
-                None, new, self.type.schema, self.manager(), now=self.now, ignore=self.untouched(new)
-            )
+            new = self._tracked(new, None, obj)
         self._check(new, None)
         if self.core.store.shelf(self.type.storage).get(ObjectKey.of(new)) is not None:
             raise already_exists(self.type.resource, new["metadata"]["name"])
@@ -191,7 +199,7 @@ class Write:
         elif not self.type.custom:
             causes.extend(self.core.rules.validate(new, old, self.context))
         if causes:
-            raise invalid(self.type.resource, new["metadata"]["name"], list(_once(causes)))
+            raise invalid(self.type.resource, new["metadata"]["name"], _once(causes))
         if old is None or old["metadata"].get("finalizers") != new["metadata"].get("finalizers"):
             self.warnings.extend(finalizer_warnings(new["metadata"]))
 
@@ -199,7 +207,8 @@ class Write:
         """A built-in kind is decoded into typed fields: what does not fit is no object at all."""
         wrong = [cause for cause in causes if cause.reason == "FieldValueTypeInvalid"]
         if wrong:
-            raise bad_request(self._undecodable(f"json: cannot unmarshal: {wrong[0].message}"))
+            why = self._undecodable(f"json: cannot unmarshal: {wrong[0].message}")
+            raise bad_request(why) if self.patched is None else undecodable_patch(self.patched, why)
 
     def update(self, sent: Object, live: Stored, *, applied: bool = False) -> ObjectOutcome:
         """Replace an object by what was sent, as far as this (sub)resource lets it.
@@ -212,15 +221,23 @@ class Write:
         new = self._defaulted(new, old)
         new = self._counted(new, old)
         if not applied:
-            new = fields.track(
-                old, new, self.type.schema, self.manager(), now=self.now, ignore=self.untouched(new)
-            )
+            new = self._tracked(new, old, sent)
         self._check(new, old)
         if same(new, old):
             return ObjectOutcome(200, old, live, tuple(self.warnings))
         if may_go(new):
             return self._gone(new)
         return self._committed(new, 200)
+
+    def _tracked(self, new: Object, old: Object | None, sent: Object) -> Object:
+        """The object with the ownership this write leads to."""
+        entries = new["metadata"].get("managedFields")
+        if old is not None and (entries == [{}] or not (entries or old["metadata"].get("managedFields"))):
+            # Ownership that was given up is not taken up again before somebody applies.
+            metadata = {key: value for key, value in new["metadata"].items() if key != "managedFields"}
+            return {**new, "metadata": metadata}
+        ignored = [*self.untouched(new), *allotted(self.type, sent)]
+        return fields.track(old, new, self.type.schema, self.manager(), now=self.now, ignore=ignored)
 
     def _isolated(self, new: Object, old: Object) -> Object:
         """Status and everything else are written apart."""
@@ -268,8 +285,23 @@ class Write:
         return ObjectOutcome(200, new, None, tuple(self.warnings))
 
 
-def _once(causes: list[Cause]) -> Iterator[Cause]:
-    yield from dict.fromkeys(causes)
+def _once(causes: list[Cause]) -> list[Cause]:
+    """Every finding once: that a field is missing is found by the schema and by rules."""
+    found: dict[tuple[str, str], Cause] = {}
+    for cause in causes:
+        identity = "" if cause.reason == "FieldValueRequired" else cause.message
+        found.setdefault((cause.field, identity), cause)
+    return list(found.values())
+
+
+def allotted(type_: ResourceType, sent: Object) -> Iterator[tuple[str, ...]]:
+    """Fields the server gives out and nobody owns, unless the writer asked for a value."""
+    for path in _ALLOTTED.get(type_.storage, ()):
+        value: Any = sent
+        for part in path:
+            value = value.get(part) if isinstance(value, dict) else None
+        if value in (None, "", [], {}):
+            yield path
 
 
 def may_go(obj: Object) -> bool:
@@ -334,6 +366,9 @@ def check_expected(write: Write, sent: Any, live: Stored, *, required: bool) -> 
         if version != metadata["resourceVersion"]:
             raise conflict(resource, name)
     elif required:
-        text = f"Invalid value: {_UNSET}: must be specified for an update"
+        # Custom resources are called by their plural here.
+        shown_kind = replace(resource, kind=resource.plural) if write.type.custom else resource
+        unset = "0" if write.type.custom else "0x0"
+        text = f"Invalid value: {unset}: must be specified for an update"
         cause = Cause("FieldValueInvalid", text, "metadata.resourceVersion")
-        raise invalid(resource, name, [cause])
+        raise invalid(shown_kind, name, [cause])

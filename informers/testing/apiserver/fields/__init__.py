@@ -53,6 +53,7 @@ _UNOWNED: FieldSet = frozenset(
 _BLANK: Object = {
     "metadata": {},
     "spec": {
+        "names": {},
         "strategy": {},
         "updateStrategy": {},
         "template": {"metadata": {}, "spec": {"containers": None}},
