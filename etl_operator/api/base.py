@@ -89,8 +89,12 @@ _M = TypeVar("_M", bound=Model)
 
 
 def section(model: type[_M]) -> Any:
-    """A field that is there even when the user leaves it out, with the defaults of its own fields."""
-    return Field(default_factory=model, json_schema_extra={"default": {}})
+    """A field that is there even when the user leaves it out, with the defaults of its own fields.
+
+    The schema spells them out: the server holds a default against the rules before it fills anything in.
+    """
+    default = model().model_dump(mode="json", by_alias=True, exclude_none=True)
+    return Field(default_factory=model, json_schema_extra={"default": default})
 
 
 @dataclass(frozen=True, slots=True)

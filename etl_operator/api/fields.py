@@ -57,24 +57,23 @@ Quantity = Annotated[
 ]
 """A Kubernetes quantity: a number with an optional suffix, such as ``10Gi``, ``500m`` or ``1``."""
 
-ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
+ObjectName = Annotated[str, Field(max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
 """The name of an object in the same namespace."""
 
-Namespace = Annotated[str, Field(min_length=1, max_length=63, pattern=rf"^{_LABEL}$")]
+Namespace = Annotated[str, Field(max_length=63, pattern=rf"^{_LABEL}$")]
 
-NamespaceOrAll = Annotated[str, Field(min_length=1, max_length=63, pattern=rf"^(\*|{_LABEL})$")]
+NamespaceOrAll = Annotated[str, Field(max_length=63, pattern=rf"^(\*|{_LABEL})$")]
 
 Endpoint = Annotated[
     str,
     Field(
-        min_length=3,
         max_length=261,
         pattern=rf"^([a-zA-Z0-9]([-a-zA-Z0-9._]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\]):{_PORT}$",
     ),
 ]
 """``host:port``; an IPv6 address stands in brackets."""
 
-Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^ \t\r\n]+$")]
+Image = Annotated[str, Field(max_length=512, pattern=r"^[^ \t\r\n]+$")]
 
 ShortText = Annotated[str, Field(max_length=253)]
 Text = Annotated[str, Field(max_length=4096)]

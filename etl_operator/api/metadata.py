@@ -51,9 +51,7 @@ class Condition(Model):
     """What is judged, such as Ready."""
     status: Literal["True", "False", "Unknown"]
     """The verdict."""
-    reason: Annotated[
-        str, Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")
-    ]
+    reason: Annotated[str, Field(max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
     """One word for programs."""
     message: LongText
     """A sentence for people."""

@@ -102,7 +102,7 @@ class EnvVar(Model):
         ),
     )
 
-    name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")]
+    name: Annotated[str, Field(max_length=253, pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")]
     """Name of the variable. The names the operator sets itself cannot be replaced."""
     value: Annotated[str, Field(max_length=32768)] | None = None
     """Its value; $(NAME) refers to another variable. Default: empty."""

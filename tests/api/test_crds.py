@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from etl_operator.api.crds import KINDS, Kind, definition, render_crds, schema_of
 from etl_operator.cli.main import main
-from informers.testing.apiserver.schema import check_structural
+from informers.testing.apiserver.schema import check_structural, compile_schema
+from informers.testing.apiserver.schema.cel import Rule
 
 ROOT = Path(__file__).resolve().parents[2]
 EACH = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.resource.kind)
@@ -34,6 +35,22 @@ def fragments(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dic
 @EACH
 def test_the_schema_can_be_served(kind: Kind) -> None:
     assert check_structural(schema_of(kind.resource)) == []
+
+
+@EACH
+def test_a_default_keeps_the_rules_by_itself(kind: Kind) -> None:
+    # A server asks this when it is given the definition, and before it fills in the defaults below.
+    for path, fragment in fragments(schema_of(kind.resource)):
+        for raw in fragment.get("x-kubernetes-validations", ()) if "default" in fragment else ():
+            assert Rule(raw).holds(fragment["default"], fragment["default"]), path
+
+
+@EACH
+def test_a_default_is_what_the_server_would_make_of_nothing(kind: Kind) -> None:
+    for path, fragment in fragments(schema_of(kind.resource)):
+        if isinstance(fragment.get("default"), dict):
+            below = {"type": "object", "properties": {"it": {**fragment, "default": {}}}}
+            assert compile_schema(below).defaulted({"it": {}}) == {"it": fragment["default"]}, path
 
 
 @EACH
