@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -119,9 +120,11 @@ def main(**flags: Any) -> None:
         stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
 
+    # A container's first process ignores SIGTERM unless it says otherwise, also while it still loads.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # Imported here: a wrong command line should not cost the time to load gRPC.
     from etl_operator.node import settings
-    from etl_operator.node.consensus.engine import StorageError
+    from etl_operator.node.consensus.engine import ConsensusError
     from etl_operator.node.process import Identity, RaftTls, StartError, run
 
     try:
@@ -138,9 +141,14 @@ def main(**flags: Any) -> None:
             data_dir=flags["data_dir"],
             tls=RaftTls(*tls_files) if all(tls_files) else None,
         )
-        asyncio.run(run(identity, loaded.settings))
-    except (settings.SettingsError, StartError, StorageError) as error:
+        asyncio.new_event_loop().run_until_complete(run(identity, loaded.settings))
+    except (settings.SettingsError, StartError, ConsensusError) as error:
         raise click.ClickException(str(error)) from error
+    # Not by way of the interpreter's own end: that waits for threads, and one may be asking a DNS server that
+    # does not answer. Everything of value is on disk.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _peers(node_id: int, given: tuple[tuple[int, Address], ...]) -> dict[int, Address]:

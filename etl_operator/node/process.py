@@ -96,7 +96,7 @@ class NodeProcess:
         """Serve until SIGTERM or SIGINT. SIGUSR1 asks another node to lead.
 
         :raises StartError: something cannot be bound or opened.
-        :raises StorageError: the disk failed while running.
+        :raises ConsensusError: the engine stopped itself, as on a broken disk.
         """
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()

@@ -7,6 +7,7 @@ since the last: a member on a slow disk is a slow member, but never a dishonest 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import time
@@ -23,6 +24,7 @@ from etl_operator.node.consensus.address import Address
 from etl_operator.node.consensus.engine import (
     CommitTimeout,
     ConsensusError,
+    EngineFault,
     LeadershipLost,
     Member,
     NotLeader,
@@ -115,12 +117,13 @@ class EmbeddedEngine:
         self._leader_heard = float("-inf")
         self._ask_again = float("-inf")
         self._tick_due = False
+        self._handing_over = False
         self._stopped = False
 
     async def start(self) -> None:
         """See `ConsensusEngine`."""
         self._loop = asyncio.get_running_loop()
-        self._failure: asyncio.Future[StorageError] = self._loop.create_future()
+        self._failure: asyncio.Future[ConsensusError] = self._loop.create_future()
         self._journal = DiskJournal(self._directory)
         if self._journal.cut_off:
             log.warning(
@@ -169,7 +172,7 @@ class EmbeddedEngine:
             raise self._failure.result()
         if len(command) >= wire.MAX_COMMAND:
             raise ValueError(f"a command of {len(command)} bytes exceeds {wire.MAX_COMMAND - 1}")
-        if self._stopped or self._raft.role() is not Role.LEADER:
+        if self._stopped or self._handing_over or self._raft.role() is not Role.LEADER:
             raise NotLeader("not the leader")
         future: asyncio.Future[object] = self._loop.create_future()
         self._pending.add(future)
@@ -195,13 +198,19 @@ class EmbeddedEngine:
         """See `ConsensusEngine`."""
         if not self._peers or self._raft.role() is not Role.LEADER or self._failure.done():
             return
-        self._raft.transferLeadership()
+        self._handing_over = True  # Only a follower that has everything may take over: nothing new now.
         try:
             async with asyncio.timeout(min(self._timing.election_max, 1.0)):
+                if self._pending:
+                    await asyncio.wait(self._pending)
                 while self._raft.role() is Role.LEADER:
-                    await self._changed.wait()
+                    self._raft.transferLeadership()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._changed.wait(), self._timing.heartbeat)
         except TimeoutError:
             log.info("no other node took over in time")
+        finally:
+            self._handing_over = False
 
     def status(self) -> Status:
         """See `ConsensusEngine`."""
@@ -224,7 +233,7 @@ class EmbeddedEngine:
         """See `ConsensusEngine`."""
         self._callbacks.append(callback)
 
-    async def failed(self) -> StorageError:
+    async def failed(self) -> ConsensusError:
         """See `ConsensusEngine`."""
         return await asyncio.shield(self._failure)
 
@@ -255,17 +264,23 @@ class EmbeddedEngine:
     def _readable(self) -> bool:
         """On a leader: its first entry is applied, hence all that earlier leaders acknowledged."""
         if self._raft.role() is Role.LEADER:
-            return self._applied_in_this_term()
+            return self._up_to_date()
         return self._caught_up
 
-    def _applied_in_this_term(self) -> bool:
-        position = self._raft.raftLastApplied - self._journal[0][1]
-        if not 0 <= position < len(self._journal):
+    def _up_to_date(self) -> bool:
+        """All is applied here up to an entry that the present leader has committed in its own term.
+
+        Committed entries of earlier terms alone prove nothing: a new leader does not know yet how many more
+        there are.
+        """
+        committed = self._raft.leader_commit()
+        position = committed - self._journal[0][1]
+        if not 0 <= position < len(self._journal) or self._raft.raftLastApplied < committed:
             return False
         return bool(self._journal[position][2] == self._raft.raftCurrentTerm)
 
     def _notice_changes(self) -> None:
-        self._caught_up = self._caught_up or self._applied_in_this_term()
+        self._caught_up = self._caught_up or self._up_to_date()
         role = self._raft.role()
         seen = (role, self._leader(), self._raft.raftCurrentTerm, self._caught_up, self._readable())
         if seen == self._seen:
@@ -333,8 +348,11 @@ class EmbeddedEngine:
             self._raft.transferLeadership()
         except StorageError as error:
             self._fail(error)
+        except Exception as error:
+            log.exception("a fault in the consensus engine")
+            self._fail(EngineFault(f"a fault in the consensus engine: {error!r}"))
 
-    def _fail(self, error: StorageError) -> None:
+    def _fail(self, error: ConsensusError) -> None:
         if not self._failure.done():
             log.critical("stopping: %s", error)
             self._failure.set_result(error)

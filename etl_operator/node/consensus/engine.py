@@ -8,10 +8,11 @@ Errors, as a tree::
     │   ├── CommitTimeout       no majority answered in time
     │   └── LeadershipLost      this node stopped leading before the commit
     ├── NotReady            the state is not loaded yet
-    └── StorageError        the disk
-        ├── StorageFull         no room for the entry; the node goes on, the proposal failed
-        ├── StorageCorrupt      what is on disk cannot be trusted; the node must not start
-        └── StorageBusy         another process has the directory
+    ├── StorageError        the disk
+    │   ├── StorageFull         no room for the entry; the node goes on, the proposal failed
+    │   ├── StorageCorrupt      what is on disk cannot be trusted; the node must not start
+    │   └── StorageBusy         another process has the directory
+    └── EngineFault         a bug; the process must end, and start again from what is on disk
 """
 
 from __future__ import annotations
@@ -60,6 +61,10 @@ class StorageCorrupt(StorageError):
 
 class StorageBusy(StorageError):
     """Another process uses the data directory."""
+
+
+class EngineFault(ConsensusError):
+    """The engine failed in a way nobody foresaw. Memory cannot be trusted any more; the disk can."""
 
 
 class Role(Enum):
@@ -157,5 +162,5 @@ class ConsensusEngine(Protocol):
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` whenever role, leader, term or readiness changed."""
 
-    async def failed(self) -> StorageError:
+    async def failed(self) -> ConsensusError:
         """Wait until the engine has stopped itself, and say why. The process must then end."""

@@ -14,13 +14,15 @@ them in this file. `missing_names` tells whether the installed version still has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pysyncobj.syncobj as library
 from pysyncobj import FAIL_REASON, SyncObj, SyncObjConf
 from pysyncobj.node import Node
+from pysyncobj.serializer import Serializer
 from pysyncobj.transport import Transport
 
 from etl_operator.node.consensus.engine import Role
@@ -30,6 +32,8 @@ from etl_operator.node.consensus.wire import MAX_COMMAND
 
 _REGULAR = 0
 _NEVER = 10.0**9
+_PART = 2**20
+"""Bytes of a part of a snapshot."""
 _ROLES = {0: Role.FOLLOWER, 1: Role.CANDIDATE, 2: Role.LEADER}
 _PRIVATE_METHODS = (
     "_SyncObj__doApplyCommand",
@@ -42,7 +46,7 @@ _PRIVATE_ATTRIBUTES = (
     "_SyncObj__raftLeader",
     "_SyncObj__newAppendEntriesTime",
     "_SyncObj__transferInProgress",
-    "_SyncObj__noopIDx",
+    "_SyncObj__leaderCommitIndex",
     "_SyncObj__raftMatchIndex",
 )
 
@@ -80,6 +84,31 @@ class LibraryTransport(Transport):  # type: ignore[misc]
             self._onNodeDisconnected(node)
 
 
+class _Snapshots(Serializer):  # type: ignore[misc]
+    """Sends snapshots from memory; pysyncobj's own leaves the file open."""
+
+    def __init__(self, file: str, *rest: Any) -> None:
+        super().__init__(file, *rest)
+        self._file = Path(file)
+        self._sending: dict[Node, list[tuple[bytes, bool, bool]]] = {}
+
+    def getTransmissionData(self, transmissionID: Node) -> tuple[bytes, bool, bool] | None:
+        """The next part for a member: data, is it the first, is it the (empty) last."""
+        if transmissionID not in self._sending:
+            data = self._file.read_bytes()
+            parts = [data[i : i + _PART] for i in range(0, len(data), _PART)]
+            numbered = [(part, number == 0, False) for number, part in enumerate(parts)]
+            self._sending[transmissionID] = [(b"", False, True), *reversed(numbered)]
+        part = self._sending[transmissionID].pop()
+        if not self._sending[transmissionID]:
+            del self._sending[transmissionID]
+        return part
+
+    def cancelTransmisstion(self, id: Node) -> None:
+        """The member is gone; start over when it is back."""
+        self._sending.pop(id, None)
+
+
 class Raft(SyncObj):  # type: ignore[misc]
     """One member. Not thread-safe; driven by `doTick` and the transport.
 
@@ -112,7 +141,8 @@ class Raft(SyncObj):  # type: ignore[misc]
             raftMaxTimeout=max(timing.election_max, timing.election_min * 1.1),
             appendEntriesPeriod=timing.heartbeat,
             leaderFallbackTimeout=timing.election_max,
-            appendEntriesBatchSizeBytes=MAX_COMMAND,
+            # Above the largest entry: pysyncobj would pickle one that fills a batch.
+            appendEntriesBatchSizeBytes=MAX_COMMAND + 1,
             commandsWaitLeader=False,
             # By number of entries only: a quiet cluster has no reason to write snapshots.
             logCompactionMinEntries=snapshot_every,
@@ -121,13 +151,9 @@ class Raft(SyncObj):  # type: ignore[misc]
             serializer=serialize,
             deserializer=deserialize,
         )
-        create = library.createJournal
-        library.createJournal = lambda _: journal
-        try:
+        with _parts(createJournal=lambda _: journal, Serializer=_Snapshots):
             others = [node(peer) for peer in peers]
             super().__init__(node(node_id), others, settings, nodeClass=Node, transport=transport)
-        finally:
-            library.createJournal = create
 
     def propose(self, command: bytes, done: Callable[[object, int], None]) -> None:
         """Queue a command; ``done`` gets the answer and a ``FAIL_REASON``."""
@@ -145,6 +171,10 @@ class Raft(SyncObj):  # type: ignore[misc]
     def match_index(self, peer: int) -> int:
         """On the leader: the last entry known to be stored by ``peer``."""
         return int(self._SyncObj__raftMatchIndex.get(node(peer), 0))
+
+    def leader_commit(self) -> int:
+        """The leader's commit index as last heard, this member's own if it leads; 0 before that."""
+        return int(self._SyncObj__leaderCommitIndex or 0)
 
     def leaving_leader_called(self) -> bool:
         """The leader asked this member to take over."""
@@ -175,6 +205,17 @@ class Raft(SyncObj):  # type: ignore[misc]
 def node(node_id: int) -> Node:
     """A member as pysyncobj names it: by id, so that votes and logs survive a change of address."""
     return Node(str(node_id))
+
+
+@contextmanager
+def _parts(**replacements: Any) -> Iterator[None]:
+    """Have pysyncobj build a member from other parts than its own."""
+    originals = {name: getattr(library, name) for name in replacements}
+    vars(library).update(replacements)
+    try:
+        yield
+    finally:
+        vars(library).update(originals)
 
 
 def missing_names(raft: Raft) -> list[str]:
