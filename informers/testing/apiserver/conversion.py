@@ -21,6 +21,7 @@ _NAMES: Mapping[str, str] = {
     "reportingComponent": "reportingController",
     "source": "deprecatedSource",
 }
+_REPORTERS = frozenset({"reportingComponent", "reportingInstance"})
 _BACK = {new: old for old, new in _NAMES.items()}
 
 
@@ -30,7 +31,9 @@ def converted(obj: Object, type_: ResourceType) -> Object:
     if obj["apiVersion"] == version:
         return obj
     if version == _EVENTS:
-        obj = {_NAMES.get(key, key): value for key, value in obj.items()}
+        # The core form writes these two even when they say nothing.
+        said = {key: value for key, value in obj.items() if value or key not in _REPORTERS}
+        obj = {_NAMES.get(key, key): value for key, value in said.items()}
     elif type_.custom and type_.schema is not None:
         obj = type_.schema.defaulted({**obj, "apiVersion": version})
     return {**obj, "apiVersion": version}

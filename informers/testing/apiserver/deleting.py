@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from informers.objects import Object, ObjectKey
 from informers.testing.apiserver import definitions
-from informers.testing.apiserver.kinds import DEFINITION, NAMESPACE
+from informers.testing.apiserver.kinds import DEFINITION, NAMESPACE, POD
 from informers.testing.apiserver.listing import list_objects
 from informers.testing.apiserver.outcomes import Call, ListOutcome, ObjectOutcome, success
 from informers.testing.apiserver.parameters import DeleteOptions, delete_options, list_options
@@ -63,7 +63,9 @@ def delete_object(
         raise forbidden(NAMESPACE, key.name, "this namespace may not be deleted")
     marked = _marked(core, type_, live.obj, options)
     if may_go(marked):
-        return _removed(core, type_, live, options)
+        # Only what is deleted gracefully shows the end of its grace.
+        last = Stored(marked, live.revision, key) if type_.resource == POD else live
+        return _removed(core, type_, last, options)
     if marked == live.obj or options.dry_run:
         return _shown(type_, Stored(marked, live.revision, key), dry_run=options.dry_run)
     return _shown(type_, core.put(type_, marked), dry_run=False)
@@ -92,7 +94,7 @@ def _marked(core: ApiServer, type_: ResourceType, obj: Object, options: DeleteOp
         grace = core.rules.grace_period(obj, options.grace_period, core.context(type_, ""))
     if not metadata.get("deletionTimestamp"):
         metadata |= _deadline(core, grace)
-        if type_.resource == DEFINITION:
+        if type_.resource in (DEFINITION, NAMESPACE):
             # Their deletion is begun by the server's own hand, which knows neither.
             del metadata["deletionGracePeriodSeconds"]
         elif metadata.get("generation"):
@@ -133,15 +135,16 @@ def _finalizers(type_: ResourceType, metadata: Object, options: DeleteOptions) -
     return [*kept, wanted] if wanted and wanted not in kept else kept
 
 
-def _removed(core: ApiServer, type_: ResourceType, live: Stored, options: DeleteOptions) -> ObjectOutcome:
-    gone = live if options.dry_run else core.remove(type_, live.key)
+def _removed(core: ApiServer, type_: ResourceType, gone: Stored, options: DeleteOptions) -> ObjectOutcome:
+    if not options.dry_run:
+        core.remove(type_, gone.key)
     if type_.returns_deleted:
-        return _shown(type_, gone, dry_run=options.dry_run)
+        return _shown(type_, gone, dry_run=True)
     resource = type_.resource
-    details: Object = {"name": live.key.name}
+    details: Object = {"name": gone.key.name}
     if resource.group:
         details["group"] = resource.group
-    return success({**details, "kind": resource.plural, "uid": live.obj["metadata"]["uid"]})
+    return success({**details, "kind": resource.plural, "uid": gone.obj["metadata"]["uid"]})
 
 
 def _shown(type_: ResourceType, stored: Stored, *, dry_run: bool) -> ObjectOutcome:

@@ -102,6 +102,9 @@ def _apply(write: Write) -> ObjectOutcome:
     if live is None:
         if info.subresource:
             raise not_found(info.type.resource, info.name)
+        if not (write.call.body.get("metadata") or {}).get("name"):
+            about = f"the name of the object ({info.name} based on URL)"
+            raise bad_request(f"{about} was undeterminable: name must be provided")
         _refuse_absent(write, intent["metadata"])
     else:
         check_expected(write, _version_of(intent), live, required=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from informers.objects import Object
+from informers.objects import Object, Resource
 from informers.testing.apiserver.builtin.eviction import evictable
 from informers.testing.apiserver.deleting import delete_object
 from informers.testing.apiserver.kinds import DISRUPTION_BUDGET
@@ -17,6 +17,13 @@ from informers.testing.apiserver.store import Stored
 if TYPE_CHECKING:
     from informers.testing.apiserver.core import ApiServer
 
+_BINDING = Resource("", "v1", "pods/binding", "Binding")
+_EVICTED: Object = {
+    "type": "DisruptionTarget",
+    "status": "True",
+    "reason": "EvictionByEvictionAPI",
+    "message": "Eviction API: evicting",
+}
 _BUDGETS = (DISRUPTION_BUDGET.group, DISRUPTION_BUDGET.plural)
 
 
@@ -50,26 +57,24 @@ def bind(core: ApiServer, call: Call) -> ObjectOutcome:
     obj = pod.obj
     if obj["metadata"].get("deletionTimestamp"):
         why = f"pod {call.info.name} is being deleted, cannot be assigned to a host"
-        raise conflict(call.info.type.resource, call.info.name, why)
+        raise conflict(_BINDING, call.info.name, why)
     if obj["spec"].get("nodeName"):
         why = f'pod {call.info.name} is already assigned to node "{obj["spec"]["nodeName"]}"'
-        raise conflict(call.info.type.resource, call.info.name, why)
+        raise conflict(_BINDING, call.info.name, why)
     if not write_options(call.info.query).dry_run:
         core.put(call.info.type, _bound(obj, node, core.now()))
     return success(code=201)
 
 
 def _bound(obj: Object, node: str, now: str) -> Object:
+    bound = {**obj, "spec": {**obj["spec"], "nodeName": node}}
+    return _with_condition(bound, {"type": "PodScheduled", "status": "True", "lastTransitionTime": now})
+
+
+def _with_condition(obj: Object, condition: Object) -> Object:
     status = obj.get("status", {})
-    conditions = [one for one in status.get("conditions") or () if one["type"] != "PodScheduled"]
-    conditions.append(
-        {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
-    )
-    return {
-        **obj,
-        "spec": {**obj["spec"], "nodeName": node},
-        "status": {**status, "conditions": conditions},
-    }
+    others = [one for one in status.get("conditions") or () if one["type"] != condition["type"]]
+    return {**obj, "status": {**status, "conditions": [*others, condition]}}
 
 
 def evict(core: ApiServer, call: Call) -> ObjectOutcome:
@@ -90,5 +95,7 @@ def evict(core: ApiServer, call: Call) -> ObjectOutcome:
             type_ = core.registry.of(DISRUPTION_BUDGET)
             assert type_ is not None
             core.put(type_, decision.budget_update)
+        if not pod.obj["metadata"].get("deletionTimestamp"):
+            core.put(call.info.type, _with_condition(pod.obj, {**_EVICTED, "lastTransitionTime": core.now()}))
         delete_object(core, call.info.type, pod.key, options)
     return success(code=201)

@@ -30,7 +30,7 @@ def scale(core: ApiServer, call: Call) -> ObjectOutcome:
     if live is None or paths is None:
         raise not_found(call.info.type.resource, call.info.name)
     current = _scale_of(live.obj, paths)
-    if call.info.type.custom and call.info.verb == "get" and "replicas" not in current["spec"]:
+    if call.info.type.custom and call.info.verb == "get" and _at(live.obj, paths.replicas) is None:
         why = f'the spec replicas field "{paths.replicas}" does not exist'
         text = f"Internal error occurred: {why}"
         raise StatusError(500, "InternalError", text, {"causes": [{"message": why}]})
@@ -102,7 +102,7 @@ def _scale_of(obj: Object, paths: ScalePaths) -> Object:
             for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
             if key in metadata
         },
-        "spec": {"replicas": replicas} if (replicas := _at(obj, paths.replicas)) is not None else {},
+        "spec": {"replicas": replicas} if (replicas := _at(obj, paths.replicas)) else {},
         "status": status,
     }
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 _NAME_ATTEMPTS = 8
 _ALLOTTED: Mapping[StorageKey, Sequence[tuple[str, ...]]] = {
     ("", "namespaces"): [("spec", "finalizers")],
+    ("", "pods"): [("spec", "preemptionPolicy"), ("spec", "priority"), ("spec", "tolerations")],
     ("", "services"): [
         ("spec", "clusterIP"),
         ("spec", "clusterIPs"),
@@ -346,10 +347,18 @@ def update(core: ApiServer, call: Call) -> ObjectOutcome:
     live = write.live()
     if live is None:
         if type_.create_on_update and not info.subresource:
-            return write.create(sent)
+            return write.create(_nowhere(type_, sent))
         raise not_found(type_.resource, info.name)
     check_expected(write, sent["metadata"], live, required=not type_.unconditional or type_.custom)
     return write.update(sent, live)
+
+
+def _nowhere(type_: ResourceType, sent: Object) -> Object:
+    """What an update creates when there is nothing to update: any version will do, an identity cannot."""
+    metadata = {key: value for key, value in sent["metadata"].items() if key != "resourceVersion"}
+    if metadata.get("uid"):
+        raise precondition_failed(type_.resource, metadata["name"], "UID", metadata["uid"], "")
+    return {**sent, "metadata": metadata}
 
 
 def check_expected(write: Write, sent: Any, live: Stored, *, required: bool) -> None:
@@ -366,9 +375,7 @@ def check_expected(write: Write, sent: Any, live: Stored, *, required: bool) -> 
         if version != metadata["resourceVersion"]:
             raise conflict(resource, name)
     elif required:
-        # Custom resources are called by their plural here.
-        shown_kind = replace(resource, kind=resource.plural) if write.type.custom else resource
-        unset = "0" if write.type.custom else "0x0"
-        text = f"Invalid value: {unset}: must be specified for an update"
+        text = "Invalid value: 0: must be specified for an update"
         cause = Cause("FieldValueInvalid", text, "metadata.resourceVersion")
-        raise invalid(shown_kind, name, [cause])
+        # The one refusal of this sort that calls the object by its resource.
+        raise invalid(replace(resource, kind=resource.plural), name, [cause])

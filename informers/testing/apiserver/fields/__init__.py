@@ -53,6 +53,7 @@ _UNOWNED: FieldSet = frozenset(
 _BLANK: Object = {
     "metadata": {},
     "spec": {
+        "containers": None,
         "names": {},
         "strategy": {},
         "updateStrategy": {},
@@ -61,6 +62,10 @@ _BLANK: Object = {
         "jobTemplate": {"metadata": {}, "spec": {"template": {"metadata": {}, "spec": {"containers": None}}}},
     },
     "status": {"loadBalancer": {}},
+    "source": {},
+    "deprecatedSource": {},
+    "reportingComponent": "",
+    "reportingInstance": "",
 }
 
 
