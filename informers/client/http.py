@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 import aiohttp
 from yarl import URL
 
-from informers.client.auth import Credential
+from informers.client.auth import Credential, basic
 from informers.client.kubeconfig import ClusterAccess
 from informers.client.requests import APPLY_PATCH
 from informers.client.tls import TlsContexts
@@ -50,7 +50,7 @@ class HttpTransport:
         self._clock = clock or SystemClock()
         self._headers = [("User-Agent", user_agent), ("Accept-Encoding", "identity"), *access.headers]
         self._tls = TlsContexts(access.tls) if access.server.startswith("https") else None
-        self._proxy, self._proxy_auth = _split_proxy(access.proxy)
+        self._proxy, self._proxy_headers = _split_proxy(access.proxy)
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
@@ -145,7 +145,7 @@ class HttpTransport:
                 timeout=limits,
                 allow_redirects=False,
                 proxy=self._proxy,
-                proxy_auth=self._proxy_auth,
+                proxy_headers=self._proxy_headers,
                 **arguments,
             )
 
@@ -208,9 +208,16 @@ async def _guarded(request: HttpRequest, reading: Any) -> bytes:
 
 
 def _no_answer(request: HttpRequest, error: BaseException) -> TransportError:
+    where = ""
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
+        where = f"cannot connect to {error.host}:{error.port}: "
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            error = error.certificate_error
+        else:
+            error = error.os_error
     kind = type(error).__name__
     reason = f"{kind}: {error}" if str(error) else kind
-    return TransportError(f"{request.method} {request.path}: {reason}")
+    return TransportError(f"{request.method} {request.path}: {where}{reason}")
 
 
 def _url(server: str, request: HttpRequest) -> str:
@@ -222,12 +229,14 @@ def _lower(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def _split_proxy(proxy: str | None) -> tuple[str | None, aiohttp.BasicAuth | None]:
-    """A proxy's URL without the password in it, which errors would quote."""
+def _split_proxy(proxy: str | None) -> tuple[str | None, dict[str, str] | None]:
+    """A proxy's URL without the password in it, which errors would quote, and the header instead."""
     if proxy is None:
         return None, None
     parts = urlsplit(proxy)
     if parts.username is None:
         return proxy, None
     bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    return bare, aiohttp.BasicAuth(parts.username, parts.password or "")
+    credential = basic(unquote(parts.username), unquote(parts.password or ""))
+    # aiohttp turns it into Proxy-Authorization, for tunnels and plain requests alike.
+    return bare, {"Authorization": str(credential.authorization)}

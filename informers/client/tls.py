@@ -91,6 +91,9 @@ class TlsContexts:
         else:
             authority = _content(settings.ca_data, settings.ca_file, "certificate authority")
             try:
+                # Without this, an empty file would mean: trust whatever the machine trusts.
+                if not authority.strip():
+                    raise ValueError
                 context = ssl.create_default_context(cadata=authority.decode("ascii"))
             except (ssl.SSLError, ValueError):
                 where = settings.ca_file if settings.ca_data is None else "certificate-authority-data"
