@@ -152,7 +152,7 @@ class RouterProcess:
     async def close(self) -> None:
         """Kill it if it runs, and close the channel."""
         if self._channel is not None:
-            await self._channel.close()
+            await self._channel.close(None)
         if self.process is not None and self.process.poll() is None:
             self.kill()
 

@@ -69,7 +69,7 @@ def test_what_cannot_start_says_why_and_ends_with_code_1(
 
 
 def test_addresses() -> None:
-    assert parse_bind("0.0.0.0:50051") == Address("0.0.0.0", 50051)
+    assert parse_bind("10.0.0.1:50051") == Address("10.0.0.1", 50051)
     assert parse_bind("[::1]:80") == Address("::1", 80)
     assert str(parse_bind("[::1]:80")) == "[::1]:80"
     assert parse_peer("2:my-cluster-1.my-cluster-headless.ns.svc:50052") == (

@@ -291,6 +291,42 @@ async def test_a_crash_between_snapshot_and_journal_loses_nothing(tmp_path: Path
     await made.crash(1)
 
 
+async def test_nothing_is_answered_or_applied_before_it_is_flushed(tmp_path: Path) -> None:
+    async with group(tmp_path, 3) as made:
+        answers: list[tuple[wire.Message, bool]] = []
+        applied: list[bool] = []
+
+        def watch(engine: EmbeddedEngine, machine: Log) -> None:
+            send, apply = engine._transport.send, machine.apply
+
+            def sending(peer: int, message: wire.Message) -> bool:
+                if isinstance(message, wire.NextIndex | wire.ResponseVote | wire.RequestVote):
+                    answers.append((message, engine._journal.flushed))
+                return send(peer, message)
+
+            def applying(command: bytes) -> int:
+                applied.append(engine._journal.flushed)
+                return apply(command)
+
+            engine._transport.send = sending  # type: ignore[method-assign]
+            engine._raft._apply = applying
+
+        for node, engine in made.engines.items():
+            watch(engine, made.machines[node])
+        leader = await made.leader()
+        await asyncio.gather(*[made.engines[leader].propose(b"%d" % number) for number in range(50)])
+        await made.engines[leader].hand_over()
+        await made.engines[await made.leader()].propose(b"last")
+        assert {type(message) for message, _ in answers} == {
+            wire.NextIndex,
+            wire.ResponseVote,
+            wire.RequestVote,
+        }
+        assert all(flushed for _, flushed in answers)
+        assert len(applied) > 50
+        assert all(applied)
+
+
 async def test_acknowledged_writes_survive_a_power_cut_of_all_members(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

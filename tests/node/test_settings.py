@@ -78,7 +78,7 @@ def test_a_wrong_key_of_its_own_is_an_error(tmp_path: Path, node: dict[str, Any]
 
 @pytest.mark.parametrize("text", ["cluster: [", "just words", "- a\n- list", "cluster: 3"])
 def test_a_file_that_is_no_configuration_is_an_error(tmp_path: Path, text: str) -> None:
-    with pytest.raises(SettingsError, match="router.yaml"):
+    with pytest.raises(SettingsError, match=r"router\.yaml"):
         load(written(tmp_path / "router.yaml", text), {}, {})
 
 

@@ -13,7 +13,7 @@ TIMES = st.floats(0, 2e9, allow_nan=False)
 
 
 class PipelineLife(RuleBasedStateMachine):
-    """Two copies of the state, one of which travels through a snapshot again and again, against a plain model."""
+    """Two copies of the state, one of which travels through snapshots, against a plain model."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -76,6 +76,11 @@ class DiskJournal(Journal):  # type: ignore[misc]
         except OSError as error:
             raise StorageError(f"cannot use the data directory {directory}: {error}") from error
 
+    @property
+    def flushed(self) -> bool:
+        """Everything written so far is durable."""
+        return not self._dirty
+
     # Entries.
 
     def __len__(self) -> int:
