@@ -226,10 +226,17 @@ def test_keys_may_be_numbers() -> None:
         ({"metadata": {"$deleteFromPrimitiveList": []}}, 400, "invalid patch format of primitive list"),
         ({"spec": {"$patch": "paint"}}, 500, "unknown patch type: paint"),
         (pod({"image": "x"}), 500, "does not contain declared merge key: name"),
-        (pod({"name": "b"}, {"name": "a"}, **{"$setElementOrder/containers": [{"name": "a"}, {"name": "b"}]}),
-         500, "The order in patch list"),
+        (
+            pod(
+                {"name": "b"},
+                {"name": "a"},
+                **{"$setElementOrder/containers": [{"name": "a"}, {"name": "b"}]},
+            ),
+            500,
+            "The order in patch list",
+        ),
     ],
-)  # fmt: skip
+)
 def test_malformed_strategic_patches(patch: Object, code: int, message: str) -> None:
     with pytest.raises(StatusError) as refusal:
         merged({"metadata": {}, **pod({"name": "a"})}, patch)
@@ -257,11 +264,23 @@ def test_a_strategic_patch_is_idempotent_and_keeps_its_order(live: list[Any], pa
 def test_a_three_way_patch_as_clients_compute_it() -> None:
     env = [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
     live = {"spec": {"replicas": 3, "template": pod({"name": "node", "image": "n:1", "env": env})}}
-    patch = {"spec": {"template": {"spec": {
-        "$setElementOrder/containers": [{"name": "node"}],
-        "containers": [{"name": "node", "image": "n:2",
-                        "$setElementOrder/env": [{"name": "B"}],
-                        "env": [{"name": "A", "$patch": "delete"}]}]}}}}  # fmt: skip
+    patch = {
+        "spec": {
+            "template": {
+                "spec": {
+                    "$setElementOrder/containers": [{"name": "node"}],
+                    "containers": [
+                        {
+                            "name": "node",
+                            "image": "n:2",
+                            "$setElementOrder/env": [{"name": "B"}],
+                            "env": [{"name": "A", "$patch": "delete"}],
+                        }
+                    ],
+                }
+            }
+        }
+    }
     result = strategic_merge(live, patch, STATEFUL_SET)["spec"]
     assert result["replicas"] == 3
     assert result["template"]["spec"]["containers"] == [

@@ -126,10 +126,16 @@ def test_labels_select_themselves(labels: dict[str, str]) -> None:
         ({"matchExpressions": [{"key": "a", "operator": "Exists"}]}, {"a": ""}, True),
         ({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}, {"a": ""}, False),
         ({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["b"]}]}, {}, True),
-        ({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "In", "values": ["d"]}]},
-         {"a": "b", "c": "e"}, False),
+        (
+            {
+                "matchLabels": {"a": "b"},
+                "matchExpressions": [{"key": "c", "operator": "In", "values": ["d"]}],
+            },
+            {"a": "b", "c": "e"},
+            False,
+        ),
     ],
-)  # fmt: skip
+)
 def test_selectors_of_specs(selector: Object | None, labels: dict[str, str], selected: bool) -> None:
     assert label_selector_matches(selector, labels) is selected
 
@@ -161,12 +167,16 @@ AS_NEW: Object = {"regarding": {"kind": "Pod", "name": "p"}, "reportingControlle
         (EVENT, "source=a", {"source": {"component": "a"}, "reportingComponent": "b"}, True),
         (EVENT, "type=Warning", OF_POD, False),
         (Resource("", "v1", "secrets", "Secret"), "type=Opaque", {"type": "Opaque"}, True),
-        (Resource("", "v1", "namespaces", "Namespace", False), "status.phase=Active",
-         {"status": {"phase": "Active"}}, True),
+        (
+            Resource("", "v1", "namespaces", "Namespace", False),
+            "status.phase=Active",
+            {"status": {"phase": "Active"}},
+            True,
+        ),
         (Resource("batch", "v1", "jobs", "Job"), "status.successful=0", {}, True),
         (CONFIG, r"metadata.name=a\,b", {"metadata": {"name": "a,b"}}, True),
     ],
-)  # fmt: skip
+)
 def test_fields(resource: Resource, selector: str, obj: Object, selected: bool) -> None:
     assert field_selector(selector, resource).selects(obj) is selected
 
@@ -181,16 +191,24 @@ def test_fields_of_a_custom_resource() -> None:
     ("resource", "selector", "selectable", "message"),
     [
         (POD, "spec.foo=1", None, "field label not supported: spec.foo"),
-        (CONFIG, "data.a=1", None,
-         '"data.a" is not a known field selector: only "metadata.name", "metadata.namespace"'),
+        (
+            CONFIG,
+            "data.a=1",
+            None,
+            '"data.a" is not a known field selector: only "metadata.name", "metadata.namespace"',
+        ),
         (WIDGET, "spec.size=1", [], "field label not supported: spec.size"),
-        (Resource("example.com", "v1", "hosts", "Host", False), "metadata.namespace=a", [],
-         "field label not supported: metadata.namespace"),
+        (
+            Resource("example.com", "v1", "hosts", "Host", False),
+            "metadata.namespace=a",
+            [],
+            "field label not supported: metadata.namespace",
+        ),
         (POD, "metadata.name", None, "invalid selector: 'metadata.name'; can't understand 'metadata.name'"),
         (POD, "metadata.name=a=b", None, "invalid field selector: unescaped character in value: 61"),
         (POD, r"metadata.name=a\b", None, r"invalid field selector: invalid escape sequence: \b"),
     ],
-)  # fmt: skip
+)
 def test_unusable_field_selectors(
     resource: Resource, selector: str, selectable: list[str] | None, message: str
 ) -> None:
