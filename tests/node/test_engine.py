@@ -1,25 +1,16 @@
-"""The consensus engine, several in one process, over real sockets, with faults."""
+"""The consensus engine under faults."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import shutil
-import socket
-import ssl
-import subprocess
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
 from etl_operator.node.consensus import raft as raft_module
 from etl_operator.node.consensus import wire
-from etl_operator.node.consensus.address import Address
 from etl_operator.node.consensus.embedded import EmbeddedEngine
 from etl_operator.node.consensus.engine import (
     CommitTimeout,
@@ -27,108 +18,12 @@ from etl_operator.node.consensus.engine import (
     NotLeader,
     NotReady,
     OutcomeUnknown,
-    Role,
     StorageCorrupt,
 )
 from etl_operator.node.consensus.journal import DiskJournal
 from etl_operator.node.consensus.settings import Timing
-from etl_operator.node.consensus.transport import PeerTransport
-from etl_operator.node.process import RaftTls
 from tests.node.cluster import until
-
-TIMING = Timing(0.3, 0.6, 0.1)
-PORT = 50052
-
-
-class Log:
-    """A state machine that remembers its commands in order."""
-
-    def __init__(self) -> None:
-        self.commands: list[bytes] = []
-
-    def apply(self, command: bytes) -> int:
-        self.commands.append(command)
-        return len(self.commands)
-
-    def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode(self.commands)
-
-    def restore(self, data: bytes) -> None:
-        self.commands = msgspec.msgpack.decode(data, type=list[bytes])
-
-
-@dataclass
-class Group:
-    """Engines 1..n on loopback addresses of their own."""
-
-    directory: Path
-    options: dict[str, Any] = field(default_factory=dict)
-    engines: dict[int, EmbeddedEngine] = field(default_factory=dict)
-    machines: dict[int, Log] = field(default_factory=dict)
-    network: str = ""
-
-    def __post_init__(self) -> None:
-        pick = random.SystemRandom()
-        self.network = f"127.{pick.randint(128, 191)}.{pick.randint(0, 255)}"
-
-    def address(self, node: int) -> Address:
-        return Address(f"{self.network}.{node}", PORT)
-
-    async def start(self, node: int, members: Iterable[int], **options: Any) -> EmbeddedEngine:
-        self.machines[node] = Log()
-        engine = EmbeddedEngine(
-            node,
-            self.address(node),
-            {peer: self.address(peer) for peer in members if peer != node},
-            self.directory / str(node),
-            self.machines[node],
-            **{"timing": TIMING, **self.options, **options},
-        )
-        await engine.start()
-        self.engines[node] = engine
-        return engine
-
-    async def crash(self, node: int) -> None:
-        """End an engine without any of its farewells."""
-        engine = self.engines.pop(node)
-        engine._stopped = True
-        engine._ticker.cancel()
-        await asyncio.gather(engine._ticker, return_exceptions=True)
-        await engine._transport.stop()
-        engine._raft.destroy()
-
-    async def leader(self, among: Iterable[int] | None = None) -> int:
-        """Wait until one of them leads and has its state."""
-        nodes = list(among or self.engines)
-        found: list[int] = []
-
-        def leads() -> bool:
-            found[:] = [n for n in nodes if self.engines[n]._readable() and self.leads(n)]
-            return bool(found)
-
-        await until(leads)
-        return found[0]
-
-    def leads(self, node: int) -> bool:
-        return self.engines[node].status().role is Role.LEADER
-
-    async def follow(self, nodes: Iterable[int], leader: int) -> None:
-        await until(lambda: all(self.engines[n].status().leader_id == leader for n in nodes))
-
-    async def equal(self, commands: list[bytes]) -> None:
-        await until(lambda: all(self.machines[node].commands == commands for node in self.engines))
-
-
-@asynccontextmanager
-async def group(directory: Path, size: int, **options: Any) -> AsyncIterator[Group]:
-    made = Group(directory, options)
-    try:
-        for node in range(1, size + 1):
-            await made.start(node, range(1, size + 1))
-        yield made
-    finally:
-        for node in list(made.engines):
-            await made.crash(node)
+from tests.node.group import TIMING, Group, Log, group
 
 
 async def test_the_installed_library_has_the_names_the_engine_relies_on(tmp_path: Path) -> None:
@@ -420,131 +315,13 @@ async def test_logs_never_part_under_lost_messages_partitions_and_restarts(tmp_p
         await made.equal(final)
 
 
-async def test_a_name_that_does_not_resolve_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = Group(tmp_path)
-    known = False
-    loop = asyncio.get_running_loop()
-    resolve = loop.getaddrinfo
-
-    async def names(host: Any, *rest: Any, **options: Any) -> Any:
-        if host != "node-2.example":
-            return await resolve(host, *rest, **options)
-        if not known:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return await resolve(f"{made.network}.2", *rest, **options)
-
-    monkeypatch.setattr(loop, "getaddrinfo", names)
-    first = EmbeddedEngine(
-        1,
-        made.address(1),
-        {2: Address("node-2.example", PORT)},
-        tmp_path / "1",
-        Log(),
-        timing=TIMING,
-    )
-    await first.start()
-    made.engines[1], made.machines[1] = first, Log()
-    await made.start(2, [1, 2])
-    await until(lambda: "not known" in first._transport._links[2].trouble)
-    assert first.status().leader_id is None
-    known = True
-    await made.leader()
-    for node in (1, 2):
-        await made.crash(node)
-
-
-class Peerless:
-    """A transport without an engine, to dial one."""
-
-    def __init__(self, node: int, bind: Address, peers: dict[int, Address], cluster: str, **tls: Any) -> None:
-        self.heard: list[wire.Message] = []
-        self.up = False
-        self.transport = PeerTransport(
-            node,
-            bind,
-            peers,
-            cluster=lambda: cluster,
-            deliver=lambda sender, message: self.heard.append(message),
-            connected=lambda peer, up: setattr(self, "up", up),
-            **tls,
-        )
-
-    def trouble(self, peer: int) -> str:
-        return self.transport._links[peer].trouble
-
-
-@pytest.mark.parametrize(
-    ("me", "other", "cluster", "trouble"),
-    [
-        (2, 1, "theirs", "belongs to another cluster"),
-        (9, 1, "ours", "node 9 is not a member"),
-        (2, 3, "ours", "this is node 1, not node 3"),
-        (2, 1, "ours", ""),
-        (2, 1, "", ""),
-    ],
-)
-async def test_only_members_of_the_same_cluster_are_let_in(
-    tmp_path: Path, me: int, other: int, cluster: str, trouble: str
-) -> None:
-    made = Group(tmp_path, {"cluster": lambda: "ours"})
-    await made.start(1, [1, 2])
-    dialling = Peerless(me, made.address(me), {other: made.address(1)}, cluster)
-    await dialling.transport.start()
-    await until(lambda: dialling.up or bool(dialling.trouble(other)))
-    assert trouble in dialling.trouble(other)
-    assert dialling.up is not bool(trouble)
-    await dialling.transport.stop()
-    await made.crash(1)
-
-
-async def test_garbage_on_the_raft_port_is_dropped(tmp_path: Path) -> None:
-    async with group(tmp_path, 1) as made:
-        for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"\x00\x00\x00\x02\xc1\xc1", b"\x00\x00\x00\x01"):
-            reader, writer = await asyncio.open_connection(made.network + ".1", PORT)
-            writer.write(garbage)
-            writer.write_eof()
-            assert await reader.read() == b""
-            writer.close()
-        assert await made.engines[1].propose(b"a") == 1
-
-
-def certificate(directory: Path, name: str, authority: str | None = None) -> None:
-    """A key and a certificate, signed by ``authority`` or by itself."""
-    base = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    sign = ["-CA", f"{authority}.crt", "-CAkey", f"{authority}.key"] if authority else []
-    extra = ["-addext", "basicConstraints=critical,CA:FALSE"] if authority else []
-    command = [*base, "-keyout", f"{name}.key", "-out", f"{name}.crt", "-subj", f"/CN={name}", *sign, *extra]
-    subprocess.run(command, cwd=directory, check=True, capture_output=True)
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
-async def test_mutual_tls_lets_members_in_and_strangers_not(tmp_path: Path) -> None:
-    certificate(tmp_path, "ours")
-    certificate(tmp_path, "theirs")
-    certificate(tmp_path, "node", "ours")
-    certificate(tmp_path, "stranger", "theirs")
-
-    def contexts(name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-        return RaftTls(tmp_path / f"{name}.crt", tmp_path / f"{name}.key", tmp_path / "ours.crt").contexts()
-
-    server, client = contexts("node")
-    made = Group(tmp_path, {"server_tls": server, "client_tls": client})
-    for node in (1, 2):
-        await made.start(node, [1, 2])
-    leader = await made.leader()
-    await made.engines[leader].propose(b"a")
-    await made.equal([b"a"])
-    await made.crash(2)
-    strange_server, strange_client = contexts("stranger")
-    for tls in (
-        {"server_tls": strange_server, "client_tls": strange_client},
-        {"server_tls": None, "client_tls": None},
-    ):
-        stranger = Peerless(2, made.address(2), {1: made.address(1)}, "", **tls)
-        await stranger.transport.start()
-        await until(lambda stranger=stranger: bool(stranger.trouble(1)))  # type: ignore[misc]
-        assert not stranger.up
-        await stranger.transport.stop()
-    await made.crash(1)
+async def test_a_late_answer_of_an_earlier_term_does_not_count(tmp_path: Path) -> None:
+    async with group(tmp_path, 3) as made:
+        leader = made.engines[await made.leader()]
+        follower = next(node for node in made.engines if made.engines[node] is not leader)
+        status = leader.status()
+        far = wire.NextIndex(term=status.term - 1, next_index=1000, reset=False, success=True)
+        leader._deliver(follower, far)
+        assert leader._raft.match_index(follower) < 900
+        leader._deliver(follower, wire.NextIndex(term=status.term, next_index=900, reset=False, success=True))
+        assert leader._raft.match_index(follower) == 899  # The same of this term does.

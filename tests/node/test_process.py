@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import signal
 import socket
 from pathlib import Path
 
@@ -261,6 +262,19 @@ async def test_sigterm_hands_leadership_over_and_ends_in_peace(tmp_path: Path) -
         await create(successor, "ns/p")
         assert "no other node took over" not in leader.logs()
         assert "Traceback" not in cluster.logs()
+
+
+async def test_sigusr1_moves_leadership_and_nothing_else(tmp_path: Path) -> None:
+    async with running(tmp_path, 3) as cluster:
+        leader = await cluster.leader()
+        assert leader.process is not None
+        leader.process.send_signal(signal.SIGUSR1)
+
+        async def moved() -> bool:
+            return await cluster.leader() is not leader
+
+        await until(moved, cluster.logs)
+        assert leader.process.poll() is None
 
 
 async def test_the_registry_on_the_wire(tmp_path: Path) -> None:

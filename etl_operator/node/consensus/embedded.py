@@ -21,6 +21,7 @@ from pysyncobj.node import Node
 
 from etl_operator.node.consensus import snapshot, wire
 from etl_operator.node.consensus.address import Address
+from etl_operator.node.consensus.election import Inquiry, answer
 from etl_operator.node.consensus.engine import (
     CommitTimeout,
     ConsensusError,
@@ -60,8 +61,6 @@ class _Peer:
     """The same in wall-clock seconds."""
     role: Role = Role.UNKNOWN
     match_index: int = 0
-    granted_term: int = 0
-    granted_at: float = float("-inf")
 
 
 class EmbeddedEngine:
@@ -115,10 +114,10 @@ class EmbeddedEngine:
         self._changed = asyncio.Event()
         self._caught_up = False
         self._leader_heard = float("-inf")
-        self._ask_again = float("-inf")
         self._tick_due = False
         self._handing_over = False
         self._stopped = False
+        self._inquiry = Inquiry(len(self._peers) + 1, timing)
 
     async def start(self) -> None:
         """See `ConsensusEngine`."""
@@ -393,10 +392,11 @@ class EmbeddedEngine:
                 peer.role, peer.match_index = _role(message.role), message.match_index
                 return
             case wire.PreVote():
-                self._answer_pre_vote(sender, message)
+                if reply := self._answer_pre_vote(message):
+                    self._transport.send(sender, reply)
                 return
             case wire.PreVoteGranted():
-                peer.granted_term, peer.granted_at = message.term, time.monotonic()
+                self._inquiry.granted(sender, message.term, time.monotonic())
             case wire.StaleTerm():
                 self._raft.adopt_term(message.term)
             case wire.NextIndex() if message.term != term:
@@ -416,36 +416,19 @@ class EmbeddedEngine:
         if theirs is not None:
             self._adapter.received(node(sender), theirs)
 
-    # Asking before standing for election.
-
     def _may_stand(self) -> bool:
         if not self._peers or self._raft.leaving_leader_called():
             return True
-        now, term = time.monotonic(), self._raft.raftCurrentTerm + 1
-        granted = sum(
-            peer.granted_term == term and now - peer.granted_at <= self._timing.election_min
-            for peer in self._peers.values()
-        )
-        if 2 * (granted + 1) > len(self._peers) + 1:
-            return True
-        if now >= self._ask_again:
-            self._ask_again = now + self._timing.heartbeat
-            _, index, last_term = self._journal[-1]
-            question = wire.PreVote(term=term, last_log_index=index, last_log_term=last_term)
-            self._transport.broadcast(question)
-        return False
+        now = time.monotonic()
+        verdict = self._inquiry.may_stand(self._raft.raftCurrentTerm, self._journal[-1], now)
+        if isinstance(verdict, wire.PreVote):
+            self._transport.broadcast(verdict)
+        return verdict is True
 
-    def _answer_pre_vote(self, sender: int, question: wire.PreVote) -> None:
-        if question.term <= self._raft.raftCurrentTerm:
-            self._transport.send(sender, wire.StaleTerm(term=self._raft.raftCurrentTerm))
-            return
-        _, index, term = self._journal[-1]
-        up_to_date = (question.last_log_term, question.last_log_index) >= (term, index)
-        led = self._raft.role() is Role.LEADER or (
-            time.monotonic() - self._leader_heard < self._timing.election_min
-        )
-        if up_to_date and not led:
-            self._transport.send(sender, wire.PreVoteGranted(term=question.term))
+    def _answer_pre_vote(self, question: wire.PreVote) -> wire.Message | None:
+        heard = time.monotonic() - self._leader_heard < self._timing.election_min
+        led = heard or self._raft.role() is Role.LEADER
+        return answer(question, self._raft.raftCurrentTerm, self._journal[-1], led=led)
 
     # Snapshots.
 
