@@ -49,6 +49,9 @@ REFILL = 300.0
 MEMORY = 4096
 """Series and objects remembered; the ones touched longest ago are forgotten first."""
 
+_SHORTEST_WAIT = 0.01
+"""Seconds: what is due within it may wait; sums of floats need not meet exactly."""
+
 _TRIES = 5
 _FIRST_PAUSE = 1.0
 """Seconds before the second try; doubles with each."""
@@ -238,19 +241,19 @@ class EventRecorder:
         for identity, series in self._series.items():
             if series.written is None or series.queued:
                 continue
-            if now - series.last >= SERIES_QUIET and series.count == series.written_count:
-                over.append(identity)
-                continue
+            unsent = series.count > series.written_count
             due = series.last + SERIES_QUIET
-            if series.count > series.written_count:
+            if unsent:
                 due = min(due, series.written + SERIES_PERIOD)
-            if due <= now:
+            if due <= now and unsent:
                 self._enqueue(series)
+            elif due <= now:
+                over.append(identity)
             elif next_due is None or due < next_due:
                 next_due = due
         for identity in over:
             del self._series[identity]
-        return None if next_due is None else next_due - now
+        return None if next_due is None else max(_SHORTEST_WAIT, next_due - now)
 
     async def _send(self, series: _Series) -> None:
         pause = _FIRST_PAUSE

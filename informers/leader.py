@@ -148,7 +148,8 @@ class LeaderElector:
         while True:
             # A slow failure must not cost the attempts that are left, hence from start to start.
             pause = max(_SHORTEST_PAUSE, tried + self._retry_period - self._clock.monotonic())
-            await asyncio.sleep(max(0.0, min(pause, self._valid_until - self._clock.monotonic())))
+            # A thousandth late is no matter, the fence closes by itself; sums of floats need not meet exactly.
+            await asyncio.sleep(max(0.001, min(pause, self._valid_until - self._clock.monotonic())))
             tried = self._clock.monotonic()
             left = self._valid_until - tried
             if left <= 0:

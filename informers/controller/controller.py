@@ -34,6 +34,9 @@ REPLACE_AFTER = 5.0
 WEDGED_AFTER = 60.0
 """Seconds beyond the deadline after which a reconcile that ignores its cancellation counts as wedged."""
 
+_SHORTEST_WAIT = 0.001
+"""Seconds between two looks at deadlines; sums of floats need not meet exactly."""
+
 _CLEANUP = 3.0
 """Seconds cancelled workers get to end before they are left behind."""
 
@@ -335,7 +338,7 @@ class Controller:
             next_look = now + self.deadline
             for slot in list(self._slots):
                 next_look = min(next_look, self._look_at(slot, now) or next_look)
-            await asyncio.sleep(next_look - now)
+            await asyncio.sleep(max(_SHORTEST_WAIT, next_look - now))
 
     def _look_at(self, slot: _Slot, now: float) -> float | None:
         """Act on a worker that is late; when to look at it again, if before another full deadline."""
