@@ -96,7 +96,7 @@ def load_kubeconfig(
     user = config.find("users", "user", str(user_name)) if user_name else _Entry({}, cluster.file)
     return ClusterAccess(
         server=_server(cluster),
-        namespace=chosen.values.get("namespace") or "default",
+        namespace=str(chosen.values.get("namespace") or "default"),
         tls=_tls(cluster, user),
         credentials=_credentials(user, cluster, config, name, clock or SystemClock()),
         proxy=_proxy(cluster),
@@ -141,6 +141,18 @@ class _Entry:
 
     def error(self, reason: str) -> ConfigError:
         return ConfigError(f"{self.file}: {reason}")
+
+    def mapping(self, name: str) -> Mapping[str, Any]:
+        value = self.values.get(name) or {}
+        if not isinstance(value, dict):
+            raise self.error(f"{name} is not a mapping")
+        return value
+
+    def items(self, name: str) -> Sequence[Any]:
+        value = self.values.get(name) or ()
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            raise self.error(f"{name} is not a list")
+        return value
 
     def path(self, name: str) -> Path | None:
         value = self.values.get(name)
@@ -282,8 +294,8 @@ def _credentials(
             return FileToken(file, clock)
         if values.get("token"):
             return StaticCredentials(bearer(str(values["token"])))
-        if values.get("exec"):
-            return ExecCredentials(values["exec"], cluster.values, user.file.parent, clock)
+        if spec := user.mapping("exec"):
+            return ExecCredentials(spec, cluster.values, user.file.parent, clock)
     except ConfigError as error:
         raise user.error(str(error)) from None
     if values.get("auth-provider"):
@@ -319,7 +331,8 @@ def _impersonation(user: _Entry) -> list[tuple[str, str]]:
         headers.append(("Impersonate-User", str(values["as"])))
     if values.get("as-uid"):
         headers.append(("Impersonate-Uid", str(values["as-uid"])))
-    headers += [("Impersonate-Group", str(group)) for group in values.get("as-groups") or ()]
-    for key, extras in (values.get("as-user-extra") or {}).items():
-        headers += [(f"Impersonate-Extra-{key}", str(extra)) for extra in extras]
+    headers += [("Impersonate-Group", str(group)) for group in user.items("as-groups")]
+    extras = _Entry(user.mapping("as-user-extra"), user.file)
+    for key in extras.values:
+        headers += [(f"Impersonate-Extra-{key}", str(extra)) for extra in extras.items(key)]
     return headers
