@@ -24,6 +24,7 @@ BOOKMARK_SECONDS = 60.0
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 """The annotation of the bookmark that ends the initial events."""
 
+_LAST_BOOKMARK_SECONDS = 2.0
 _SHORTEST_DEFAULT = 1_800.0
 """Seconds; a watch that names no timeout lasts between once and twice as long."""
 
@@ -148,10 +149,6 @@ class Watch:
                 self._next_bookmark = self._bookmark_time(now)
                 return bookmark(self._selection, self._store.revision)
             await self._sleep(self._next_time(held=held))
-        if self._open and self._bookmarks and not self._pending:
-            # The last word before a clean end, so that the next watch starts where this one stopped.
-            self.close()
-            return bookmark(self._selection, self._store.revision)
         self.close()
         raise StopAsyncIteration
 
@@ -189,7 +186,10 @@ class Watch:
             self.wake()
 
     def _bookmark_time(self, now: float) -> float:
-        return now + BOOKMARK_SECONDS * self._rng.uniform(0.75, 1.0)
+        # One just before the end, so that the next watch starts where this one stops.
+        last = self._deadline - _LAST_BOOKMARK_SECONDS
+        following = now + BOOKMARK_SECONDS * self._rng.uniform(0.75, 1.0)
+        return min(following, last) if last > now else float("inf")
 
     def _next_time(self, *, held: bool) -> float:
         if not self._pending:
