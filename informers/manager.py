@@ -400,8 +400,9 @@ def _unready(informer: Informer) -> str | None:
 
 
 def _dead(informer: Informer) -> str | None:
-    """An informer that knows of a problem is alive; one that says all is well but hears nothing is not."""
-    if not informer.synced or informer.health() is not None:
+    """An informer that knows of a problem is alive, and a restart would not solve it. One that knows of none
+    and yet hears nothing, for longer than any watch may be silent, has stopped working."""
+    if informer.problem is not None:
         return None
     silent = informer.last_contact_age()
-    return f"nothing heard for {silent:.0f} s" if silent > DEAD_WATCH else None
+    return f"nothing heard for {silent:.0f} s, and no reason known" if silent > DEAD_WATCH else None

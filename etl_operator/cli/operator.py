@@ -11,10 +11,6 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from informers.leader import LeaderElector
-from informers.manager import Manager
-from informers.metrics import MeasuredTransport, Metrics
-
 import controllers
 from controllers.metrics import rpc_observer
 from controllers.settings import ControllerSettings
@@ -24,6 +20,9 @@ from etl_operator.router.registry import RegistryKeeper
 from informers.client import Client, ClusterAccess, HttpTransport, load_default
 from informers.clock import SystemClock
 from informers.errors import ConfigError, RuntimeFault
+from informers.leader import LeaderElector
+from informers.manager import Manager
+from informers.metrics import MeasuredTransport, Metrics
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +86,7 @@ async def _run(settings: OperatorSettings, access: ClusterAccess) -> None:
         leader=elector,
         metrics_address=settings.metrics_bind_address,
         health_address=settings.health_probe_bind_address,
+        name="etl-operator",
     )
     clients = RouterClients(observe=rpc_observer(metrics))
     keeper = RegistryKeeper(clients)

@@ -159,6 +159,12 @@ class Informer:
         """Seconds since the server was last heard, by the watch that has been waiting longest."""
         return max(scope.reflector.last_contact_age() for scope in self._scopes.values())
 
+    @property
+    def problem(self) -> str | None:
+        """The last failure of a watch, until the server answers as it should."""
+        problems = (scope.reflector.problem for scope in self._scopes.values())
+        return next((problem for problem in problems if problem is not None), None)
+
     def health(self) -> str | None:
         """What is wrong, for people, or ``None``: not synced yet, or no sign of life for longer than a read
         deadline."""

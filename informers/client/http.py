@@ -53,6 +53,8 @@ class HttpTransport:
         self._proxy, self._proxy_headers = _split_proxy(access.proxy)
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
+        self.host = URL(access.server).authority
+        """Where requests go, as metrics label them."""
 
     async def request(self, request: HttpRequest) -> HttpResponse:
         """Send and read the whole answer.
