@@ -285,8 +285,8 @@ class TestClusters:
 
 
 INNER = {"clusters": "cluster", "users": "user", "contexts": "context"}
-VALUES = (
-    st.none() | st.integers() | st.text(max_size=3) | st.lists(st.just({}), max_size=2) | st.just({"a": 1})
+VALUES: st.SearchStrategy[Any] = st.one_of(
+    st.none(), st.integers(), st.text(max_size=3), st.lists(st.just({}), max_size=2), st.just({"a": 1})
 )
 FIELDS = st.sampled_from(
     [
