@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -405,12 +404,6 @@ CHANGED: dict[str, tuple[Object, Any]] = {
         ),
         {"spec": {"completions": 3}},
     ),
-    "budget": (
-        builtin(
-            "policy/v1", "PodDisruptionBudget", spec={"minAvailable": 1, "selector": {"matchLabels": LABELS}}
-        ),
-        {"spec": {"minAvailable": None, "maxUnavailable": "50%"}},
-    ),
     "role rules": (
         builtin(f"{RBAC}/v1", "Role", rules=[]),
         {"rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]},
@@ -421,12 +414,6 @@ CHANGED: dict[str, tuple[Object, Any]] = {
 
 def _applied(obj: Object, manager: str = "one", force: bool = False) -> Step:
     return Step("apply", obj, manager=manager, force=force)
-
-
-def _with(obj: Object, **spec: Any) -> Object:
-    changed = copy.deepcopy(obj)
-    changed["spec"].update(spec)
-    return changed
 
 
 def scenarios() -> Iterator[tuple[str, list[Step]]]:
@@ -456,15 +443,6 @@ def scenarios() -> Iterator[tuple[str, list[Step]]]:
     )
     yield "apply: unknown field", [_applied({**builtin("v1", "ConfigMap", data={"a": "1"}), "bogus": 1})]
     yield "apply: missing key", [_applied(service(ports=[{"name": "x"}]))]
-    budget = builtin("policy/v1", "PodDisruptionBudget", spec={"minAvailable": 1})
-    yield (
-        "apply: budget",
-        [
-            _applied(budget),
-            _applied(_with(budget, minAvailable="50%")),
-            _applied(builtin("policy/v1", "PodDisruptionBudget", spec={"maxUnavailable": 1})),
-        ],
-    )
     yield (
         "strategic: service",
         [

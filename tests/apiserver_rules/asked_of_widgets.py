@@ -244,7 +244,7 @@ STRICT: dict[str, list[Step]] = {
                 **widget(),
                 "metadata": {
                     "name": "w",
-                    "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "", "uid": ""}],
+                    "ownerReferences": [{"apiVersion": "a/b/c", "kind": "Pod", "name": "p", "uid": "u"}],
                 },
             },
         )

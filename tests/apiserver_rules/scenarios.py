@@ -25,6 +25,16 @@ _METHODS = {"create": "POST", "update": "PUT", "delete": "DELETE", "get": "GET"}
 _PLURALS = {"EndpointSlice": "endpointslices", "StorageClass": "storageclasses", "Ingress": "ingresses"}
 _CLUSTER = ("Namespace", "ClusterRole", "ClusterRoleBinding", "StorageClass", "PriorityClass")
 _VOLATILE = ("uid", "resourceVersion", "creationTimestamp", "selfLink")
+_CONTROLLERS = "kube-controller-manager"
+_CONTROLLED = ("Deployment", "Job", "StatefulSet")
+_WRITTEN_BY_CONTROLLERS = (
+    "collisionCount",
+    "conditions",
+    "currentRevision",
+    "observedGeneration",
+    "startTime",
+    "updateRevision",
+)
 # Given by each server in its own way.
 _GIVEN = ("clusterIP", "clusterIPs", "nodePort")
 
@@ -75,7 +85,11 @@ def comparable(code: int, answer: Any) -> Object:
             [list(map(cause.get, ("reason", "field", "message"))) for cause in details.get("causes") or ()],
             key=str,
         )
-        return {"code": code, "reason": answer.get("reason"), "message": answer["message"], "causes": causes}
+        message = answer["message"]
+        if causes and code == 422:
+            # The rest repeats the causes, in no promised order.
+            message = message.partition(" is invalid: ")[0]
+        return {"code": code, "reason": answer.get("reason") or "", "message": message, "causes": causes}
     if answer.get("kind") == "Status":
         return {"code": code}
     result = {key: value for key, value in answer.items() if key != "metadata"}
@@ -84,7 +98,13 @@ def comparable(code: int, answer: Any) -> Object:
         metadata["managedFields"] = [
             {key: value for key, value in entry.items() if key != "time"}
             for entry in metadata["managedFields"]
+            if entry["manager"] != _CONTROLLERS
         ]
+    if answer["kind"] in _CONTROLLED:
+        # Controllers of a real cluster may have been there between two steps.
+        metadata.pop("annotations", None)
+        status = result.get("status") or {}
+        result["status"] = {key: value for key, value in status.items() if key not in _WRITTEN_BY_CONTROLLERS}
     return {"code": code, "object": _without_given({**result, "metadata": metadata})}
 
 
@@ -157,7 +177,6 @@ WIDGETS: Object = {
                                         "type": "number",
                                         "exclusiveMinimum": True,
                                         "minimum": 0,
-                                        "multipleOf": 0.5,
                                     },
                                     "even": {"type": "integer", "multipleOf": 2},
                                     "fixed": _TEXT,

@@ -130,6 +130,9 @@ def _owners(references: Any) -> Iterator[Cause]:
         for name in ("apiVersion", "kind", "name", "uid"):
             if not reference.get(name):
                 yield Cause("FieldValueRequired", "Required value: must not be empty", f"{path}.{name}")
+        version = reference.get("apiVersion")
+        if version and (version.count("/") > 1 or version.endswith("/")):
+            yield invalid(f"{path}.apiVersion", version, "must be <group>/<version> or <version>")
         if (reference.get("apiVersion"), reference.get("kind")) == ("v1", "Event"):
             yield invalid(path, dict(reference), "/v1, Kind=Event is disallowed from being an owner")
         if reference.get("controller"):

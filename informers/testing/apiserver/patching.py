@@ -78,7 +78,14 @@ def _malformed(what: str) -> StatusError:
 
 
 def _failed(message: str) -> StatusError:
-    return StatusError(500, "InternalError", message)
+    return StatusError(500, "", message)
+
+
+def _go(value: Any) -> str:
+    """A value as Go prints it."""
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{_go(below)}" for key, below in sorted(value.items())) + "]"
+    return "[" + " ".join(map(_go, value)) + "]" if isinstance(value, list) else str(value)
 
 
 def _child(node: Node | None, key: str) -> Node | None:
@@ -99,7 +106,7 @@ def _merge_map(live: Object, patch: Object, node: Node | None) -> Object:
             return {key: value for key, value in patch.items() if key != _PATCH}
         if patch[_PATCH] == "delete":
             return {}
-        raise _failed(f"unknown patch type: {patch[_PATCH]} in map: {patch}")
+        raise _failed(f"unknown patch type: {patch[_PATCH]} in map: {_go(patch)}")
     result = dict(live)
     if _RETAIN in patch:
         patch = _retained(result, patch)
@@ -196,9 +203,8 @@ def _check_order(coming: list[Any], order: list[Any], merge_key: str) -> None:
         if isinstance(item, dict) and _PATCH in item:
             continue
         if _key_of(item, merge_key) not in named:
-            raise _failed(
-                f"The order in patch list:\n{coming}\n doesn't match $setElementOrder list:\n{order}\n"
-            )
+            lists = f"{_go(coming)}\n doesn't match $setElementOrder list:\n{_go(order)}"
+            raise _failed(f"The order in patch list:\n{lists}\n")
 
 
 def _key_of(item: Any, merge_key: str) -> Any:
@@ -207,7 +213,7 @@ def _key_of(item: Any, merge_key: str) -> Any:
     if not isinstance(item, dict):
         raise _failed("expected a map[string]interface {}, but received something else")
     if merge_key not in item:
-        raise _failed(f"map: {item} does not contain declared merge key: {merge_key}")
+        raise _failed(f"map: {_go(item)} does not contain declared merge key: {merge_key}")
     return item[merge_key]
 
 
@@ -247,7 +253,7 @@ def _directed(live: list[Any], patch: list[Any], merge_key: str) -> tuple[list[A
         elif directive == "replace":
             replace = True
         else:
-            raise _failed(f"unknown patch type: {directive} in map: {item}")
+            raise _failed(f"unknown patch type: {directive} in map: {_go(item)}")
     return (items, []) if replace else (before, items)
 
 

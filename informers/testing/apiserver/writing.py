@@ -169,7 +169,7 @@ class Write:
         )
         new = {key: value for key, value in obj.items() if key != "status" or not self.type.has_status}
         new["metadata"] = metadata
-        new = self._defaulted(new, None)
+        new = self._defaulted(new, None, applied=applied)
         if not applied:
             new = self._tracked(new, None, obj)
         self._check(new, None)
@@ -177,9 +177,10 @@ class Write:
             raise already_exists(self.type.resource, new["metadata"]["name"])
         return self._committed(new, code)
 
-    def _defaulted(self, new: Object, old: Object | None) -> Object:
+    def _defaulted(self, new: Object, old: Object | None, *, applied: bool) -> Object:
         if self.type.schema is not None:
-            new = self.type.schema.defaulted(new)
+            # An applied null of a built-in kind still passes through its Go type.
+            new = self.type.schema.defaulted(new, keep_nulls=applied and self.type.custom)
         if self.type.resource == DEFINITION:
             return definitions.prepared(new, old)
         if self.type.custom:
@@ -219,7 +220,7 @@ class Write:
         old = live.obj
         new = {**sent, "metadata": carried_over(sent["metadata"], old["metadata"])}
         new = self._isolated(new, old)
-        new = self._defaulted(new, old)
+        new = self._defaulted(new, old, applied=applied)
         new = self._counted(new, old)
         if not applied:
             new = self._tracked(new, old, sent)

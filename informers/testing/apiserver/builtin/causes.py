@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,8 +17,14 @@ __all__ = [
     "invalid",
     "not_negative",
     "required",
+    "shown_inside",
     "unsupported",
 ]
+
+
+def shown_inside(**fields: Any) -> str:
+    """A composite value as servers show it: in the form they hold it in, fields in their order."""
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
 
 
 def required(field: str, detail: str = "") -> Cause:

@@ -16,6 +16,7 @@ from informers.testing.apiserver.builtin.causes import (
     invalid,
     not_negative,
     required,
+    shown_inside,
     unsupported,
 )
 from informers.testing.apiserver.builtin.workload_rules import validate_selector
@@ -32,6 +33,14 @@ _CLAIM_WORDS = (
 )
 _ACCOUNT = "kubernetes.io/service-account"
 _EVENT_TEXTS = {"reportingController": 0, "reportingInstance": 128, "action": 128, "reason": 128}
+_OTHER_NAMES = {"reportingController": "reportingComponent"}
+# Fields of the older form that the newer one no longer takes, by the names of the older.
+_OLD_FIELDS = {
+    "firstTimestamp": "deprecatedFirstTimestamp",
+    "lastTimestamp": "deprecatedLastTimestamp",
+    "count": "deprecatedCount",
+    "source": "deprecatedSource",
+}
 _NEEDED_KEYS: Mapping[str, tuple[str, ...]] = {
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
     "kubernetes.io/dockercfg": (".dockercfg",),
@@ -122,13 +131,14 @@ def disruption_budget(new: Object, old: Object | None) -> Iterator[Cause]:
     """A PodDisruptionBudget."""
     spec = new["spec"]
     if "minAvailable" in spec and "maxUnavailable" in spec:
-        shape = {
-            "MinAvailable": spec["minAvailable"],
-            "Selector": spec.get("selector"),
-            "MaxUnavailable": spec["maxUnavailable"],
-            "UnhealthyPodEvictionPolicy": spec.get("unhealthyPodEvictionPolicy"),
-        }
-        yield invalid("spec", shape, "minAvailable and maxUnavailable cannot be both set")
+        value = shown_inside(
+            MinAvailable=spec["minAvailable"],
+            Selector=spec.get("selector"),
+            MaxUnavailable=spec["maxUnavailable"],
+            UnhealthyPodEvictionPolicy=spec.get("unhealthyPodEvictionPolicy"),
+        )
+        detail = f"Invalid value: {value}: minAvailable and maxUnavailable cannot be both set"
+        yield Cause("FieldValueInvalid", detail, "spec")
     for name in ("minAvailable", "maxUnavailable"):
         yield from _number_or_percent(f"spec.{name}", spec.get(name))
     policy = spec.get("unhealthyPodEvictionPolicy")
@@ -198,8 +208,9 @@ def binding(new: Object, old: Object | None) -> Iterator[Cause]:
             if subject.get("apiGroup"):
                 yield unsupported(f"{field}.apiGroup", subject["apiGroup"], ("",))
     if old is not None and target != old["roleRef"]:
-        shape = {"APIGroup": target.get("apiGroup"), "Kind": target.get("kind"), "Name": target.get("name")}
-        yield invalid("roleRef", shape, "field is immutable")
+        names = {"APIGroup": "apiGroup", "Kind": "kind", "Name": "name"}
+        value = shown_inside(**{inside: target.get(name) for inside, name in names.items()})
+        yield Cause("FieldValueInvalid", f"Invalid value: {value}: field is immutable", "roleRef")
 
 
 def endpoint_slice(new: Object, old: Object | None) -> Iterator[Cause]:
@@ -243,32 +254,39 @@ def lease(new: Object, old: Object | None) -> Iterator[Cause]:
     if isinstance(duration, int) and duration <= 0:
         yield invalid("spec.leaseDurationSeconds", duration, "must be greater than 0")
     yield from not_negative("spec.leaseTransitions", spec.get("leaseTransitions"))
-    if spec.get("holderIdentity") == "":
-        yield invalid("spec.holderIdentity", "", "must not be empty")
 
 
 def event(new: Object, old: Object | None) -> Iterator[Cause]:
     """An Event, of either group."""
-    metadata = new["metadata"]
-    target = new.get("involvedObject") or new.get("regarding") or {}
-    where = "involvedObject.namespace"
-    expected = target.get("namespace") or "default"
-    if metadata.get("namespace") != expected:
-        yield invalid(where, target.get("namespace", ""), "does not match event.namespace")
-    if not str(new.get("apiVersion", "")).startswith("events.k8s.io/"):
-        return
+    namespace = new["metadata"].get("namespace")
+    target = (new.get("involvedObject") or new.get("regarding") or {}).get("namespace", "")
+    if new.get("eventTime"):
+        fits = bool(target) or namespace in ("default", "kube-system")
+    else:
+        fits = namespace == (target or "default")
+    if not fits:
+        yield invalid("involvedObject.namespace", target, "does not match event.namespace")
+    if new.get("eventTime"):
+        for name, most in _EVENT_TEXTS.items():
+            text = new.get(name) or new.get(_OTHER_NAMES.get(name, name))
+            if not text:
+                yield required(name)
+            elif most and len(text) > most:
+                yield invalid(name, text, f"can have at most {most} characters")
+        if len(str(new.get("note") or new.get("message") or "")) > 1024:
+            yield invalid("message", "", "can have at most 1024 characters")
+    if old is None and str(new.get("apiVersion", "")).startswith("events.k8s.io/"):
+        yield from _new_event(new)
+
+
+def _new_event(new: Object) -> Iterator[Cause]:
     if not new.get("eventTime"):
         yield required("eventTime")
     if new.get("type") not in ("Normal", "Warning"):
         yield invalid("type", "", f"has invalid value: {new.get('type') or ''}")
-    for name, most in _EVENT_TEXTS.items():
-        text = new.get(name)
-        if not text:
-            yield required(name)
-        elif most and len(text) > most:
-            yield invalid(name, text, f"can have at most {most} characters")
-    if len(str(new.get("note") or "")) > 1024:
-        yield invalid("message", "", "can have at most 1024 characters")
+    for inside, name in _OLD_FIELDS.items():
+        if new.get(name):
+            yield invalid(inside, "", "needs to be unset")
 
 
 def namespace(new: Object, old: Object | None) -> Iterator[Cause]:

@@ -53,6 +53,9 @@ def default_pod(pod: Object) -> None:
     spec = pod["spec"]
     default_pod_spec(spec)
     spec.setdefault("enableServiceLinks", True)
+    # Templates keep a negative number; a pod is given a second.
+    if isinstance(spec["terminationGracePeriodSeconds"], int) and spec["terminationGracePeriodSeconds"] < 0:
+        spec["terminationGracePeriodSeconds"] = 1
     for container in containers(spec):
         resources = container.get("resources") or {}
         if resources.get("limits"):

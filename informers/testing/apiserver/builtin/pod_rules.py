@@ -29,7 +29,7 @@ from informers.testing.apiserver.quantity import parse
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
-_HANDLERS = ("exec", "grpc", "httpGet", "tcpSocket")
+_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _STANDARD = ("cpu", "memory", "ephemeral-storage")
 _UPDATE_WORDS = (
@@ -169,7 +169,7 @@ def _mounts(mounts: Any, field: str, volumes: set[str]) -> Iterator[Cause]:
         name, path = mount.get("name"), mount.get("mountPath")
         if name == "":
             yield required(f"{field}[{position}].name")
-        elif name is not None and name not in volumes:
+        if name is not None and name not in volumes:
             yield Cause("FieldValueNotFound", f'Not found: "{name}"', f"{field}[{position}].name")
         if path == "":
             yield required(f"{field}[{position}].mountPath")

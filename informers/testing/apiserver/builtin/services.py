@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from informers.objects import Object
-from informers.testing.apiserver.builtin.causes import duplicate, each_invalid, invalid, required, unsupported
+from informers.testing.apiserver.builtin.causes import (
+    duplicate,
+    each_invalid,
+    invalid,
+    required,
+    shown_inside,
+    unsupported,
+)
 from informers.testing.apiserver.context import Context
 from informers.testing.apiserver.errors import Cause
 from informers.testing.apiserver.names import dns_label, label_key, port_name, port_number
@@ -43,6 +50,9 @@ def allocate(draft: Object, old: Object | None, context: Context) -> None:
         _open_node_ports(draft, context)
     elif old is not None and old["spec"].get("type") != spec["type"]:
         _close_node_ports(spec, old["spec"])
+        for name in ("externalTrafficPolicy", "allocateLoadBalancerNodePorts", "loadBalancerClass"):
+            if spec.get(name) == old["spec"].get(name):
+                spec.pop(name, None)
 
 
 def _release(draft: Object, old: Object | None) -> None:
@@ -148,7 +158,6 @@ def validate(new: Object, old: Object | None, context: Context) -> Iterator[Caus
         yield from _kept(spec, old["spec"])
     if kind not in _TYPES:
         yield unsupported("spec.type", kind, _TYPES)
-        return
     if kind == "ExternalName":
         yield from _of_name(spec)
     else:
@@ -222,9 +231,11 @@ def _of_ports(new: Object, context: Context) -> Iterator[Cause]:
     for position, port in enumerate(ports):
         key = _port_key(port)
         if key in seen:
-            # Servers show the internal form here.
-            shape = {"Name": "", "Protocol": key[0], "AppProtocol": None, "Port": key[1]}
-            yield duplicate(f"spec.ports[{position}]", {**shape, "TargetPort": 0, "NodePort": 0})
+            value = shown_inside(
+                Name="", Protocol=key[0], AppProtocol=None, Port=key[1], TargetPort=0, NodePort=0
+            )
+            field = f"spec.ports[{position}]"
+            yield Cause("FieldValueDuplicate", f"Duplicate value: {value}", field)
         seen.add(key)
         number = port.get("nodePort")
         if not number:

@@ -22,6 +22,7 @@ from informers.testing.apiserver.quantity import canonical
 
 VERSION = "1.37"
 
+_TO_SECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
 _ZONE = r"(?:Z|[-+]\d\d:\d\d)"
 _SECONDS = re.compile(rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?{_ZONE}", re.ASCII)
 # Six digits, no fewer: a server refuses a micro time without them.
@@ -191,7 +192,10 @@ def _moment(value: str, pattern: re.Pattern[str], layout: str) -> datetime:
             return datetime.fromisoformat(value).astimezone(UTC)
         except ValueError:
             pass
-    raise ValueError(f'parsing time "{value}" as "{layout}": cannot parse "{value}" as "{layout}"')
+    seconds = _TO_SECONDS.match(value)
+    rest = value[seconds.end() :] if seconds else value
+    wanted = layout[len("2006-01-02T15:04:05") : -len("Z07:00")] if seconds else "2006"
+    raise ValueError(f'parsing time "{value}" as "{layout}": cannot parse "{rest}" as "{wanted or "Z07:00"}"')
 
 
 def _time(value: Any) -> Any:

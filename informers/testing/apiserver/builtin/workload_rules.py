@@ -13,6 +13,7 @@ from informers.testing.apiserver.builtin.causes import (
     invalid,
     not_negative,
     required,
+    shown_inside,
     unsupported,
 )
 from informers.testing.apiserver.builtin.pod_rules import validate_spec
@@ -89,7 +90,9 @@ def _stateful_strategy(strategy: Object) -> Iterator[Cause]:
             field = "spec.updateStrategy.rollingUpdate"
             yield invalid(field, rolling, "only allowed for updateStrategy 'RollingUpdate'")
     else:
-        yield invalid("spec.updateStrategy", strategy, "must be 'RollingUpdate' or 'OnDelete'")
+        value = shown_inside(Type=kind, RollingUpdate=rolling)
+        detail = f"Invalid value: {value}: must be 'RollingUpdate' or 'OnDelete'"
+        yield Cause("FieldValueInvalid", detail, "spec.updateStrategy")
 
 
 def deployment(new: Object, old: Object | None) -> Iterator[Cause]:
@@ -172,7 +175,7 @@ def cron_job(new: Object, old: Object | None) -> Iterator[Cause]:
 def _once(template: Object, field: str) -> Iterator[Cause]:
     policy = (template.get("spec") or {}).get("restartPolicy")
     if policy == "Always":
-        yield unsupported(f"{field}.spec.restartPolicy", policy, ("OnFailure", "Never"))
+        yield required(f"{field}.spec.restartPolicy", 'valid values: "OnFailure", "Never"')
 
 
 def _selected_template(spec: Object, kind: str, claims: frozenset[str] = frozenset()) -> Iterator[Cause]:

@@ -293,5 +293,7 @@ def _outcome(
     )
     if live is not None and merged == before and owners == former and (same_version or not own.fields):
         return live
-    managed[manager.identity] = Entry(manager, own.fields, now)
+    # Saying what is already so moves no time: the entry of a new manager has none then.
+    time = now if live is None or merged != before else own.time
+    managed[manager.identity] = Entry(manager, own.fields, time)
     return _with_entries(merged, merged, capped(managed))

@@ -41,7 +41,7 @@ def _check(value: Any, node: Node | None, path: Path, problems: list[str]) -> No
     if node is None or value is None:
         return
     if is_map(node, value) and node.type in ("", "object"):
-        for key, below in value.items():
+        for key, below in sorted(value.items()):
             child = node.child(key)
             if child is not None:
                 _check(below, child, (*path, "f:" + key), problems)
@@ -89,7 +89,7 @@ def _wrong_kind(value: Any, node: Node) -> str:
     if node.type == "object":
         return "" if isinstance(value, dict) else f"expected map, got {_shown(value)}"
     if node.type == "array":
-        return "" if isinstance(value, list) else f"expected list, got {_shown(value)}"
+        return "" if isinstance(value, list) else f"expected list, got &{{{value}}}"
     expected = _SCALARS.get(node.type, ())
     if isinstance(value, expected) and (node.type == "boolean" or not isinstance(value, bool)):
         return ""

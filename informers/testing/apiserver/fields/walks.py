@@ -199,18 +199,18 @@ def _merge_lists(live: list[Any], applied: list[Any], node: Node) -> list[Any]:
 
     taken: set[str] = set()
     while left < len(live) or right < len(applied):
-        name = live_names[left] if left < len(live) else None
-        if name is not None and name not in theirs:
+        here = live_names[left] if left < len(live) else None
+        if here is not None and here not in theirs:
             result.append(live[left])
             left += 1
-        elif name is not None and (name in taken or (turn < len(shared) and shared[turn] != name)):
+        elif here is not None and (here in taken or (turn < len(shared) and shared[turn] != here)):
             # Shared, but its place is decided by the applied order.
             left += 1
         elif right < len(applied):
             current = applied_names[right]
             taken.add(current)
             take(current)
-            if current == name:
+            if current == here:
                 left += 1
         else:
             left += 1

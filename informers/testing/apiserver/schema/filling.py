@@ -10,32 +10,36 @@ from informers.testing.apiserver.schema.node import Node
 _TYPE_FIELDS = ("apiVersion", "kind", "metadata")
 
 
-def defaulted(value: Any, node: Node) -> Any:
-    """The value with defaults, and without nulls in fields that must not be null."""
+def defaulted(value: Any, node: Node, *, keep_nulls: bool = False) -> Any:
+    """The value with defaults, and without nulls in fields that must not be null, unless they are kept."""
     if isinstance(value, dict):
-        return _defaulted_map(value, node)
+        return _defaulted_map(value, node, keep_nulls)
     if isinstance(value, list) and node.items is not None:
-        items = [defaulted(item, node.items) for item in value]
+        items = [defaulted(item, node.items, keep_nulls=keep_nulls) for item in value]
         return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
     return value
 
 
-def _defaulted_map(value: dict[str, Any], node: Node) -> dict[str, Any]:
+def _defaulted_map(value: dict[str, Any], node: Node, keep_nulls: bool) -> dict[str, Any]:
     result: dict[str, Any] | None = None
     for key, below in value.items():
         child = node.child(key)
         if child is None:
             continue
         if below is None:
-            if not child.nullable and child.type:
+            if not child.nullable and child.type and not keep_nulls:
                 result = dict(value) if result is None else result
                 del result[key]
             continue
         if isinstance(below, dict | list):
-            new = defaulted(below, child)
+            new = defaulted(below, child, keep_nulls=keep_nulls)
             if new is not below:
                 result = dict(value) if result is None else result
                 result[key] = new
+        elif isinstance(below, float) and below.is_integer():
+            # Servers write 2.0 as 2.
+            result = dict(value) if result is None else result
+            result[key] = int(below)
     if node.fills:
         for key, child in node.properties.items():
             if child.has_default and key not in (value if result is None else result):

@@ -148,7 +148,8 @@ def _values(raw: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
     if raw.get("default") is not None and raw.get("type"):
         node = Compiler().compile(raw)
         unknown: list[str] = []
-        value = filling.pruned(filling.defaulted(raw["default"], node), node, "", unknown)
+        # A default is not itself filled in with the defaults of what is below it.
+        value = filling.pruned(raw["default"], node, "", unknown)
         for name in unknown:
             yield _inside(path, "default"), f"Invalid value: must not have unknown field {name}"
         for cause in Validation(False).of_value(value, node, _inside(path, "default")):

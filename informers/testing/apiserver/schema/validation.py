@@ -15,6 +15,18 @@ from informers.testing.apiserver.schema import cel, formats
 from informers.testing.apiserver.schema.node import Node
 
 _MISSING: Any = object()
+# What servers put where they do not know the field.
+_NOWHERE = "<nil>"
+# Rules are not asked of an object with one of these: they could stumble over it.
+_BLOCKING = frozenset(
+    [
+        "FieldValueNotSupported",
+        "FieldValueRequired",
+        "FieldValueTooLong",
+        "FieldValueTooMany",
+        "FieldValueTypeInvalid",
+    ]
+)
 _INTERRUPTED = (
     "some validation rules were not checked because the object was invalid; "
     "correct the existing errors to complete validation"
@@ -66,14 +78,13 @@ class Validation:
         self._rules: list[tuple[Node, str, Any, Any]] = []
 
     def run(self, obj: Object, old: Object | None, root: Node, names: Node | None) -> list[Cause]:
-        """Everything wrong with an object, schema first; rules only when the schema holds."""
+        """Everything wrong with an object, schema first; rules only when the shape is right."""
         self._value(obj, root, "", _MISSING if old is None else old)
         if names is not None:
             self._value(obj.get("metadata") or {}, names, "metadata", _MISSING)
-        if self._causes:
+        if any(cause.reason in _BLOCKING for cause in self._causes):
             if self._rules:
-                text = f'Invalid value: "null": {_INTERRUPTED}'
-                self._causes.append(Cause("FieldValueInvalid", text, "<nil>"))
+                self._causes.append(invalid(_NOWHERE, None, _INTERRUPTED))
             return self._causes
         for node, path, value, before in self._rules:
             self._causes.extend(_broken_rules(node, path, value, before))
@@ -95,8 +106,7 @@ class Validation:
             return
         kind = kind_of(value)
         if not _fits(kind, value, node):
-            name = node.type or "integer,string"
-            self._add(path, kind, f'{path} in body must be of type {name}: "{kind}"', type_error=True)
+            self._misfit(kind, node, path)
             return
         if isinstance(value, str):
             self._string(value, node, path)
@@ -108,6 +118,18 @@ class Validation:
             self._map(value, node, path, old)
         self._enum(value, node, path)
         self._junctors(value, node, path)
+
+    def _misfit(self, kind: str, node: Node, path: str) -> None:
+        name = node.type or "integer,string"
+        if kind == "number" and name == "integer" and node.raw.get("format") in formats.INTEGERS:
+            kind, name = "float64", node.raw["format"]
+            self._no_format(node, path)
+        self._add(path, kind, f'{path} in body must be of type {name}: "{kind}"', type_error=True)
+
+    def _no_format(self, node: Node, path: str) -> None:
+        form = node.raw["format"]
+        detail = f"Checked value must be of type {node.type} with format {form} in {path}"
+        self._add(_NOWHERE, "", detail)
 
     def _collect_rules(self, value: Any, node: Node, path: str) -> None:
         """Rules below an unchanged value: only those about transitions are still asked."""
@@ -127,17 +149,19 @@ class Validation:
     def _string(self, value: str, node: Node, path: str) -> None:
         raw = node.raw
         least, most = raw.get("minLength"), raw.get("maxLength")
+        # Only the first of these is said.
         if most is not None and len(value) > most:
             self._causes.append(
                 Cause("FieldValueTooLong", f"Too long: may not be more than {most} bytes", path)
             )
-        if least is not None and len(value) < least:
+        elif least is not None and len(value) < least:
             self._add(path, value, f"{path} in body should be at least {least} chars long")
-        if node.pattern is not None and not node.pattern.search(value):
+        elif node.pattern is not None and not node.pattern.search(value):
             self._add(path, value, f"{path} in body should match '{raw['pattern']}'")
         form = raw.get("format")
         if form and not (self._lenient and not value) and not formats.matches(form, value):
-            self._add(path, value, f"{path} in body must be of type {form}: {shown(value)}")
+            detail = f"{path} in body must be of type {form}: {shown(value)}"
+            self._add(path, value, detail, type_error=True)
 
     def _number(self, value: float, node: Node, path: str) -> None:
         raw = node.raw
@@ -156,7 +180,7 @@ class Validation:
             self._add(path, value, f"{path} in body should be a multiple of {shown(step)}")
         limits = formats.INTEGERS.get(raw.get("format") or "")
         if limits and not limits[0] <= value <= limits[1]:
-            self._add(path, value, f"{path} in body must be of type {raw['format']}: {shown(value)}")
+            self._no_format(node, path)
 
     def _list(self, value: list[Any], node: Node, path: str, old: Any) -> None:
         least, most = node.raw.get("minItems"), node.raw.get("maxItems")
@@ -164,7 +188,7 @@ class Validation:
             text = f"Too many: {len(value)}: must have at most {_counted(most, 'item')}"
             self._causes.append(Cause("FieldValueTooMany", text, path))
         if least is not None and len(value) < least:
-            self._add(path, value, f"{path} in body should have at least {least} items")
+            self._add(path, len(value), f"{path} in body should have at least {least} items")
         if node.raw.get("uniqueItems") and len({shown(item) for item in value}) < len(value):
             self._add(path, value, f"{path} in body shouldn't contain duplicates")
         before = _by_key(node, old)
@@ -173,7 +197,8 @@ class Validation:
             inner = f"{path}[{position}]"
             key = _list_key(node, item)
             if key is not None:
-                if key in seen:
+                # Built-in kinds have rules of their own about what may stand twice.
+                if key in seen and not self._lenient:
                     self._causes.append(Cause("FieldValueDuplicate", f"Duplicate value: {key}", inner))
                 seen.add(key)
             if node.items is not None:
@@ -185,7 +210,7 @@ class Validation:
             text = f"Too many: {len(value)}: must have at most {_counted(most, 'item')}"
             self._causes.append(Cause("FieldValueTooMany", text, path))
         if least is not None and len(value) < least:
-            self._add(path, value, f"{path} in body should have at least {least} properties")
+            self._add(path, len(value), f"{path} in body should have at least {least} properties")
         for name in node.required:
             if name not in value:
                 inner = f"{path}.{name}" if path else name
@@ -207,28 +232,30 @@ class Validation:
 
     def _junctors(self, value: Any, node: Node, path: str) -> None:
         for word, parts in node.junctors.items():
-            count = sum(not Validation(False).of_value(value, part, path) for part in parts)
+            problems = [Validation(self._lenient).of_value(value, part, path) for part in parts]
+            count = sum(not found for found in problems)
+            closest: list[Cause] = []
             if word == "anyOf" and not count:
-                detail = "must validate at least one schema (anyOf)"
+                detail, closest = "must validate at least one schema (anyOf)", problems[0]
             elif word == "oneOf" and count != 1:
                 found = f"Found {count} valid alternatives" if count else "Found none valid"
                 detail = f"must validate one and only one schema (oneOf). {found}"
+                closest = [] if count else problems[0]
             elif word == "allOf" and count < len(parts):
-                detail = "must validate all the schemas (allOf)"
+                detail, closest = (
+                    "must validate all the schemas (allOf)",
+                    [one for all in problems for one in all],
+                )
             elif word == "not" and count:
                 detail = "must not validate the schema (not)"
             else:
                 continue
-            self._add(path, _plain(value), f'"{path}" {detail}')
+            self._add(_NOWHERE, "", f'"{path}" {detail}')
+            self._causes.extend(closest)
 
 
 def _counted(number: int, thing: str) -> str:
     return f"{number} {thing}" + ("" if number == 1 else "s")
-
-
-def _plain(value: Any) -> Any:
-    # Servers do not show composite values here.
-    return "" if isinstance(value, dict | list) else value
 
 
 def _fits(kind: str, value: Any, node: Node) -> bool:
@@ -271,28 +298,28 @@ def _broken_rules(node: Node, path: str, value: Any, old: Any) -> Iterator[Cause
                 cel.exposed(old, node, renamed=rule.typed) if known else None,
             )
         current, before = shapes[rule.typed]
-        shown_type = node.type or kind_of(value)
         try:
             if rule.holds(current, before):
                 continue
         except cel.EvaluationError as error:
-            about = rule.message or f"failed rule: {rule.text}"
-            detail = f"rule evaluation error: {error} evaluating rule: {about}"
-            yield invalid(path, shown_type, detail)
+            detail = f"{error} evaluating rule: {rule.message or rule.text}"
+            yield invalid(path, node.type or kind_of(value), detail)
             continue
-        yield _failure(rule, path + _suffix(rule.field_path), shown_type, rule.failure(current, before))
+        where = (path + _suffix(rule.field_path)).removeprefix(".")
+        yield _failure(rule, where, value, rule.failure(current, before))
 
 
 def _suffix(field_path: str) -> str:
     return field_path.replace("['", ".").replace("']", "")
 
 
-def _failure(rule: cel.Rule, path: str, shown_type: str, text: str) -> Cause:
-    prefix = _PREFIXES.get(rule.reason, "Invalid value")
+def _failure(rule: cel.Rule, path: str, value: Any, text: str) -> Cause:
     reason = rule.reason if rule.reason in _PREFIXES else "FieldValueInvalid"
-    path = path.removeprefix(".")
+    prefix = _PREFIXES[reason]
     if reason in ("FieldValueRequired", "FieldValueForbidden"):
         return Cause(reason, f"{prefix}: {text}", path)
+    # Composite values would be too long to show.
+    about = "" if isinstance(value, dict | list) else f" {shown(value)}"
     if reason == "FieldValueDuplicate":
-        return Cause(reason, f'{prefix}: "{shown_type}"', path)
-    return Cause(reason, f'{prefix}: "{shown_type}": {text}', path)
+        return Cause(reason, prefix + (f":{about}" if about else ""), path)
+    return Cause(reason, f"{prefix}:{about}: {text}" if about else f"{prefix}: {text}", path)
