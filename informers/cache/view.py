@@ -157,11 +157,12 @@ def _pruned(content: bytes, meta: Metadata) -> bytes:
 
 def _without_managed_fields(content: bytes, value: msgspec.Raw) -> bytes | None:
     start = content.find(_MANAGED_FIELDS)
-    if start < 0 or content.find(_MANAGED_FIELDS, start + 1) >= 0:
-        # Spaced out, or a field of that name somewhere else as well.
-        return None
     end = start + len(_MANAGED_FIELDS) + len(value)
-    if content[start + len(_MANAGED_FIELDS) : end] != bytes(value):
+    if start < 0 or not content.startswith(bytes(value), start + len(_MANAGED_FIELDS)):
+        # Spaced out, or a field of that name somewhere else.
+        return None
+    if content.find(_MANAGED_FIELDS, end) >= 0:
+        # There is another one, and no telling which is which.
         return None
     return _without(content, start, end)
 
