@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import aiohttp
 
@@ -61,20 +61,22 @@ async def browsing(server: EmbeddedServer, token: str | None = None) -> AsyncIte
     await asyncio.sleep(0)
 
 
-async def eventually(
-    check: Callable[[], Awaitable[T | None] | T | None], *, what: str, within: float = 30.0
-) -> T:
+async def eventually(check: Callable[[], Awaitable[T | None]], *, what: str, within: float = 30.0) -> T:
     """Wait until ``check`` gives something true, and return it."""
     deadline = time.monotonic() + within
-    while True:
-        result: Any = check()
-        if asyncio.iscoroutine(result):
-            result = await result
-        if result:
-            found: T = result
-            return found
+    while not (result := await check()):
         assert time.monotonic() < deadline, f"not within {within} s: {what}"
         await asyncio.sleep(0.02)
+    return result
+
+
+async def comes_true(holds: Callable[[], object], *, what: str) -> None:
+    """Wait until something holds that can be seen at once."""
+
+    async def check() -> bool:
+        return bool(holds())
+
+    await eventually(check, what=what)
 
 
 def config_map(name: str, namespace: str = "default", **data: str) -> Object:

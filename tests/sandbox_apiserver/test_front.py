@@ -22,6 +22,7 @@ from tests.sandbox_apiserver.serving import (
     SERVICE_ACCOUNT,
     browsing,
     client_of,
+    comes_true,
     config_map,
     eventually,
     serving,
@@ -233,7 +234,7 @@ async def test_clients_that_hang_up_leave_nothing_behind(
             assert json.loads(await response.content.readline())["type"] == "ADDED"
             response.close()
     await put_up(http, "b")
-    await eventually(lambda: len(asyncio.all_tasks()) <= before, what="every watch has ended")
+    await comes_true(lambda: len(asyncio.all_tasks()) <= before, what="every watch has ended")
     assert [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")] == []
 
 
@@ -351,10 +352,12 @@ async def test_logs_are_streamed_from_whoever_runs_the_containers(
     asked: list[Any] = []
     go_on = asyncio.Event()
 
-    async def logs(namespace: str, name: str, container: str, **options: Any) -> AsyncIterator[bytes]:
-        asked.append((namespace, name, container, options))
+    async def logs(
+        namespace: str, pod: str, container: str, *, follow: bool, tail: int | None, previous: bool
+    ) -> AsyncIterator[bytes]:
+        asked.append((namespace, pod, container, {"follow": follow, "tail": tail, "previous": previous}))
         yield b"first\n"
-        if options["follow"]:
+        if follow:
             await go_on.wait()
             yield b"second\n"
 

@@ -21,7 +21,7 @@ from informers.objects import Object
 from tests.sandbox_loops.objects import claim_of, names, pod_of, revision_label, stateful_set
 
 NOW = 1_800_000_000.0
-PARALLEL = {"podManagementPolicy": "Parallel"}
+PARALLEL: dict[str, Any] = {"podManagementPolicy": "Parallel"}
 
 
 def decide(owner: Object, pods: list[Object], claims: list[Object] | None = None, **known: Revision) -> Plan:
@@ -99,7 +99,7 @@ def test_ordinals_may_start_elsewhere() -> None:
 def test_a_rolling_update_goes_from_the_top_one_by_one() -> None:
     old, new = stateful_set(image="one"), stateful_set(image="two")
     pods = [pod_of(old, ordinal) for ordinal in range(3)]
-    known = {"old": revision_of(old)}
+    known: dict[str, Any] = {"old": revision_of(old)}
     assert names(decide(new, pods, **known).delete) == ["db-2"]
     pods[2] = pod_of(new, 2, ready=False)
     assert decide(new, pods, **known).delete == []
@@ -114,7 +114,7 @@ def test_an_outdated_pod_that_is_broken_anyway_is_replaced_and_not_waited_for() 
 
 
 def test_the_partition_keeps_pods_at_the_old_revision_even_when_they_come_back() -> None:
-    strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}
+    strategy: dict[str, Any] = {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}
     old = stateful_set(image="one", **PARALLEL)
     new = stateful_set(image="two", updateStrategy=strategy, **PARALLEL)
     new["status"] = {"currentRevision": revision_of(old).name}
@@ -128,7 +128,7 @@ def test_the_partition_keeps_pods_at_the_old_revision_even_when_they_come_back()
 
 
 def test_on_delete_replaces_nothing_but_makes_new_pods_of_the_new_revision() -> None:
-    on_delete = {"updateStrategy": {"type": "OnDelete"}, **PARALLEL}
+    on_delete: dict[str, Any] = {"updateStrategy": {"type": "OnDelete"}, **PARALLEL}
     old, new = stateful_set(image="one", **on_delete), stateful_set(image="two", **on_delete)
     new["status"] = {"currentRevision": revision_of(old).name}
     pods = [pod_of(old, 0), pod_of(old, 2)]

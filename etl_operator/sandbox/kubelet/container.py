@@ -19,7 +19,7 @@ from etl_operator.sandbox.kubelet.environment import (
     environment,
 )
 from etl_operator.sandbox.kubelet.images import Image
-from etl_operator.sandbox.kubelet.logs import LogFiles
+from etl_operator.sandbox.kubelet.logs import LogFiles, read
 from etl_operator.sandbox.kubelet.place import EventType, Place
 from etl_operator.sandbox.kubelet.process import CannotStart, Run
 from etl_operator.sandbox.kubelet.status import ContainerRecord
@@ -68,11 +68,21 @@ class Container:
         self._kills: set[asyncio.Task[int]] = set()
         self._launch: tuple[dict[str, str], Path] = ({}, place.directory)
 
+    def output(self, *, follow: bool, tail: int | None, previous: bool) -> AsyncIterator[bytes]:
+        """What it has written; see :func:`etl_operator.sandbox.kubelet.logs.read`."""
+        return read(self.logs, follow=follow, tail=tail, previous=previous, ended=self._is_silent)
+
+    def _is_silent(self) -> bool:
+        """Whether nothing will be added to the log any more."""
+        return self.record.finished or (self._stopping.is_set() and self._run is None)
+
     async def run(self) -> None:
         """Live until the end. Cancelling is not the way to end it; :meth:`stop` is."""
         loop = asyncio.get_running_loop()
         if self._is_over():
             self.record.finished = True
+        elif "terminated" in self.record.state:
+            self.record.restarts += 1
         while not self.record.finished and not self._stopping.is_set():
             began = loop.time()
             code = await self._once()

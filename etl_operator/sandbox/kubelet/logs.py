@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 _PIECE = 1 << 16
 _POLL = 0.1
@@ -71,25 +72,63 @@ async def read(
         content = before.read_bytes() if before is not None else b""
         yield content if tail is None else last_lines(content, tail)
         return
-    current: Path | None = None
-    offset = 0
-    while True:
-        over = ended()
-        newest = files.newest()
-        if newest != current:
-            current, offset = newest, 0
-        if current is not None:
-            with contextlib.suppress(FileNotFoundError), current.open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                # Shorter than before: it was cut, and starts again.
-                file.seek(offset if size >= offset else 0)
-                if tail is not None:
-                    if content := last_lines(file.read(), tail):
-                        yield content
-                    tail = None
-                while piece := file.read(_PIECE):
-                    yield piece
-                offset = file.tell()
-        if over or not follow:
+    reading = _Reading()
+    try:
+        while True:
+            # Asked before reading: what is written until then is still read.
+            over = ended()
+            for piece in reading.more(files.newest(), tail):
+                yield piece
+            if reading.begun:
+                tail = None
+            if over or not follow:
+                return
+            await asyncio.sleep(_POLL)
+    finally:
+        reading.close()
+
+
+class _Reading:
+    """Reads a log as it grows, over restarts. A file once opened is read to its end, also when removed."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._file: BinaryIO | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was a file yet."""
+        return self._file is not None
+
+    def more(self, newest: Path | None, tail: int | None) -> Iterator[bytes]:
+        """What has come since the last call.
+
+        :param newest: the file of the last run.
+        :param tail: only the last lines of what there is.
+        """
+        yield from self._rest(tail)
+        if newest is None or newest == self._path:
             return
-        await asyncio.sleep(_POLL)
+        with contextlib.suppress(FileNotFoundError):
+            opened = newest.open("rb")
+            self.close()
+            self._path, self._file = newest, opened
+            yield from self._rest(tail)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _rest(self, tail: int | None) -> Iterator[bytes]:
+        file = self._file
+        if file is None:
+            return
+        if os.fstat(file.fileno()).st_size < file.tell():
+            # It was cut, and starts again.
+            file.seek(0)
+        if tail is not None:
+            yield last_lines(file.read(), tail)
+            return
+        while piece := file.read(_PIECE):
+            yield piece

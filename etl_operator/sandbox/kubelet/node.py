@@ -16,7 +16,6 @@ from etl_operator.sandbox.kubelet.addresses import AddressBook
 from etl_operator.sandbox.kubelet.backoff import CrashBackoff
 from etl_operator.sandbox.kubelet.environment import Lookup
 from etl_operator.sandbox.kubelet.images import ImageTable
-from etl_operator.sandbox.kubelet.logs import read
 from etl_operator.sandbox.kubelet.names import NameRewriter
 from etl_operator.sandbox.kubelet.place import Place, pod_directory
 from etl_operator.sandbox.kubelet.registration import Registration
@@ -121,15 +120,9 @@ class ProcessNode:
         key = ObjectKey(namespace, pod)
         worker = next((one for one in reversed(self._workers.values()) if one.key == key), None)
         found = worker.container(container) if worker is not None else None
-        if worker is None or found is None:
+        if found is None:
             return _nothing()
-        return read(
-            found.logs,
-            follow=follow,
-            tail=tail,
-            previous=previous,
-            ended=lambda: found.record.finished or worker.over,
-        )
+        return found.output(follow=follow, tail=tail, previous=previous)
 
     def _listen(self) -> None:
         caches = self._caches

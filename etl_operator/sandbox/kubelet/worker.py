@@ -78,11 +78,6 @@ class PodWorker:
         for one in (*self._containers, *self._init):
             one.logs.trim()
 
-    @property
-    def over(self) -> bool:
-        """Whether its containers are being stopped for good."""
-        return self._ending.is_set()
-
     async def run(self) -> None:
         """Until the pod is gone, or the node stops."""
         if self._pod["metadata"].get("deletionTimestamp"):
@@ -95,6 +90,9 @@ class PodWorker:
         living.add_done_callback(self._report_failure)
         try:
             await self._ending.wait()
+            if self._node_stops:
+                # Nobody reports what happens now: the next node says that this one stopped.
+                reporting.cancel()
             await self._stop()
             await living
         finally:
