@@ -1,0 +1,270 @@
+"""The name proxy with real sockets, its names from a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from etl_operator.sandbox.proxy import NameProxy
+from informers.client import Client
+from informers.objects import Object, ObjectKey, Resource
+from tests.sandbox_apiserver.serving import client_of, comes_true, eventually, serving
+
+SERVICE = Resource("", "v1", "services", "Service")
+SLICE = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+POD_ADDRESS = "127.213.7.1"
+NAME = "db-0.db.default.svc.cluster.local"
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass
+class Answer:
+    """A proxy's answer, and the connection it came on."""
+
+    status: int
+    reason: str
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+class World:
+    """A cluster with one headless Service, a proxy of its names, and connections to close at the end."""
+
+    def __init__(self, client: Client, url: str, stack: contextlib.AsyncExitStack) -> None:
+        self.client = client
+        self._address = urlsplit(url)
+        self._stack = stack
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(self._address.hostname, self._address.port)
+        self._stack.callback(writer.close)
+        return reader, writer
+
+    async def ask(self, request: bytes) -> Answer:
+        reader, writer = await self.connect()
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        _, status, reason = head.partition(b"\r\n")[0].decode().split(" ", 2)
+        return Answer(int(status), reason, reader, writer)
+
+    async def tunnel(self, host: str, port: int) -> Answer:
+        return await self.ask(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+
+    async def serve(self, address: str, handler: Serve) -> int:
+        """Serve on a free port; returns it."""
+        handlers: set[asyncio.Task[None]] = set()
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            handlers.add(task)
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await handler(reader, writer)
+            writer.transport.abort()
+
+        server = await asyncio.start_server(handle, address, 0)
+
+        async def stop() -> None:
+            server.close()
+            for task in handlers:
+                task.cancel()
+            await asyncio.gather(*handlers, return_exceptions=True)
+            await server.wait_closed()
+
+        self._stack.push_async_callback(stop)
+        port: int = server.sockets[0].getsockname()[1]
+        return port
+
+    async def endpoints(self, *ready: bool) -> None:
+        """Give the Service this many pods."""
+        body = slice_of([(f"db-{index}", POD_ADDRESS, one) for index, one in enumerate(ready)])
+        await self.client.apply(SLICE, body, field_manager="test", force=True)
+
+    async def resolves(self, port: int) -> Answer:
+        """A tunnel to the pod, as soon as the proxy knows of it."""
+
+        async def look() -> Answer | None:
+            answer = await self.tunnel(NAME, port)
+            return answer if answer.status == 200 else None
+
+        return await eventually(look, what="the proxy resolves the pod")
+
+
+def slice_of(pods: list[tuple[str, str, bool]]) -> Object:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "db",
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "db"},
+        },
+        "addressType": "IPv4",
+        "endpoints": [
+            {"hostname": host, "addresses": [address], "conditions": {"ready": ready}}
+            for host, address, ready in pods
+        ],
+        "ports": [],
+    }
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serving())
+        client = await stack.enter_async_context(client_of(server, tmp_path))
+        await client.create(
+            SERVICE,
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {"name": "db", "namespace": "default"},
+                "spec": {"clusterIP": "None", "selector": {"app": "db"}, "ports": [{"port": 50051}]},
+            },
+        )
+        proxy = NameProxy(client)
+        url = await proxy.start()
+        stack.push_async_callback(proxy.stop)
+        yield World(client, url, stack)
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while piece := await reader.read(1 << 16):
+        writer.write(piece)
+        await writer.drain()
+    writer.write(b"<end>")
+    writer.write_eof()
+
+
+async def test_a_pods_name_leads_to_the_pod_and_half_closing_is_passed_on(world: World) -> None:
+    port = await world.serve(POD_ADDRESS, echo)
+    await world.endpoints(True)
+    tunnel = await world.resolves(port)
+    tunnel.writer.write(b"hello")
+    assert await tunnel.reader.readexactly(5) == b"hello"
+    tunnel.writer.write_eof()
+    assert await tunnel.reader.read() == b"<end>"
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("db-7.db.default.svc.cluster.local", "Service default/db has no pod db-7"),
+        ("db-1.db.default.svc", "pod db-1 of Service default/db is not ready"),
+        ("none.default.svc", "there is no Service default/none"),
+    ],
+)
+async def test_names_behind_which_nothing_is_are_refused_at_once_with_the_reason(
+    world: World, host: str, said: str
+) -> None:
+    port = await world.serve(POD_ADDRESS, echo)
+    await world.endpoints(True, False)
+    await world.resolves(port)
+    answer = await world.tunnel(host, 1)
+    assert (answer.status, answer.reason) == (502, said)
+    assert (await answer.reader.read()).decode() == f"{said}\n"
+
+
+async def test_other_hosts_are_connected_to_directly(world: World) -> None:
+    port = await world.serve("127.0.0.1", echo)
+    for host in ("127.0.0.1", "localhost"):
+        tunnel = await world.tunnel(host, port)
+        assert tunnel.status == 200
+        tunnel.writer.write(b"x")
+        assert await tunnel.reader.readexactly(1) == b"x"
+
+
+async def test_nobody_listening_is_said(world: World) -> None:
+    port = await world.serve(POD_ADDRESS, echo)
+    await world.endpoints(True)
+    await world.resolves(port)
+    answer = await world.tunnel(NAME, 1)
+    assert answer.status == 502
+    assert f"cannot connect to {POD_ADDRESS}:1" in answer.reason
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [
+        (b"GET http://db.default.svc/ HTTP/1.1\r\n\r\n", 405),
+        (b"CONNECT db.default.svc HTTP/1.1\r\n\r\n", 400),
+        (b"CONNECT db.default.svc:70000 HTTP/1.1\r\n\r\n", 400),
+        (b"CONNECT db.default.svc:x HTTP/1.1\r\n\r\n", 400),
+        (b"nonsense\r\n\r\n", 400),
+        (b"CONNECT a:1 HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431),
+        (b"CONNECT a:1 HTTP/1.1\r\nX: " + b"x" * 200_000, 431),
+    ],
+)
+async def test_what_is_no_connect_request_is_refused(world: World, request_head: bytes, status: int) -> None:
+    assert (await world.ask(request_head)).status == status
+
+
+async def test_a_pod_that_is_gone_takes_its_tunnels_along(world: World) -> None:
+    port = await world.serve(POD_ADDRESS, echo)
+    other = await world.serve("127.0.0.1", echo)
+    await world.endpoints(True)
+    tunnel, outside = await world.resolves(port), await world.tunnel("127.0.0.1", other)
+    await world.endpoints(False)
+    tunnel.writer.write(b"still there")
+    assert await tunnel.reader.readexactly(11) == b"still there"
+    await world.endpoints()
+    async with asyncio.timeout(20):
+        with contextlib.suppress(ConnectionError):
+            assert await tunnel.reader.read() == b""
+    outside.writer.write(b"untouched")
+    assert await outside.reader.readexactly(9) == b"untouched"
+    await world.client.delete(SLICE, ObjectKey("default", "db"))
+
+
+async def test_a_slow_receiver_slows_the_sender_and_fills_no_memory(world: World) -> None:
+    go_on = asyncio.Event()
+    received = 0
+
+    async def slow(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        nonlocal received
+        await go_on.wait()
+        while piece := await reader.read(1 << 20):
+            received += len(piece)
+
+    port = await world.serve(POD_ADDRESS, slow)
+    await world.endpoints(True)
+    tunnel = await world.resolves(port)
+    total = 64 << 20
+    piece = b"x" * (1 << 20)
+    sent = 0
+
+    async def send() -> None:
+        nonlocal sent
+        while sent < total:
+            tunnel.writer.write(piece)
+            await tunnel.writer.drain()
+            sent += len(piece)
+        tunnel.writer.write_eof()
+
+    sending = asyncio.create_task(send())
+    before = -1
+    while sent != before:
+        # As long as something moves, it is not held back yet.
+        before = sent
+        await asyncio.sleep(0.3)
+    assert sent < total
+    go_on.set()
+    async with asyncio.timeout(60):
+        await sending
+    await comes_true(lambda: received == total, what="everything has arrived")
+
+
+async def test_it_stops_with_tunnels_open(world: World) -> None:
+    port = await world.serve(POD_ADDRESS, echo)
+    await world.endpoints(True)
+    tunnel = await world.resolves(port)
+    # The fixture's end stops the proxy; a tunnel or an unfinished request must not hold it up.
+    await world.connect()
+    assert tunnel.status == 200
