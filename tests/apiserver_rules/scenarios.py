@@ -23,7 +23,7 @@ _CONTENT = {
 }
 _METHODS = {"create": "POST", "update": "PUT", "delete": "DELETE", "get": "GET"}
 _PLURALS = {"EndpointSlice": "endpointslices", "StorageClass": "storageclasses", "Ingress": "ingresses"}
-_CLUSTER = ("Namespace", "ClusterRole", "ClusterRoleBinding", "StorageClass", "PriorityClass")
+_CLUSTER = ("Namespace", "ClusterRole", "ClusterRoleBinding", "StorageClass", "CustomResourceDefinition")
 _VOLATILE = ("uid", "resourceVersion", "creationTimestamp", "selfLink")
 _CONTROLLERS = "kube-controller-manager"
 _CONTROLLED = ("Deployment", "Job", "StatefulSet")
@@ -274,8 +274,9 @@ WIDGETS: Object = {
 
 def scenarios() -> Iterator[tuple[str, list[Step]]]:
     """Every scenario by name."""
-    from tests.apiserver_rules import asked_of_builtins, asked_of_widgets
+    from tests.apiserver_rules import asked_of_builtins, asked_of_definitions, asked_of_widgets
 
+    yield from asked_of_definitions.scenarios()
     yield from asked_of_widgets.scenarios()
     yield from asked_of_builtins.scenarios()
 

@@ -133,12 +133,17 @@ def _compiled(part: str, expression: str) -> Any:
     try:
         program = _environment().compile(expression)
     except RuntimeError as error:
-        raise CompileError(part, expression, str(error).splitlines()[0]) from None
+        raise CompileError(part, expression, _plain(str(error))) from None
     wanted = ("BOOL", "DYN") if part == "rule" else ("STRING", "DYN")
     if (found := program.return_type().name()) not in wanted:
         what = "a bool" if part == "rule" else "a string"
         raise CompileError(part, expression, f"cel expression must evaluate to {what}, not {found}")
     return program
+
+
+def _plain(text: str) -> str:
+    """The library's words without its own code around them."""
+    return text.removeprefix("INVALID_ARGUMENT: ").removesuffix("[INVALID_ARGUMENT]").strip()
 
 
 def _evaluated(program: Any, value: Any, old: Any) -> Any:

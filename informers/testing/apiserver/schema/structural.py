@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from informers.testing.apiserver.schema import filling
 from informers.testing.apiserver.schema.cel import CompileError, Rule
 from informers.testing.apiserver.schema.node import JUNCTORS, Compiler, python_pattern
-from informers.testing.apiserver.schema.validation import Validation
+from informers.testing.apiserver.schema.validation import Validation, shown
 
 _NEEDS_TYPE = {
     "root": "must not be empty at the root",
@@ -31,7 +32,7 @@ _STRUCTURE_ONLY = (
     "x-kubernetes-map-type",
 )
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
-_LIST_TYPES = ("atomic", "map", "set")
+_LIST_TYPES = ("atomic", "set", "map")
 
 
 def check_structural(raw: Mapping[str, Any]) -> list[str]:
@@ -144,16 +145,29 @@ def _values(raw: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
             Rule(rule)
         except CompileError as error:
             here = _inside(path, f"x-kubernetes-validations[{position}].{error.part}")
-            yield here, f"Invalid value: {error.expression!r}: compilation failed: {error}"
+            if not error.expression:
+                yield here, f"Required value: {error}"
+            else:
+                yield here, f"Invalid value: {_shown_rule(rule)}: compilation failed: {error}"
     if raw.get("default") is not None and raw.get("type"):
         node = Compiler().compile(raw)
         unknown: list[str] = []
         # A default is not itself filled in with the defaults of what is below it.
         value = filling.pruned(raw["default"], node, "", unknown)
-        for name in unknown:
-            yield _inside(path, "default"), f"Invalid value: must not have unknown field {name}"
-        for cause in Validation(False).of_value(value, node, _inside(path, "default")):
-            yield cause.field, cause.message
+        if unknown:
+            problem = f"Invalid value: {shown(raw['default'])}: must not have unknown fields"
+            yield _inside(path, "default"), problem
+        for cause in Validation(False).of_value(value, node, ""):
+            yield _inside(path, "default") + (f".{cause.field}" if cause.field else ""), cause.message
+
+
+def _shown_rule(rule: Mapping[str, Any]) -> str:
+    """A rule as servers show it: in the form they hold it in."""
+    fields = {name: rule.get(name) or "" for name in ("rule", "message", "messageExpression")}
+    fields |= {"reason": rule.get("reason"), "fieldPath": rule.get("fieldPath") or ""}
+    fields["optionalOldSelf"] = rule.get("optionalOldSelf")
+    held = {name[0].upper() + name[1:]: value for name, value in fields.items()}
+    return json.dumps(held, separators=(",", ":"), ensure_ascii=False)
 
 
 def _junctor(raw: Mapping[str, Any], path: str, either: bool) -> Iterator[tuple[str, str]]:
