@@ -1,0 +1,272 @@
+"""The informer as its users see it: reads, indexes, handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from informers.cache.informer import Delta
+from informers.cache.store import Store
+from informers.cache.view import View, view_of_object
+from informers.client.transport import HttpRequest, HttpResponse
+from informers.objects import ObjectKey
+from informers.testing.clock import run_virtual
+from tests.informers_watch.running import informer_of, running, until
+from tests.informers_watch.server import Server
+
+
+def by_team(view: View) -> Iterable[str]:
+    return filter(None, view.labels.get("team", "").split(","))
+
+
+def labelled(team: str) -> dict[str, Any]:
+    return {"metadata": {"labels": {"team": team}}}
+
+
+class TestReading:
+    def test_indexes_follow_changes(self) -> None:
+        async def scenario() -> None:
+            server = Server()
+            server.put("one", **labelled("red,blue"))
+            server.put("two", **labelled("blue"))
+            informer = informer_of(server, indexes={"team": by_team})
+
+            def team(name: str) -> set[str]:
+                return {view.key.name for view in informer.by_index("team", name)}
+
+            async with running(informer):
+                assert (team("red"), team("blue"), team("none")) == ({"one"}, {"one", "two"}, set())
+                server.put("one", **labelled("green"))
+                await until(lambda: team("green"))
+                assert (team("red"), team("blue")) == (set(), {"two"})
+                server.remove("two")
+                await until(lambda: not team("blue"))
+                with pytest.raises(KeyError):
+                    informer.by_index("unknown", "x")
+
+        run_virtual(scenario())
+
+    def test_an_index_that_fails_loses_one_object_only(self, caplog: pytest.LogCaptureFixture) -> None:
+        async def scenario() -> None:
+            server = Server()
+            server.put("bad")
+            server.put("good", spec={"team": "red"})
+            informer = informer_of(server, indexes={"team": lambda view: [view.object()["spec"]["team"]]})
+            async with running(informer):
+                assert [view.key.name for view in informer.by_index("team", "red")] == ["good"]
+                assert len(informer.list()) == 2
+
+        run_virtual(scenario())
+        assert "bad" in caplog.text
+
+    def test_lists_by_namespace(self) -> None:
+        async def scenario() -> None:
+            server = Server()
+            for namespace in "ab":
+                server.put("pod", namespace=namespace)
+            informer = informer_of(server)
+            async with running(informer):
+                assert len(informer.list()) == len(informer) == 2
+                assert [view.key for view in informer.list("a")] == [ObjectKey("a", "pod")]
+                assert list(informer.list("c")) == []
+
+        run_virtual(scenario())
+
+    def test_nothing_is_there_before_the_first_list_is_complete(self) -> None:
+        async def scenario() -> None:
+            server = Server()
+            server.streaming_lists = False
+            for number in range(700):
+                server.put(f"pod-{number}")
+            held = asyncio.Event()
+
+            def hold(request: HttpRequest) -> HttpResponse | None:
+                if "continue" in dict(request.query) and not held.is_set():
+                    return HttpResponse(429, b"{}")
+                return None
+
+            server.fault = hold
+            informer = informer_of(server)
+            async with running(informer, synced=False):
+                await asyncio.sleep(60)
+                assert not informer.synced
+                assert list(informer.list()) == []
+                assert "not synced" in (informer.health() or "")
+                held.set()
+                await informer.wait_synced()
+                assert len(informer.list()) == 700
+
+        run_virtual(scenario())
+
+
+class TestHandlers:
+    def test_a_late_handler_is_told_what_is_there_and_then_what_comes(self) -> None:
+        async def scenario() -> None:
+            server = Server()
+            server.put("one")
+            informer = informer_of(server)
+            first: list[Delta] = []
+            late: list[Delta] = []
+            informer.add_handler(first.append)
+            async with running(informer):
+                server.put("two")
+                await until(lambda: len(first) == 2)
+                informer.add_handler(late.append)
+                assert [(delta.old, delta.initial) for delta in late] == [(None, True)] * 2
+                server.put("three")
+                server.put("three")
+                server.remove("three")
+                await until(lambda: len(first) == 5)
+                assert late[2:] == first[2:]
+                kinds = [(bool(old), bool(new), initial) for old, new, initial in late[2:]]
+                assert kinds == [(False, True, False), (True, True, False), (True, False, False)]
+
+        run_virtual(scenario())
+
+    def test_a_handler_that_fails_disturbs_nobody(self, caplog: pytest.LogCaptureFixture) -> None:
+        async def scenario() -> None:
+            server = Server()
+            server.put("one")
+            informer = informer_of(server)
+            told: list[Delta] = []
+
+            def fails(_: Delta) -> None:
+                raise RuntimeError("my fault")
+
+            informer.add_handler(fails)
+            informer.add_handler(told.append)
+            async with running(informer):
+                server.put("two")
+                await until(lambda: len(told) == 2)
+                informer.add_handler(fails)
+
+        run_virtual(scenario())
+        assert caplog.text.count("my fault") >= 3
+
+    def test_a_deletion_shows_the_last_state(self) -> None:
+        async def scenario() -> None:
+            server = Server()
+            server.put("one", spec={"x": 1})
+            informer = informer_of(server)
+            told: list[Delta] = []
+            informer.add_handler(told.append)
+            async with running(informer):
+                server.remove("one")
+                await until(lambda: len(told) == 2)
+                old = told[1].old
+                assert old is not None and old.object()["spec"] == {"x": 1}
+                assert old.resource_version == str(server.version)
+
+        run_virtual(scenario())
+
+
+class TestLife:
+    def test_running_again_picks_up_what_happened_meanwhile(self) -> None:
+        async def scenario() -> None:
+            server = Server()
+            server.put("one")
+            server.put("two")
+            informer = informer_of(server)
+            told: list[Delta] = []
+            informer.add_handler(told.append)
+            async with running(informer):
+                pass
+            server.remove("one")
+            server.put("three")
+            async with running(informer):
+                await until(lambda: informer.get(ObjectKey("a", "three")))
+                assert informer.get(ObjectKey("a", "one")) is None
+                assert [(bool(d.old), bool(d.new)) for d in told[2:]] == [(True, False), (False, True)]
+
+        run_virtual(scenario())
+
+    def test_metadata_only_asks_for_metadata_only(self) -> None:
+        async def scenario() -> None:
+            server = Server()
+            async with running(informer_of(server, metadata_only=True)):
+                assert server.seen[0].request.accept.startswith("application/json;as=PartialObjectMetadata;")
+
+        run_virtual(scenario())
+
+    def test_selectors_are_the_server_s_business(self) -> None:
+        async def scenario() -> None:
+            server = Server()
+            informer = informer_of(server, label_selector="a=b", field_selector="c=d")
+            async with running(informer):
+                query = server.seen[0].query
+                assert (query["labelSelector"], query["fieldSelector"]) == ("a=b", "c=d")
+
+        run_virtual(scenario())
+
+
+NAMES = st.sampled_from("abcd")
+OBJECTS = st.tuples(
+    NAMES, st.sampled_from(["u1", "u2"]), st.integers(1, 5), st.sampled_from(["", "r", "r,b", "b"])
+)
+STEPS = st.one_of(
+    st.tuples(st.just("put"), OBJECTS),
+    st.tuples(st.just("remove"), OBJECTS),
+    st.tuples(st.just("replace"), st.lists(OBJECTS, max_size=4)),
+)
+
+
+def view_from(given_: tuple[str, str, int, str]) -> View:
+    name, uid, version, team = given_
+    meta = {"name": name, "uid": uid, "resourceVersion": str(version), "labels": {"team": team}}
+    view = view_of_object({"metadata": meta})
+    assert view is not None
+    return view
+
+
+def versions(views: dict[ObjectKey, View]) -> dict[ObjectKey, tuple[str, str]]:
+    return {key: (view.uid, view.resource_version) for key, view in views.items()}
+
+
+@given(st.lists(STEPS, max_size=20))
+def test_the_store_is_a_dictionary_with_indexes_and_a_memory_of_changes(steps: list[tuple[str, Any]]) -> None:
+    store = Store({"team": by_team})
+    model: dict[ObjectKey, View] = {}
+    for kind, given_ in steps:
+        before = dict(model)
+        if kind == "put":
+            view = view_from(given_)
+            changes = [store.put(view)]
+            if changes[0] is not None:
+                model[view.key] = view
+        elif kind == "remove":
+            view = view_from(given_)
+            changes = [store.remove(view)]
+            model.pop(view.key, None)
+        else:
+            store.begin()
+            for one in given_:
+                store.collect(view_from(one))
+            assert {view.key: view for view in store.all()} == before, (
+                "the old state until the new is complete"
+            )
+            changes = [*store.commit()]
+            model = {view.key: view for view in store.all()}
+            assert {(key, v.uid, v.resource_version) for key, v in model.items()} == {
+                (v.key, v.uid, v.resource_version)
+                for v in {one[0]: view_from(one) for one in given_}.values()
+            }
+        assert {view.key: view for view in store.all()} == model
+        for team in "rb":
+            expected = {key for key, view in model.items() if team in by_team(view)}
+            assert set(store.by_index("team", team)) == expected
+        changed = {(change.new or change.old).key for change in changes if change}  # type: ignore[union-attr]
+        assert changed == {key for key in {*before, *model} if before.get(key) is not model.get(key)}
+
+
+def test_a_store_without_its_objects_has_empty_indexes() -> None:
+    store = Store({"team": by_team})
+    view = view_from(("a", "u", 1, "r"))
+    store.put(view)
+    store.remove(view)
+    assert json.dumps(store._indexes._keys) == '{"team": {}}'
