@@ -15,18 +15,8 @@ from informers.client.http import HttpTransport
 from informers.client.kubeconfig import load_default
 from informers.client.transport import HttpRequest, Transport
 from informers.objects import Object
-from tests.apiserver_core.conversation import (
-    COG,
-    HOME,
-    JSON,
-    MERGE,
-    Ask,
-    comparable,
-    conversation,
-    decoded,
-    filled,
-    keep,
-)
+from tests.apiserver_core.comparing import comparable, decoded, filled, keep
+from tests.apiserver_core.conversation import COG, HOME, JSON, MERGE, Ask, conversation
 
 ANSWERS = Path(__file__).with_name("answers.json")
 

@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 
 _STORAGE: StorageKey = (DEFINITION.group, DEFINITION.plural)
 _MANAGER = "kube-apiserver"
+_NAME_FIELDS = (
+    ("plural", "names"),
+    ("singular", "names"),
+    ("shortNames", "names"),
+    ("kind", "kinds"),
+    ("listKind", "kinds"),
+)
 
 
 class DefinitionController:
@@ -71,6 +78,9 @@ class DefinitionController:
         if change.resource == DEFINITION:
             if change.kind == "DELETED":
                 self._withdraw(change.current.obj)
+                for other in self._core.all(DEFINITION):
+                    if not condition_is_true(other, "NamesAccepted"):
+                        self._enqueue(other["metadata"]["name"])
             else:
                 self._enqueue(change.key.name)
             return
@@ -117,40 +127,47 @@ class DefinitionController:
         )
 
     def _accept(self, obj: Object) -> None:
-        names, now = obj["spec"]["names"], self._core.now()
-        problem = self._name_conflict(obj)
-        if problem:
-            reason, message = problem
-            refused = with_condition(obj, "NamesAccepted", "False", reason, message, now)
-            text = "not all names are accepted"
-            self._write(with_condition(refused, "Established", "False", "NotAccepted", text, now))
+        now = self._core.now()
+        accepted, problem = self._accepted(obj)
+        named = {**obj, "status": {**obj.get("status", {}), "acceptedNames": accepted}}
+        if problem is None:
+            text = "no conflicts found"
+            self._write(with_condition(named, "NamesAccepted", "True", "NoConflicts", text, now))
             return
-        accepted = {**obj, "status": {**obj.get("status", {}), "acceptedNames": names}}
-        text = "no conflicts found"
-        self._write(with_condition(accepted, "NamesAccepted", "True", "NoConflicts", text, now))
+        refused = with_condition(named, "NamesAccepted", "False", *problem, now)
+        text = "not all names are accepted"
+        self._write(with_condition(refused, "Established", "False", "NotAccepted", text, now))
 
     def _establish(self, obj: Object) -> None:
         text = "the initial names have been accepted"
         now = self._core.now()
         self._write(with_condition(obj, "Established", "True", "InitialNamesAccepted", text, now))
 
-    def _name_conflict(self, obj: Object) -> tuple[str, str] | None:
-        spec = obj["spec"]
+    def _accepted(self, obj: Object) -> tuple[Object, tuple[str, str] | None]:
+        """The names nobody else in the group has, and the last of the conflicts, if any."""
         taken: set[str] = set()
         kinds: set[str] = set()
-        for other in self._core.registry.types():
-            if other.resource.group == spec["group"] and other.resource.plural != spec["names"]["plural"]:
-                taken.update((other.resource.plural, other.singular, *other.short_names))
-                kinds.update((other.resource.kind, other.resource.kind + "List"))
-        names = spec["names"]
-        for field, known in (("plural", taken), ("singular", taken), ("kind", kinds), ("listKind", kinds)):
-            if names.get(field) in known:
+        for other in self._core.all(DEFINITION):
+            if other["spec"]["group"] == obj["spec"]["group"] and other is not obj:
+                theirs = (other.get("status") or {}).get("acceptedNames") or {}
+                taken.update((theirs.get("plural", ""), theirs.get("singular", "")))
+                taken.update(theirs.get("shortNames") or ())
+                kinds.update((theirs.get("kind", ""), theirs.get("listKind", "")))
+        names = obj["spec"]["names"]
+        accepted: Object = {"kind": "", "plural": ""}
+        problem = None
+        for field, known in _NAME_FIELDS:
+            wanted = names.get(field)
+            used = taken if known == "names" else kinds
+            conflicts = [one for one in (wanted if isinstance(wanted, list) else [wanted]) if one in used]
+            if conflicts:
                 reason = field[0].upper() + field[1:] + "Conflict"
-                return reason, f'"{names[field]}" is already in use'
-        for name in names.get("shortNames") or ():
-            if name in taken:
-                return "ShortNamesConflict", f'"{name}" is already in use'
-        return None
+                problem = reason, f'"{conflicts[0]}" is already in use'
+            elif wanted:
+                accepted[field] = wanted
+        if names.get("categories"):
+            accepted["categories"] = names["categories"]
+        return accepted, problem
 
     def _clean_up(self, obj: Object) -> None:
         spec = obj["spec"]
