@@ -17,7 +17,7 @@ from etl_operator.sandbox.apiserver.negotiation import Shape, Wanted, decode_bod
 from etl_operator.sandbox.apiserver.tables import TableMaker, include_object
 from etl_operator.sandbox.apiserver.tls import authority
 from etl_operator.sandbox.apiserver.tokens import Tokens
-from informers.objects import Object
+from informers.objects import Object, Resource
 from informers.testing.apiserver.errors import StatusError
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
@@ -137,7 +137,8 @@ POD: Object = {
 
 
 def cells(group: str, plural: str, obj: Object, columns: Any = ()) -> dict[str, Any]:
-    table = TableMaker(group, plural, columns, "Metadata").table([obj], {}, 1_798_761_605.0)
+    resource = Resource(group, "v1", plural, "Thing")
+    table = TableMaker(resource, columns, "Metadata").table([obj], {}, 1_798_761_605.0)
     assert table["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
     names = [column["name"] for column in table["columnDefinitions"]]
     return dict(zip(names, table["rows"][0]["cells"], strict=True))
@@ -172,8 +173,9 @@ def test_custom_columns_come_from_the_definition() -> None:
 
 
 def test_rows_carry_what_was_asked_for() -> None:
-    for include, expected in (("None", None), ("Object", POD)):
-        [row] = TableMaker("", "pods", (), include).table([POD], {}, 0.0)["rows"]
+    whole = {"apiVersion": "v1", "kind": "Pod", **POD}
+    for include, expected in (("None", None), ("Object", whole)):
+        [row] = TableMaker(Resource("", "v1", "pods", "Pod"), (), include).table([POD], {}, 0.0)["rows"]
         assert row.get("object") == expected
     with pytest.raises(StatusError):
         include_object("Everything")

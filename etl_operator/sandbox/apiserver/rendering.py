@@ -24,8 +24,7 @@ class Renderer:
     def __init__(self, rt: ResourceType, wanted: Wanted, include: str, now: Callable[[], float]) -> None:
         self._rt = rt
         self._wanted = wanted
-        resource = rt.resource
-        self._maker = TableMaker(resource.group, resource.plural, rt.columns, include)
+        self._maker = TableMaker(rt.resource, rt.columns, include)
         self._now = now
         self._headers_sent = False
 

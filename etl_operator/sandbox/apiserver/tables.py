@@ -9,7 +9,7 @@ from typing import Any
 from etl_operator.sandbox.apiserver.columns import BUILT_IN, DEFAULT, NAME, Column
 from etl_operator.sandbox.apiserver.duration import age
 from etl_operator.sandbox.apiserver.jsonpath import PathError, find
-from informers.objects import Object
+from informers.objects import Object, Resource
 from informers.testing.apiserver.errors import StatusError
 
 _META_V1 = "meta.k8s.io/v1"
@@ -30,15 +30,17 @@ def include_object(query_value: str) -> str:
 class TableMaker:
     """Makes tables of one kind.
 
-    :param group: with ``plural`` finds the columns of built-in kinds.
+    :param resource: with its group and plural finds the columns of built-in kinds.
     :param printer_columns: ``additionalPrinterColumns`` of a custom resource, or empty.
     :param include: what each row carries beside its cells, see :func:`include_object`.
     """
 
     def __init__(
-        self, group: str, plural: str, printer_columns: Sequence[Mapping[str, Any]], include: str
+        self, resource: Resource, printer_columns: Sequence[Mapping[str, Any]], include: str
     ) -> None:
-        self._columns = columns(group, plural, printer_columns)
+        self._columns = columns(resource.group, resource.plural, printer_columns)
+        # Items of lists come without it, and a row's object stands alone.
+        self._kind = {"apiVersion": resource.api_version, "kind": resource.kind}
         self._include = include
 
     def table(
@@ -56,7 +58,7 @@ class TableMaker:
     def _row(self, obj: Object, now: float) -> Object:
         row: Object = {"cells": [column.cell(obj, now) for column in self._columns]}
         if self._include == "Object":
-            row["object"] = obj
+            row["object"] = {**self._kind, **obj}
         elif self._include == "Metadata":
             row["object"] = partial(obj)
         return row
