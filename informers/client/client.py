@@ -224,7 +224,7 @@ class Client:
             return {}
         try:
             answer: Object = msgspec.json.decode(response.body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise TransportError(f"{request.method} {request.path}: answer is not JSON: {error}") from error
         return answer
 

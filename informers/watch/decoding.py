@@ -49,9 +49,12 @@ _HEADER = msgspec.json.Decoder(Header)
 def decode_page(body: bytes, resource: Resource) -> Page:
     """A page of a list. Items that are no objects are left out, and logged.
 
-    :raises msgspec.DecodeError: when the body is no list at all.
+    :raises msgspec.DecodeError: when the body is no list at all, or something in it is nested too deeply.
     """
-    page = _LIST.decode(body)
+    try:
+        page = _LIST.decode(body)
+    except RecursionError:
+        raise msgspec.DecodeError("an item is nested too deeply to be read") from None
     prefix = type_prefix(resource.api_version, resource.kind)
     views = [view for item in page.items or () if (view := _item(bytes(item), prefix, resource)) is not None]
     return Page(views, page.metadata.resource_version or "", page.metadata.continue_ or "")
@@ -110,20 +113,20 @@ class LineDecoder:
         return (line for line in whole if line.strip())
 
     def _decode(self, line: bytes) -> Changed | Bookmark | Refused | None:
-        split = _split(line)
-        if split is not None:
-            try:
-                return self._understand(*split)
-            except msgspec.ValidationError as error:
-                log.warning("%s: skipped a change: %s", self._resource, error)
-                return None
-            except msgspec.DecodeError:
-                # Cut in the wrong place, or no JSON: the line as a whole decides.
-                pass
-        decoded = _LINE.decode(line)
         try:
+            split = _split(line)
+            if split is not None:
+                try:
+                    return self._understand(*split)
+                except msgspec.ValidationError:
+                    raise
+                except msgspec.DecodeError:
+                    # Cut in the wrong place, or no JSON: the line as a whole decides.
+                    pass
+            decoded = _LINE.decode(line)
             return self._understand(decoded.type.encode(), bytes(decoded.object))
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, RecursionError) as error:
+            # One object that nobody can read, by accident or on purpose, must not cost us all the others.
             log.warning("%s: skipped a change: %s", self._resource, error)
             return None
 

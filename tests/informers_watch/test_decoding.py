@@ -137,6 +137,23 @@ def test_what_cannot_be_an_object_is_skipped_and_the_rest_is_not(caplog: pytest.
     assert len(caplog.records) == 3
 
 
+@pytest.mark.parametrize("spaced", [False, True])
+def test_an_object_nested_beyond_reading_costs_only_itself(
+    spaced: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever may create objects with free-form fields could otherwise stop every watcher."""
+    deep = b"[" * 9_000 + b"]" * 9_000
+    meta = b'{"metadata":{"name":"a"},"spec":' + deep + b"}"
+    start = b'{"type": "ADDED", "object":' if spaced else b'{"type":"ADDED","object":'
+    stream = start + meta + b"}\n" + line("ADDED", {"metadata": {"name": "b"}})
+    (changes,) = LineDecoder(PODS).feed(stream)
+    assert isinstance(changes, Changes)
+    assert [item.view.key.name for item in changes.items] == ["b"]
+    assert "skipped" in caplog.text
+    with pytest.raises(msgspec.DecodeError, match="too deeply"):
+        decode_page(b'{"items":[' + meta + b"]}", PODS)
+
+
 def test_a_line_that_is_no_json_ends_the_stream() -> None:
     with pytest.raises(msgspec.DecodeError):
         LineDecoder(PODS).feed(b'{"type":"ADDED","object":{"metadata"}}\n')

@@ -87,7 +87,7 @@ def is_failure(given_: Input) -> bool:
     return isinstance(given_, Refused | Lost) or (isinstance(given_, Ended) and given_.lived < 30)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.data())
 def test_any_history(data: st.DataObject) -> None:
     """Every input that can arrive has a transition; failures rest; new states are well formed."""
@@ -199,7 +199,7 @@ ACTIONS = st.tuples(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(ACTIONS, min_size=5, max_size=40),
     st.sampled_from(["streams", "refuses streams", "ignores streams"]),
