@@ -113,6 +113,11 @@ OWNERSHIP: dict[str, list[Step]] = {
     "set order": [_apply("one", tags=["a", "b"]), _apply("one", tags=["b", "a"])],
     "set shrinks": [_apply("one", tags=["a", "b", "c"]), _apply("one", tags=["c"])],
     "set emptied": [_apply("one", tags=["a"]), _apply("one", tags=[])],
+    "nothing but an empty set": [_apply("one", tags=[]), _apply("one", tags=[])],
+    "nothing but an empty map": [_apply("one", limits={}), _apply("one", limits={})],
+    "empty list map dropped": [_apply("one", a="1", parts=[]), _apply("one")],
+    "empty atomic list dropped": [_apply("one", a="1", whole={}, limits={}), _apply("one")],
+    "empty everything": [Step("apply", widget(), manager="one"), Step("apply", widget(), manager="one")],
     "list map": [
         _apply("one", parts=[{"name": "a", "value": "1"}]),
         _apply("two", parts=[{"name": "b", "value": "2"}]),

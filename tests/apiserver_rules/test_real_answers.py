@@ -32,6 +32,7 @@ DEVIATIONS = {
     "definition: no regular expression": "Go says what is wrong with it",
     "definition: rule about nothing": _UNTYPED,
     "definition: rule that is no condition": _UNTYPED,
+    "ownership: empty list map dropped": "a real server drops the whole map an empty list was dropped from",
     "definition: wrong default": "a wrong type has the reason of any wrong value here",
     "apply: missing key": "the schema asks for what Go types would fill with zero",
     "create: balanced service": _NODE_PORTS,
