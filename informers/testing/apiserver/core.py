@@ -55,6 +55,7 @@ class ApiServer:
         self.flow = Flow()
         self.faults = Faults(self.rng)
         self.journal = WriteLog()
+        self._now = 0, ""
         self._definitions = DefinitionController(self, rng=self.rng)
         for type_ in builtin_types():
             self.registry.replace((type_.resource.group, type_.resource.plural), [type_])
@@ -79,7 +80,10 @@ class ApiServer:
 
     def now(self) -> str:
         """The time as it stands in objects: RFC 3339, seconds."""
-        return datetime.fromtimestamp(self.clock.time(), tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        second = int(self.clock.time())
+        if second != self._now[0]:
+            self._now = second, datetime.fromtimestamp(second, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return self._now[1]
 
     def context(self, type_: ResourceType, subresource: str) -> Context:
         """What rules may know during a write that begins now."""
@@ -214,5 +218,4 @@ class ApiServer:
     def _put_back(self, obj: Object) -> None:
         type_ = self.registry.of_kind(obj["apiVersion"], obj["kind"])
         if type_ is not None:
-            stored = Stored(obj, int(obj["metadata"]["resourceVersion"]), ObjectKey.of(obj))
-            self.store.shelf(type_.storage).put_back(stored)
+            self.store.put_back(type_.storage, obj)

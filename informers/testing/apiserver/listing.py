@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -84,16 +85,22 @@ def _page(
     shelf: Shelf, everything: Sequence[Stored], selection: Selection, limit: int, position: _Position
 ) -> Page:
     metadata: dict[str, Any] = {"resourceVersion": str(position.revision)}
+    first = selection.namespace + "/" if selection.namespace else ""
+    start = bisect_left(everything, max(position.start, first), key=_path)
+    end = len(everything)
+    if selection.namespace:
+        # "0" follows "/" in ASCII.
+        end = bisect_left(everything, selection.namespace + "0", start, key=_path)
     items: list[Stored] = []
-    rest = [one for one in everything if _path(one) >= position.start] if position.start else everything
-    for offset, stored in enumerate(rest):
-        if not selection.matches(stored):
+    for index in range(start, end):
+        stored = everything[index]
+        if selection.selective and not selection.matches(stored):
             continue
         if limit and len(items) == limit:
             shelf.keep_snapshot(position.revision)
             metadata["continue"] = _token(_Position(position.revision, _path(stored)))
             if not selection.selective:
-                metadata["remainingItemCount"] = sum(map(selection.matches, rest[offset:]))
+                metadata["remainingItemCount"] = end - index
             break
         items.append(selection.show(stored))
     return Page(items, metadata)

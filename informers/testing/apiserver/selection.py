@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from informers.objects import Object
 from informers.testing.apiserver.conversion import converted
 from informers.testing.apiserver.registry import ResourceType
 from informers.testing.apiserver.selectors import (
@@ -56,11 +55,7 @@ def shown(type_: ResourceType, stored: Stored) -> Stored:
 
 def listed(type_: ResourceType, items: Sequence[Stored]) -> Sequence[Stored]:
     """Objects as they stand in a list: those of built-in kinds do not repeat kind and version there."""
-    return items if type_.custom else [one.view("", _untyped) for one in items]
-
-
-def _untyped(obj: Object) -> Object:
-    return {key: value for key, value in obj.items() if key not in ("apiVersion", "kind")}
+    return items if type_.custom else [one.untyped() for one in items]
 
 
 def selection(type_: ResourceType, namespace: str, labels: str, fields: str) -> Selection:

@@ -35,13 +35,14 @@ class Stored:
     :param revision: the store's revision that made this version; the object's ``resourceVersion``.
     """
 
-    __slots__ = ("_encoded", "_views", "key", "obj", "revision")
+    __slots__ = ("_encoded", "_untyped", "_views", "key", "obj", "revision")
 
     def __init__(self, obj: Object, revision: int, key: ObjectKey) -> None:
         self.obj = obj
         self.revision = revision
         self.key = key
         self._encoded: bytes | None = None
+        self._untyped: Stored | None = None
         self._views: dict[str, Stored] | None = None
 
     @property
@@ -51,12 +52,22 @@ class Stored:
             self._encoded = msgspec.json.encode(self.obj)
         return self._encoded
 
+    def untyped(self) -> Stored:
+        """The same object without kind and version, as it stands in lists of built-in kinds."""
+        if self._untyped is None:
+            obj = {key: value for key, value in self.obj.items() if key not in ("apiVersion", "kind")}
+            self._untyped = Stored(obj, self.revision, self.key)
+            # Both stand first in what the store holds, so the rest need not be encoded again.
+            start = msgspec.json.encode({"apiVersion": self.obj["apiVersion"], "kind": self.obj["kind"]})
+            self._untyped._encoded = b"{" + self.encoded[len(start) :]
+        return self._untyped
+
     def view(self, api_version: str, convert: Callable[[Object], Object]) -> Stored:
         """The same object as another API version shows it, converted once and shared."""
         if self._views is None:
             self._views = {}
         if api_version not in self._views:
-            self._views[api_version] = Stored(convert(self.obj), self.revision, self.key)
+            self._views[api_version] = Stored(_typed_first(convert(self.obj)), self.revision, self.key)
         return self._views[api_version]
 
 
@@ -100,6 +111,10 @@ class Watcher(Protocol):
     def ended(self) -> None:
         """The resource is not served any more."""
         ...
+
+
+def _typed_first(obj: Object) -> Object:
+    return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], **obj}
 
 
 def _path(key: ObjectKey) -> str:
@@ -219,7 +234,7 @@ class Shelf:
         self._drop_snapshots()
 
     def put_back(self, stored: Stored) -> None:
-        """Place an object as it was stored, without an event."""
+        """Place an object as it was, without an event."""
         path = _path(stored.key)
         if path not in self._objects:
             insort(self._order, path)
@@ -286,6 +301,11 @@ class Store:
         self._commit(shelf, Change(resource, "DELETED", gone, previous))
         return gone
 
+    def put_back(self, storage: StorageKey, obj: Object) -> None:
+        """Place an object as it was stored once, with its ``resourceVersion`` and without an event."""
+        revision = int(obj["metadata"]["resourceVersion"])
+        self.shelf(storage).put_back(Stored(_typed_first(obj), revision, ObjectKey.of(obj)))
+
     def compact(self) -> None:
         """Forget the past of every resource: watches and pages that need it get 410."""
         for _, shelf in self.shelves():
@@ -294,7 +314,7 @@ class Store:
     def _next(self, obj: Object, key: ObjectKey) -> Stored:
         revision = self.revision + 1
         metadata = {**obj["metadata"], "resourceVersion": str(revision)}
-        return Stored({**obj, "metadata": metadata}, revision, key)
+        return Stored(_typed_first({**obj, "metadata": metadata}), revision, key)
 
     def _commit(self, shelf: Shelf, change: Change) -> None:
         for listener in tuple(self.listeners):
