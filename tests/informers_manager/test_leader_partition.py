@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from informers.errors import Fenced, RuntimeFault
+from informers.errors import RuntimeFault
 from informers.leader import LeaderElector, LeaseLost
 from informers.objects import ObjectKey
 from informers.testing.clock import START, run_virtual
 from tests.informers_manager.lease_server import LeaseServer, Link
 
 KEY = ObjectKey("system", "lock")
-HORIZON = 240.0
+HORIZON = 120.0
 
 
 class DriftingClock:
@@ -46,9 +46,15 @@ class Trouble:
     down: list[tuple[float, float]]
     losing: list[tuple[float, float]]
 
-    @staticmethod
-    def during(spans: list[tuple[float, float]], moment: float) -> bool:
-        return any(begin <= moment < begin + length for begin, length in spans)
+    def is_down(self, moment: float) -> bool:
+        return _during(self.down, moment)
+
+    def is_losing(self, moment: float) -> bool:
+        return _during(self.losing, moment)
+
+
+def _during(spans: list[tuple[float, float]], moment: float) -> bool:
+    return any(begin <= moment < begin + length for begin, length in spans)
 
 
 @dataclass
@@ -58,16 +64,23 @@ class Log:
     writes: list[tuple[float, str]] = field(default_factory=list)
 
 
-async def candidate(name: str, link: Link, clock: DriftingClock, log: Log) -> None:
-    """Campaign for ever; write whenever the fence lets a write pass."""
+async def candidate(name: str, link: Link, clock: DriftingClock, sluggish: float, log: Log) -> None:
+    """Campaign for ever; write whenever the fence lets a write pass.
+
+    The writes themselves always get through: the worst network is one that fails renewals alone.
+
+    :param sluggish: seconds the work goes on after the loss: what a hanging process does.
+    """
     elector = LeaderElector(link.client, KEY.namespace, KEY.name, name, clock=clock, rng=random.Random(name))
+
+    clear = Link(link.server, link.rng, link.latency)
 
     async def work() -> None:
         while True:
             await asyncio.sleep(0.25)
-            elector.fence()
             with suppress(RuntimeFault):
-                await link.carry(lambda: log.writes.append((asyncio.get_running_loop().time(), name)))
+                elector.fence()
+                await clear.carry(lambda: log.writes.append((asyncio.get_running_loop().time(), name)))
 
     while True:
         await elector.acquire()
@@ -75,11 +88,41 @@ async def candidate(name: str, link: Link, clock: DriftingClock, log: Log) -> No
         try:
             await elector.hold()
         except LeaseLost:
-            pass
+            await asyncio.sleep(sluggish)
         finally:
             working.cancel()
-            with suppress(asyncio.CancelledError, Fenced):
-                await working
+
+
+@dataclass
+class Setting:
+    """One candidate's lot."""
+
+    trouble: Trouble
+    rate: float
+    skew: float
+    sluggish: float
+
+
+async def contest(first: Setting, second: Setting, latency: float, seed: int, seconds: float) -> LeaseServer:
+    """Let two candidates contend, and judge every write the server accepted."""
+    server, log = LeaseServer(), Log()
+    tasks = []
+    for name, lot in (("a", first), ("b", second)):
+        link = Link(server, random.Random(seed), latency, lot.trouble.is_down, lot.trouble.is_losing)
+        work = candidate(name, link, DriftingClock(lot.rate, lot.skew), lot.sluggish, log)
+        tasks.append(asyncio.ensure_future(work))
+        # Their phases to each other are left to chance, who is first is not.
+        await asyncio.sleep(0.5 + seed % 17 / 4)
+    await asyncio.sleep(seconds)
+    for task in tasks:
+        assert not task.done()
+        task.cancel()
+    await asyncio.wait(tasks)
+    for when, writer in log.writes:
+        reigning = [name for since, name in server.holders if since <= when]
+        assert writer == reigning[-1], f"{writer} wrote at {when} in the reign of {reigning[-1]}"
+    assert any(when > seconds - 5 for when, _ in log.writes), "when the trouble is over, somebody leads"
+    return server
 
 
 SPANS = st.lists(
@@ -87,49 +130,34 @@ SPANS = st.lists(
         st.floats(0, HORIZON).map(lambda moment: round(moment, 1)),
         st.floats(0.5, 40).map(lambda length: round(length, 1)),
     ),
-    max_size=4,
+    max_size=3,
 )
-TROUBLES = st.builds(Trouble, SPANS, SPANS)
-RATES = st.sampled_from([0.9, 1.0, 1.1])
-SKEWS = st.sampled_from([0.0, 1_000.0, -50.0])
+SETTINGS = st.builds(
+    Setting,
+    trouble=st.builds(Trouble, SPANS, SPANS),
+    rate=st.sampled_from([0.9, 1.0, 1.1]),
+    skew=st.sampled_from([0.0, 1_000.0, -50.0]),
+    sluggish=st.sampled_from([0.0, 30.0]),
+)
+SEEDS = st.integers(0, 1000)
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    troubles=st.tuples(TROUBLES, TROUBLES),
-    rates=st.tuples(RATES, RATES),
-    skews=st.tuples(SKEWS, SKEWS),
-    latency=st.sampled_from([0.0, 0.05, 0.7]),
-    seed=st.integers(0, 1000),
-)
+@settings(max_examples=40, deadline=None)
+@given(first=SETTINGS, second=SETTINGS, latency=st.sampled_from([0.0, 0.05, 0.7]), seed=SEEDS)
 def test_no_write_is_accepted_after_a_takeover(
-    troubles: tuple[Trouble, Trouble],
-    rates: tuple[float, float],
-    skews: tuple[float, float],
-    latency: float,
-    seed: int,
+    first: Setting, second: Setting, latency: float, seed: int
 ) -> None:
-    async def main() -> tuple[LeaseServer, Log]:
-        server, log = LeaseServer(), Log()
-        tasks = []
-        for name, trouble, rate, skew in zip("ab", troubles, rates, skews, strict=True):
-            link = Link(server, random.Random(seed), latency)
-            link.down = lambda moment, spans=trouble.down: Trouble.during(spans, moment)  # type: ignore[misc]
-            link.losing = lambda moment, spans=trouble.losing: Trouble.during(spans, moment)  # type: ignore[misc]
-            tasks.append(asyncio.ensure_future(candidate(name, link, DriftingClock(rate, skew), log)))
-        await asyncio.sleep(HORIZON + 150)
-        for task in tasks:
-            assert not task.done()
-            task.cancel()
-        await asyncio.wait(tasks)
-        return server, log
+    server = run_virtual(contest(first, second, latency, seed, HORIZON + 150))
+    if not any(lot.trouble.down or lot.trouble.losing for lot in (first, second)):
+        assert len(server.holders) == 1, "a reign that nobody contests is not interrupted"
 
-    server, log = run_virtual(main())
-    for when, writer in log.writes:
-        reigning = [name for since, name in server.holders if since <= when]
-        assert writer == reigning[-1], f"{writer} wrote at {when} in the reign of {reigning[-1]}"
-    end = HORIZON + 150
-    assert any(when > end - 5 for when, _ in log.writes), "when the trouble is over, somebody leads"
-    # A reign that nobody contests is not interrupted.
-    if not any(trouble.down or trouble.losing for trouble in troubles):
-        assert len(server.holders) == 1
+
+@settings(max_examples=100, deadline=None)
+@given(cut_at=st.floats(5, 9), sluggish=st.sampled_from([0.0, 30.0]), seed=SEEDS)
+def test_the_worst_clocks_a_slow_leader_cut_off_and_a_fast_follower(
+    cut_at: float, sluggish: float, seed: int
+) -> None:
+    leader = Setting(Trouble([(cut_at, 40.0)], []), 0.9, 0.0, sluggish)
+    follower = Setting(Trouble([], []), 1.1, 0.0, 0.0)
+    server = run_virtual(contest(leader, follower, 0.05, seed, 60.0))
+    assert [name for _, name in server.holders] == ["a", "b"]
