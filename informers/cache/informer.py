@@ -95,7 +95,7 @@ class Informer:
         """Every object, or those of one namespace; in no particular order."""
         found: list[View] = []
         for scope in self._scopes_of(namespace):
-            found += scope.all() if namespace is None or scope.namespace else scope.of(namespace)
+            found += scope.all(namespace)
         return found
 
     def by_index(self, name: str, value: str) -> Sequence[View]:
@@ -230,20 +230,20 @@ class _Scope:
                 return None if entry.gone else entry.view
         return self.store.get(key)
 
-    def all(self) -> Iterable[View]:
+    def all(self, namespace: str | None) -> Iterable[View]:
+        stored = self.store.all() if namespace is None else self.store.of(namespace)
         if not self._overlay:
-            return self.store.all()
+            return stored
         self._catch_up()
-        merged = {view.key: view for view in self.store.all()}
+        merged = {view.key: view for view in stored}
         for key, entry in self._overlay.entries.items():
+            if namespace is not None and key.namespace != namespace:
+                continue
             if entry.gone:
                 merged.pop(key, None)
             else:
                 merged[key] = entry.view
         return merged.values()
-
-    def of(self, namespace: str) -> Iterator[View]:
-        return (view for view in self.all() if view.key.namespace == namespace)
 
     def by_index(self, name: str, function: IndexFunction, value: str) -> Iterator[View]:
         self._catch_up()

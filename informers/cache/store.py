@@ -36,6 +36,7 @@ class Store:
         self._functions = dict(indexes or {})
         self._views: dict[ObjectKey, View] = {}
         self._indexes = _Indexes(self._functions)
+        self._namespaces: dict[str, dict[ObjectKey, None]] = {}
         self._pending: dict[ObjectKey, View] | None = None
 
     def __len__(self) -> int:
@@ -48,6 +49,10 @@ class Store:
     def all(self) -> Iterable[View]:
         """Every view, in no particular order. Live: copy it before an await."""
         return self._views.values()
+
+    def of(self, namespace: str) -> Iterable[View]:
+        """Views of one namespace, at a cost that does not depend on the others. Live, like :meth:`all`."""
+        return (self._views[key] for key in self._namespaces.get(namespace, ()))
 
     def by_index(self, name: str, value: str) -> Iterable[ObjectKey]:
         """Keys filed under a value.
@@ -69,8 +74,7 @@ class Store:
         if old is not None and old.uid == view.uid and old.resource_version == view.resource_version:
             return None
         self._views[view.key] = view
-        self._indexes.replace(old, view)
-        return Change(old, view)
+        return self._changed(Change(old, view))
 
     def remove(self, last: View) -> Change | None:
         """Drop a key. ``None`` when it was not there.
@@ -81,7 +85,7 @@ class Store:
         old = self._views.pop(last.key, None)
         if old is None:
             return None
-        self._indexes.replace(old, None)
+        self._changed(Change(old, None))
         return Change(last if last.uid == old.uid else old, None)
 
     def begin(self) -> None:
@@ -106,16 +110,28 @@ class Store:
         assert self._pending is not None, "commit() comes after begin()"
         before, after = self._views, self._pending
         self._views, self._pending = after, None
-        if not before:
-            self._indexes = _Indexes(self._functions)
         changes = [Change(view, None) for key, view in before.items() if key not in after]
         for key, view in after.items():
             old = before.get(key)
             if old is not view:
                 changes.append(Change(old, view))
         for change in changes:
-            self._indexes.replace(change.old, change.new)
+            self._changed(change)
         return changes
+
+    def _changed(self, change: Change) -> Change:
+        """Bring the indexes up to date."""
+        old, new = change
+        if old is None and new is not None:
+            self._namespaces.setdefault(new.key.namespace, {})[new.key] = None
+        elif old is not None and new is None:
+            keys = self._namespaces[old.key.namespace]
+            del keys[old.key]
+            if not keys:
+                del self._namespaces[old.key.namespace]
+        if self._functions:
+            self._indexes.replace(old, new)
+        return change
 
 
 class _Indexes:

@@ -218,7 +218,9 @@ STEPS = st.one_of(
 
 def view_from(given_: tuple[str, str, int, str]) -> View:
     name, uid, version, team = given_
-    meta = {"name": name, "uid": uid, "resourceVersion": str(version), "labels": {"team": team}}
+    namespace = "first" if name in "ab" else "second"
+    meta = {"name": name, "namespace": namespace, "uid": uid, "labels": {"team": team}}
+    meta["resourceVersion"] = str(version)
     view = view_of_object({"metadata": meta})
     assert view is not None
     return view
@@ -257,6 +259,10 @@ def test_the_store_is_a_dictionary_with_indexes_and_a_memory_of_changes(steps: l
                 for v in {one[0]: view_from(one) for one in given_}.values()
             }
         assert {view.key: view for view in store.all()} == model
+        for namespace in ("first", "second", "third"):
+            assert {view.key for view in store.of(namespace)} == {
+                k for k in model if k.namespace == namespace
+            }
         for team in "rb":
             expected = {key for key, view in model.items() if team in by_team(view)}
             assert set(store.by_index("team", team)) == expected
@@ -269,4 +275,4 @@ def test_a_store_without_its_objects_has_empty_indexes() -> None:
     view = view_from(("a", "u", 1, "r"))
     store.put(view)
     store.remove(view)
-    assert json.dumps(store._indexes._keys) == '{"team": {}}'
+    assert json.dumps([store._indexes._keys, store._namespaces]) == '[{"team": {}}, {}]'

@@ -61,6 +61,9 @@ class Model:
                 next((view for view in self.informer.list() if view.key.name == name), None)
             )
             assert state == shown(next(iter(self.informer.by_index("name", name)), None))
+            in_namespace = [view for view in self.informer.list("a") if view.key.name == name]
+            assert [state] == [shown(view) for view in in_namespace] or (state is None and not in_namespace)
+            assert list(self.informer.list("b")) == []
 
 
 def apply(model: Model, action: str, name: str) -> None:
