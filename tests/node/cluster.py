@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,12 @@ class RouterProcess:
         flags = [f"--peers={peer}:{self._cluster.network}.{peer}:{RAFT}" for peer in peers]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.command(), *flags, *self._cluster.flags],
+                [
+                    *self.command(),
+                    *flags,
+                    *self._cluster.flags,
+                    *self._cluster.node_flags.get(self.node_id, ()),
+                ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=os.environ | self._cluster.env,
@@ -161,6 +166,7 @@ class RouterCluster:
     """Some nodes.
 
     :param flags: for every node.
+    :param node_flags: for single nodes, by id.
     :param env: for every node.
     :param prepare: run in each process before the node starts.
     """
@@ -170,11 +176,13 @@ class RouterCluster:
         directory: Path,
         *,
         flags: Iterable[str] = (),
+        node_flags: Mapping[int, Sequence[str]] | None = None,
         env: dict[str, str] | None = None,
         prepare: Callable[[], None] | None = None,
     ) -> None:
         self.directory = directory
         self.flags = list(flags)
+        self.node_flags = node_flags or {}
         self.env = env or {}
         self.prepare = prepare
         pick = random.SystemRandom()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from etl_operator.node.consensus import embedded, wire
 from etl_operator.node.consensus import raft as raft_module
-from etl_operator.node.consensus import wire
 from etl_operator.node.consensus.embedded import EmbeddedEngine
 from etl_operator.node.consensus.engine import (
     CommitTimeout,
@@ -20,7 +20,7 @@ from etl_operator.node.consensus.engine import (
     OutcomeUnknown,
     StorageCorrupt,
 )
-from etl_operator.node.consensus.journal import DiskJournal
+from etl_operator.node.consensus.journal import DiskJournal, flush_file
 from etl_operator.node.consensus.settings import Timing
 from tests.node.cluster import until
 from tests.node.group import TIMING, Group, Log, group
@@ -325,3 +325,31 @@ async def test_a_late_answer_of_an_earlier_term_does_not_count(tmp_path: Path) -
         assert leader._raft.match_index(follower) < 900
         leader._deliver(follower, wire.NextIndex(term=status.term, next_index=900, reset=False, success=True))
         assert leader._raft.match_index(follower) == 899  # The same of this term does.
+
+
+async def test_a_received_snapshot_is_flushed_before_the_journal_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    clear = DiskJournal.clear
+
+    def clearing(self: DiskJournal) -> None:
+        order.append("clear")
+        clear(self)
+
+    def flushing(path: Path) -> None:
+        order.append("flush")
+        flush_file(path)
+
+    async with group(tmp_path, 3, snapshot_every=5) as made:
+        leader = await made.leader()
+        behind = next(node for node in made.engines if node != leader)
+        await made.crash(behind)
+        commands = [b"%d" % number for number in range(20)]
+        for command in commands:
+            await made.engines[leader].propose(command)
+        monkeypatch.setattr(DiskJournal, "clear", clearing)
+        monkeypatch.setattr(embedded, "flush_file", flushing)
+        await made.start(behind, [1, 2, 3])
+        await made.equal(commands)
+        assert order[:2] == ["flush", "clear"]

@@ -38,7 +38,7 @@ from etl_operator.node.consensus.engine import (
     StorageError,
     StorageFull,
 )
-from etl_operator.node.consensus.journal import DiskJournal
+from etl_operator.node.consensus.journal import DiskJournal, flush_file
 from etl_operator.node.consensus.raft import LibraryTransport, Raft, node
 from etl_operator.node.consensus.settings import Timing
 from etl_operator.node.consensus.transport import PeerTransport
@@ -48,6 +48,9 @@ log = logging.getLogger(__name__)
 _FASTEST_TICK, _SLOWEST_TICK = 0.005, 0.025
 _MOST_TICKS = 4
 """Ticks in a row while each makes progress: store, send, commit, apply."""
+
+_REPORT_INTERVAL = 10.0
+"""Seconds between two reports of a full disk."""
 
 
 @dataclass(slots=True)
@@ -114,6 +117,7 @@ class EmbeddedEngine:
         self._changed = asyncio.Event()
         self._caught_up = False
         self._leader_heard = float("-inf")
+        self._report_full_again = float("-inf")
         self._tick_due = False
         self._handing_over = False
         self._stopped = False
@@ -306,12 +310,11 @@ class EmbeddedEngine:
             self._tick()
             if time.monotonic() >= next_beat:
                 next_beat = time.monotonic() + self._timing.heartbeat
-                beat = wire.Beat(
-                    term=self._raft.raftCurrentTerm,
-                    role=self._raft.role().value,
-                    match_index=self._journal[-1][1],
-                )
-                self._transport.broadcast(beat)
+                self._guard(self._beat)
+
+    def _beat(self) -> None:
+        role, term = self._raft.role().value, self._raft.raftCurrentTerm
+        self._transport.broadcast(wire.Beat(term=term, role=role, match_index=self._journal[-1][1]))
 
     def _wake(self) -> None:
         """Tick soon, once for everything that happens before."""
@@ -342,7 +345,7 @@ class EmbeddedEngine:
         try:
             work()
         except StorageFull as error:
-            log.error("%s; nothing acknowledged is lost, new writes fail until there is room", error)
+            self._report_full(error)
             self._fail_pending(error)
             self._raft.transferLeadership()
         except StorageError as error:
@@ -350,6 +353,12 @@ class EmbeddedEngine:
         except Exception as error:
             log.exception("a fault in the consensus engine")
             self._fail(EngineFault(f"a fault in the consensus engine: {error!r}"))
+
+    def _report_full(self, error: StorageFull) -> None:
+        """A follower meets it with every message of its leader; say it now and then."""
+        if time.monotonic() >= self._report_full_again:
+            self._report_full_again = time.monotonic() + _REPORT_INTERVAL
+            log.error("%s; nothing acknowledged is lost, new writes fail until there is room", error)
 
     def _fail(self, error: ConsensusError) -> None:
         if not self._failure.done():
@@ -456,6 +465,8 @@ class EmbeddedEngine:
 
     def _read_snapshot(self, file: str) -> tuple[Any, ...]:
         try:
+            # pysyncobj wrote a received one without flushing it, and forgets the journal next.
+            flush_file(Path(file))
             stored = snapshot.load(Path(file))
         except (StorageCorrupt, OSError) as error:
             # pysyncobj would log this and go on without the state.

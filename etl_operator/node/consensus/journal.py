@@ -308,6 +308,19 @@ def replace_file(path: Path, data: bytes) -> None:
     _sync_directory(path.parent)
 
 
+def flush_file(path: Path) -> None:
+    """Make a file that somebody else wrote durable, name and content.
+
+    :raises OSError: it may not be.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    _sync_directory(path.parent)
+
+
 def _lock(directory: Path) -> int:
     fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -94,6 +94,8 @@ class PeerTransport:
         """Close everything."""
         if self._server is not None:
             self._server.close()
+            for _ in range(3):  # Iterations until a connection just accepted has reached its handler.
+                await asyncio.sleep(0)
         for writer in list(self._inbound):
             writer.transport.abort()
         tasks = [link.task for link in self._links.values() if link.task]
@@ -153,11 +155,11 @@ class PeerTransport:
             self._connected(peer, True)
             await reader.read()
         finally:
-            writer.transport.abort()
             if link.writer is writer:
                 link.writer = None
                 self._connected(peer, False)
                 log.info("connection to node %d at %s lost", peer, link.address)
+            await _close(writer)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._inbound.add(writer)
@@ -169,7 +171,7 @@ class PeerTransport:
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
             pass
         finally:
-            writer.transport.abort()
+            await _close(writer)
             self._inbound.discard(writer)
             if not self._inbound:
                 self._quiet.set()
@@ -204,6 +206,13 @@ class PeerTransport:
         if own and hello.cluster and own != hello.cluster:
             return f"node {self._node_id} belongs to another cluster ({own}, not {hello.cluster})"
         return ""
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Drop a connection and wait until its socket is closed."""
+    writer.transport.abort()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _read(reader: asyncio.StreamReader, limit: int) -> wire.Message:
