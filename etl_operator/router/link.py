@@ -9,18 +9,29 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
-from etl_operator.router.errors import Faulty, Rejected, RouterError, Unimplemented, Unreachable
+from etl_operator.router.errors import (
+    Faulty,
+    Overloaded,
+    Rejected,
+    RouterError,
+    Unimplemented,
+    Unreachable,
+)
 from etl_operator.router.heartbeat import HeartbeatStream
 from etl_operator.router.registration import DEFAULT_TTL, Lease, Registration, RegistrationState
 
 BATCH = 32
 """Calls to one node under way at once."""
+
+CHUNK = 512
+"""Heartbeats sent before anything else gets a turn."""
 
 REFUSED_PAUSE = 10.0
 """Seconds before a refused registration is tried again unchanged."""
@@ -59,6 +70,11 @@ class Entry:
     busy: asyncio.Future[None] | None = None
     """Set while a call about this service is under way: there is at most one."""
 
+    @property
+    def settled(self) -> bool:
+        """Nothing is left to do."""
+        return self.wanted is not None and self.held == self.wanted
+
 
 class Link:
     """Keeps one node's registry as wanted.
@@ -83,6 +99,7 @@ class Link:
         self._ended = False
         self._wake = asyncio.Event()
         self._next_beat = math.inf
+        self._round: deque[str] = deque()
         self._ttl = DEFAULT_TTL
         self._contact = -math.inf
         self._lapsed = False
@@ -104,7 +121,7 @@ class Link:
             entry = self._entries[service] = Entry(registration)
         elif entry.wanted == registration:
             return
-        entry.wanted = registration
+        entry.wanted, entry.error = registration, None
         self._mark(service)
 
     def unwant(self, service: str) -> None:
@@ -116,9 +133,12 @@ class Link:
             self._tidy(service, entry)
 
     def state(self, service: str) -> RegistrationState:
-        """What is known of the service here."""
+        """What is known of the service here. Who asks is told of the next change from this."""
         entry = self._entries.get(service)
-        return self._shown(entry) if entry else _UNKNOWN
+        if entry is None:
+            return _UNKNOWN
+        entry.told = self._shown(entry)
+        return entry.told
 
     async def release(self, service: str) -> None:
         """Deregister now, after whatever is under way. Afterwards the service is forgotten here.
@@ -141,7 +161,7 @@ class Link:
         """Work until nothing is left, or until cancelled."""
         # After an interruption: what is held is verified first, what was under way is done again.
         self._next_beat = 0.0
-        self._dirty.update((s, None) for s, e in self._entries.items() if e.held != e.wanted)
+        self._dirty.update((s, None) for s, e in self._entries.items() if not e.settled)
         try:
             while self._entries:
                 try:
@@ -156,8 +176,11 @@ class Link:
         now = asyncio.get_running_loop().time()
         if self._ended:
             raise Unreachable("the heartbeat stream broke", address=self.address)
-        if now >= self._next_beat:
+        if self._round or now >= self._next_beat:
             await self._beat(now)
+            if self._dirty:
+                # A crowd of heartbeats must not starve new registrations, nor they the heartbeats.
+                await self._settle()
         elif now >= self._retry_at:
             self._dirty.update(self._refused)
             self._refused.clear()
@@ -199,7 +222,7 @@ class Link:
                     await self._deregister(service, entry)
             elif entry.held != wanted:
                 await self._register(service, entry, wanted)
-        except (Rejected, Faulty) as refusal:
+        except (Rejected, Overloaded, Faulty) as refusal:
             entry.error = str(refusal)
             self._refuse(service)
         except RouterError as failure:
@@ -224,16 +247,33 @@ class Link:
 
     async def _deregister(self, service: str, entry: Entry) -> None:
         with self._busy(service, entry):
-            # Also when it fails: without heartbeats the lease runs out by itself.
-            entry.held, entry.sent, entry.error = None, False, None
-            await self._node.deregister(service)
+            entry.held, entry.error = None, None
+            try:
+                await self._node.deregister(service)
+            except RouterError:
+                # Without heartbeats the lease runs out by itself.
+                entry.sent = False
+                raise
+            entry.sent = False
 
     async def _beat(self, now: float) -> None:
-        held = [(s, e, e.held) for s, e in self._entries.items() if e.held and e.wanted]
-        if not held:
-            self._lapsed = False
-            self._next_beat = math.inf
+        """A chunk of heartbeats; a round of them covers everything held."""
+        if not self._round:
+            self._round.extend(service for service, entry in self._entries.items() if entry.held)
+            self._next_beat = now + self._period() if self._round else math.inf
+        if self._round:
+            await self._beat_chunk()
+        else:
             self._hang_up()
+        if self._lapsed and not self._round:
+            self._lapsed = False
+            self._tell_all()
+
+    async def _beat_chunk(self) -> None:
+        chunk = [self._round.popleft() for _ in range(min(CHUNK, len(self._round)))]
+        found = ((service, self._entries.get(service)) for service in chunk)
+        held = [(s, entry, entry.held) for s, entry in found if entry and entry.held and entry.wanted]
+        if not held:
             return
         if self._stream is None:
             self._stream = self._node.heartbeats()
@@ -241,16 +281,13 @@ class Link:
         known = await self._stream.beat([(service, entry.registration_id) for service, entry, _ in held])
         if self._stream.deadline > 0:
             self._ttl = self._stream.deadline
-        self._next_beat = now + self._period()
+            self._next_beat = min(self._next_beat, asyncio.get_running_loop().time() + self._period())
         for (service, entry, then), acknowledged in zip(held, known, strict=True):
             # Only if nothing has happened to the entry since the question was asked.
             if not acknowledged and entry.held is then and self._entries.get(service) is entry:
                 entry.held = None
                 self._mark(service)
         self._answered()
-        if self._lapsed:
-            self._lapsed = False
-            self._tell_all()
 
     # -- bookkeeping --------------------------------------------------------------------------------
 
@@ -283,8 +320,8 @@ class Link:
         finally:
             entry.busy.set_result(None)
             entry.busy = None
-            if entry.wanted != before:
-                # Changed while the call was under way.
+            if entry.wanted != before or (entry.wanted is None and entry.sent):
+                # Changed while the call was under way, or the call was cut short.
                 self._mark(service)
 
     def _shown(self, entry: Entry) -> RegistrationState:
@@ -312,6 +349,7 @@ class Link:
         self._hang_up()
         now = asyncio.get_running_loop().time()
         self._next_beat = 0.0
+        self._round.clear()
         if isinstance(error, Unimplemented):
             # Another build runs there now: registering finds out how it wants to be spoken to.
             for service, entry in self._entries.items():

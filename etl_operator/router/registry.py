@@ -43,7 +43,8 @@ class RegistryKeeper:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
         self.on_change: Callable[[str], None] = _ignore
-        """Called with the service id when :meth:`state` shows something new. Must not block or raise."""
+        """Called with the service id when :meth:`state` would show something it has not shown yet. Must not
+        block or raise."""
 
     def want(self, registration: Registration, addresses: Iterable[str]) -> None:
         """Have a service registered, like this, with exactly these nodes.
@@ -52,7 +53,7 @@ class RegistryKeeper:
         forget the service if they answer, and otherwise forget it when its lease runs out.
         """
         service = registration.service_id
-        wanted = tuple(addresses)
+        wanted = tuple(dict.fromkeys(addresses))
         before = self._where.pop(service, ())
         if wanted:
             self._where[service] = wanted

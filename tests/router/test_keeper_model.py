@@ -1,0 +1,288 @@
+"""The keeper against a model: whatever happens, in the end every node knows exactly what is wanted there.
+
+Runs in virtual time against nodes in memory, with the faults of real ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, cast
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from etl_operator.router.errors import Rejected, TimedOut, Unreachable
+from etl_operator.router.heartbeat import HeartbeatStream
+from etl_operator.router.registration import Lease, Registration, RegistrationState
+from etl_operator.router.registry import RegistryKeeper
+from informers.testing.clock import VirtualLoop
+
+ADDRESSES = ("n1:1", "n2:1", "n3:1")
+SERVICES = tuple(f"etl/s{number}" for number in range(5))
+TTL = 30.0
+# Longer than any pause, refusal or deadline in the keeper and in the nodes below.
+LONG = 120.0
+
+
+class Node:
+    """A node in memory: a registry, and ways to fail."""
+
+    def __init__(self) -> None:
+        self.registry: dict[str, Registration] = {}
+        self.down = False
+        self.mute = False
+        self.refusing: set[str] = set()
+        self.busy: set[str] = set()
+        self.streams: set[Stream] = set()
+
+    async def register(self, registration: Registration) -> Lease:
+        await self._call(registration.service_id)
+        if registration.service_id in self.refusing:
+            raise Rejected("endpoint required")
+        self.registry[registration.service_id] = registration
+        return Lease(registration.service_id, TTL)
+
+    async def deregister(self, service: str) -> None:
+        await self._call(service)
+        self.registry.pop(service, None)
+
+    def heartbeats(self) -> HeartbeatStream:
+        return cast(HeartbeatStream, Stream(self))
+
+    def forget(self) -> None:
+        """Restart: nothing is known any more, every stream ends."""
+        self.registry.clear()
+        for stream in list(self.streams):
+            stream.end()
+
+    async def _call(self, service: str) -> None:
+        assert service not in self.busy, f"two calls about {service} at once"
+        self.busy.add(service)
+        try:
+            await asyncio.sleep(0.01)
+            await self.reply()
+        finally:
+            self.busy.discard(service)
+
+    async def reply(self) -> None:
+        if self.down:
+            raise Unreachable("connection refused")
+        if self.mute:
+            await asyncio.sleep(5.0)
+            raise TimedOut("no answer in time")
+
+
+class Stream:
+    """A heartbeat stream to such a node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._ended = False
+        self.deadline = TTL
+        self.on_end: Callable[[], None] = lambda: None
+        node.streams.add(self)
+
+    async def beat(self, services: Sequence[tuple[str, str]]) -> list[bool]:
+        assert services, "an empty round is no round"
+        await asyncio.sleep(0.01)
+        await self._node.reply()
+        if self._ended:
+            raise Unreachable("connection lost")
+        return [service in self._node.registry for service, _ in services]
+
+    def end(self) -> None:
+        self._ended = True
+        self._node.streams.discard(self)
+        self.on_end()
+
+    def close(self) -> None:
+        self._node.streams.discard(self)
+
+
+class Nodes:
+    """Where the keeper gets its nodes from."""
+
+    def __init__(self) -> None:
+        self.by_address = {address: Node() for address in ADDRESSES}
+
+    def node(self, address: str) -> Node:
+        return self.by_address[address]
+
+
+def registration(service: str, port: int) -> Registration:
+    return Registration(service, type=1, name=service.partition("/")[2], host="h", port=port)
+
+
+class KeeperMachine(RuleBasedStateMachine):
+    """Wishes and faults in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner(loop_factory=VirtualLoop)
+        self.nodes = Nodes()
+        self.wanted: dict[str, tuple[Registration, tuple[str, ...]]] = {}
+        self.shown: dict[str, Mapping[str, RegistrationState]] = {}
+        self.excused: set[tuple[str, str]] = set()
+        self.keeper = RegistryKeeper(self.nodes, rng=random.Random(7))
+        self.keeper.on_change = self.look
+        self.task: asyncio.Task[None] | None = None
+        self.dropping: set[asyncio.Task[Any]] = set()
+        self.resume()
+
+    def look(self, service: str) -> None:
+        """What the controller does when told: read the state, and believe it until told again."""
+        self.shown[service] = dict(self.keeper.state(service))
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(work)
+
+    # -- wishes -------------------------------------------------------------------------------------
+
+    @rule(
+        service=st.sampled_from(SERVICES),
+        port=st.integers(1, 2),
+        where=st.sets(st.sampled_from(ADDRESSES)),
+    )
+    def want(self, service: str, port: int, where: set[str]) -> None:
+        async def work() -> None:
+            self.keeper.want(registration(service, port), sorted(where))
+            self.look(service)
+
+        self.run(work())
+        if where:
+            self.wanted[service] = (registration(service, port), tuple(sorted(where)))
+        else:
+            self.wanted.pop(service, None)
+
+    @rule(service=st.sampled_from(SERVICES))
+    def drop(self, service: str) -> None:
+        async def work() -> None:
+            self.dropping.add(asyncio.ensure_future(self.keeper.drop(service)))
+            await asyncio.sleep(0)
+
+        self.run(work())
+        self.wanted.pop(service, None)
+        self.shown.pop(service, None)
+
+    # -- faults -------------------------------------------------------------------------------------
+
+    @rule(address=st.sampled_from(ADDRESSES), down=st.booleans(), mute=st.booleans())
+    def fail(self, address: str, down: bool, mute: bool) -> None:
+        node = self.nodes.node(address)
+        node.down, node.mute = down, mute
+        if down or mute:
+            # It may miss being told to forget, and keeps such entries until their lease is over.
+            self.excused |= {(address, service) for service in SERVICES}
+
+    @rule(address=st.sampled_from(ADDRESSES))
+    def restart(self, address: str) -> None:
+        async def work() -> None:
+            self.nodes.node(address).forget()
+
+        self.run(work())
+
+    @rule(address=st.sampled_from(ADDRESSES), service=st.sampled_from(SERVICES))
+    def forget_one(self, address: str, service: str) -> None:
+        self.nodes.node(address).registry.pop(service, None)
+
+    @rule(address=st.sampled_from(ADDRESSES), services=st.sets(st.sampled_from(SERVICES)))
+    def refuse(self, address: str, services: set[str]) -> None:
+        self.nodes.node(address).refusing = services
+
+    # -- time ---------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.0, 0.005, 0.015, 0.3, 4.0, 11.0, 60.0]))
+    def wait(self, seconds: float) -> None:
+        self.run(asyncio.sleep(seconds))
+
+    @precondition(lambda self: self.task is not None)
+    @rule()
+    def interrupt(self) -> None:
+        async def work() -> None:
+            assert self.task is not None
+            self.task.cancel()
+            await asyncio.wait({self.task})
+
+        self.run(work())
+        self.task = None
+
+    @precondition(lambda self: self.task is None)
+    @rule()
+    def resume(self) -> None:
+        async def work() -> None:
+            self.task = asyncio.ensure_future(self.keeper.run())
+            await asyncio.sleep(0)
+
+        self.run(work())
+
+    # -- what must hold -----------------------------------------------------------------------------
+
+    @rule(service=st.sampled_from(SERVICES))
+    def look_unasked(self, service: str) -> None:
+        """Something else makes the controller look."""
+        where = self.wanted[service][1] if service in self.wanted else ()
+        assert tuple(self.keeper.state(service)) == where
+        self.look(service)
+
+    @rule()
+    def heal(self) -> None:
+        """The faults end; soon everything is as wanted, and everybody has been told."""
+        if self.task is None:
+            self.resume()
+        for node in self.nodes.by_address.values():
+            node.down = node.mute = False
+            node.refusing = set()
+        self.run(asyncio.sleep(LONG))
+        assert not any(not task.done() for task in self.dropping)
+        for address, node in self.nodes.by_address.items():
+            here = {s: r for s, (r, where) in self.wanted.items() if address in where}
+            assert {s: r for s, r in node.registry.items() if s in here} == here
+            assert all((address, service) in self.excused for service in node.registry.keys() - here.keys())
+        for service, (_, where) in self.wanted.items():
+            assert self.keeper.state(service) == dict.fromkeys(where, RegistrationState(True))
+            assert self.shown[service] == self.keeper.state(service)
+
+    def teardown(self) -> None:
+        try:
+            self.heal()
+            self.run(self.keeper.close())
+        finally:
+            self.runner.close()
+
+
+KeeperMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestKeeper = KeeperMachine.TestCase
+
+
+def test_services_are_never_registered_twice_without_need() -> None:
+    """Routers list an endpoint once per registration: heartbeats, not registrations, keep it alive."""
+    nodes = Nodes()
+    node = nodes.node(ADDRESSES[0])
+    calls: list[str] = []
+    register = node.register
+
+    async def counted(registration: Registration) -> Lease:
+        calls.append(registration.service_id)
+        return await register(registration)
+
+    node.register = counted  # type: ignore[method-assign]
+
+    async def hours() -> None:
+        keeper = RegistryKeeper(nodes)
+        running = asyncio.ensure_future(keeper.run())
+        for service in SERVICES:
+            keeper.want(registration(service, 1), [ADDRESSES[0]])
+        for _ in range(100):
+            await asyncio.sleep(60)
+            # The connection breaks, the node remembers.
+            for stream in list(node.streams):
+                stream.end()
+        await keeper.close()
+        await running
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(hours())
+    assert sorted(calls) == sorted(SERVICES)
