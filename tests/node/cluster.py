@@ -62,14 +62,10 @@ class RouterProcess:
         """Start with the given member ids as peers."""
         peers = [m for m in members if m != self.node_id]
         flags = [f"--peers={peer}:{self._cluster.network}.{peer}:{RAFT}" for peer in peers]
+        flags += [*self._cluster.flags, *self._cluster.node_flags.get(self.node_id, ())]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [
-                    *self.command(),
-                    *flags,
-                    *self._cluster.flags,
-                    *self._cluster.node_flags.get(self.node_id, ()),
-                ],
+                [*self.command(), *flags],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=os.environ | self._cluster.env,

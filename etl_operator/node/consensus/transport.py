@@ -76,6 +76,7 @@ class PeerTransport:
         self._client_tls = client_tls
         self._server: asyncio.Server | None = None
         self._inbound: set[asyncio.StreamWriter] = set()
+        self._refused = ""
         self._quiet = asyncio.Event()
         self._quiet.set()
 
@@ -167,7 +168,10 @@ class PeerTransport:
         try:
             await self._receive(reader, writer)
         except wire.WireError as error:
-            log.warning("closing a connection from %s: %s", writer.get_extra_info("peername"), error)
+            # A stranger that keeps trying, such as a new member not known yet, is reported once.
+            level = logging.DEBUG if str(error) == self._refused else logging.WARNING
+            self._refused = str(error)
+            log.log(level, "closing a connection from %s: %s", writer.get_extra_info("peername"), error)
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
             pass
         finally:
