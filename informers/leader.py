@@ -148,7 +148,7 @@ class LeaderElector:
         while True:
             # A slow failure must not cost the attempts that are left, hence from start to start.
             pause = max(_SHORTEST_PAUSE, tried + self._retry_period - self._clock.monotonic())
-            # A thousandth late is no matter, the fence closes by itself; sums of floats need not meet exactly.
+            # Sums of floats need not meet exactly; to be late is no matter, the fence closes by itself.
             await asyncio.sleep(max(0.001, min(pause, self._valid_until - self._clock.monotonic())))
             tried = self._clock.monotonic()
             left = self._valid_until - tried
@@ -197,8 +197,8 @@ class LeaderElector:
                 held = await self._attempt()
         except (RuntimeFault, TimeoutError) as error:
             trouble = str(error) or "no answer in time"
-            if trouble != self._trouble:
-                log.warning("lease: %s", trouble, extra={"lease": self.key})
+            level = logging.DEBUG if self._trouble else logging.WARNING
+            log.log(level, "the lease cannot be read or renewed: %s", trouble, extra={"lease": self.key})
             self._trouble = trouble
             return False
         self._trouble = ""
