@@ -6,13 +6,13 @@ no lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from informers.objects import Object, ObjectKey
 from informers.testing.apiserver import definitions, fields
 from informers.testing.apiserver.admission import check_namespace, require_identity
+from informers.testing.apiserver.allotted import without_allotted
 from informers.testing.apiserver.context import Context
 from informers.testing.apiserver.conversion import storable
 from informers.testing.apiserver.errors import Cause, StatusError
@@ -40,22 +40,12 @@ from informers.testing.apiserver.refusals import (
 )
 from informers.testing.apiserver.registry import ResourceType
 from informers.testing.apiserver.selection import shown
-from informers.testing.apiserver.store import StorageKey, Stored
+from informers.testing.apiserver.store import Stored
 
 if TYPE_CHECKING:
     from informers.testing.apiserver.core import ApiServer
 
 _NAME_ATTEMPTS = 8
-_ALLOTTED: Mapping[StorageKey, Sequence[tuple[str, ...]]] = {
-    ("", "namespaces"): [("spec", "finalizers")],
-    ("", "pods"): [("spec", "preemptionPolicy"), ("spec", "priority"), ("spec", "tolerations")],
-    ("", "services"): [
-        ("spec", "clusterIP"),
-        ("spec", "clusterIPs"),
-        ("spec", "ipFamilies"),
-        ("spec", "ipFamilyPolicy"),
-    ],
-}
 
 
 class Write:
@@ -239,8 +229,18 @@ class Write:
             # Ownership that was given up is not taken up again before somebody applies.
             metadata = {key: value for key, value in new["metadata"].items() if key != "managedFields"}
             return {**new, "metadata": metadata}
-        ignored = [*self.untouched(new), *allotted(self.type, sent)]
-        return fields.track(old, new, self.type.schema, self.manager(), now=self.now, ignore=ignored)
+        tracked = fields.track(
+            old and without_allotted(self.type, old, sent),
+            without_allotted(self.type, new, sent),
+            self.type.schema,
+            self.manager(),
+            now=self.now,
+            ignore=self.untouched(new),
+        )
+        metadata = {**new["metadata"], "managedFields": tracked["metadata"].get("managedFields")}
+        if not metadata["managedFields"]:
+            del metadata["managedFields"]
+        return {**new, "metadata": metadata}
 
     def _isolated(self, new: Object, old: Object) -> Object:
         """Status and everything else are written apart."""
@@ -295,16 +295,6 @@ def _once(causes: list[Cause]) -> list[Cause]:
         identity = "" if cause.reason == "FieldValueRequired" else cause.message
         found.setdefault((cause.field, identity), cause)
     return list(found.values())
-
-
-def allotted(type_: ResourceType, sent: Object) -> Iterator[tuple[str, ...]]:
-    """Fields the server gives out and nobody owns, unless the writer asked for a value."""
-    for path in _ALLOTTED.get(type_.storage, ()):
-        value: Any = sent
-        for part in path:
-            value = value.get(part) if isinstance(value, dict) else None
-        if value in (None, "", [], {}):
-            yield path
 
 
 def may_go(obj: Object) -> bool:
