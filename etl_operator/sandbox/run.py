@@ -22,21 +22,24 @@ from etl_operator.sandbox.apiserver.kubeconfig import CLUSTER, write_kubeconfig
 from etl_operator.sandbox.apiserver.server import EmbeddedServer
 from etl_operator.sandbox.kubelet import ImageTable, ProcessNode
 from etl_operator.sandbox.loops import run_loops
+from etl_operator.sandbox.loops.kinds import LEASE
 from etl_operator.sandbox.manifests import ManifestError, built_in, load_manifests
 from etl_operator.sandbox.operator import OperatorProcess
 from etl_operator.sandbox.progress import Progress, State
 from etl_operator.sandbox.proxy import NameProxy
 from etl_operator.sandbox.reaper import Reaper
-from etl_operator.sandbox.watching import Applied, apply_all, follow
+from etl_operator.sandbox.watching import Applied, apply_all, follow, forget_readiness
 from informers.client import Client, HttpTransport, load_kubeconfig
-from informers.errors import RuntimeFault
-from informers.objects import Object
+from informers.errors import NotFound, RuntimeFault
+from informers.objects import Object, ObjectKey
 
 log = logging.getLogger(__name__)
 
 SERVICE_ACCOUNT = "etl-operator-system/etl-operator-controller-manager"
 """Whom the operator logs in as: the account and roles of ``config/default``."""
 
+_OPERATOR_LEASE = "etl-operator-leader"
+_API_VERSION = "etl.router/v1"
 _STORAGE_CLASS: Object = {
     "apiVersion": "storage.k8s.io/v1",
     "kind": "StorageClass",
@@ -144,6 +147,8 @@ class _Sandbox:
         client = Client(HttpTransport(load_kubeconfig(str(settings.kubeconfig))))
         stack.push_async_callback(client.close)
         await apply_all(client, [_STORAGE_CLASS])
+        # Before the node and the operator find out what is true now.
+        await forget_readiness(client, _API_VERSION)
         await pieces.start("controller loops", run_loops(client))
         images = ImageTable.default(engine=settings.engine)
         node = ProcessNode(client, state_dir=state_dir, images=images, reaper=reaper)
@@ -163,6 +168,11 @@ class _Sandbox:
         proxy = NameProxy(client)
         proxy_url = await proxy.start()
         stack.push_async_callback(proxy.stop)
+        namespace = SERVICE_ACCOUNT.partition("/")[0]
+        # A sandbox that was killed left its operator's lease behind; that operator has died with it, and
+        # waiting for the lease to run out would be for nobody.
+        with contextlib.suppress(NotFound):
+            await client.delete(LEASE, ObjectKey(namespace, _OPERATOR_LEASE))
         kubeconfig = state_dir / "operator.kubeconfig"
         write_kubeconfig(kubeconfig, server.kubeconfig_for(SERVICE_ACCOUNT))
         metrics, health = _free_ports(2)
@@ -173,7 +183,7 @@ class _Sandbox:
             environment={"grpc_proxy": proxy_url, "no_grpc_proxy": ""},
             arguments=(
                 "--leader-elect",
-                *("--leader-election-namespace", SERVICE_ACCOUNT.partition("/")[0]),
+                *("--leader-election-namespace", namespace),
                 *("--metrics-bind-address", f"127.0.0.1:{metrics}"),
                 *("--health-probe-bind-address", f"127.0.0.1:{health}"),
             ),

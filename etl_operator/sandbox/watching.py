@@ -7,6 +7,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from etl_operator.sandbox.manifests import ManifestError
 from etl_operator.sandbox.progress import State, readiness
@@ -101,6 +102,40 @@ async def apply_all(client: Client, objects: Sequence[Object]) -> list[Applied]:
     if refused:
         raise ManifestError("the server refused:\n  " + "\n  ".join(refused))
     return applied
+
+
+async def forget_readiness(client: Client, api_version: str) -> None:
+    """Withdraw every ``Ready`` of a group version's objects: after a restart nobody knows yet.
+
+    What an earlier sandbox left in the statuses was true of processes that have ended with it.
+    """
+    try:
+        listing = await client.raw("GET", f"/apis/{api_version}")
+    except NotFound:
+        return
+    group, _, version = api_version.partition("/")
+    for entry in listing["resources"]:
+        if "/" in entry["name"]:
+            continue
+        resource = Resource(group, version, entry["name"], entry["kind"], entry["namespaced"])
+        for obj in (await client.list(resource)).items:
+            conditions = (obj.get("status") or {}).get("conditions") or ()
+            changed = [_unknown(one) if one["type"] == "Ready" else one for one in conditions]
+            if changed:
+                patch = {"status": {"conditions": changed}}
+                await client.patch(
+                    resource, ObjectKey.of(obj), patch, subresource="status", field_manager=FIELD_MANAGER
+                )
+
+
+def _unknown(condition: Object) -> Object:
+    return {
+        **condition,
+        "status": "Unknown",
+        "reason": "SandboxRestarted",
+        "message": "the sandbox was restarted",
+        "lastTransitionTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
 
 
 async def follow(client: Client, applied: Sequence[Applied], changed: Callable[[str, State], None]) -> None:
