@@ -33,12 +33,13 @@ async def ask(
 async def prepare(transport: Transport) -> None:
     """The namespace and the custom kind of the scenarios, ready to be used."""
     async with asyncio.timeout(60):
-        # What an earlier run left behind may still be going away.
+        # What an earlier run left behind must go away first.
         for path, body in (
             ("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}}),
             (_DEFINITIONS, WIDGETS),
         ):
-            while (answer := await ask(transport, "POST", path, body=body))[0] == 409:  # noqa: ASYNC110
+            while (answer := await ask(transport, "POST", path, body=body))[0] == 409:
+                await ask(transport, "DELETE", f"{path}/{body['metadata']['name']}")
                 await asyncio.sleep(0.2)
             assert answer[0] == 201, answer
         while (await ask(transport, "GET", _WIDGETS))[0] != 200:  # noqa: ASYNC110

@@ -203,6 +203,7 @@ WIDGETS: Object = {
                                         "type": "array",
                                         "x-kubernetes-list-type": "map",
                                         "x-kubernetes-list-map-keys": ["name", "kind"],
+                                        "maxItems": 10,
                                         "items": {
                                             "type": "object",
                                             "required": ["name"],
@@ -211,6 +212,11 @@ WIDGETS: Object = {
                                                 "kind": {**_TEXT, "default": "std"},
                                                 "value": _TEXT,
                                                 "weight": {"type": "integer", "default": 1},
+                                                "locked": {
+                                                    **_TEXT,
+                                                    "maxLength": 9,
+                                                    "x-kubernetes-validations": [{"rule": "self == oldSelf"}],
+                                                },
                                             },
                                         },
                                     },
@@ -237,6 +243,49 @@ WIDGETS: Object = {
                                         "type": "object",
                                         "required": ["one", "two"],
                                         "properties": {"one": _TEXT, "two": _TEXT},
+                                    },
+                                    "ruled": {
+                                        "type": "object",
+                                        "properties": {
+                                            "min": {"type": "integer"},
+                                            "max": {"type": "integer"},
+                                            "names": {
+                                                "type": "array",
+                                                "maxItems": 5,
+                                                "items": {**_TEXT, "maxLength": 9},
+                                                "x-kubernetes-validations": [
+                                                    {
+                                                        "rule": "self.all(one, one.startsWith('n'))",
+                                                        "messageExpression": "'not ' + self[0]",
+                                                    },
+                                                ],
+                                            },
+                                            "kept": {
+                                                "type": "integer",
+                                                "x-kubernetes-validations": [
+                                                    {
+                                                        "rule": "self >= oldSelf",
+                                                        "reason": "FieldValueForbidden",
+                                                        "message": "it only grows",
+                                                    },
+                                                ],
+                                            },
+                                        },
+                                        "x-kubernetes-validations": [
+                                            {"rule": "self.min <= self.max"},
+                                            {
+                                                "rule": "self.min != 7",
+                                                "reason": "FieldValueDuplicate",
+                                                "fieldPath": ".min",
+                                                "message": "seven",
+                                            },
+                                            {
+                                                "rule": "self.min != 8",
+                                                "reason": "FieldValueRequired",
+                                                "fieldPath": ".max",
+                                                "message": "eight",
+                                            },
+                                        ],
                                     },
                                     "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
                                     "either": {
