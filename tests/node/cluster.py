@@ -230,6 +230,35 @@ async def running(directory: Path, members: int, **options: Any) -> AsyncIterato
             await node.close()
 
 
+@asynccontextmanager
+async def writing(cluster: RouterCluster) -> AsyncIterator[set[str]]:
+    """Create pipelines all the while, on whatever node takes them; yields the ids acknowledged so far."""
+    acknowledged: set[str] = set()
+    stop = asyncio.Event()
+
+    async def write(worker: int) -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            for node in list(cluster.nodes.values()):
+                request = router_pb2.CreatePipelineRequest(config=pipeline(f"{worker}/{number}"))
+                try:
+                    answer = await node.admin.CreatePipeline(request, timeout=5)
+                except grpc.aio.AioRpcError:
+                    await asyncio.sleep(0.02)
+                    continue
+                assert answer.success
+                acknowledged.add(answer.pipeline_id)
+                break
+
+    writers = [asyncio.create_task(write(worker)) for worker in range(3)]
+    try:
+        yield acknowledged
+    finally:
+        stop.set()
+        await asyncio.gather(*writers)
+
+
 async def until(
     condition: Callable[[], bool | Awaitable[bool]], explain: Callable[[], str] = lambda: ""
 ) -> None:

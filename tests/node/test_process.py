@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import resource
 import signal
 import socket
@@ -13,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from etl_operator.router.pb import common_pb2, registry_pb2, registry_pb2_grpc, router_pb2, router_pb2_grpc
-from tests.node.cluster import GRPC, METRICS, RouterCluster, RouterProcess, pipeline, running, until
+from tests.node.cluster import GRPC, METRICS, RouterCluster, RouterProcess, pipeline, running, until, writing
 
 ADMIN_ANSWERS = [
     ("UpdatePipeline", router_pb2.UpdatePipelineRequest(pipeline_id="ns/p", config=pipeline("ns/p"))),
@@ -142,45 +141,30 @@ async def test_three_nodes_agree_and_followers_refuse_writes(tmp_path: Path) -> 
 async def test_no_acknowledged_write_is_lost_when_the_leader_is_killed(tmp_path: Path) -> None:
     async with running(tmp_path, 3) as cluster:
         leader = await cluster.leader()
-        status = await leader.status()
-        assert status is not None
-        acknowledged: set[str] = set()
-        stop = asyncio.Event()
-
-        async def write(worker: int) -> None:
-            number = 0
-            while not stop.is_set():
-                for node in cluster.nodes.values():
-                    name = f"{worker}/{number}"
-                    try:
-                        await create(node, name)
-                    except grpc.aio.AioRpcError:
-                        await asyncio.sleep(0.02)
-                        continue
-                    acknowledged.add(name)
-                    number += 1
-
-        writers = [asyncio.create_task(write(worker)) for worker in range(4)]
-        await until(lambda: len(acknowledged) > 50, cluster.logs)
-        leader.kill()
-        survivors = [n for n in cluster.nodes if n != leader.node_id]
-        successor = await cluster.leader(survivors)
-        at_change = len(acknowledged)
-        await until(lambda: len(acknowledged) > at_change + 50, cluster.logs)
-        leader.start(cluster.nodes)
-        await cluster.leader()
-        stop.set()
-        await asyncio.gather(*writers)
-
+        before = await leader.status()
+        async with writing(cluster) as acknowledged:
+            await until(lambda: len(acknowledged) > 50, cluster.logs)
+            leader.kill()
+            successor = await cluster.leader([n for n in cluster.nodes if n != leader.node_id])
+            at_change = len(acknowledged)
+            await until(lambda: len(acknowledged) > at_change + 50, cluster.logs)
+            leader.start(cluster.nodes)
+            await cluster.leader()
         after = await successor.status()
+        assert before is not None
         assert after is not None
-        assert after.term > status.term
-        for node in cluster.nodes.values():
+        assert after.term > before.term
+        await everywhere(cluster, acknowledged)
 
-            async def complete(node: RouterProcess = node) -> bool:
-                return acknowledged <= await names(node)
 
-            await until(complete, cluster.logs)
+async def everywhere(cluster: RouterCluster, expected: set[str]) -> None:
+    """Wait until every node has all of these."""
+    for node in cluster.nodes.values():
+
+        async def complete(node: RouterProcess = node) -> bool:
+            return expected <= await names(node)
+
+        await until(complete, cluster.logs)
 
 
 async def test_everything_survives_when_all_nodes_are_killed(tmp_path: Path) -> None:
@@ -201,28 +185,38 @@ async def test_everything_survives_when_all_nodes_are_killed(tmp_path: Path) -> 
         assert "snapshot written" in cluster.logs()
 
 
-async def test_a_cluster_grows_one_member_at_a_time_without_losing_anything(tmp_path: Path) -> None:
+async def test_a_cluster_grows_and_shrinks_one_member_at_a_time_without_losing_anything(
+    tmp_path: Path,
+) -> None:
     async with running(tmp_path, 1) as cluster:
-        await create(await cluster.leader(), "at/1")
-        for size in (2, 3, 4):
-            members = range(1, size + 1)
-            cluster.node(size).start(members)
-            for node_id in range(1, size):  # As the operator does: one after the other.
-                node = cluster.node(node_id)
-                assert await node.terminate() == 0
-                node.start(members)
-                await until(lambda node=node: _answers(node), cluster.logs)  # type: ignore[misc]
-            await create(await cluster.leader(), f"at/{size}")
-        expected = {f"at/{size}" for size in (1, 2, 3, 4)}
-        for node in cluster.nodes.values():
+        await cluster.leader()
+        async with writing(cluster) as acknowledged:
+            for size in (2, 3, 4):
+                cluster.node(size).start(range(1, size + 1))
+                await restart_one_after_the_other(cluster, old=size - 1, new=size)
+                at_size = len(acknowledged)
+                await until(lambda so_far=at_size: len(acknowledged) > so_far + 5, cluster.logs)  # type: ignore[misc]
+            await everywhere(cluster, set(acknowledged))
+            status = await cluster.node(4).status()
+            assert status is not None
+            assert [node.node_id for node in status.nodes] == [1, 2, 3, 4]
 
-            async def complete(node: RouterProcess = node) -> bool:
-                return await names(node) == expected
+            leaving = cluster.nodes.pop(4)
+            await leaving.close()
+            await restart_one_after_the_other(cluster, old=3, new=3)
+            at_size = len(acknowledged)
+            await until(lambda: len(acknowledged) > at_size + 5, cluster.logs)
+        await everywhere(cluster, acknowledged)
 
-            await until(complete, cluster.logs)
-        status = await cluster.node(4).status()
-        assert status is not None
-        assert [node.node_id for node in status.nodes] == [1, 2, 3, 4]
+
+async def restart_one_after_the_other(cluster: RouterCluster, *, old: int, new: int) -> None:
+    """What the operator does after a change: members 1 to ``old`` learn that there are ``new``."""
+    for node_id in range(1, old + 1):
+        node = cluster.node(node_id)
+        assert await node.terminate() == 0
+        node.start(range(1, new + 1))
+        await until(lambda node=node: _answers(node), cluster.logs)  # type: ignore[misc]
+    await cluster.leader()
 
 
 async def _answers(node: RouterProcess) -> bool:
