@@ -1,8 +1,8 @@
 """Metrics: own cells on the hot path, the Prometheus client library at the exit.
 
-Counting is one dictionary access. ``prometheus_client`` comes in when somebody scrapes: a collector turns
-the cells into its families, and its encoders write them. Names and labels of the runtime's own series are
-the ones people have dashboards for.
+Counting is one dictionary access, or none with a cell. ``prometheus_client`` comes in when somebody scrapes:
+a collector turns the cells into its families, and its encoders write them. Names and labels of the runtime's
+own series are the ones people have dashboards for.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import accumulate
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
@@ -57,20 +58,55 @@ class _Series:
             raise ValueError(f"metric {self.name} has labels {self.labels}, got {values}")
 
 
+class CounterCell:
+    """One series of a counter, without the look-up. After a removal it counts unseen."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def inc(self, amount: float = 1.0) -> None:
+        """Add ``amount``, one by default."""
+        self.value += amount
+
+
+class HistogramCell:
+    """One series of a histogram, without the look-up. After a removal it counts unseen."""
+
+    __slots__ = ("_bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one observation."""
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
+
+
 class Counter(_Series):
     """Only goes up. By convention its name ends in ``_total``."""
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
         super().__init__(name, documentation, labels)
-        self._cells: dict[Labels, float] = {}
+        self._cells: dict[Labels, CounterCell] = {}
 
     def inc(self, *labels: str, amount: float = 1.0) -> None:
-        """Add ``amount``, one by default. An amount of zero makes the series visible."""
+        """Add ``amount``, one by default."""
         try:
-            self._cells[labels] += amount
+            self._cells[labels].value += amount
         except KeyError:
+            self.cell(*labels).value += amount
+
+    def cell(self, *labels: str) -> CounterCell:
+        """The series of these labels; shows zero from now on, so that a rate has something to start from."""
+        if labels not in self._cells:
             self._check(labels)
-            self._cells[labels] = amount
+            self._cells[labels] = CounterCell()
+        return self._cells[labels]
 
     def remove(self, *labels: str) -> None:
         """Drop a series; an unknown one is no error."""
@@ -79,8 +115,8 @@ class Counter(_Series):
     def family(self) -> Metric:
         """The cells as the Prometheus client library has them."""
         family = CounterMetricFamily(self.name, self.documentation, labels=self.labels)
-        for labels, value in sorted(self._cells.items()):
-            family.add_metric(labels, value)
+        for labels in sorted(self._cells):
+            family.add_metric(labels, self._cells[labels].value)
         return family
 
 
@@ -120,19 +156,22 @@ class Histogram(_Series):
     ) -> None:
         super().__init__(name, documentation, labels)
         self.buckets = tuple(buckets)
-        self._names = (*(_bound(bucket) for bucket in self.buckets), "+Inf")
-        self._cells: dict[Labels, list[float]] = {}
-        """Per label set one count per bucket, the infinite one, and the sum of all values."""
+        self._names = (*(repr(float(bucket)) for bucket in self.buckets), "+Inf")
+        self._cells: dict[Labels, HistogramCell] = {}
 
     def observe(self, value: float, *labels: str) -> None:
         """Count one observation."""
         try:
-            cell = self._cells[labels]
+            self._cells[labels].observe(value)
         except KeyError:
+            self.cell(*labels).observe(value)
+
+    def cell(self, *labels: str) -> HistogramCell:
+        """The series of these labels, visible from now on."""
+        if labels not in self._cells:
             self._check(labels)
-            cell = self._cells[labels] = [0.0] * (len(self.buckets) + 2)
-        cell[bisect_left(self.buckets, value)] += 1.0
-        cell[-1] += value
+            self._cells[labels] = HistogramCell(self.buckets)
+        return self._cells[labels]
 
     def remove(self, *labels: str) -> None:
         """Drop a series; an unknown one is no error."""
@@ -141,13 +180,10 @@ class Histogram(_Series):
     def family(self) -> Metric:
         """The cells as the Prometheus client library has them."""
         family = HistogramMetricFamily(self.name, self.documentation, labels=self.labels)
-        for labels, cell in sorted(self._cells.items()):
-            total = 0.0
-            buckets = []
-            for name, count in zip(self._names, cell, strict=False):
-                total += count
-                buckets.append((name, total))
-            family.add_metric(labels, buckets=buckets, sum_value=cell[-1])
+        for labels in sorted(self._cells):
+            cell = self._cells[labels]
+            buckets = list(zip(self._names, map(float, accumulate(cell.counts)), strict=True))
+            family.add_metric(labels, buckets=buckets, sum_value=cell.total)
         return family
 
 
@@ -193,7 +229,7 @@ class Metrics(Collector):
         """A counter. Without labels it shows zero from the start."""
         counter = self._add(Counter(name, documentation, labels))
         if not labels:
-            counter.inc(amount=0.0)
+            counter.cell()
         return counter
 
     def gauge(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Gauge:
@@ -239,10 +275,6 @@ class Metrics(Collector):
         """Everything, in the format an ``Accept`` header asks for, and its content type."""
         encoder, content_type = choose_encoder(accept)
         return encoder(self._registry), content_type
-
-
-def _bound(bucket: float) -> str:
-    return repr(float(bucket))
 
 
 class MeasuredTransport:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from informers.metrics import QUEUE_SECONDS, Counter, Histogram, Labels, Metrics, Samples
+from informers.metrics import QUEUE_SECONDS, Labels, Metrics, Samples
 from informers.queue import Statistics, WorkQueue
 
 _CONTROLLER = ("controller",)
@@ -39,35 +39,23 @@ class ControllerMetrics:
 
     def __init__(self, metrics: Metrics, controller: str, probe: Probe) -> None:
         self._name = controller
-        self._reconciles = metrics.counter(
-            "controller_runtime_reconcile_total",
-            "Reconciles by how they ended.",
-            ("controller", "result"),
+        reconciles = metrics.counter(
+            "controller_runtime_reconcile_total", "Reconciles by how they ended.", ("controller", "result")
         )
-        for outcome in Outcome:
-            # A rate needs a zero to start from.
-            self._reconciles.inc(controller, outcome.value, amount=0.0)
+        self._outcomes = {outcome: reconciles.cell(controller, outcome.value) for outcome in Outcome}
         self._seconds = metrics.histogram(
             "controller_runtime_reconcile_time_seconds", "Seconds a reconcile took.", _CONTROLLER
-        )
-        self._errors = self._zero(
-            metrics, "controller_runtime_reconcile_errors_total", "Reconciles that raised, terminal or not."
-        )
-        self._terminal = self._zero(
-            metrics,
-            "controller_runtime_terminal_reconcile_errors_total",
-            "Reconciles that raised an error which retrying cannot help.",
-        )
-        self._timeouts = self._zero(
-            metrics, "controller_runtime_reconcile_timeouts_total", "Reconciles cancelled at their deadline."
+        ).cell(controller)
+        self._errors, self._terminal, self._timeouts = (
+            metrics.counter(f"controller_runtime_{name}_total", documentation, _CONTROLLER).cell(controller)
+            for name, documentation in (
+                ("reconcile_errors", "Reconciles that raised, terminal or not."),
+                ("terminal_reconcile_errors", "Reconciles that raised what retrying cannot help."),
+                ("reconcile_timeouts", "Reconciles cancelled at their deadline."),
+            )
         )
         self._sample(metrics, probe)
         self._watch_queue(metrics, probe.queue)
-
-    def _zero(self, metrics: Metrics, name: str, documentation: str) -> Counter:
-        counter = metrics.counter(name, documentation, _CONTROLLER)
-        counter.inc(self._name, amount=0.0)
-        return counter
 
     def _sample(self, metrics: Metrics, probe: Probe) -> None:
         labels = (self._name,)
@@ -88,17 +76,26 @@ class ControllerMetrics:
             metrics.sampled(name, documentation, _CONTROLLER, _single(labels, read))
 
     def _watch_queue(self, metrics: Metrics, queue: WorkQueue) -> None:
-        labels = self._labels = (self._name, self._name)
-        self._adds = metrics.counter("workqueue_adds_total", "Keys that became ready.", _QUEUE)
-        self._retries = metrics.counter("workqueue_retries_total", "Failed keys scheduled again.", _QUEUE)
-        for counter in (self._adds, self._retries):
-            counter.inc(*labels, amount=0.0)
-        self._waited: Histogram = metrics.histogram(
-            "workqueue_queue_duration_seconds", "Seconds a ready key waited.", _QUEUE, QUEUE_SECONDS
+        labels = (self._name, self._name)
+        self._adds, self._retries = (
+            metrics.counter(name, documentation, _QUEUE).cell(*labels)
+            for name, documentation in (
+                ("workqueue_adds_total", "Keys that became ready."),
+                ("workqueue_retries_total", "Failed keys scheduled again."),
+            )
         )
-        self._worked: Histogram = metrics.histogram(
-            "workqueue_work_duration_seconds", "Seconds a key was in work.", _QUEUE, QUEUE_SECONDS
+        self._waited, self._worked = (
+            metrics.histogram(name, documentation, _QUEUE, QUEUE_SECONDS).cell(*labels)
+            for name, documentation in (
+                ("workqueue_queue_duration_seconds", "Seconds a ready key waited."),
+                ("workqueue_work_duration_seconds", "Seconds a key was in work."),
+            )
         )
+        # The queue calls these once per key; a method of ours in between would cost as much as the counting.
+        self.added = self._adds.inc
+        self.taken = self._waited.observe
+        self.finished = self._worked.observe
+        self.retried = self._retries.inc
         metrics.sampled(
             "workqueue_depth",
             "Ready keys.",
@@ -118,40 +115,20 @@ class ControllerMetrics:
             _single(labels, lambda: queue.statistics().longest_running),
         )
 
-    # -- the controller ------------------------------------------------------------------------------
-
     def reconciled(self, outcome: Outcome, seconds: float) -> None:
         """A reconcile ended."""
-        self._reconciles.inc(self._name, outcome.value)
-        self._seconds.observe(seconds, self._name)
+        self._outcomes[outcome].inc()
+        self._seconds.observe(seconds)
 
     def failed(self, *, terminal: bool) -> None:
         """It raised."""
-        self._errors.inc(self._name)
+        self._errors.inc()
         if terminal:
-            self._terminal.inc(self._name)
+            self._terminal.inc()
 
     def timed_out(self) -> None:
         """It was cancelled at its deadline."""
-        self._timeouts.inc(self._name)
-
-    # -- the queue -----------------------------------------------------------------------------------
-
-    def added(self) -> None:
-        """A key became ready."""
-        self._adds.inc(*self._labels)
-
-    def taken(self, waited: float) -> None:
-        """A key was handed out, ``waited`` seconds after it became ready."""
-        self._waited.observe(waited, *self._labels)
-
-    def finished(self, worked: float) -> None:
-        """A key was done, ``worked`` seconds after it was handed out."""
-        self._worked.observe(worked, *self._labels)
-
-    def retried(self) -> None:
-        """A failed key was scheduled again."""
-        self._retries.inc(*self._labels)
+        self._timeouts.inc()
 
 
 def _single(labels: Labels, read: Callable[[], float]) -> Callable[[], Samples]:
