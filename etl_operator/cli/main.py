@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -106,6 +107,8 @@ def run(
     log_level: str,
 ) -> None:
     """Run the operator, in a pod or against any kubeconfig."""
+    # gRPC's core writes lines of its own about every peer that does not answer; the operator's say more.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from etl_operator.cli.operator import OperatorSettings, run_operator
 
     configure_logging(log_format, log_level)

@@ -22,6 +22,11 @@ class State:
     ready: bool
     text: str
 
+    @property
+    def reason(self) -> str:
+        """What comes before the first colon: the kind of state, without its details."""
+        return self.text.partition(":")[0]
+
 
 def readiness(obj: Object | None) -> State:
     """Whether an object has become what it declares. Kinds without a status are ready once they exist."""
@@ -55,7 +60,7 @@ class Progress:
     """Says what happens, and shows the state of a set of named objects.
 
     :param elapsed: seconds since the start, for the reader.
-    :param stream: a terminal gets a table in place, anything else a line per change.
+    :param stream: a terminal gets a table in place, anything else a line per change of readiness or reason.
     """
 
     def __init__(self, elapsed: Callable[[], float], stream: TextIO | None = None) -> None:
@@ -86,13 +91,15 @@ class Progress:
 
     def update(self, name: str, state: State) -> None:
         """Show an object's new state, if it is one."""
-        if self._states.get(name) == state:
+        before = self._states.get(name)
+        if before == state:
             return
         self._states[name] = state
         if self._in_place:
             self._erase()
             self._draw()
-        else:
+        elif before is None or (before.ready, before.reason) != (state.ready, state.reason):
+            # A line for every step of a count would bury the lines that matter.
             mark = "ready  " if state.ready else "waiting"
             print(f"[{self._elapsed():5.1f}s] {mark} {name}: {state.text}", file=self._stream, flush=True)
 
