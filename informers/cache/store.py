@@ -147,16 +147,19 @@ class _Indexes:
     def replace(self, old: View | None, new: View | None) -> None:
         for name, function in self._functions.items():
             table = self._keys[name]
-            before = set(values_of(name, function, old)) if old is not None else set()
-            after = set(values_of(name, function, new)) if new is not None else set()
-            for value in before - after:
+            before = values_of(name, function, old) if old is not None else ()
+            after = values_of(name, function, new) if new is not None else ()
+            if before == after:
+                # Most changes change no index.
+                continue
+            for value in before:
                 assert old is not None
                 keys = table.get(value)
                 if keys is not None:
                     keys.pop(old.key, None)
                     if not keys:
                         del table[value]
-            for value in after - before:
+            for value in after:
                 assert new is not None
                 table.setdefault(value, {})[new.key] = None
 

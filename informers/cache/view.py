@@ -135,9 +135,13 @@ def view_of(header: Header, content: bytes, prefix: bytes = b"") -> View | None:
         meta.deletion_timestamp is not None,
         meta.creation_timestamp or "",
         owners,
-        next((owner.uid for owner in owners if owner.controller), None),
+        _controller(owners) if owners else None,
         content,
     )
+
+
+def _controller(owners: tuple[OwnerReference, ...]) -> str | None:
+    return next((owner.uid for owner in owners if owner.controller), None)
 
 
 def _pruned(content: bytes, meta: Metadata) -> bytes:

@@ -7,7 +7,6 @@ page would keep all of it in memory.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -21,9 +20,8 @@ log = logging.getLogger(__name__)
 INITIAL_END = "k8s.io/initial-events-end"
 """Annotation of the bookmark that ends a streaming list."""
 
-_TYPE = b'{"type":"'
-_OBJECT = b'","object":'
-_KINDS = {b"ADDED": False, b"MODIFIED": False, b"DELETED": True}
+_KINDS = {b"MODIFIED": False, b"ADDED": False, b"DELETED": True}
+_STARTS = [(kind, b'{"type":"%s","object":' % kind) for kind in (*_KINDS, b"BOOKMARK", b"ERROR")]
 
 
 class _ListMeta(msgspec.Struct, gc=False, rename="camel"):
@@ -103,14 +101,14 @@ class LineDecoder:
             inputs.append(Changes(changes))
         return inputs
 
-    def _lines(self, chunk: bytes) -> Iterator[bytes]:
+    def _lines(self, chunk: bytes) -> list[bytes]:
         *whole, rest = chunk.split(b"\n")
         if whole and self._rest:
             whole[0] = b"".join((*self._rest, whole[0]))
             self._rest.clear()
         if rest:
             self._rest.append(rest)
-        return (line for line in whole if line.strip())
+        return [line for line in whole if line.strip()]
 
     def _decode(self, line: bytes) -> Changed | Bookmark | Refused | None:
         try:
@@ -148,13 +146,10 @@ class LineDecoder:
 def _split(line: bytes) -> tuple[bytes, bytes] | None:
     """The type of a watch line and its object, by position: right for lines as servers write them, and found
     to be wrong for all others by decoding the object."""
-    if not line.startswith(_TYPE):
-        return None
-    end = line.find(b'"', len(_TYPE))
-    line = line.rstrip()
-    if not line.startswith(_OBJECT, end) or not line.endswith(b"}"):
-        return None
-    return line[len(_TYPE) : end], line[end + len(_OBJECT) : -1]
+    for kind, start in _STARTS:
+        if line.startswith(start):
+            return kind, line.rstrip()[len(start) : -1]
+    return None
 
 
 def refusal(status: dict[str, Any], code: int | None = None, retry_after: float | None = None) -> Refused:
