@@ -1,6 +1,6 @@
 """Making the server misbehave on purpose: refusals, delays and lost answers, by rule.
 
-:func:`serve` is :func:`rest.handle` for callers that let rules wait and cut.
+:func:`serve` is :func:`informers.testing.apiserver.rest.handle` for callers that let rules wait and cut.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from informers.testing.apiserver.errors import StatusError
 from informers.testing.apiserver.outcomes import Call, Outcome
+from informers.testing.apiserver.rest import handle
 from informers.testing.apiserver.routes import RequestInfo
 
 if TYPE_CHECKING:
@@ -123,9 +124,6 @@ async def serve(core: ApiServer, call: Call) -> Outcome:
     :raises StatusError: every refusal, real or made up.
     :raises ConnectionCut: the client is to get no answer.
     """
-    # Not at the top: the modules that handle requests are built on those that hold these rules.
-    from informers.testing.apiserver.rest import handle
-
     rule = core.faults.strike(call)
     if rule is None:
         return handle(core, call)
