@@ -64,7 +64,7 @@ def decode(body: bytes) -> Object:
     if not body.startswith(MAGIC):
         raise _unreadable("the body does not begin with the protobuf prefix")
     envelope = _read(_ENVELOPE, body[len(MAGIC) :])
-    api_version, kind = envelope.typeMeta.apiVersion, envelope.typeMeta.kind
+    api_version, kind = _text(envelope.typeMeta.apiVersion), _text(envelope.typeMeta.kind)
     if envelope.contentEncoding:
         raise _unreadable(f"content encoding {envelope.contentEncoding!r}")
     group, _, version = api_version.rpartition("/")
@@ -145,6 +145,8 @@ def _field(field: Any, value: Any, struct: Struct | None, inner: Any) -> Any:
 def _value(field: Any, value: Any, struct: Struct | None) -> Any:
     if field.type == FieldDescriptor.TYPE_BYTES:
         return base64.b64encode(value).decode()
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return _text(value)
     if field.type == FieldDescriptor.TYPE_DOUBLE and value.is_integer():
         return int(value)
     if field.type != FieldDescriptor.TYPE_MESSAGE:
@@ -156,17 +158,30 @@ def _value(field: Any, value: Any, struct: Struct | None) -> Any:
     return _object(value, _metadata_struct() if name == f"{_META}.ObjectMeta" else struct)
 
 
-def _time(value: Any) -> str | None:
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        # What is no UTF-8 is handed out as bytes.
+        raise _unreadable("a string is no UTF-8")
+    return value
+
+
+def _moment(value: Any) -> datetime | None:
     if not value.HasField("seconds"):
         return None
-    return datetime.fromtimestamp(value.seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        return datetime.fromtimestamp(value.seconds, UTC).replace(microsecond=value.nanos // 1000)
+    except (ValueError, OverflowError, OSError) as error:
+        raise _unreadable(str(error)) from None
+
+
+def _time(value: Any) -> str | None:
+    moment = _moment(value)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment is not None else None
 
 
 def _micro_time(value: Any) -> str | None:
-    if not value.HasField("seconds"):
-        return None
-    moment = datetime.fromtimestamp(value.seconds, UTC).replace(microsecond=value.nanos // 1000)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    moment = _moment(value)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if moment is not None else None
 
 
 def _json(data: bytes) -> Any:
@@ -210,9 +225,9 @@ _WRITERS: Mapping[str, Callable[[Any], Any]] = {
     f"{_META}.Time": _time,
     f"{_META}.MicroTime": _micro_time,
     f"{_META}.FieldsV1": lambda value: _json(value.Raw),
-    "k8s.io.apimachinery.pkg.api.resource.Quantity": lambda value: value.string or None,
+    "k8s.io.apimachinery.pkg.api.resource.Quantity": lambda value: _text(value.string) or None,
     "k8s.io.apimachinery.pkg.util.intstr.IntOrString": lambda value: (
-        value.strVal if value.type == 1 else value.intVal
+        _text(value.strVal) if value.type == 1 else value.intVal
     ),
     "k8s.io.apimachinery.pkg.runtime.RawExtension": lambda value: _json(value.raw),
     "k8s.io.api.authorization.v1.ExtraValue": lambda value: list(value.items),
