@@ -122,9 +122,15 @@ class Prefixes:
         if task is None:
             task = asyncio.get_running_loop().create_task(self._ask(node))
             self._probing[address] = task
-            task.add_done_callback(lambda _: self._probing.pop(address, None))
+            task.add_done_callback(lambda done: self._probed(address, done))
         # A caller that is cancelled must not take the answer away from the others.
         return await asyncio.shield(task)
+
+    def _probed(self, address: str, task: asyncio.Task[str]) -> None:
+        del self._probing[address]
+        if not task.cancelled():
+            # Everybody who asked may be gone by now; an error nobody takes would be complained about.
+            task.exception()
 
     async def _ask(self, node: RouterNode) -> str:
         first = self.of(node.address)

@@ -118,6 +118,22 @@ async def test_a_restarted_node_is_told_again_long_before_the_next_heartbeat(
     assert router.streams == 2
 
 
+async def test_a_node_that_comes_back_with_another_prefix_is_registered_with_again(
+    keeper: RegistryKeeper, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Known for longer than this, a prefix may be doubted.
+    monkeypatch.setattr("etl_operator.router.client.REPROBE", 0.0)
+    router = await start()
+    keeper.want(service("a"), [router.address])
+    await eventually(lambda: "etl/a" in router.beats, "the first heartbeat")
+    router.beats.clear()
+    router.prefix = "conveyor"
+    await router.restart()
+    await eventually(lambda: "etl/a" in router.registry, "registered again")
+    await eventually(lambda: "etl/a" in router.beats, "heartbeats under the new prefix")
+    await eventually(lambda: everywhere(keeper, "a"), "and known to be")
+
+
 async def test_a_lease_that_becomes_shorter_is_kept(keeper: RegistryKeeper, start: Start) -> None:
     router = await start()
     router.lease = 3600.0
