@@ -86,6 +86,11 @@ def crds(output_dir: Path | None) -> None:
     "--router-image", default="etl-router:latest", show_default=True, help="Image of clusters that name none."
 )
 @click.option(
+    "--router-package",
+    default="",
+    help="Prefix of the routers' gRPC packages, such as `etl` or `conveyor`. Default: found out per router.",
+)
+@click.option(
     "--cluster-domain",
     default="cluster.local",
     show_default=True,
@@ -102,6 +107,7 @@ def run(
     metrics_bind_address: str,
     health_probe_bind_address: str,
     router_image: str,
+    router_package: str,
     cluster_domain: str,
     log_format: str,
     log_level: str,
@@ -121,6 +127,7 @@ def run(
         metrics_bind_address=metrics_bind_address,
         health_probe_bind_address=health_probe_bind_address,
         router_image=router_image,
+        router_package=router_package,
         cluster_domain=cluster_domain,
     )
     sys.exit(asyncio.run(run_operator(settings)))

@@ -42,6 +42,7 @@ class OperatorSettings:
     metrics_bind_address: str = ":8080"
     health_probe_bind_address: str = ":8081"
     router_image: str = "etl-router:latest"
+    router_package: str = ""
     cluster_domain: str = "cluster.local"
 
 
@@ -88,7 +89,7 @@ async def _run(settings: OperatorSettings, access: ClusterAccess) -> None:
         health_address=settings.health_probe_bind_address,
         name="etl-operator",
     )
-    clients = RouterClients(observe=rpc_observer(metrics))
+    clients = RouterClients(observe=rpc_observer(metrics), prefix=settings.router_package)
     keeper = RegistryKeeper(clients)
     controllers.setup(
         manager,
