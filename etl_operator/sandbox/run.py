@@ -125,58 +125,58 @@ class _Sandbox:
         async with contextlib.AsyncExitStack() as stack:
             state_dir = stack.enter_context(_state_dir(settings.state_dir))
             stack.enter_context(_own_kubeconfig(settings.kubeconfig))
-            pieces = _Pieces(stack)
-            reaper = await stack.enter_async_context(Reaper(state_dir))
-            server, client = await self._control_plane(state_dir, reaper, stack, pieces)
+            plane = _Plane(state_dir, await stack.enter_async_context(Reaper(state_dir)), stack)
+            server, client = await self._control_plane(plane)
             self._progress.say(f"control plane at {server.url}")
             self._progress.say(f"look at it with: export KUBECONFIG={settings.kubeconfig.absolute()}")
+            proxy_url = await self._names(plane, client)
             if settings.operator:
                 await apply_all(client, _installation())
-                await self._start_operator(server, client, state_dir, reaper, stack, pieces)
+                await self._start_operator(plane, server, client, proxy_url)
+            else:
+                self._progress.say(
+                    f"an operator of yours reaches routers with: export grpc_proxy={proxy_url}"
+                )
             applied = await apply_all(client, objects)
-            return await self._watch(client, applied, pieces)
+            return await self._watch(client, applied, plane.pieces)
 
-    async def _control_plane(
-        self, state_dir: Path, reaper: Reaper, stack: contextlib.AsyncExitStack, pieces: _Pieces
-    ) -> tuple[EmbeddedServer, Client]:
+    async def _control_plane(self, plane: _Plane) -> tuple[EmbeddedServer, Client]:
         settings = self._settings
-        server = EmbeddedServer(port=settings.port, state_dir=state_dir if settings.state_dir else None)
+        kept = plane.state_dir if settings.state_dir else None
+        server = EmbeddedServer(port=settings.port, state_dir=kept)
         await server.start()
-        stack.push_async_callback(server.stop)
+        plane.stack.push_async_callback(server.stop)
         write_kubeconfig(settings.kubeconfig, server.admin_kubeconfig())
         client = Client(HttpTransport(load_kubeconfig(str(settings.kubeconfig))))
-        stack.push_async_callback(client.close)
+        plane.stack.push_async_callback(client.close)
         await apply_all(client, [_STORAGE_CLASS])
         # Before the node and the operator find out what is true now.
         await forget_readiness(client, _API_VERSION)
-        await pieces.start("controller loops", run_loops(client))
+        await plane.pieces.start("controller loops", run_loops(client))
         images = ImageTable.default(engine=settings.engine)
-        node = ProcessNode(client, state_dir=state_dir, images=images, reaper=reaper)
+        node = ProcessNode(client, state_dir=plane.state_dir, images=images, reaper=plane.reaper)
         server.logs = node.logs
-        await pieces.start("node", node.run())
+        await plane.pieces.start("node", node.run())
         return server, client
 
-    async def _start_operator(
-        self,
-        server: EmbeddedServer,
-        client: Client,
-        state_dir: Path,
-        reaper: Reaper,
-        stack: contextlib.AsyncExitStack,
-        pieces: _Pieces,
-    ) -> None:
+    async def _names(self, plane: _Plane, client: Client) -> str:
         proxy = NameProxy(client)
-        proxy_url = await proxy.start()
-        stack.push_async_callback(proxy.stop)
+        url = await proxy.start()
+        plane.stack.push_async_callback(proxy.stop)
+        return url
+
+    async def _start_operator(
+        self, plane: _Plane, server: EmbeddedServer, client: Client, proxy_url: str
+    ) -> None:
         namespace = SERVICE_ACCOUNT.partition("/")[0]
         # A sandbox that was killed left its operator's lease behind; that operator has died with it, and
         # waiting for the lease to run out would be for nobody.
         with contextlib.suppress(NotFound):
             await client.delete(LEASE, ObjectKey(namespace, _OPERATOR_LEASE))
-        kubeconfig = state_dir / "operator.kubeconfig"
+        kubeconfig = plane.state_dir / "operator.kubeconfig"
         write_kubeconfig(kubeconfig, server.kubeconfig_for(SERVICE_ACCOUNT))
         metrics, health = _free_ports(2)
-        log_file = state_dir / "operator.log"
+        log_file = plane.state_dir / "operator.log"
         self._operator = OperatorProcess(
             kubeconfig,
             log_file,
@@ -187,14 +187,13 @@ class _Sandbox:
                 *("--metrics-bind-address", f"127.0.0.1:{metrics}"),
                 *("--health-probe-bind-address", f"127.0.0.1:{health}"),
             ),
-            started=reaper.add,
+            started=plane.reaper.add,
             say=self._progress.say,
         )
-        await pieces.start("operator", self._operator.run())
+        await plane.pieces.start("operator", self._operator.run())
         self._progress.say(f"operator started; its log: {log_file}")
-        self._progress.say(
-            f"its metrics: http://127.0.0.1:{metrics}/metrics  readiness: http://127.0.0.1:{health}/readyz?verbose"
-        )
+        where = f"its metrics: http://127.0.0.1:{metrics}/metrics"
+        self._progress.say(f"{where}  readiness: http://127.0.0.1:{health}/readyz?verbose")
 
     async def _watch(self, client: Client, applied: Sequence[Applied], pieces: _Pieces) -> int:
         progress, until_ready = self._progress, self._settings.until_ready
@@ -268,6 +267,19 @@ class _Pieces:
         error = task.exception()
         log.error("%s ended", task.get_name(), exc_info=error)
         self.failed.set_exception(_PieceFailed(f"the sandbox's {task.get_name()} failed: {error!r}"))
+
+
+class _Plane:
+    """What the pieces of one run share.
+
+    :param stack: undoes, in reverse order, what was started.
+    """
+
+    def __init__(self, state_dir: Path, reaper: Reaper, stack: contextlib.AsyncExitStack) -> None:
+        self.state_dir = state_dir
+        self.reaper = reaper
+        self.stack = stack
+        self.pieces = _Pieces(stack)
 
 
 def _wanted(settings: SandboxSettings) -> list[Object]:
