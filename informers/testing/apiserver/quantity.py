@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 _PATTERN = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?([eEinumkKMGTP]*[-+]?\d*)", re.ASCII)
@@ -30,6 +31,7 @@ class Quantity(NamedTuple):
     text: str
 
 
+@lru_cache(maxsize=4096)
 def canonical(text: str | float) -> str:
     """The form a server stores a quantity in: ``1000m`` is ``1``, ``1024Mi`` is ``1Gi``.
 
@@ -38,6 +40,7 @@ def canonical(text: str | float) -> str:
     return parse(text).text
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str | float) -> Quantity:
     """Read a quantity; JSON numbers are quantities too. Values finer than a nano are rounded away from zero.
 

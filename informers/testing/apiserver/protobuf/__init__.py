@@ -135,7 +135,7 @@ def _field(field: Any, value: Any, struct: Struct | None, inner: Any) -> Any:
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         of_value = field.message_type.fields_by_name["value"]
         below = inner.struct if inner is not None else None
-        return {key: _value(of_value, one, below) for key, one in sorted(value.items())}
+        return {_text(key): _value(of_value, one, below) for key, one in sorted(value.items())}
     if field.is_repeated:
         below = inner.struct if inner is not None else None
         return [_value(field, one, below) for one in value]

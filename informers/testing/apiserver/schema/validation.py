@@ -15,6 +15,7 @@ from informers.testing.apiserver.schema import cel, formats
 from informers.testing.apiserver.schema.node import Node
 
 _MISSING: Any = object()
+_encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode
 # What servers put where they do not know the field.
 _NOWHERE = "<nil>"
 # Rules are not asked of an object with one of these: they could stumble over it.
@@ -48,7 +49,7 @@ def shown(value: Any) -> str:
     """A value as messages show it."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    return _encode(value)
 
 
 def kind_of(value: Any) -> str:
