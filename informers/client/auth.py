@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +31,11 @@ PLUGIN_TIMEOUT = 60.0
 """Seconds a credential plugin may take."""
 _EARLY = 30.0
 """Seconds before its expiry a credential is renewed; a tenth of its life if that is shorter."""
+_FAILURE_REST = 2.0
+"""Seconds a failure to load stands for all who ask."""
+_RENEWALS = 6
+_RENEWAL_PERIOD = 60.0
+"""At most so many renewals after a 401 in so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,25 +93,50 @@ class StaticCredentials:
 
 
 class RenewableCredentials:
-    """Keeps what :meth:`_load` gave until it is due, and loads it once however many ask at once."""
+    """Keeps what :meth:`_load` gave until it is due, and loads it once however many ask at once.
 
-    def __init__(self) -> None:
+    Neither a source that fails nor a server that rejects everything can make it load without pause.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._credential: Credential | None = None
         self._loading = asyncio.Lock()
+        self._failure: ConfigError | None = None
+        self._failed_at = float("-inf")
+        self._renewals: deque[float] = deque(maxlen=_RENEWALS)
 
     async def current(self) -> Credential:
         if self._credential is not None and not self._due():
             return self._credential
         async with self._loading:
             if self._credential is None or self._due():
-                self._credential = await self._load()
+                self._credential = await self._attempt()
             return self._credential
 
     async def renewed(self, rejected: Credential) -> Credential:
         async with self._loading:
-            if self._credential is None or self._credential == rejected:
-                self._credential = await self._load()
+            if self._credential is None or (self._credential == rejected and self._may_renew()):
+                self._renewals.append(self._clock.time())
+                self._credential = await self._attempt()
             return self._credential
+
+    async def _attempt(self) -> Credential:
+        now = self._clock.time()
+        if self._failure is not None and 0 <= now - self._failed_at < _FAILURE_REST:
+            raise ConfigError(str(self._failure))
+        try:
+            credential = await self._load()
+        except ConfigError as error:
+            self._failure, self._failed_at = error, now
+            raise
+        self._failure = None
+        return credential
+
+    def _may_renew(self) -> bool:
+        """Whether renewals after rejections have not been too many of late."""
+        full = len(self._renewals) == _RENEWALS
+        return not (full and 0 <= self._clock.time() - self._renewals[0] < _RENEWAL_PERIOD)
 
     def _due(self) -> bool:
         raise NotImplementedError
@@ -121,9 +152,8 @@ class FileToken(RenewableCredentials):
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        super().__init__()
+        super().__init__(clock)
         self._path = path
-        self._clock = clock
         self._credential = self._read()
         # The wall clock: at load time there may be no event loop yet.
         self._read_at = clock.time()
@@ -163,7 +193,7 @@ class ExecCredentials(RenewableCredentials):
     def __init__(
         self, spec: Mapping[str, Any], cluster: Mapping[str, Any], directory: Path, clock: Clock
     ) -> None:
-        super().__init__()
+        super().__init__(clock)
         for name in ("command", "apiVersion"):
             if not spec.get(name):
                 raise ConfigError(f"exec: {name} is missing")
@@ -172,7 +202,6 @@ class ExecCredentials(RenewableCredentials):
         self._spec = spec
         self._cluster = cluster
         self._directory = directory
-        self._clock = clock
         self._renew_at: float | None = None
 
     def _due(self) -> bool:
@@ -276,9 +305,8 @@ class LoadedCredentials(RenewableCredentials):
     """
 
     def __init__(self, load: Callable[[], str | None], clock: Clock) -> None:
-        super().__init__()
+        super().__init__(clock)
         self._load_blocking = load
-        self._clock = clock
         self._loaded_at = clock.time()
 
     def _due(self) -> bool:

@@ -219,6 +219,31 @@ class TestExec:
             with pytest.raises(ProcessLookupError):
                 os.kill(int((tmp_path / "pid").read_text()), 0)
 
+    async def test_a_server_that_rejects_everything_does_not_make_it_run_without_pause(
+        self, tmp_path: Path
+    ) -> None:
+        credentials = self.plugin(tmp_path, self.COUNTING, args=["2027-01-15T09:00:00Z"])
+        credential = await credentials.current()
+        for _ in range(20):
+            credential = await credentials.renewed(credential)
+        assert credential == bearer("token-7")
+        self.clock.now += 61
+        assert await credentials.renewed(credential) == bearer("token-8")
+        self.clock.now = Clock.now
+
+    async def test_a_plugin_that_fails_does_not_run_without_pause(self, tmp_path: Path) -> None:
+        body = "open('runs', 'a').write('x')\nsys.exit('no')"
+        credentials = self.plugin(tmp_path, body)
+        for _ in range(3):
+            with pytest.raises(ConfigError, match="no"):
+                await credentials.current()
+        assert (tmp_path / "runs").read_text() == "x"
+        self.clock.now += 3
+        with pytest.raises(ConfigError, match="no"):
+            await credentials.current()
+        assert (tmp_path / "runs").read_text() == "xx"
+        self.clock.now = Clock.now
+
     async def test_a_missing_plugin_comes_with_its_install_hint(self, tmp_path: Path) -> None:
         spec = {"command": "no-such-plugin", "apiVersion": "v1", "installHint": "see example.com"}
         with pytest.raises(ConfigError, match=r"no-such-plugin: no such program \(see example\.com\)"):
