@@ -52,6 +52,9 @@ DEAD_WATCH = 600.0
 """Seconds without a byte after which an informer that claims to be well counts as dead."""
 
 
+_PURPOSES = (("metrics", "/metrics"), ("health probes", "/healthz"))
+
+
 class _Kind(Enum):
     SERVICE = "service"
     """Ends only when told to."""
@@ -370,11 +373,11 @@ class Manager:
         if health is not None:
             wanted.setdefault(health, {}).update(health_routes(self.live, self.ready))
         for address, routes in wanted.items():
-            what = "metrics" if "/metrics" in routes else "health probes"
+            what = " and ".join(name for name, path in _PURPOSES if path in routes)
             server = HttpServer(address, routes, what=what)
             await server.start()
             self._servers[address] = server
-            log.info("listening", extra={"address": server.address, "paths": " ".join(sorted(routes))})
+            log.info("listening for %s", what, extra={"address": server.address})
 
 
 async def _call(run: Callable[[], Awaitable[None]]) -> None:

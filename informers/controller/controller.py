@@ -111,6 +111,7 @@ class Controller:
             self._threads = Threads(reconcile, name, workers)  # type: ignore[arg-type]  # as just asked
             self._reconcile = self._threads.call
         self._metrics: ControllerMetrics | None = None
+        self._sources: list[Source] = []
         self._slots: list[_Slot] = []
         self._ended: asyncio.Future[None] | None = None
         self._stopping = False
@@ -120,12 +121,12 @@ class Controller:
     def watches(
         self, informer: Informer, *, predicate: Predicate | None = None, mapper: Mapper | None = None
     ) -> None:
-        """Reconcile on changes of a resource.
+        """Reconcile on changes of a resource: from :meth:`run` on, which begins with all that is there.
 
         :param predicate: which changes count; all by default.
         :param mapper: the keys a changed object concerns; its own by default.
         """
-        informer.add_handler(Source(self.queue, informer.resource, predicate, mapper).handle)
+        self._sources.append(Source(self.queue, informer, predicate, mapper))
 
     def enqueue(self, key: ObjectKey, *, cause: str = "", priority: Priority = Priority.EVENT) -> None:
         """Reconcile a key as soon as a worker is free."""
@@ -147,6 +148,8 @@ class Controller:
         if self._ended is not None:
             raise RuntimeError(f"controller {self.name} was started before")
         self._ended = asyncio.get_running_loop().create_future()
+        for source in self._sources:
+            source.start()
         for _ in range(self.workers):
             self._start_worker()
         watchdog = asyncio.create_task(self._watch_deadlines(), name=f"{self.name}-watchdog")

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from informers.cache.informer import Delta
+from informers.cache.informer import Delta, Informer
 from informers.cache.view import View
 from informers.controller.predicates import Predicate
-from informers.objects import ObjectKey, Resource
+from informers.objects import ObjectKey
 from informers.queue import Priority, WorkQueue
 
 log = logging.getLogger(__name__)
@@ -38,21 +38,35 @@ def owner_mapper(kind: str, group: str | None = None) -> Mapper:
 class Source:
     """One watched resource, as one controller sees it: an informer's handler that fills a queue.
 
+    Changes are let go until :meth:`start`, which queues all that is there: a standby may stand by for months,
+    and what came and went meanwhile is nobody's business any more.
+
     :param mapper: the keys an object concerns; its own when ``None``. Asked about the object before and
         after, so that what lost a reference is looked at as well as what gained it.
     """
 
     def __init__(
-        self, queue: WorkQueue, resource: Resource, predicate: Predicate | None, mapper: Mapper | None
+        self, queue: WorkQueue, informer: Informer, predicate: Predicate | None, mapper: Mapper | None
     ) -> None:
         self._queue = queue
+        self._informer = informer
         self._predicate = predicate
         self._mapper = mapper
-        self._kind = resource.kind
+        self._kind = informer.resource.kind
+        self._started = False
+        informer.add_handler(self._handle)
 
-    def handle(self, delta: Delta) -> None:
+    def start(self) -> None:
+        """Queue what exists, and from now on what changes."""
+        self._started = True
+        for view in self._informer.list():
+            self._handle(Delta(None, view, initial=True))
+
+    def _handle(self, delta: Delta) -> None:
         """Queue what a change concerns. A faulty predicate lets everything pass; a faulty mapper is
         logged: neither may end the informer, which serves others too."""
+        if not self._started:
+            return
         view = delta.new or delta.old
         if view is None:
             return

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from informers.cache.informer import Delta
+from informers.cache.informer import Delta, Informer
 from informers.cache.view import View
 from informers.controller import owner_mapper, predicates
 from informers.controller.sources import Source, urgency
@@ -28,12 +28,39 @@ def changed(status: Any = None, **metadata: Any) -> Delta:
     return Delta(PLAIN, view(after))
 
 
+class Told:
+    """An informer that has what it is told, and tells its handlers."""
+
+    resource = WIDGET
+
+    def __init__(self) -> None:
+        self.views: dict[ObjectKey, View] = {}
+        self._handlers: list[Callable[[Delta], None]] = []
+
+    def add_handler(self, handler: Callable[[Delta], None]) -> None:
+        self._handlers.append(handler)
+
+    def list(self) -> Iterable[View]:
+        return tuple(self.views.values())
+
+    def tell(self, delta: Delta) -> None:
+        if delta.new is not None:
+            self.views[delta.new.key] = delta.new
+        elif delta.old is not None:
+            self.views.pop(delta.old.key, None)
+        for handler in self._handlers:
+            handler(delta)
+
+
 def queued(delta: Delta, **how: Any) -> list[Work]:
     """What one delta brings into a queue, most urgent first."""
 
     async def main() -> list[Work]:
         queue = WorkQueue(clock=VirtualClock(), rng=random.Random(0))
-        Source(queue, WIDGET, how.get("predicate"), how.get("mapper")).handle(delta)
+        informer = Told()
+        source = Source(queue, cast(Informer, informer), how.get("predicate"), how.get("mapper"))
+        source.start()
+        informer.tell(delta)
         return list(iter(queue.get_nowait, None))
 
     return run_virtual(main())
@@ -167,3 +194,22 @@ def test_a_faulty_predicate_lets_pass_and_a_faulty_mapper_is_contained(
     assert "predicate failed" in caplog.text
     assert not queued(changed(), mapper=faulty)
     assert "mapper failed" in caplog.text
+
+
+def test_before_the_start_nothing_is_queued_and_the_start_queues_what_is_there() -> None:
+    async def main() -> None:
+        queue = WorkQueue(clock=VirtualClock(), rng=random.Random(0))
+        informer = Told()
+        source = Source(queue, cast(Informer, informer), None, None)
+        for number in range(1000):
+            came = view(widget(f"w{number}"))
+            informer.tell(Delta(None, came))
+            if number:
+                informer.tell(Delta(came, None))
+        statistics = queue.statistics()
+        assert sum(statistics.ready.values()) + statistics.waiting == 0
+        source.start()
+        (work,) = iter(queue.get_nowait, None)
+        assert (work.key.name, work.priority) == ("w0", Priority.INITIAL)
+
+    run_virtual(main())
