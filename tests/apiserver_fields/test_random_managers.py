@@ -116,7 +116,7 @@ STEPS = st.lists(st.tuples(MANAGERS, SPEC), min_size=1, max_size=5)
 
 
 @given(STEPS)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_what_was_applied_last_is_there(steps: list[tuple[str, Object]]) -> None:
     live: Object | None = None
     for name, spec in steps:
@@ -131,7 +131,7 @@ def test_what_was_applied_last_is_there(steps: list[tuple[str, Object]]) -> None
 
 
 @given(STEPS, MANAGERS, SPEC)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_what_is_dropped_goes_unless_somebody_else_owns_it(
     steps: list[tuple[str, Object]], name: str, spec: Object
 ) -> None:
@@ -157,7 +157,7 @@ def test_what_is_dropped_goes_unless_somebody_else_owns_it(
 
 
 @given(STEPS)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_nobody_owns_what_is_not_there(steps: list[tuple[str, Object]]) -> None:
     live: Object | None = None
     for name, spec in steps:
@@ -178,7 +178,7 @@ def test_applying_again_changes_nothing(steps: list[tuple[str, Object]]) -> None
 
 
 @given(STEPS, MANAGERS, SPEC)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_conflicts_are_exactly_the_values_of_others_that_would_change(
     steps: list[tuple[str, Object]], name: str, spec: Object
 ) -> None:
