@@ -259,6 +259,8 @@ class Manager:
             clean = await self._end()
             if self._leader is not None and clean:
                 await self._leader.release()
+            elif self._leader is not None:
+                log.warning("the lease is left to expire: something may still write")
 
     async def _synced(self) -> None:
         waiting = dict.fromkeys(self._informers.values())
@@ -320,7 +322,7 @@ class Manager:
         left = await _cancel(self._tasks, _CLEANUP)
         for task in left:
             log.error("a part ignores its cancellation", extra={"part": self._tasks[task].name})
-        return not left
+        return not left and all(controller.idle for controller in self._controllers.values())
 
     # -- tasks ------------------------------------------------------------------------------------
 

@@ -203,6 +203,11 @@ class Controller:
         busy = [Running(slot.key, now - slot.began) for slot in self._slots if slot.key is not None]
         return sorted(busy, key=lambda running: running.seconds, reverse=True)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being reconciled, not even by a thread or a worker that was left behind."""
+        return not self._stuck() and not self._active()
+
     def health(self) -> str | None:
         """What is wrong with the workers, for a liveness check; ``None`` when nothing is."""
         limit = self.deadline + WEDGED_AFTER

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -244,6 +245,34 @@ def test_the_lease_goes_back_only_after_the_work() -> None:
             await until(lambda: two.copier.calls)
 
     virtually(scenario)
+
+
+def test_a_lease_is_not_given_back_while_something_may_still_write(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario(core: ApiServer) -> None:
+        free = asyncio.Event()
+        one = operator(core, elect=True)
+
+        class Stubborn:
+            async def reconcile(self, key: ObjectKey) -> Result:
+                while not free.is_set():
+                    with suppress(asyncio.CancelledError):
+                        await free.wait()
+                return Result.done()
+
+        controller = Controller("stubborn", Stubborn())
+        one.manager.add(controller)
+        controller.enqueue(key("x"))
+        async with started(one):
+            await until(controller.running)
+            await one.stop()
+            assert holder(core) == "one"
+        free.set()
+        await asyncio.sleep(1)
+
+    virtually(scenario)
+    assert "left to expire" in caplog.text
 
 
 def test_a_lost_lease_cancels_all_work_before_it_can_be_taken_and_ends_the_process() -> None:
