@@ -159,7 +159,7 @@ class Manager:
         )
         self._informers[resource, scope] = informer
         name = f"informer/{resource}" + (f"/{','.join(scope)}" if scope else "")
-        self.ready.add(name, lambda: _unready(informer))
+        self.ready.add(name, informer.health)
         self.live.add(name, lambda: _dead(informer))
         return informer
 
@@ -275,8 +275,7 @@ class Manager:
                 task.result()
                 del waiting[tasks[task]]
             for informer in waiting:
-                problem = informer.health() or "listing"
-                log.warning("cache not filled yet: %s", problem, extra={"resource": informer.resource})
+                log.warning("cache not filled yet: %s", informer.health())
         log.info("caches are filled", extra={"informers": len(self._informers)})
         # What lives now lives long. The collector need not look at it ever again.
         gc.collect()
@@ -395,13 +394,6 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any]], patience: float) -> set[as
         return set()
     _, left = await asyncio.wait(live, timeout=patience)
     return left
-
-
-def _unready(informer: Informer) -> str | None:
-    problem = informer.health()
-    if informer.synced:
-        return problem
-    return f"the cache is not filled yet: {problem or 'listing'}"
 
 
 def _dead(informer: Informer) -> str | None:

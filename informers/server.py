@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -83,7 +84,9 @@ class HttpServer:
         try:
             return await _bind(self.address)
         except OSError as error:
-            why = error.strerror or str(error)
+            # The library's own sentence would name the address again.
+            resolving = isinstance(error, socket.gaierror) or error.errno is None
+            why = error.strerror if resolving else os.strerror(error.errno or 0)
             raise CannotListen(f"cannot listen on {self.address} for {self._what}: {why}") from error
 
 

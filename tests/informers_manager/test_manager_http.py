@@ -59,7 +59,8 @@ async def test_probes_and_metrics_each_on_their_address() -> None:
         metrics, health = urls
         status, text = await get(f"{health}/readyz")
         assert status == 500
-        assert "[-]informer/configmaps: the cache is not filled yet" in text
+        assert "[-]informer/configmaps: configmaps: not synced: " in text
+        assert "403 Forbidden" in text
         assert await get(f"{health}/healthz") == (200, "ok\n")
         status, text = await get(f"{health}/healthz?verbose")
         assert "[+]informer/configmaps ok" in text
