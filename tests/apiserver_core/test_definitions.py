@@ -17,6 +17,7 @@ from tests.apiserver_core.served import (
     Served,
     cart,
     cart_definition,
+    rest,
     serving,
     told,
 )
@@ -96,6 +97,7 @@ def test_all_versions_show_the_same_objects() -> None:
         assert made["apiVersion"] == "shop.example.com/v1"
         seen = served.obj("GET", f"{newer}/a")
         assert seen["apiVersion"] == "shop.example.com/v2"
+        assert seen["spec"] == {"items": 1, "colour": "red"}, "the stored version's default"
         assert seen["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
         assert served.page(newer).items[0].obj["apiVersion"] == "shop.example.com/v2"
         assert await told(watch, 1) == [("ADDED", "a")]
@@ -119,6 +121,24 @@ def test_a_changed_definition_is_served_as_changed() -> None:
         noted = served.obj("PATCH", f"{CARTS}/a", {"spec": {"note": "hi"}})
         assert noted["spec"] == {"items": 1, "note": "hi"}
         assert refused(served, "PATCH", f"{CARTS}/a", {"spec": {"items": 2}}).code == 422
+
+    serving(test, carts=True)
+
+
+def test_a_new_default_shows_on_what_is_there_without_any_write() -> None:
+    async def test(served: Served) -> None:
+        made = served.obj("POST", CARTS, cart("a", spec={"items": 1}))
+        watch = served.watch(CARTS, resourceVersion=served.revision, timeoutSeconds=60)
+        changed = cart_definition()["spec"]["versions"]
+        properties = changed[0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+        properties["colour"] = {"type": "string", "default": "red"}
+        served.ask("PATCH", DEFINED, {"spec": {"versions": changed}})
+        await asyncio.sleep(5)
+        seen = served.obj("GET", f"{CARTS}/a")
+        assert seen["spec"] == {"items": 1, "colour": "red"}
+        assert seen["metadata"] == made["metadata"]
+        assert served.page(CARTS).items[0].obj == seen
+        assert await rest(watch) == []
 
     serving(test, carts=True)
 

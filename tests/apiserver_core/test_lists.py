@@ -87,6 +87,18 @@ def test_an_expired_page_says_how_to_go_on_without_consistency() -> None:
     serving(test)
 
 
+def test_a_page_expires_even_when_nothing_happened() -> None:
+    async def test(served: Served) -> None:
+        for number in range(4):
+            served.map(f"m{number}")
+        token = served.page(MAPS, limit=2).metadata["continue"]
+        served.core.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "elsewhere"}})
+        served.core.store.compact()
+        assert refused(served, MAPS, limit=2, continue_=token).code == 410
+
+    serving(test)
+
+
 def test_a_list_of_an_exact_version_is_rebuilt_from_the_past() -> None:
     async def test(served: Served) -> None:
         served.map("a", {"n": "1"})

@@ -125,6 +125,18 @@ def test_a_finalizer_holds_an_object_until_it_is_removed() -> None:
     serving(test)
 
 
+def test_nobody_can_call_a_deletion_off() -> None:
+    async def test(served: Served) -> None:
+        seen = served.map("a", finalizers=["x.io/hold"])
+        marked = served.obj("DELETE", f"{MAPS}/a")["metadata"]
+        metadata = {**seen["metadata"], "resourceVersion": marked["resourceVersion"]}
+        answer = served.obj("PUT", f"{MAPS}/a", {**seen, "metadata": metadata, "data": {"x": "1"}})
+        assert answer["data"] == {"x": "1"}
+        assert answer["metadata"]["deletionTimestamp"] == marked["deletionTimestamp"]
+
+    serving(test)
+
+
 def test_deletions_can_insist_on_an_identity_and_a_version() -> None:
     async def test(served: Served) -> None:
         metadata = served.map("a")["metadata"]
@@ -170,6 +182,7 @@ def test_pods_go_gracefully_once_they_have_a_node() -> None:
         assert first["deletionGracePeriodSeconds"] == 40
         assert first["deletionTimestamp"] > served.core.now(), "it lies in the future"
         await asyncio.sleep(100)
+        served.ask("DELETE", f"{PODS}/p")
         assert served.obj("GET", f"{PODS}/p")["metadata"] == first, "the node has the last word"
         served.ask("DELETE", f"{PODS}/p", {"gracePeriodSeconds": 0, "preconditions": {"uid": first["uid"]}})
         assert refused(served, "GET", f"{PODS}/p").code == 404

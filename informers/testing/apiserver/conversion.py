@@ -34,8 +34,6 @@ def converted(obj: Object, type_: ResourceType) -> Object:
         # The core form writes these two even when they say nothing.
         said = {key: value for key, value in obj.items() if value or key not in _REPORTERS}
         obj = {_NAMES.get(key, key): value for key, value in said.items()}
-    elif type_.custom and type_.schema is not None:
-        obj = type_.schema.defaulted({**obj, "apiVersion": version})
     return {**obj, "apiVersion": version}
 
 

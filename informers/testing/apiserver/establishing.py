@@ -20,7 +20,7 @@ from informers.testing.apiserver.deleting import delete_object
 from informers.testing.apiserver.errors import StatusError
 from informers.testing.apiserver.kinds import DEFINITION
 from informers.testing.apiserver.parameters import DeleteOptions
-from informers.testing.apiserver.store import Change, StorageKey
+from informers.testing.apiserver.store import Change, StorageKey, Stored
 
 if TYPE_CHECKING:
     from informers.testing.apiserver.core import ApiServer
@@ -60,6 +60,18 @@ class DefinitionController:
         if self._served.get(storage) != shape:
             self._served[storage] = shape
             self._core.registry.replace(storage, types_of(obj))
+            self._reread(storage)
+
+    def _reread(self, storage: StorageKey) -> None:
+        """See what is stored as a new schema reads it: defaults are there at once, without any event."""
+        type_ = next((one for one in self._core.registry.storages() if one.storage == storage), None)
+        if type_ is None or type_.schema is None:
+            return
+        shelf = self._core.store.shelf(storage)
+        for stored in shelf.items():
+            read = type_.schema.defaulted(type_.schema.pruned(stored.obj)[0])
+            if read is not stored.obj:
+                shelf.put_back(Stored(read, stored.revision, stored.key))
 
     async def run(self) -> None:
         """Follow the definitions until cancelled."""

@@ -277,9 +277,17 @@ class Write:
     def _committed(self, new: Object, code: int) -> ObjectOutcome:
         if self.options.dry_run:
             return ObjectOutcome(code, new, None, tuple(self.warnings))
-        stored = self.core.put(self.type, storable(new, self.type))
+        stored = self.core.put(self.type, self._storable(new))
         answer = shown(self.type, stored)
         return ObjectOutcome(code, answer.obj, answer, tuple(self.warnings))
+
+    def _storable(self, new: Object) -> Object:
+        found = storable(new, self.type)
+        kept = self.core.registry.of(self.type.stored_as)
+        if found is new or not self.type.custom or kept is None or kept.schema is None:
+            return found
+        # Another version was sent: the defaults of the stored one are still missing.
+        return kept.schema.defaulted(found)
 
     def _gone(self, new: Object) -> ObjectOutcome:
         """The last finalizer was removed: the object goes within this very request."""
