@@ -22,7 +22,11 @@ _CONTENT = {
     "strategic": "application/strategic-merge-patch+json",
 }
 _METHODS = {"create": "POST", "update": "PUT", "delete": "DELETE", "get": "GET"}
-_PLURALS = {"EndpointSlice": "endpointslices", "StorageClass": "storageclasses", "Ingress": "ingresses"}
+_PLURALS = {
+    "EndpointSlice": "endpointslices",
+    "StorageClass": "storageclasses",
+    "NetworkPolicy": "networkpolicies",
+}
 _CLUSTER = ("Namespace", "ClusterRole", "ClusterRoleBinding", "StorageClass", "CustomResourceDefinition")
 _VOLATILE = ("uid", "resourceVersion", "creationTimestamp", "selfLink")
 _CONTROLLERS = "kube-controller-manager"

@@ -59,6 +59,7 @@ _BLANK: Object = {
         "updateStrategy": {},
         "template": {"metadata": {}, "spec": {"containers": None}},
         "resources": {},
+        "podSelector": {},
         "jobTemplate": {"metadata": {}, "spec": {"template": {"metadata": {}, "spec": {"containers": None}}}},
     },
     "status": {"loadBalancer": {}},
