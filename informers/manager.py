@@ -215,6 +215,7 @@ class Manager:
         self.metrics.sampled(
             "informer_synced", "1 once the cache is filled.", labels, read(lambda one: float(one.synced))
         )
+        self.metrics.sampled("informer_objects", "Objects in the cache.", labels, read(len))
         self.metrics.sampled(
             "informer_last_contact_seconds",
             "Seconds since the API server last sent anything.",

@@ -74,6 +74,7 @@ def test_what_exists_and_what_comes_is_reconciled_and_then_there_is_silence() ->
             await until(lambda: has_secret(core, "a"), within=5)
             text = one.metrics.render().decode()
             assert 'informer_synced{namespaces="",resource="configmaps"} 1.0' in text
+            assert 'informer_objects{namespaces="",resource="secrets"} 2.0' in text
             assert 'rest_client_requests_total{code="200"' in text
 
     virtually(scenario)
