@@ -71,7 +71,11 @@ def decode(body: bytes) -> Object:
     package = _META if kind in _EVERYWHERE else f"{_PACKAGES.get(group, group)}.{version}"
     message = _read(f"{package}.{kind}", envelope.raw)
     result: Object = {"apiVersion": api_version, "kind": kind}
-    return {**result, **_object(message, struct_of(group, kind))}
+    try:
+        return {**result, **_object(message, struct_of(group, kind))}
+    except UnicodeDecodeError as error:
+        # The key of a map that is no UTF-8: the library notices when it is read.
+        raise _unreadable(str(error)) from None
 
 
 def _unreadable(why: str) -> StatusError:
