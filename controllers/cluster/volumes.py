@@ -23,7 +23,7 @@ class VolumePlan:
         return bool(self.grow or self.pending)
 
 
-def plan_volumes(claims: Sequence[Object], size: str) -> VolumePlan:
+def plan_volumes(claims: Sequence[Object], size: int | str) -> VolumePlan:
     """Compare every claim with ``spec.storage.size``."""
     wanted = quantity(size)
     grow: list[str] = []

@@ -40,6 +40,10 @@ PAUSE_BASE, PAUSE_LIMIT = 0.2, 2.0
 """Seconds between tries of a node that does not answer: doubling, jittered. The limit is low because only
 pods that Kubernetes calls ready are in here: one that does not answer is about to come back or to go."""
 
+PATIENCE = 3
+"""Silences in a row before the error is shown: a pod that has just become ready is often met while the last
+attempt to reach it still counts, and a warning about that would be noise."""
+
 
 class RegistryNode(Protocol):
     """What a link needs of :class:`~etl_operator.router.client.RouterNode`."""
@@ -356,8 +360,11 @@ class Link:
                 entry.held = None
                 self._mark(service)
         lapsed = now - self._contact > self._ttl
-        if (lapsed, str(error)) != (self._lapsed, self._error):
-            self._lapsed, self._error = lapsed, str(error)
+        lost = lapsed and self._contact > -math.inf
+        quiet = isinstance(error, Unreachable) and self._failures < PATIENCE and not lost
+        shown = self._error if quiet else str(error)
+        if (lapsed, shown) != (self._lapsed, self._error):
+            self._lapsed, self._error = lapsed, shown
             self._tell_all()
 
     def _on_end(self) -> None:
