@@ -10,22 +10,16 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from etl_operator.sandbox.loops import pods as p
+from etl_operator.sandbox.loops.kinds import ENDPOINT_SLICE, POD, SERVICE
+from etl_operator.sandbox.naming import SLICE_INDEX, CachedNames, slices_by_service
+from etl_operator.sandbox.resolving import Target, Unresolvable
 from informers.cache.informer import Delta, Informer
-
-from etl_operator.sandbox.loops.kinds import ENDPOINT_SLICE, SERVICE
-from etl_operator.sandbox.resolving import (
-    SERVICE_LABEL,
-    ClusterNames,
-    Target,
-    Unresolvable,
-    slices_by_service,
-)
 from informers.client import Client
 from informers.clock import Clock, SystemClock
-from informers.objects import Object, ObjectKey
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +41,9 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tunnel:
-    """An open connection. ``service`` is ``None`` for a host outside the cluster."""
+    """An open connection; ``is_inside`` when a cluster name led to it."""
 
-    service: str | None
+    is_inside: bool
     address: str
     writers: tuple[asyncio.StreamWriter, asyncio.StreamWriter]
 
@@ -61,7 +55,7 @@ class _Tunnel:
 class NameProxy:
     """Listens on a free port of 127.0.0.1.
 
-    :param client: may list and watch Services and EndpointSlices everywhere.
+    :param client: may list and watch Services, pods and EndpointSlices everywhere.
     :param domain: the cluster domain.
     """
 
@@ -76,11 +70,12 @@ class NameProxy:
         clock = clock or SystemClock()
         rng = rng or random.Random()  # noqa: S311 - spreads load, hides nothing
         self._services = Informer(client, SERVICE, clock=clock, rng=rng)
+        self._pods = Informer(client, POD, clock=clock, rng=rng)
         self._slices = Informer(
-            client, ENDPOINT_SLICE, clock=clock, rng=rng, indexes={"service": slices_by_service}
+            client, ENDPOINT_SLICE, clock=clock, rng=rng, indexes={SLICE_INDEX: slices_by_service}
         )
-        self._slices.add_handler(self._on_slice)
-        self._names = ClusterNames(self._service, self._slices_of, domain)
+        self._pods.add_handler(self._on_pod)
+        self._names = CachedNames(self._services, self._pods, self._slices, domain).names
         self._tunnels: set[_Tunnel] = set()
         self._caches: list[asyncio.Task[None]] = []
         self._handlers: set[asyncio.Task[None]] = set()
@@ -88,9 +83,9 @@ class NameProxy:
 
     async def start(self) -> str:
         """Wait until the cluster's names are known, then listen; returns the proxy's URL."""
-        for informer in (self._services, self._slices):
-            self._caches.append(asyncio.create_task(informer.run()))
-        await asyncio.gather(self._services.wait_synced(), self._slices.wait_synced())
+        informers = (self._services, self._pods, self._slices)
+        self._caches = [asyncio.create_task(informer.run()) for informer in informers]
+        await asyncio.gather(*(informer.wait_synced() for informer in informers))
         self._server = await asyncio.start_server(self._accept, _HOST, 0, limit=_PIECE)
         port = self._server.sockets[0].getsockname()[1]
         return f"http://{_HOST}:{port}"
@@ -108,28 +103,14 @@ class NameProxy:
         if self._server is not None:
             await self._server.wait_closed()
 
-    def _service(self, key: ObjectKey) -> Object | None:
-        view = self._services.get(key)
-        return view.object() if view is not None else None
-
-    def _slices_of(self, key: ObjectKey) -> Iterable[Object]:
-        return [view.object() for view in self._slices.by_index("service", str(key))]
-
-    def _on_slice(self, delta: Delta) -> None:
+    def _on_pod(self, delta: Delta) -> None:
         """A pod that is gone takes its tunnels along: its address may soon be another's."""
-        for view in (delta.old, delta.new):
-            if view is None or not (name := view.labels.get(SERVICE_LABEL)):
-                continue
-            key = ObjectKey(view.key.namespace, name)
-            there = {
-                address
-                for one in self._slices_of(key)
-                for entry in one.get("endpoints") or ()
-                for address in entry.get("addresses") or ()
-            }
-            for tunnel in [one for one in self._tunnels if one.service == str(key)]:
-                if tunnel.address not in there:
-                    tunnel.cut()
+        old, new = delta.old, delta.new
+        if old is None or (new is not None and new.uid == old.uid):
+            return
+        address = p.status_of(old.object()).get("podIP")
+        for tunnel in [one for one in self._tunnels if one.is_inside and one.address == address]:
+            tunnel.cut()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -149,8 +130,7 @@ class NameProxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             host, port = await _asked_for(reader)
-            service, targets = self._targets(host, port)
-            to_reader, to_writer, address = await _connect(targets)
+            to_reader, to_writer, address = await _connect(self._targets(host, port))
         except _Refused as refusal:
             reason = str(refusal)
             log.info("refused: %s", reason)
@@ -162,7 +142,7 @@ class NameProxy:
             writer.close()
             await writer.wait_closed()
             return
-        tunnel = _Tunnel(service, address, (writer, to_writer))
+        tunnel = _Tunnel(self._names.knows(host), address, (writer, to_writer))
         self._tunnels.add(tunnel)
         try:
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -175,15 +155,14 @@ class NameProxy:
             self._tunnels.discard(tunnel)
             tunnel.cut()
 
-    def _targets(self, host: str, port: int) -> tuple[str | None, Sequence[Target]]:
-        """The Service behind a name, if it is one, and where to connect."""
+    def _targets(self, host: str, port: int) -> Sequence[Target]:
+        """Where to connect."""
         if not self._names.knows(host):
-            return None, [Target(host, port)]
+            return [Target(host, port)]
         try:
-            targets = self._names.resolve(host, port)
+            return self._names.resolve(host, port)
         except Unresolvable as error:
             raise _Refused("502", str(error)) from None
-        return str(self._names.service_of(host)), targets
 
 
 async def _asked_for(reader: asyncio.StreamReader) -> tuple[str, int]:

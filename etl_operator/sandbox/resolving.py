@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from informers.cache.view import View
-
 from informers.objects import Object, ObjectKey
 
 SERVICE_LABEL = "kubernetes.io/service-name"
@@ -25,12 +23,6 @@ class Target(NamedTuple):
 
 class Unresolvable(Exception):
     """The name is a cluster name, and there is nothing behind it; the text says why."""
-
-
-def slices_by_service(view: View) -> Iterable[str]:
-    """An index of EndpointSlices: the key of the Service each belongs to, as text."""
-    if name := view.labels.get(SERVICE_LABEL):
-        yield str(ObjectKey(view.key.namespace, name))
 
 
 class ClusterNames:
@@ -56,11 +48,6 @@ class ClusterNames:
     def knows(self, host: str) -> bool:
         """Whether the name has the form of a cluster name."""
         return self._pattern.fullmatch(host) is not None
-
-    def service_of(self, host: str) -> ObjectKey | None:
-        """The Service a cluster name belongs to, whether or not there is one."""
-        match = self._pattern.fullmatch(host.lower())
-        return ObjectKey(match[3], match[2]) if match is not None else None
 
     def resolve(self, host: str, port: int) -> list[Target]:
         """Everything behind the name, in a fixed order; never empty.

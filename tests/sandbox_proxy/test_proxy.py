@@ -18,6 +18,7 @@ from tests.sandbox_apiserver.serving import client_of, comes_true, eventually, s
 
 SERVICE = Resource("", "v1", "services", "Service")
 SLICE = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+POD = Resource("", "v1", "pods", "Pod")
 POD_ADDRESS = "127.213.7.1"
 NAME = "db-0.db.default.svc.cluster.local"
 
@@ -82,10 +83,16 @@ class World:
         port: int = server.sockets[0].getsockname()[1]
         return port
 
-    async def endpoints(self, *ready: bool) -> None:
-        """Give the Service this many pods."""
-        body = slice_of([(f"db-{index}", POD_ADDRESS, one) for index, one in enumerate(ready)])
-        await self.client.apply(SLICE, body, field_manager="test", force=True)
+    async def pods(self, *ready: bool) -> None:
+        """Give the Service this many pods, all at one address."""
+        for index, one in enumerate(ready):
+            pod = pod_of(index)
+            await self.client.apply(POD, pod, field_manager="test", force=True)
+            condition = {"type": "Ready", "status": "True" if one else "False"}
+            status = {"phase": "Running", "podIP": POD_ADDRESS, "conditions": [condition]}
+            await self.client.patch(POD, ObjectKey.of(pod), {"status": status}, subresource="status")
+        for pod in (await self.client.list(POD, namespace="default")).items[len(ready) :]:
+            await self.client.delete(POD, ObjectKey.of(pod), grace_period=0)
 
     async def resolves(self, port: int) -> Answer:
         """A tunnel to the pod, as soon as the proxy knows of it."""
@@ -97,22 +104,14 @@ class World:
         return await eventually(look, what="the proxy resolves the pod")
 
 
-def slice_of(pods: list[tuple[str, str, bool]]) -> Object:
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": "db",
-            "namespace": "default",
-            "labels": {"kubernetes.io/service-name": "db"},
-        },
-        "addressType": "IPv4",
-        "endpoints": [
-            {"hostname": host, "addresses": [address], "conditions": {"ready": ready}}
-            for host, address, ready in pods
-        ],
-        "ports": [],
+def pod_of(index: int) -> Object:
+    meta = {"name": f"db-{index}", "namespace": "default", "labels": {"app": "db"}}
+    spec = {
+        "hostname": f"db-{index}",
+        "subdomain": "db",
+        "containers": [{"name": "main", "image": "any"}],
     }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
 
 
 @pytest.fixture
@@ -145,7 +144,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 async def test_a_pods_name_leads_to_the_pod_and_half_closing_is_passed_on(world: World) -> None:
     port = await world.serve(POD_ADDRESS, echo)
-    await world.endpoints(True)
+    await world.pods(True)
     tunnel = await world.resolves(port)
     tunnel.writer.write(b"hello")
     assert await tunnel.reader.readexactly(5) == b"hello"
@@ -165,7 +164,7 @@ async def test_names_behind_which_nothing_is_are_refused_at_once_with_the_reason
     world: World, host: str, said: str
 ) -> None:
     port = await world.serve(POD_ADDRESS, echo)
-    await world.endpoints(True, False)
+    await world.pods(True, False)
     await world.resolves(port)
     answer = await world.tunnel(host, 1)
     assert (answer.status, answer.reason) == (502, said)
@@ -183,7 +182,7 @@ async def test_other_hosts_are_connected_to_directly(world: World) -> None:
 
 async def test_nobody_listening_is_said(world: World) -> None:
     port = await world.serve(POD_ADDRESS, echo)
-    await world.endpoints(True)
+    await world.pods(True)
     await world.resolves(port)
     answer = await world.tunnel(NAME, 1)
     assert answer.status == 502
@@ -209,18 +208,17 @@ async def test_what_is_no_connect_request_is_refused(world: World, request_head:
 async def test_a_pod_that_is_gone_takes_its_tunnels_along(world: World) -> None:
     port = await world.serve(POD_ADDRESS, echo)
     other = await world.serve("127.0.0.1", echo)
-    await world.endpoints(True)
+    await world.pods(True)
     tunnel, outside = await world.resolves(port), await world.tunnel("127.0.0.1", other)
-    await world.endpoints(False)
+    await world.pods(False)
     tunnel.writer.write(b"still there")
     assert await tunnel.reader.readexactly(11) == b"still there"
-    await world.endpoints()
+    await world.pods()
     async with asyncio.timeout(20):
         with contextlib.suppress(ConnectionError):
             assert await tunnel.reader.read() == b""
     outside.writer.write(b"untouched")
     assert await outside.reader.readexactly(9) == b"untouched"
-    await world.client.delete(SLICE, ObjectKey("default", "db"))
 
 
 async def test_a_slow_receiver_slows_the_sender_and_fills_no_memory(world: World) -> None:
@@ -234,7 +232,7 @@ async def test_a_slow_receiver_slows_the_sender_and_fills_no_memory(world: World
             received += len(piece)
 
     port = await world.serve(POD_ADDRESS, slow)
-    await world.endpoints(True)
+    await world.pods(True)
     tunnel = await world.resolves(port)
     total = 64 << 20
     piece = b"x" * (1 << 20)
@@ -263,8 +261,30 @@ async def test_a_slow_receiver_slows_the_sender_and_fills_no_memory(world: World
 
 async def test_it_stops_with_tunnels_open(world: World) -> None:
     port = await world.serve(POD_ADDRESS, echo)
-    await world.endpoints(True)
+    await world.pods(True)
     tunnel = await world.resolves(port)
     # The fixture's end stops the proxy; a tunnel or an unfinished request must not hold it up.
     await world.connect()
     assert tunnel.status == 200
+
+
+async def test_a_service_without_selector_has_the_endpoints_that_somebody_wrote(world: World) -> None:
+    port = await world.serve(POD_ADDRESS, echo)
+    meta = {"name": "outside", "namespace": "default"}
+    ports = [{"name": "grpc", "port": 7}]
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"ports": ports}}
+    await world.client.create(SERVICE, service)
+    written = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {**meta, "labels": {"kubernetes.io/service-name": "outside"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [POD_ADDRESS]}],
+        "ports": [{"name": "grpc", "port": port}],
+    }
+    await world.client.create(SLICE, written)
+
+    async def look() -> bool:
+        return (await world.tunnel("outside.default.svc", 7)).status == 200
+
+    await eventually(look, what="the written endpoint is reached")

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from etl_operator.sandbox.kubelet.addresses import AddressBook
@@ -22,8 +22,9 @@ from etl_operator.sandbox.kubelet.registration import Registration
 from etl_operator.sandbox.kubelet.volumes import claim_directory, remove_orphans
 from etl_operator.sandbox.kubelet.worker import PodWorker
 from etl_operator.sandbox.loops.kinds import CONFIG_MAP, ENDPOINT_SLICE, POD, PVC, SECRET, SERVICE
+from etl_operator.sandbox.naming import SLICE_INDEX, CachedNames, slices_by_service
 from etl_operator.sandbox.reaper import Reaper
-from etl_operator.sandbox.resolving import ClusterNames, Unresolvable, slices_by_service
+from etl_operator.sandbox.resolving import Unresolvable
 from informers.cache.informer import Delta, Informer
 from informers.client import Client
 from informers.clock import Clock, SystemClock
@@ -217,7 +218,7 @@ class _Caches:
         self.claims = informer(PVC)
         self.services = informer(SERVICE)
         self.slices = Informer(
-            client, ENDPOINT_SLICE, clock=clock, rng=rng, indexes={"service": slices_by_service}
+            client, ENDPOINT_SLICE, clock=clock, rng=rng, indexes={SLICE_INDEX: slices_by_service}
         )
         self.all.append(self.slices)
 
@@ -238,38 +239,28 @@ class _Caches:
 
         return find
 
-    def service(self, key: ObjectKey) -> Object | None:
-        """A Service."""
-        view = self.services.get(key)
-        return view.object() if view is not None else None
-
-    def slices_of(self, key: ObjectKey) -> Iterable[Object]:
-        """The EndpointSlices of a Service."""
-        return [view.object() for view in self.slices.by_index("service", str(key))]
-
 
 class _Names:
     """Cluster names to addresses, for what a container is told."""
 
     def __init__(self, caches: _Caches, addresses: AddressBook, domain: str) -> None:
-        self._caches = caches
         self._addresses = addresses
-        self._cluster = ClusterNames(caches.service, caches.slices_of, domain)
+        self._known = CachedNames(caches.services, caches.pods, caches.slices, domain)
         self.rewriter = NameRewriter(domain, self._of_pod, self._of_service)
 
     def _of_pod(self, pod: str, service: str, namespace: str) -> str | None:
-        found = self._caches.service(ObjectKey(namespace, service))
+        found = self._known.service(ObjectKey(namespace, service))
         if found is not None and found["spec"].get("clusterIP") != "None":
             return None
         # Also before the Service is seen: peers that start together name each other at once.
         return self._addresses.address(ObjectKey(namespace, pod))
 
     def _of_service(self, service: str, namespace: str, port: int | None) -> tuple[str, int | None] | None:
-        found = self._caches.service(ObjectKey(namespace, service))
+        found = self._known.service(ObjectKey(namespace, service))
         ports = (found or {"spec": {}})["spec"].get("ports") or ()
         asked = port if port is not None else next((int(entry["port"]) for entry in ports), 0)
         try:
-            target = self._cluster.resolve(f"{service}.{namespace}.svc", asked)[0]
+            target = self._known.names.resolve(f"{service}.{namespace}.svc", asked)[0]
         except Unresolvable:
             return None
         return target.address, target.port if port is not None else None

@@ -18,14 +18,14 @@ _LAST_RETRY = 10.0
 class KeyedLoop:
     """Calls ``sync`` for every key that was added, in order; a key added twice waits once.
 
-    :param name: for the log.
+    :param name: for the log, and to tell loops apart.
     :param sync: looks at the key's object and does what it needs; returns the seconds after which time
         alone makes another look worthwhile, or ``None``. What it raises from
         :class:`informers.errors.RuntimeFault` is retried after 0.1 s, doubling to 10 s.
     """
 
     def __init__(self, name: str, sync: Callable[[ObjectKey], Awaitable[float | None]]) -> None:
-        self._name = name
+        self.name = name
         self._sync = sync
         self._pending: dict[ObjectKey, None] = {}
         self._failures: dict[ObjectKey, int] = {}
@@ -57,7 +57,7 @@ class KeyedLoop:
         except RuntimeFault as error:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             again = min(_FIRST_RETRY * 2 ** (failures - 1), _LAST_RETRY)
-            log.debug("%s %s: %s; again in %.1f s", self._name, key, error, again)
+            log.debug("%s %s: %s; again in %.1f s", self.name, key, error, again)
         else:
             self._failures.pop(key, None)
         if timer := self._timers.pop(key, None):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-
-from informers.cache.informer import Delta, Informer
 
 from etl_operator.sandbox.loops import kinds
 from etl_operator.sandbox.loops.claims import bound_status, default_class, spec_patch
@@ -16,18 +14,29 @@ from etl_operator.sandbox.loops.disruption import budget_status
 from etl_operator.sandbox.loops.endpoints import endpoint_slice
 from etl_operator.sandbox.loops.keyed import KeyedLoop
 from etl_operator.sandbox.loops.stateful import StatefulSetLoop
+from informers.cache.informer import Delta, Informer
 from informers.client import Client
 from informers.clock import Clock, SystemClock
 from informers.errors import AlreadyExists, NotFound
 from informers.objects import Object, ObjectKey, Resource
 
+ALL = ("StatefulSet", "EndpointSlice", "PodDisruptionBudget", "PersistentVolumeClaim")
+"""Every loop, by the kind it looks after."""
 
-async def run_loops(client: Client, *, clock: Clock | None = None, rng: random.Random | None = None) -> None:
+
+async def run_loops(
+    client: Client,
+    *,
+    only: Collection[str] = ALL,
+    clock: Clock | None = None,
+    rng: random.Random | None = None,
+) -> None:
     """Run the StatefulSet, EndpointSlice, disruption budget and volume claim loops until cancelled.
 
     They are clients like any other; their account may read and write pods, claims, services, endpoint
     slices, StatefulSets, their revisions and budgets in every namespace.
 
+    :param only: the loops to run, of :data:`ALL`; where a controller manager runs, its own are enough.
     :param clock: the system's where not given.
     :param rng: spreads retries of the caches.
     """
@@ -40,7 +49,8 @@ async def run_loops(client: Client, *, clock: Clock | None = None, rng: random.R
         # A loop that knew only half of the cluster would create what is already there.
         await asyncio.gather(*(informer.wait_synced() for informer in caches.all))
         for run in loops.start():
-            group.create_task(run.run())
+            if run.name in only:
+                group.create_task(run.run())
 
 
 class _Caches:
