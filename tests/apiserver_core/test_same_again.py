@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from informers.testing.apiserver.builtin import BuiltinRules
+from informers.testing.apiserver.kinds import builtin_types
 from tests.apiserver_core.served import APPLY, Served, serving
 from tests.apiserver_rules.record import ANSWERS
 from tests.apiserver_rules.scenarios import NAMESPACE, Step, object_of, request, scenarios
@@ -57,3 +59,9 @@ def test_what_was_applied_can_be_applied_again(name: str) -> None:
         assert served.revision == revision
 
     serving(test)
+
+
+def test_kinds_and_rules_agree_on_who_counts_generations() -> None:
+    rules = BuiltinRules()
+    counted = {str(one.resource) for one in builtin_types() if one.generation}
+    assert counted == {str(one.resource) for one in builtin_types() if rules.owns_generation(one.resource)}

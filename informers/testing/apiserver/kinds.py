@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from informers.objects import Resource
 from informers.testing.apiserver.bundle import builtin_schemas
-from informers.testing.apiserver.registry import ResourceType, ScalePaths
+from informers.testing.apiserver.registry import VERBS, ResourceType, ScalePaths
 from informers.testing.apiserver.schema import Schema, compile_schema
 from informers.testing.apiserver.store import StorageKey
 
@@ -44,7 +44,7 @@ _SUBRESOURCES: dict[StorageKey, frozenset[str]] = {
 
 class _Line(NamedTuple):
     """``flags``: cluster-scoped, status, scale, generation, ``all`` category, PUT creates, PUT needs a
-    version, DELETE returns the object."""
+    version, DELETE returns the object, DELETE of one at a time only."""
 
     group: str
     version: str
@@ -59,13 +59,13 @@ _TABLE = """
 |v1|endpoints|Endpoints|ep|creates
 |v1|events|Event|ev|creates
 |v1|limitranges|LimitRange|limits|creates
-|v1|namespaces|Namespace|ns|cluster status
+|v1|namespaces|Namespace|ns|cluster status single
 |v1|nodes|Node|no|cluster status
 |v1|persistentvolumeclaims|PersistentVolumeClaim|pvc|status returns
 |v1|persistentvolumes|PersistentVolume|pv|cluster status returns
 |v1|pods|Pod|po|status generation all returns
-|v1|podtemplates|PodTemplate||generation creates returns
-|v1|replicationcontrollers|ReplicationController|rc|status scale generation all
+|v1|podtemplates|PodTemplate||generation returns
+|v1|replicationcontrollers|ReplicationController|rc|status scale generation all returns
 |v1|resourcequotas|ResourceQuota|quota|status returns
 |v1|secrets|Secret||
 |v1|serviceaccounts|ServiceAccount|sa|returns
@@ -77,7 +77,7 @@ apps|v1|daemonsets|DaemonSet|ds|status generation all
 apps|v1|deployments|Deployment|deploy|status scale generation all
 apps|v1|replicasets|ReplicaSet|rs|status scale generation all
 apps|v1|statefulsets|StatefulSet|sts|status scale generation all
-autoscaling|v2|horizontalpodautoscalers|HorizontalPodAutoscaler|hpa|status all
+autoscaling|v2|horizontalpodautoscalers|HorizontalPodAutoscaler|hpa|status generation all
 batch|v1|cronjobs|CronJob|cj|status generation all
 batch|v1|jobs|Job||status generation all
 coordination.k8s.io|v1|leases|Lease||creates conditional
@@ -89,8 +89,8 @@ networking.k8s.io|v1|networkpolicies|NetworkPolicy|netpol|generation
 policy|v1|poddisruptionbudgets|PodDisruptionBudget|pdb|status generation conditional
 rbac.authorization.k8s.io|v1|clusterrolebindings|ClusterRoleBinding||cluster creates
 rbac.authorization.k8s.io|v1|clusterroles|ClusterRole||cluster creates
-rbac.authorization.k8s.io|v1|rolebindings|RoleBinding||creates returns
-rbac.authorization.k8s.io|v1|roles|Role||creates returns
+rbac.authorization.k8s.io|v1|rolebindings|RoleBinding||creates
+rbac.authorization.k8s.io|v1|roles|Role||creates
 scheduling.k8s.io|v1|priorityclasses|PriorityClass|pc|cluster generation
 storage.k8s.io|v1|storageclasses|StorageClass|sc|cluster returns
 """
@@ -120,6 +120,7 @@ def _type(line: _Line) -> ResourceType:
         line.kind.lower(),
         short_names=tuple(name for name in line.short_names.split(",") if name),
         categories=_categories(line, flags),
+        verbs=tuple(verb for verb in VERBS if verb != "deletecollection" or "single" not in flags),
         has_status="status" in flags,
         scale=ScalePaths() if "scale" in flags else None,
         schema=_SCHEMAS[gvk],

@@ -75,8 +75,12 @@ class BuiltinRules:
         """
         resource = context.type.resource
         draft = self._draft(new, resource)
-        if (resource.group, resource.kind) == ("", "Service") and not context.subresource:
+        if context.subresource:
+            return draft
+        if (resource.group, resource.kind) == ("", "Service"):
             services.allocate(draft, old, context)
+        elif (resource.group, resource.kind) == ("", "Pod"):
+            pod_defaults.admit_pod(draft)
         return draft
 
     def validate(self, new: Object, old: Object | None, context: Context) -> list[Cause]:

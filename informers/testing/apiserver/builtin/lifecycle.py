@@ -16,6 +16,7 @@ _GENERATED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("apps", "Deployment"): _SPEC,
     ("apps", "DaemonSet"): _SPEC,
     ("apps", "ReplicaSet"): _SPEC,
+    ("autoscaling", "HorizontalPodAutoscaler"): _SPEC,
     ("batch", "Job"): _SPEC,
     ("batch", "CronJob"): _SPEC,
     ("policy", "PodDisruptionBudget"): _SPEC,

@@ -73,7 +73,7 @@ def default_pod(pod: Object) -> None:
 
 
 def admit_pod(pod: Object) -> None:
-    """What admission adds to a pod when it is created: its priority, and how long it waits for its node."""
+    """What admission adds to a pod that is sent: its priority, and how long it waits for its node."""
     spec = pod["spec"]
     spec.setdefault("priority", 0)
     spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
