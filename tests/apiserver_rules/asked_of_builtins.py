@@ -416,6 +416,89 @@ def _applied(obj: Object, manager: str = "one", force: bool = False) -> Step:
     return Step("apply", obj, manager=manager, force=force)
 
 
+NODE: Object = {
+    **CONTAINER,
+    "ports": [{"name": "grpc", "containerPort": 50051}, {"name": "http", "containerPort": 8080}],
+    "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}],
+    "resources": {"requests": {"cpu": "1000m", "memory": "1024Mi"}},
+    "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+}
+CLAIM: Object = {
+    "metadata": {"name": "data"},
+    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1024Mi"}}},
+}
+
+
+def _stateful_scenarios() -> Iterator[tuple[str, list[Step]]]:
+    whole = stateful_set(NODE, volumeClaimTemplates=[CLAIM])
+    yield "apply: statefulset twice", [_applied(whole), _applied(whole)]
+    fewer = {**NODE, "env": [{"name": "B", "value": "2"}], "ports": NODE["ports"][:1]}
+    yield (
+        "apply: statefulset loses items",
+        [_applied(whole), _applied(stateful_set(fewer, volumeClaimTemplates=[CLAIM]))],
+    )
+    side = builtin(
+        "apps/v1",
+        "StatefulSet",
+        spec={
+            "template": {
+                "metadata": {"annotations": {"restarted": "now"}},
+                "spec": {"containers": [{"name": "c", "env": [{"name": "C", "value": "3"}]}]},
+            }
+        },
+    )
+    yield (
+        "apply: statefulset by two",
+        [
+            _applied(whole),
+            _applied(side, "two"),
+            _applied(whole),
+            _applied(builtin("apps/v1", "StatefulSet", spec={"replicas": 0}), "two"),
+        ],
+    )
+    other = builtin(
+        "apps/v1",
+        "StatefulSet",
+        spec={"template": {"spec": {"containers": [{"name": "c", "image": "i:2", "tty": False}]}}},
+    )
+    yield (
+        "apply: statefulset conflict",
+        [_applied(whole), _applied(other, "two"), _applied(other, "two", force=True), _applied(whole)],
+    )
+    restart = {"spec": {"template": {"metadata": {"annotations": {"restartedAt": "now"}}}}}
+    replaced = {
+        "spec": {
+            "template": {
+                "spec": {
+                    "$setElementOrder/containers": [{"name": "c"}],
+                    "containers": [{"name": "c", "env": [{"name": "A", "$patch": "delete"}], "image": "i:3"}],
+                }
+            }
+        }
+    }
+    yield (
+        "strategic: statefulset",
+        [
+            Step("create", whole, manager="kubectl-create"),
+            Step("strategic", restart, manager="kubectl-rollout"),
+            Step("strategic", replaced, manager="kubectl-edit"),
+        ],
+    )
+    written = {
+        "metadata": {"labels": {"l": "1"}, "annotations": {"a": "1"}},
+        "spec": {"selector": {"other": "x"}},
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}},
+    }
+    yield (
+        "status: service",
+        [
+            Step("create", service(type="LoadBalancer"), manager="creator"),
+            Step("merge", written, manager="controller", subresource="status"),
+            Step("merge", {**written, "status": {}}, manager="other"),
+        ],
+    )
+
+
 def scenarios() -> Iterator[tuple[str, list[Step]]]:
     """All of them by name."""
     for name, obj in CREATED.items():
@@ -443,6 +526,7 @@ def scenarios() -> Iterator[tuple[str, list[Step]]]:
     )
     yield "apply: unknown field", [_applied({**builtin("v1", "ConfigMap", data={"a": "1"}), "bogus": 1})]
     yield "apply: missing key", [_applied(service(ports=[{"name": "x"}]))]
+    yield from _stateful_scenarios()
     yield (
         "strategic: service",
         [
