@@ -25,8 +25,8 @@ DEADLINE = 20.0
 
 CONFIG = {
     "cluster": {
-        "election_timeout_min_ms": 300,
-        "election_timeout_max_ms": 600,
+        "election_timeout_min_ms": 500,
+        "election_timeout_max_ms": 1000,
         "heartbeat_interval_ms": 100,
         "snapshot_interval": 10_000,
         "max_entries_per_append": 100,

@@ -20,7 +20,8 @@ from etl_operator.node.consensus.engine import (
 from etl_operator.node.consensus.settings import Timing
 from tests.node.cluster import until
 
-TIMING = Timing(0.3, 0.6, 0.1)
+# Long enough for a busy machine not to hold elections nobody asked for.
+TIMING = Timing(0.5, 1.0, 0.1)
 PORT = 50052
 
 

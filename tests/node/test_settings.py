@@ -27,7 +27,7 @@ def changed(section: str, key: str, value: Any = None) -> dict[str, Any]:
 
 def test_a_whole_file_is_taken(tmp_path: Path) -> None:
     loaded = load(written(tmp_path / "router.yaml", CONFIG), {}, {})
-    assert loaded.settings.cluster.election_timeout_min_ms == 300
+    assert loaded.settings.cluster.election_timeout_min_ms == 500
     assert not loaded.warnings
 
 
@@ -57,7 +57,7 @@ def test_a_missing_file_means_defaults(tmp_path: Path) -> None:
 def test_the_environment_overrides_single_keys_with_or_without_a_file(tmp_path: Path) -> None:
     env = {"ETL_ROUTER__CLUSTER__HEARTBEAT_INTERVAL_MS": "70", "ETL_ROUTER_SERVICE_HOST": "10.0.0.1"}
     with_file = load(written(tmp_path / "router.yaml", CONFIG), env, {}).settings
-    assert (with_file.cluster.heartbeat_interval_ms, with_file.cluster.election_timeout_min_ms) == (70, 300)
+    assert (with_file.cluster.heartbeat_interval_ms, with_file.cluster.election_timeout_min_ms) == (70, 500)
     without = load(tmp_path / "none.yaml", env, {}).settings
     assert (without.cluster.heartbeat_interval_ms, without.cluster.election_timeout_min_ms) == (70, 150)
 
