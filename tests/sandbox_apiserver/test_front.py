@@ -309,6 +309,22 @@ async def test_reviews_answer_for_oneself_and_for_others(http: aiohttp.ClientSes
     assert bob["status"]["allowed"] is False
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Impersonate-Group": "admins"}, 400),
+        ({"Impersonate-User": "bob", "Impersonate-Uid": "1"}, 501),
+        ({"Impersonate-User": "bob", "Impersonate-Extra-Scopes": "x"}, 501),
+        ({"Impersonate-User": "bob"}, 403),
+        ({"Impersonate-User": "bob", "Impersonate-Group": "system:masters"}, 200),
+    ],
+)
+async def test_impersonation_is_whole_or_refused(
+    http: aiohttp.ClientSession, headers: dict[str, str], status: int
+) -> None:
+    assert (await read(http, CONFIG_MAPS, headers=headers))[0] == status
+
+
 async def test_a_token_asked_for_can_be_used(server: EmbeddedServer, http: aiohttp.ClientSession) -> None:
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}}
     path = "/api/v1/namespaces/default/serviceaccounts"

@@ -18,6 +18,8 @@ from informers.testing.apiserver.errors import StatusError
 GRANTS = ("clusterroles", "roles", "clusterrolebindings", "rolebindings")
 """The kinds a policy is made of, in the order :class:`Policy` takes them."""
 
+_NOT_UNDERSTOOD = ("impersonate-uid", "impersonate-extra-")
+
 
 class Access:
     """Decides about requests.
@@ -46,11 +48,19 @@ class Access:
     def identify(self, headers: Mapping[str, str], impersonated_groups: Iterable[str] = ()) -> Identity:
         """Who asks.
 
-        :raises StatusError: 401 for a token nobody has; 403 for an impersonation that is not allowed.
+        :raises StatusError: 401 for a token nobody has; 403 for an impersonation that is not allowed, 400 and
+            501 for one that makes no sense or is not understood.
         """
         user = self._bearer(headers.get("Authorization", ""))
         wanted, groups = headers.get("Impersonate-User", ""), tuple(impersonated_groups)
+        others = [
+            name for name in headers if name.lower().startswith(("impersonate-uid", "impersonate-extra-"))
+        ]
+        if others:
+            raise StatusError(501, "NotImplemented", f"the sandbox does not understand {', '.join(others)}")
         if not wanted:
+            if groups:
+                raise StatusError(400, "BadRequest", "groups are impersonated without a user")
             return user
         for needed in attributes_for_impersonation(wanted, groups):
             self.require(user, needed)

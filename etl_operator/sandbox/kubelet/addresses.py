@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 
 from informers.objects import ObjectKey
+
+log = logging.getLogger(__name__)
 
 _FIRST = 0x7F_01_00_01  # 127.1.0.1: the 127.0 network is full of other people's servers
 _COUNT = 0x7F_FE_FF_FE - _FIRST
@@ -33,7 +36,11 @@ class AddressBook:
         if name not in self._by_pod:
             self._by_pod[name] = self._free(name)
             self._taken.add(self._by_pod[name])
-            self._save()
+            try:
+                self._save()
+            except OSError as error:
+                # The same address follows from the name; only a neighbour's might differ next time.
+                log.warning("addresses are not remembered: %s", error)
         return self._by_pod[name]
 
     def _free(self, name: str) -> str:

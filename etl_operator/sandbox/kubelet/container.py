@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 _RETRY = 1.0
 """Seconds between looks for a ConfigMap or Secret that is missing."""
 _HOOK_SECONDS = 30.0
+_GRACE = 30.0
+"""Seconds, where a pod says nothing about it."""
 _START_ERROR = 128
 _CANNOT_EXECUTE = 126
 
@@ -133,17 +135,13 @@ class Container:
         command = await self._ready_to_start()
         if command is None:
             return None
-        variables, directory = self._launch
-        output = self.logs.open(self.record.restarts)
         try:
-            self._run = await Run.start(command, variables, directory, output, self._place.reaper)
-        except CannotStart as error:
+            self._run = await self._start(command)
+        except (CannotStart, OSError) as error:
             self.record.end(self._place.now(), _START_ERROR, "StartError", str(error))
             self._tell("Warning", "Failed", "Starting", f"Error: {error}")
             self._changed()
             return _START_ERROR
-        finally:
-            os.close(output)
         meta = self._pod()["metadata"]
         self.record.run(
             self._place.now(), f"sandbox://{meta['uid']}/{self.record.name}/{self.record.restarts}"
@@ -157,6 +155,14 @@ class Container:
         self._changed()
         return code
 
+    async def _start(self, command: Sequence[str]) -> Run:
+        variables, directory = self._launch
+        output = self.logs.open(self.record.restarts)
+        try:
+            return await Run.start(command, variables, directory, output, self._place.reaper)
+        finally:
+            os.close(output)
+
     async def _ready_to_start(self) -> list[str] | None:
         """Wait until everything it refers to is there; ``None`` when it is stopped while waiting."""
         said = ""
@@ -167,7 +173,7 @@ class Container:
                 return None
             try:
                 return self._prepare(image)
-            except (ConfigMissing, VolumeMissing) as error:
+            except (ConfigMissing, VolumeMissing, OSError) as error:
                 if str(error) != said:
                     said = str(error)
                     self.record.wait("CreateContainerConfigError", said)
@@ -287,8 +293,8 @@ class Container:
         return verdict
 
     def _kill(self, run: Run) -> None:
-        grace = float(self._pod()["spec"].get("terminationGracePeriodSeconds") or 30)
-        task = asyncio.create_task(run.stop(grace))
+        grace = self._pod()["spec"].get("terminationGracePeriodSeconds")
+        task = asyncio.create_task(run.stop(_GRACE if grace is None else float(grace)))
         self._kills.add(task)
         task.add_done_callback(self._kills.discard)
 

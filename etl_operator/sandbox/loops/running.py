@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
@@ -17,8 +18,10 @@ from etl_operator.sandbox.loops.stateful import StatefulSetLoop
 from informers.cache.informer import Delta, Informer
 from informers.client import Client
 from informers.clock import Clock, SystemClock
-from informers.errors import AlreadyExists, NotFound
+from informers.errors import AlreadyExists, Invalid, NotFound
 from informers.objects import Object, ObjectKey, Resource
+
+log = logging.getLogger(__name__)
 
 ALL = ("StatefulSet", "EndpointSlice", "PodDisruptionBudget", "PersistentVolumeClaim")
 """Every loop, by the kind it looks after."""
@@ -100,6 +103,13 @@ class _Loops:
         return [self._stateful, self._endpoints, self._budgets, self._claims]
 
     async def _sync_endpoints(self, key: ObjectKey) -> None:
+        try:
+            await self._write_endpoints(key)
+        except Invalid as error:
+            # A real server takes no loopback addresses; names are resolved without slices, so let it be.
+            log.info("endpoints of Service %s: %s", key, error)
+
+    async def _write_endpoints(self, key: ObjectKey) -> None:
         service = self._caches.services.get(key)
         if service is None or service.deleting:
             return
