@@ -224,6 +224,10 @@ class Server:
             if opened.ended or loop.time() >= until:
                 return
             if not self.silent:
+                if opened.cursor < self.compacted:
+                    # What this stream has yet to show is forgotten.
+                    yield _line("ERROR", {"kind": "Status", "code": 410, "reason": "Expired"})
+                    return
                 lines = self._news(opened, request)
                 if opened.marked:
                     opened.marked = False

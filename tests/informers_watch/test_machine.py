@@ -18,8 +18,8 @@ from informers.objects import ObjectKey
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.watch.backoff import FIRST, LIMIT, BackOff
 from informers.watch.events import Init, InitApply, InitDone
-from informers.watch.machine import BackOff as Rest
 from informers.watch.machine import (
+    PAGE_SIZE,
     Bookmark,
     Changed,
     Changes,
@@ -38,6 +38,7 @@ from informers.watch.machine import (
     Waited,
     step,
 )
+from informers.watch.machine import BackOff as Rest
 from tests.informers_watch.running import informer_of, running
 from tests.informers_watch.server import REFUSED, Server, status
 
@@ -153,6 +154,24 @@ def test_a_paged_list_watches_from_its_first_page() -> None:
     state = step(State(streaming=False), Started()).state
     state = step(state, Page([], "10", "more")).state
     assert step(state, Page([], "12", "")).command == OpenStream("10")
+
+
+def test_asking_for_the_newest_ends_with_the_list_that_did() -> None:
+    newest = State(phase=Phase.STREAMING, version="50", at_newest=True)
+    assert step(newest, Bookmark("40", initial_end=True)).state.floor == "40"
+    paged = State(phase=Phase.LISTING, version="50", at_newest=True, streaming=False)
+    assert step(paged, Page([], "40", "")).state.floor == "40"
+
+
+def test_a_list_that_fell_apart_is_read_whole_and_the_next_one_in_pages() -> None:
+    state = step(State(streaming=False), Started()).state
+    state = step(state, Page([], "10", "more")).state
+    resting = step(state, Refused(410, version_unavailable=True)).state
+    whole = step(resting, Waited())
+    assert whole.command == GetPage("", 0)
+    state = step(whole.state, Page([], "12", "")).state
+    resting = step(state, Refused(410, version_unavailable=True)).state
+    assert step(resting, Waited()).command == GetPage("12", PAGE_SIZE)
 
 
 def test_a_bookmark_moves_the_version() -> None:

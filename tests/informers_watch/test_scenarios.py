@@ -347,6 +347,36 @@ class TestPatience:
 
         run_virtual(scenario())
 
+    def test_bookmarks_are_signs_of_life(self) -> None:
+        async def scenario() -> None:
+            server = Server()
+            informer = informer_of(server)
+            async with running(informer):
+                for _ in range(50):
+                    await asyncio.sleep(5)
+                    assert informer.last_contact_age() <= 61
+                assert len(server.seen) == 1
+
+        run_virtual(scenario())
+
+    def test_a_stream_that_opens_is_a_sign_of_life_and_ends_a_problem(self) -> None:
+        async def scenario() -> None:
+            server = Server()
+            informer = informer_of(server)
+            async with running(informer):
+                server.silent = True
+                with server.failing(REFUSED):
+                    server.cut()
+                    await asyncio.sleep(40)
+                    assert informer.last_contact_age() == pytest.approx(40, abs=0.1)
+                await until(lambda: informer.last_contact_age() < 1)
+                await asyncio.sleep(60)
+                (scope,) = informer._scopes.values()
+                assert scope.reflector.problem is None
+                assert informer.health() is None
+
+        run_virtual(scenario())
+
     def test_a_dead_server_shows_in_health_with_the_age_of_the_last_contact(self) -> None:
         async def scenario() -> None:
             server = Server()
