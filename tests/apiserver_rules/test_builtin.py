@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from informers.objects import Object, ObjectKey, Resource
 from informers.testing.apiserver.builtin import BuiltinRules
+from informers.testing.apiserver.builtin.gotypes import shaped
 from informers.testing.apiserver.builtin.pod_defaults import image_pull_policy, quality_of_service
 from informers.testing.apiserver.builtin.services import ADDRESSES, NODE_PORTS
-from informers.testing.apiserver.builtin.types import shaped
 from informers.testing.apiserver.core import ApiServer
 from informers.testing.apiserver.errors import StatusError
 from informers.testing.clock import VirtualClock

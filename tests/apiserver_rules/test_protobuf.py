@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from informers.objects import Object
-from informers.testing.apiserver.builtin.types import shaped
+from informers.testing.apiserver.builtin.gotypes import shaped
 from informers.testing.apiserver.errors import StatusError
 from informers.testing.apiserver.protobuf import MAGIC, decode
 

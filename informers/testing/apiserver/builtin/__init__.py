@@ -16,7 +16,7 @@ from informers.testing.apiserver.builtin import (
     workload_rules,
 )
 from informers.testing.apiserver.builtin.causes import each_invalid, invalid
-from informers.testing.apiserver.builtin.types import shaped
+from informers.testing.apiserver.builtin.gotypes import shaped
 from informers.testing.apiserver.context import Context
 from informers.testing.apiserver.errors import Cause, StatusError
 from informers.testing.apiserver.names import dns_label, dns_subdomain, path_segment

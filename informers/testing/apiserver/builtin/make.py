@@ -26,14 +26,14 @@ def main() -> None:
     here = Path(__file__).parent
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        shutil.copy(here / "make_types.go", folder / "main.go")
+        shutil.copy(here / "gotypes.go", folder / "main.go")
         release = "v0." + VERSION.removeprefix("1.") + ".0"
         wanted = "".join(f"\t{module} {release}\n" for module in MODULES)
         (folder / "go.mod").write_text(f"module types\n\ngo 1.24\n\nrequire (\n{wanted})\n")
         command = ["go", "run", "-mod=mod", "main.go"]
         printed = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE).stdout
     text = json.dumps(json.loads(printed), separators=(",", ":"), sort_keys=True)
-    target = here / f"types-{VERSION}.json.gz"
+    target = here / f"gotypes-{VERSION}.json.gz"
     target.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
 
 

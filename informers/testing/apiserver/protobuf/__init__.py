@@ -21,7 +21,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from informers.objects import Object
-from informers.testing.apiserver.builtin.types import Struct, struct_of
+from informers.testing.apiserver.builtin.gotypes import Struct, struct_of
 from informers.testing.apiserver.errors import StatusError
 
 __all__ = ["CONTENT_TYPE", "MAGIC", "decode"]

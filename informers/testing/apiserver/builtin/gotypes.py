@@ -28,6 +28,25 @@ _SECONDS = re.compile(rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?{_ZONE}", re.
 # Six digits, no fewer: a server refuses a micro time without them.
 _MICROSECONDS = re.compile(rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{6}}{_ZONE}", re.ASCII)
 _ZEROS: dict[str, Any] = {"string": "", "bool": False, "int": 0, "float": 0.0}
+_SHAPES: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "bool": bool,
+    "int": int,
+    "float": (int, float),
+    "bytes": str,
+    "quantity": (str, int, float),
+    "time": str,
+    "microtime": str,
+    "list": list,
+    "map": dict,
+    "struct": dict,
+}
+_GO_NAMES = {
+    "bytes": "[]uint8",
+    "quantity": "resource.Quantity",
+    "time": "v1.Time",
+    "microtime": "v1.MicroTime",
+}
 _SCALARS = ("int", "bool", "string")
 
 
@@ -38,12 +57,14 @@ class Field:
     :param kind: a scalar, ``list``, ``map`` or ``struct``.
     :param pointer: zero and absent are different things.
     :param optional: left out when zero, or when absent for a pointer.
+    :param go: the type as Go names it.
     :param inner: what a list or map holds.
     """
 
     kind: str
     pointer: bool
     optional: bool
+    go: str
     inner: Field | None = None
     struct: Struct | None = None
 
@@ -52,10 +73,12 @@ class Field:
 class Struct:
     """A Go struct.
 
+    :param name: without its package.
     :param values: fields that hold a struct itself, so that they are always there.
     :param scalars: fields that are always there because nobody said "omit empty".
     """
 
+    name: str
     fields: dict[str, Field] = field(default_factory=dict)
     values: tuple[str, ...] = ()
     scalars: tuple[str, ...] = ()
@@ -63,7 +86,7 @@ class Struct:
 
 class _Table:
     def __init__(self) -> None:
-        packed = files(__package__).joinpath(f"types-{VERSION}.json.gz").read_bytes()
+        packed = files(__package__).joinpath(f"gotypes-{VERSION}.json.gz").read_bytes()
         raw = json.loads(gzip.decompress(packed))
         self._raw: dict[str, dict[str, str]] = raw["structs"]
         self._structs: dict[str, Struct] = {}
@@ -73,7 +96,7 @@ class _Table:
         known = self._structs.get(name)
         if known is not None:
             return known
-        result = self._structs[name] = Struct()
+        result = self._structs[name] = Struct(name.rpartition(".")[2])
         for key, spelled in self._raw[name].items():
             result.fields[key] = self._field(spelled)
         items = result.fields.items()
@@ -89,11 +112,15 @@ class _Table:
         pointer = spelled.startswith("*")
         spelled = spelled.removeprefix("*")
         if spelled[:2] in ("[]", "{}"):
-            kind = "list" if spelled[0] == "[" else "map"
-            return Field(kind, pointer, optional, inner=self._field(spelled[2:]))
+            inner = self._field(spelled[2:])
+            if spelled[0] == "[":
+                return Field("list", pointer, optional, "[]" + inner.go, inner=inner)
+            return Field("map", pointer, optional, "map[string]" + inner.go, inner=inner)
         if spelled in self._raw:
-            return Field("struct", pointer, optional, struct=self.struct(spelled))
-        return Field(spelled, pointer, optional)
+            go = spelled.partition(".")[2]
+            return Field("struct", pointer, optional, go, struct=self.struct(spelled))
+        kind = next((one for one in ("int", "float") if spelled.startswith(one)), spelled)
+        return Field(kind, pointer, optional, _GO_NAMES.get(spelled, spelled))
 
 
 @cache
@@ -109,7 +136,7 @@ def struct_of(group: str, kind: str) -> Struct | None:
 def shaped(obj: Object, group: str, kind: str) -> Object:
     """A deep copy of an object as a real server would write it. ``metadata.managedFields`` is shared.
 
-    :raises StatusError: 400 for a quantity or time that is none.
+    :raises StatusError: 400 for what its Go type could not take.
     """
     struct = struct_of(group, kind)
     if struct is None:
@@ -133,7 +160,11 @@ def _shape_struct(value: Object, struct: Struct, *, in_status: bool) -> Object:
             continue
         if below is None:
             continue
-        below = _shape(below, spec, in_status=in_status or key == "status")
+        try:
+            below = _shape(below, spec, in_status=in_status or key == "status")
+        except _MisfitError as misfit:
+            misfit.lead(key, struct.name)
+            raise
         if not (spec.optional and _vanishes(below, spec)):
             result[key] = below
     for key in struct.values:
@@ -155,19 +186,22 @@ def _vanishes(value: Any, spec: Field) -> bool:
 
 
 def _shape(value: Any, spec: Field, *, in_status: bool) -> Any:
-    """A value that is not null. What does not fit the type is left for validation."""
+    """A value that is not null."""
+    wanted = _SHAPES.get(spec.kind)
+    if wanted is not None and (
+        not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool)
+    ):
+        if spec.kind == "int" and isinstance(value, float) and value.is_integer():
+            return int(value)
+        raise _MisfitError(value, spec)
     if spec.kind == "struct":
         assert spec.struct is not None
-        return _shape_struct(value, spec.struct, in_status=in_status) if isinstance(value, dict) else value
+        return _shape_struct(value, spec.struct, in_status=in_status)
     if spec.kind == "list":
         assert spec.inner is not None
-        if not isinstance(value, list):
-            return value
         return [item if item is None else _shape(item, spec.inner, in_status=in_status) for item in value]
     if spec.kind == "map":
         assert spec.inner is not None
-        if not isinstance(value, dict):
-            return value
         inner = spec.inner
         return {
             key: _ZEROS.get(inner.kind, {}) if below is None else _shape(below, inner, in_status=in_status)
@@ -178,12 +212,36 @@ def _shape(value: Any, spec: Field, *, in_status: bool) -> Any:
     return writer(value) if writer is not None else value
 
 
-def _quantity(value: Any) -> Any:
-    return canonical(value) if isinstance(value, str | int | float) else value
+class _MisfitError(ValueError):
+    """A JSON value its Go type cannot take."""
+
+    def __init__(self, value: Any, spec: Field) -> None:
+        super().__init__()
+        self._found = _json_kind(value)
+        if spec.kind == "int" and self._found == "number":
+            self._found += f" {value}"
+        self._type = spec.go
+        self._struct = ""
+        self._path: list[str] = []
+
+    def lead(self, key: str, struct: str) -> None:
+        """Note one field on the way from the value up to the object."""
+        self._path.insert(0, key)
+        self._struct = self._struct or struct
+
+    def __str__(self) -> str:
+        where = ".".join([self._struct, *self._path])
+        return f"json: cannot unmarshal {self._found} into Go struct field {where} of type {self._type}"
 
 
-def _integer(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _json_kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
 
 
 def _moment(value: str, pattern: re.Pattern[str], layout: str) -> datetime:
@@ -198,22 +256,17 @@ def _moment(value: str, pattern: re.Pattern[str], layout: str) -> datetime:
     raise ValueError(f'parsing time "{value}" as "{layout}": cannot parse "{rest}" as "{wanted or "Z07:00"}"')
 
 
-def _time(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
+def _time(value: str) -> str:
     return _moment(value, _SECONDS, "2006-01-02T15:04:05Z07:00").strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _micro_time(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
+def _micro_time(value: str) -> str:
     moment = _moment(value, _MICROSECONDS, "2006-01-02T15:04:05.000000Z07:00")
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 _WRITERS: dict[str, Callable[[Any], Any]] = {
-    "quantity": _quantity,
-    "int": _integer,
+    "quantity": canonical,
     "time": _time,
     "microtime": _micro_time,
 }

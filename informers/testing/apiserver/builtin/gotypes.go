@@ -79,10 +79,8 @@ func spelled(t reflect.Type) string {
 		return "string"
 	case reflect.Bool:
 		return "bool"
-	case reflect.Float32, reflect.Float64:
-		return "float"
 	}
-	return "int"
+	return t.Kind().String()
 }
 
 func ofStruct(t reflect.Type) string {
