@@ -134,9 +134,7 @@ class _Sandbox:
                 await apply_all(client, _installation())
                 await self._start_operator(plane, server, client, proxy_url)
             else:
-                self._progress.say(
-                    f"an operator of yours reaches routers with: export grpc_proxy={proxy_url}"
-                )
+                self._progress.say(f"your own operator reaches routers with: export grpc_proxy={proxy_url}")
             applied = await apply_all(client, objects)
             return await self._watch(client, applied, plane.pieces)
 

@@ -121,6 +121,8 @@ def test_secrets_items_modes_and_projections(tmp_path: Path) -> None:
         ({"configMap": {"name": "c", "items": [{"key": "z", "path": "z"}]}}, 'has no key "z"'),
         ({"persistentVolumeClaim": {"claimName": "none"}}, 'persistentvolumeclaim "none" not found'),
         ({"persistentVolumeClaim": {"claimName": "new"}}, "is not bound"),
+        ({"hostPath": {"path": "/etc"}}, "the process node has no hostPath"),
+        ({"projected": {"sources": [{"serviceAccountToken": {}}]}}, "has no serviceAccountToken"),
     ],
 )
 def test_a_volume_waits_for_what_it_refers_to(tmp_path: Path, volume: Object, said: str) -> None:

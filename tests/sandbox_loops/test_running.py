@@ -219,3 +219,28 @@ async def test_in_a_settled_cluster_nothing_is_written(world: World) -> None:
     # Time for a write that must not come.
     await asyncio.sleep(0.5)
     assert int(await version()) == expected
+
+
+async def test_every_namespace_has_a_default_account(world: World) -> None:
+    async def is_there() -> bool:
+        try:
+            await world.client.get(kinds.SERVICE_ACCOUNT, ObjectKey("fresh", "default"))
+        except NotFound:
+            return False
+        return True
+
+    fresh = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "fresh"}}
+    await world.client.create(kinds.NAMESPACE, fresh)
+    await eventually(is_there, what="the account is made")
+    await world.client.delete(kinds.SERVICE_ACCOUNT, ObjectKey("fresh", "default"))
+    await eventually(is_there, what="the account is made again")
+    await world.client.delete(kinds.NAMESPACE, ObjectKey("", "fresh"))
+
+    async def is_gone() -> bool:
+        try:
+            await world.client.get(kinds.NAMESPACE, ObjectKey("", "fresh"))
+        except NotFound:
+            return True
+        return False
+
+    await eventually(is_gone, what="the namespace can go")

@@ -174,7 +174,8 @@ class Front:
 
     @staticmethod
     async def _stream(request: web.BaseRequest, watch: Watch, renderer: Renderer) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": renderer.content_type})
+        # Events are lines of JSON, whatever shape their objects have.
+        response = web.StreamResponse(headers={"Content-Type": JSON})
         response.enable_chunked_encoding()
         try:
             await response.prepare(request)

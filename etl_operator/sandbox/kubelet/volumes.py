@@ -12,6 +12,9 @@ from typing import Any
 from etl_operator.sandbox.kubelet.environment import Lookup, data_of, field
 from informers.objects import Object
 
+_PROJECTED = {"configMap", "secret", "downwardAPI"}
+_KINDS = {"name", *_PROJECTED, "emptyDir", "projected", "persistentVolumeClaim"}
+
 
 class VolumeMissing(Exception):
     """A volume cannot be mounted yet; the container waits for what it refers to."""
@@ -36,9 +39,11 @@ class Volumes:
         Safe to call again: files that did not change are not touched, others are replaced whole.
 
         :param find: ConfigMaps, Secrets and PersistentVolumeClaims of the pod's namespace, by kind and name.
-        :raises VolumeMissing: when one that is not optional does not exist, or a claim is not bound.
+        :raises VolumeMissing: when one that is not optional does not exist, a claim is not bound, or a
+            volume is of a kind that only a real node has.
         """
         for volume in self._pod["spec"].get("volumes") or ():
+            _refuse_unknown(volume)
             target = self.directory_of(volume, find)
             target.mkdir(parents=True, exist_ok=True)
             if files := self._files(volume, find):
@@ -126,6 +131,16 @@ class Volumes:
             for item in source.get("items") or ()
             if "fieldRef" in item
         }
+
+
+def _refuse_unknown(volume: Mapping[str, Any]) -> None:
+    sources = (volume.get("projected") or {}).get("sources") or ()
+    unknown = {kind for kind in volume if kind not in _KINDS}
+    unknown |= {kind for source in sources for kind in source if kind not in _PROJECTED}
+    if unknown:
+        raise VolumeMissing(
+            f'volume "{volume["name"]}": the process node has no {", ".join(sorted(unknown))}'
+        )
 
 
 def claim_directory(claim: Object) -> str:

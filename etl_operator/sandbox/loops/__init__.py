@@ -1,4 +1,4 @@
-"""The control loops that give StatefulSets, Services, budgets and claims their meaning."""
+"""The control loops that give StatefulSets, Services, budgets, claims and namespaces their meaning."""
 
 from etl_operator.sandbox.loops.running import run_loops
 

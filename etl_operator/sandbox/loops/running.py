@@ -18,12 +18,12 @@ from etl_operator.sandbox.loops.stateful import StatefulSetLoop
 from informers.cache.informer import Delta, Informer
 from informers.client import Client
 from informers.clock import Clock, SystemClock
-from informers.errors import AlreadyExists, Invalid, NotFound
+from informers.errors import AlreadyExists, Forbidden, Invalid, NotFound
 from informers.objects import Object, ObjectKey, Resource
 
 log = logging.getLogger(__name__)
 
-ALL = ("StatefulSet", "EndpointSlice", "PodDisruptionBudget", "PersistentVolumeClaim")
+ALL = ("StatefulSet", "EndpointSlice", "PodDisruptionBudget", "PersistentVolumeClaim", "Namespace")
 """Every loop, by the kind it looks after."""
 
 
@@ -34,10 +34,11 @@ async def run_loops(
     clock: Clock | None = None,
     rng: random.Random | None = None,
 ) -> None:
-    """Run the StatefulSet, EndpointSlice, disruption budget and volume claim loops until cancelled.
+    """Run the loops until cancelled.
 
     They are clients like any other; their account may read and write pods, claims, services, endpoint
-    slices, StatefulSets, their revisions and budgets in every namespace.
+    slices, StatefulSets, their revisions, budgets and service accounts in every namespace, and read
+    namespaces and storage classes.
 
     :param only: the loops to run, of :data:`ALL`; where a controller manager runs, its own are enough.
     :param clock: the system's where not given.
@@ -72,6 +73,8 @@ class _Caches:
         self.slices = informer(kinds.ENDPOINT_SLICE)
         self.budgets = informer(kinds.DISRUPTION_BUDGET)
         self.classes = informer(kinds.STORAGE_CLASS)
+        self.namespaces = informer(kinds.NAMESPACE)
+        self.accounts = informer(kinds.SERVICE_ACCOUNT)
 
 
 class _Loops:
@@ -83,6 +86,7 @@ class _Loops:
         self._endpoints = KeyedLoop("EndpointSlice", self._sync_endpoints)
         self._budgets = KeyedLoop("PodDisruptionBudget", self._sync_budget)
         self._claims = KeyedLoop("PersistentVolumeClaim", self._sync_claim)
+        self._namespaces = KeyedLoop("Namespace", self._sync_namespace)
 
     def start(self) -> list[KeyedLoop]:
         """Connect caches to loops; what the caches hold already is looked at as well."""
@@ -100,7 +104,9 @@ class _Loops:
         caches.stateful_sets.add_handler(_neighbours(caches.budgets, self._budgets))
         caches.claims.add_handler(_itself(self._claims))
         caches.classes.add_handler(_everything(caches.claims, self._claims))
-        return [self._stateful, self._endpoints, self._budgets, self._claims]
+        caches.namespaces.add_handler(_itself(self._namespaces))
+        caches.accounts.add_handler(_namespace_of(self._namespaces))
+        return [self._stateful, self._endpoints, self._budgets, self._claims, self._namespaces]
 
     async def _sync_endpoints(self, key: ObjectKey) -> None:
         try:
@@ -155,6 +161,20 @@ class _Loops:
                 claim = await self._client.patch(kinds.PVC, key, {"spec": patch})
         await self._report(self._caches.claims, claim, bound_status(claim))
 
+    async def _sync_namespace(self, key: ObjectKey) -> None:
+        """Every namespace has a service account ``default``, also when somebody deletes it."""
+        namespace, account = self._caches.namespaces.get(key), ObjectKey(key.name, "default")
+        if namespace is None or namespace.deleting or self._caches.accounts.get(account) is not None:
+            return
+        body: Object = {
+            "apiVersion": kinds.SERVICE_ACCOUNT.api_version,
+            "kind": kinds.SERVICE_ACCOUNT.kind,
+            "metadata": {"name": account.name, "namespace": account.namespace},
+        }
+        # The namespace may be on its way out by now, which is as good as gone.
+        with contextlib.suppress(AlreadyExists, NotFound, Forbidden):
+            self._caches.accounts.written(await self._client.create(kinds.SERVICE_ACCOUNT, body))
+
     async def _report(self, cache: Informer, obj: Object, status: Object) -> None:
         before = obj.get("status") or {}
         if all(before.get(name) == value for name, value in status.items()):
@@ -178,6 +198,17 @@ def _itself(loop: KeyedLoop) -> Handler:
         view = delta.new or delta.old
         if view is not None:
             loop.add(view.key)
+
+    return handle
+
+
+def _namespace_of(loop: KeyedLoop) -> Handler:
+    """Wakes the loop for the namespace of what changed."""
+
+    def handle(delta: Delta) -> None:
+        view = delta.new or delta.old
+        if view is not None:
+            loop.add(ObjectKey("", view.key.namespace))
 
     return handle
 
