@@ -20,7 +20,6 @@ from tests.apiserver_core.record import ANSWERS, hold
 # Same code and reason, other words: where a real server's sentence shows its own insides.
 WORDING = {
     "a list",
-    "data of another type",
     "other kind",
     "other version",
     "update of another uid",

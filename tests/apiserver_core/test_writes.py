@@ -281,3 +281,14 @@ def test_an_applier_that_stops_wanting_a_field_removes_it_unless_others_want_it(
         assert apply("two").get("data") in (None, {})
 
     serving(test)
+
+
+def test_quantities_may_be_numbers() -> None:
+    async def test(served: Served) -> None:
+        sent = pod("p")
+        sent["spec"]["containers"][0]["resources"] = {"requests": {"cpu": 2, "memory": "1024Mi"}}
+        made = served.obj("POST", PODS, sent)
+        requests = made["spec"]["containers"][0]["resources"]["requests"]
+        assert requests == {"cpu": "2", "memory": "1Gi"}
+
+    serving(test)

@@ -32,7 +32,7 @@ def without_allotted(type_: ResourceType, obj: Object, sent: Object) -> Object:
         if _at(sent, path) in (None, "", [], {}) and _at(obj, path) is not None:
             obj = _without(obj, path)
     if type_.storage == _SERVICES and _at(obj, ("spec", "ports")):
-        named = {_port(one) for one in _at(sent, ("spec", "ports")) or () if one.get("nodePort")}
+        named = {_port(one) for one in _at(sent, ("spec", "ports")) or () if one and one.get("nodePort")}
         ports = [
             one if _port(one) in named else {key: one[key] for key in one if key != "nodePort"}
             for one in obj["spec"]["ports"]

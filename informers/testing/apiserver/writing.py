@@ -40,6 +40,7 @@ from informers.testing.apiserver.refusals import (
 )
 from informers.testing.apiserver.registry import ResourceType
 from informers.testing.apiserver.selection import shown
+from informers.testing.apiserver.shapes import misfit
 from informers.testing.apiserver.store import Stored
 
 if TYPE_CHECKING:
@@ -97,10 +98,15 @@ class Write:
     def decoded(self, obj: Object) -> Object:
         """The object without fields its kind does not know.
 
-        :raises StatusError: 400 for such fields when validation is strict.
+        :raises StatusError: 400 for such fields when validation is strict, and for values its Go type could
+            not take.
         """
         if self.type.schema is None:
             return obj
+        found = misfit(obj, self.type)
+        if found:
+            why = self._undecodable(f"json: cannot unmarshal: {found}")
+            raise bad_request(why) if self.patched is None else undecodable_patch(self.patched, why)
         pruned, unknown = self.type.schema.pruned(obj)
         if unknown and self.options.validation != "Ignore":
             problems = [f'unknown field "{path}"' for path in unknown]
