@@ -346,6 +346,25 @@ CREATED: dict[str, Object] = {
 }
 """What becomes of an object when it is created."""
 
+MISFITS: dict[str, Object] = {
+    "text for list": service(ports="x"),
+    "text for number": service(ports=[{"port": "x"}]),
+    "fraction for integer": service(ports=[{"port": 1.5}]),
+    "too large for its type": service(ports=[{"port": 2**40}]),
+    "text for struct": builtin("v1", "Service", spec="x"),
+    "text for item": service(ports=["x"]),
+    "list for map": {**service(), "metadata": {"name": "x", "labels": [1]}},
+    "number for label": {**service(), "metadata": {"name": "x", "labels": {"a": 1}}},
+    "number for text of data": builtin("v1", "ConfigMap", data={"a": 1}),
+    "number for bytes": builtin("v1", "Secret", data={"a": 1}),
+    "text for flag": stateful_set({**CONTAINER, "tty": "x"}),
+    "number for environment": stateful_set({**CONTAINER, "env": [{"name": "A", "value": 1}]}),
+    "text for replicas": stateful_set(replicas="x"),
+    "flag for replicas": stateful_set(replicas=True),
+    "whole number with a point": stateful_set(replicas=0.0),
+}
+"""What no Go type takes, or just so."""
+
 CHANGED: dict[str, tuple[Object, Any]] = {
     "statefulset replicas": (stateful_set(), {"spec": {"minReadySeconds": 5, "revisionHistoryLimit": 3}}),
     "statefulset template": (
@@ -503,6 +522,8 @@ def scenarios() -> Iterator[tuple[str, list[Step]]]:
     """All of them by name."""
     for name, obj in CREATED.items():
         yield f"create: {name}", [Step("create", obj, manager="creator", query={"dryRun": "All"})]
+    for name, obj in MISFITS.items():
+        yield f"misfit: {name}", [Step("create", obj, manager="creator", query={"dryRun": "All"})]
     for name, (before, change) in CHANGED.items():
         update = Step("merge", change, manager="changer", query={"dryRun": "All"})
         yield f"update: {name}", [Step("create", before, manager="creator"), update]

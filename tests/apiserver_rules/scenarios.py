@@ -104,6 +104,8 @@ def comparable(code: int, answer: Any) -> Object:
             for entry in metadata["managedFields"]
             if entry["manager"] != _CONTROLLERS
         ]
+        # They are ordered by the second, which passes where it will.
+        metadata["managedFields"].sort(key=lambda entry: (entry["operation"], entry["manager"]))
     if answer["kind"] in _CONTROLLED:
         # Controllers of a real cluster may have been there between two steps.
         metadata.pop("annotations", None)

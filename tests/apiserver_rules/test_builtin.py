@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import ipaddress
+import json
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from informers.client.transport import HttpRequest
 from informers.objects import Object, ObjectKey, Resource
 from informers.testing.apiserver.builtin import BuiltinRules
 from informers.testing.apiserver.builtin.gotypes import shaped
@@ -18,7 +21,8 @@ from informers.testing.apiserver.builtin.pod_defaults import image_pull_policy, 
 from informers.testing.apiserver.builtin.services import ADDRESSES, NODE_PORTS
 from informers.testing.apiserver.core import ApiServer
 from informers.testing.apiserver.errors import StatusError
-from informers.testing.clock import VirtualClock
+from informers.testing.clock import VirtualClock, run_virtual
+from informers.testing.transport import ApiServerTransport
 from tests.apiserver_rules.asked_of_builtins import CHANGED, CREATED, service
 from tests.apiserver_rules.scenarios import resource_of
 
@@ -161,6 +165,49 @@ def test_what_is_pulled_always(image: str, policy: str) -> None:
 )
 def test_quality_of_service(resources: list[Object], expected: str) -> None:
     assert quality_of_service({"containers": [{"resources": one} for one in resources]}) == expected
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 70000) | st.floats(-1, 2) | st.text("a1-/", max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["name", "a"]), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The path of everything below the type and the name of an object."""
+    if path and path not in (("apiVersion",), ("kind",), ("metadata",), ("metadata", "name")):
+        yield path
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from places(below, (*path, key))
+    elif isinstance(value, list):
+        for position, below in enumerate(value):
+            yield from places(below, (*path, position))
+
+
+@given(st.data())
+@settings(max_examples=400)
+def test_junk_anywhere_is_refused_or_taken_but_never_crashes(data: st.DataObject) -> None:
+    obj = copy.deepcopy(OBJECTS[data.draw(st.sampled_from(sorted(OBJECTS)))])
+    path = data.draw(st.sampled_from(list(places(obj)) or [("spec",)]))
+    holder: Any = obj
+    for step in path[:-1]:
+        holder = holder[step]
+    holder[path[-1]] = data.draw(JUNK)
+
+    async def create() -> None:
+        core = ApiServer(VirtualClock(), rng=random.Random(1))
+        core.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}})
+        resource = resource_of(obj)
+        namespace = "n" if resource.namespaced else ""
+        sent = HttpRequest("POST", resource.path(namespace), (), json.dumps(obj).encode())
+        response = await ApiServerTransport(core).request(sent)
+        assert response.status in (201, 400, 422), response.body
+
+    run_virtual(create())
 
 
 CONTAINERS = st.lists(

@@ -194,22 +194,33 @@ def _shape(value: Any, spec: Field, *, in_status: bool) -> Any:
         if spec.kind == "int" and isinstance(value, float) and value.is_integer():
             return int(value)
         raise _MisfitError(value, spec)
+    bits = 31 if spec.go == "int32" else 63
+    if spec.kind == "int" and not -(2**bits) <= value < 2**bits:
+        raise _MisfitError(value, spec)
     if spec.kind == "struct":
         assert spec.struct is not None
         return _shape_struct(value, spec.struct, in_status=in_status)
     if spec.kind == "list":
         assert spec.inner is not None
-        return [item if item is None else _shape(item, spec.inner, in_status=in_status) for item in value]
+        inner = spec.inner
+        return [_zero(inner) if item is None else _shape(item, inner, in_status=in_status) for item in value]
     if spec.kind == "map":
         assert spec.inner is not None
         inner = spec.inner
         return {
-            key: _ZEROS.get(inner.kind, {}) if below is None else _shape(below, inner, in_status=in_status)
+            key: _zero(inner) if below is None else _shape(below, inner, in_status=in_status)
             for key, below in value.items()
             if below is not None or inner.kind in _ZEROS
         }
     writer = _WRITERS.get(spec.kind)
     return writer(value) if writer is not None else value
+
+
+def _zero(spec: Field) -> Any:
+    """What a null becomes where something has to stand."""
+    if spec.kind == "struct" and spec.struct is not None:
+        return _shape_struct({}, spec.struct, in_status=False)
+    return _ZEROS.get(spec.kind, "0" if spec.kind == "quantity" else None)
 
 
 class _MisfitError(ValueError):
