@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -370,7 +370,7 @@ async def test_logs_are_streamed_from_whoever_runs_the_containers(
 
     async def logs(
         namespace: str, pod: str, container: str, *, follow: bool, tail: int | None, previous: bool
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         asked.append((namespace, pod, container, {"follow": follow, "tail": tail, "previous": previous}))
         yield b"first\n"
         if follow:
@@ -395,10 +395,34 @@ async def test_logs_are_streamed_from_whoever_runs_the_containers(
     assert (status, "previous terminated container" in body["message"]) == (400, True)
 
 
+async def test_a_reader_of_logs_that_hangs_up_ends_the_reading(
+    server: EmbeddedServer, http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = asyncio.Event()
+
+    async def logs(*_: Any, **__: Any) -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield b"line\n"
+                await asyncio.sleep(0.01)
+        finally:
+            ended.set()
+
+    server.logs = logs
+    await put_up_pod(http, pod("main"))
+    path = "/api/v1/namespaces/default/pods/p/log"
+    async with http.get(path, params={"follow": "true"}) as response:
+        assert await response.content.readline() == b"line\n"
+        response.close()
+    async with asyncio.timeout(20):
+        await ended.wait()
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")] == []
+
+
 async def test_a_container_that_has_not_run_has_no_log(
     server: EmbeddedServer, http: aiohttp.ClientSession
 ) -> None:
-    async def logs(*_: Any, **__: Any) -> AsyncIterator[bytes]:
+    async def logs(*_: Any, **__: Any) -> AsyncGenerator[bytes, None]:
         yield b"never"
 
     server.logs = logs

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -23,7 +24,7 @@ class Logs(Protocol):
 
     def __call__(
         self, namespace: str, pod: str, container: str, *, follow: bool, tail: int | None, previous: bool
-    ) -> AsyncIterator[bytes]: ...
+    ) -> AsyncGenerator[bytes, None]: ...
 
 
 def refuse_unserved(subresource: str) -> None:
@@ -71,10 +72,12 @@ async def stream_logs(
         previous=previous,
     )
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-    await response.prepare(request)
-    async for chunk in lines:
-        await response.write(chunk)
-    await response.write_eof()
+    # A reader that hangs up ends this anywhere; whoever reads the files must let go of them then.
+    async with contextlib.aclosing(lines):
+        await response.prepare(request)
+        async for chunk in lines:
+            await response.write(chunk)
+        await response.write_eof()
     return response
 
 

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ class Container:
         self._kills: set[asyncio.Task[int]] = set()
         self._launch: tuple[dict[str, str], Path] = ({}, place.directory)
 
-    def output(self, *, follow: bool, tail: int | None, previous: bool) -> AsyncIterator[bytes]:
+    def output(self, *, follow: bool, tail: int | None, previous: bool) -> AsyncGenerator[bytes, None]:
         """What it has written; see :func:`etl_operator.sandbox.kubelet.logs.read`."""
         return read(self.logs, follow=follow, tail=tail, previous=previous, ended=self._is_silent)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,7 +61,7 @@ async def read(
     tail: int | None,
     previous: bool = False,
     ended: Callable[[], bool],
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """The newest run's output, in pieces; with ``previous`` what the run before it left behind.
 
     :param follow: go on until ``ended`` says that nothing more will come, over restarts.

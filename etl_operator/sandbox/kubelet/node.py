@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 from etl_operator.sandbox.kubelet.addresses import AddressBook
@@ -116,7 +116,7 @@ class ProcessNode:
         follow: bool,
         tail: int | None,
         previous: bool = False,
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """A container's output; see :class:`etl_operator.sandbox.apiserver.special.Logs`."""
         key = ObjectKey(namespace, pod)
         worker = next((one for one in reversed(self._workers.values()) if one.key == key), None)
@@ -197,7 +197,7 @@ class ProcessNode:
         )
 
 
-async def _nothing() -> AsyncIterator[bytes]:
+async def _nothing() -> AsyncGenerator[bytes, None]:
     for _ in ():
         yield b""
 
