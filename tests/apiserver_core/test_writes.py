@@ -292,3 +292,14 @@ def test_quantities_may_be_numbers() -> None:
         assert requests == {"cpu": "2", "memory": "1Gi"}
 
     serving(test)
+
+
+@pytest.mark.parametrize("patch", [{"data": "x"}, {"data": {"x": 1}}, {"kind": "Secret"}])
+def test_a_patch_to_something_that_is_no_object_of_the_kind_is_invalid(patch: Object) -> None:
+    async def test(served: Served) -> None:
+        served.map("a")
+        error = refused(served, "PATCH", f"{MAPS}/a", patch)
+        assert (error.code, error.reason) == (422, "Invalid")
+        assert [one["field"] for one in error.details["causes"]] == ["patch"]
+
+    serving(test)

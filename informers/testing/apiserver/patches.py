@@ -15,7 +15,6 @@ from informers.testing.apiserver.refusals import (
     bad_request,
     conflict,
     not_found,
-    undecodable_patch,
 )
 from informers.testing.apiserver.store import Stored
 from informers.testing.apiserver.writing import Write, check_expected
@@ -48,9 +47,9 @@ def _decoded(write: Write, patched: Any) -> Object:
     try:
         return write.decoded(require_identity(write.info, patched))
     except StatusError as error:
-        if write.type.custom or error.message.startswith("the name"):
+        if error.code != 400 or write.type.custom or error.message.startswith("the name"):
             raise
-        raise undecodable_patch(patched, error.message) from None
+        raise write.undecodable(error.message) from None
 
 
 def check_not_forced(write: Write) -> None:

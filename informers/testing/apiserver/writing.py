@@ -105,19 +105,21 @@ class Write:
             return obj
         found = misfit(obj, self.type)
         if found:
-            why = self._undecodable(f"json: cannot unmarshal: {found}")
-            raise bad_request(why) if self.patched is None else undecodable_patch(self.patched, why)
+            raise self.undecodable(f"json: cannot unmarshal {found}")
         pruned, unknown = self.type.schema.pruned(obj)
         if unknown and self.options.validation != "Ignore":
             problems = [f'unknown field "{path}"' for path in unknown]
             if self.options.validation == "Strict":
-                raise bad_request(self._undecodable(f"strict decoding error: {', '.join(problems)}"))
+                raise self.undecodable(f"strict decoding error: {', '.join(problems)}")
             self.warnings.extend(problems)
         return pruned
 
-    def _undecodable(self, why: str) -> str:
+    def undecodable(self, why: str) -> StatusError:
+        """What was sent, or what a patch makes of an object, is no object of this kind."""
         kind, version = self.type.resource.kind, self.type.resource.version
-        return f'{kind} in version "{version}" cannot be handled as a {kind}: {why}'
+        if self.patched is not None and not self.type.custom:
+            return undecodable_patch(self.patched, why.partition(f"handled as a {kind}: ")[2] or why)
+        return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')
 
     def untouched(self, obj: Object) -> list[tuple[str, ...]]:
         """What a write to this (sub)resource leaves alone and does not come to own."""
@@ -183,7 +185,12 @@ class Write:
             return new
         if old is None:
             return self.core.rules.prepare_create(new, self.context)
-        return self.core.rules.prepare_update(new, old, self.context)
+        try:
+            return self.core.rules.prepare_update(new, old, self.context)
+        except StatusError as error:
+            if self.patched is None or error.code != 400:
+                raise
+            raise self.undecodable(error.message) from None
 
     def _check(self, new: Object, old: Object | None) -> None:
         causes = list(check_metadata(new, old, self.type))
@@ -206,8 +213,7 @@ class Write:
         """A built-in kind is decoded into typed fields: what does not fit is no object at all."""
         wrong = [cause for cause in causes if cause.reason == "FieldValueTypeInvalid"]
         if wrong:
-            why = self._undecodable(f"json: cannot unmarshal: {wrong[0].message}")
-            raise bad_request(why) if self.patched is None else undecodable_patch(self.patched, why)
+            raise self.undecodable(f"json: cannot unmarshal: {wrong[0].message}")
 
     def update(self, sent: Object, live: Stored, *, applied: bool = False) -> ObjectOutcome:
         """Replace an object by what was sent, as far as this (sub)resource lets it.
