@@ -140,8 +140,9 @@ class Front:
         if info.subresource == "token":
             return _json(201, issue_token(self._tokens, self._object(info), _object_in(body)), wanted)
         user_agent = request.headers.get("User-Agent", "")
-        outcome = handle(self._core, Call(info, body, content_type, user.name, user_agent))
+        # What can still be refused comes first: a watch that was opened must reach its reader, or leak.
         renderer = Renderer(info.type, wanted, include_object(info.query.get("includeObject", "")), self._now)
+        outcome = handle(self._core, Call(info, body, content_type, user.name, user_agent))
         if isinstance(outcome, WatchOutcome):
             return await self._stream(request, outcome.watch, renderer)
         if isinstance(outcome, ListOutcome):
