@@ -143,15 +143,19 @@ class BuiltinRules:
 
 def _with_string_data(secret: Object) -> Object:
     """A secret with its ``stringData`` moved into ``data``, which it wins over."""
-    texts = secret.get("stringData")
-    result = {key: value for key, value in secret.items() if key != "stringData"}
-    data = result.get("data")
-    for value in data.values() if isinstance(data, dict) else ():
+    texts, data = secret.get("stringData") or {}, secret.get("data") or {}
+    if not isinstance(texts, dict) or not isinstance(data, dict):
+        # What is no map is refused in a moment.
+        return secret
+    for value in data.values():
         if isinstance(value, str):
             _check_base64(value)
-    if isinstance(texts, dict) and texts:
-        encoded = {key: base64.b64encode(str(text).encode()).decode() for key, text in texts.items()}
-        result["data"] = {**(data or {}), **encoded}
+    if not all(isinstance(text, str) for text in texts.values()):
+        return secret
+    result = {key: value for key, value in secret.items() if key != "stringData"}
+    if texts:
+        encoded = {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
+        result["data"] = {**data, **encoded}
     return result
 
 
