@@ -172,6 +172,47 @@ def test_custom_columns_come_from_the_definition() -> None:
     assert row == {"Name": "p", "Ready": "True", "Replicas": 2, "Missing": None, "Born": "5s"}
 
 
+def test_events_and_definitions_tell_their_story() -> None:
+    event = {
+        "metadata": {"name": "e"},
+        "reportingController": "kubelet",
+        "reportingInstance": "node1",
+        "eventTime": "2027-01-01T00:00:00.000000Z",
+        "regarding": {"kind": "Pod", "name": "p", "fieldPath": "spec.containers{main}"},
+        "series": {"count": 3, "lastObservedTime": "2027-01-01T00:00:03.000000Z"},
+        "type": "Normal",
+        "reason": "Started",
+        "note": "hello",
+    }
+    row = cells("events.k8s.io", "events", event)
+    assert list(row.values()) == [
+        *(
+            "2s",
+            "Normal",
+            "Started",
+            "pod/p",
+            "spec.containers{main}",
+            "kubelet, node1",
+            "hello",
+            "5s",
+            3,
+            "e",
+        )
+    ]
+    definition = {
+        "metadata": {"name": "ys.x", "creationTimestamp": "2027-01-01T00:00:00Z"},
+        "spec": {
+            "scope": "Namespaced",
+            "group": "x",
+            "names": {"kind": "Y", "shortNames": ["y", "yy"]},
+            "versions": [{"name": "v1", "storage": True}, {"name": "v1beta1", "storage": False}],
+        },
+        "status": {"conditions": [{"type": "Established", "status": "True"}]},
+    }
+    row = cells("apiextensions.k8s.io", "customresourcedefinitions", definition)
+    assert (row["Versions"], row["ShortNames"], row["Established"]) == ("v1(storage),v1beta1", "y,yy", True)
+
+
 def test_rows_carry_what_was_asked_for() -> None:
     whole = {"apiVersion": "v1", "kind": "Pod", **POD}
     for include, expected in (("None", None), ("Object", whole)):

@@ -63,7 +63,7 @@ def _number(name: str, *path: str, default: int = 0) -> Column:
 
 
 def _count(name: str, path: str) -> Column:
-    return Column(name, lambda obj, _: len(obj.get(path) or ()), type="integer")
+    return Column(name, lambda obj, _: len(obj.get(path) or ()))
 
 
 def _joined(values: Iterable[Any]) -> str:
@@ -161,6 +161,30 @@ def _event_seen(event: Object, now: float) -> str:
     return age(next((moment for moment in moments if moment), None), now)
 
 
+def _event_source(event: Object, _: float) -> str:
+    source = event.get("source") or event.get("deprecatedSource") or {}
+    parts = (
+        source.get("component") or event.get("reportingComponent") or event.get("reportingController"),
+        source.get("host") or event.get("reportingInstance"),
+    )
+    return ", ".join(part for part in parts if part)
+
+
+def _event_part(event: Object, _: float) -> str:
+    involved = event.get("involvedObject") or event.get("regarding") or {}
+    return str(involved.get("fieldPath") or "")
+
+
+def _event_first(event: Object, now: float) -> str:
+    first = event.get("firstTimestamp") or event.get("deprecatedFirstTimestamp")
+    return age(first or event.get("eventTime"), now)
+
+
+def _event_count(event: Object, _: float) -> Any:
+    series = event.get("series") or {}
+    return series.get("count") or event.get("count") or event.get("deprecatedCount") or 1
+
+
 def _event_message(event: Object, _: float) -> str:
     return str(event.get("message") or event.get("note") or "").strip()
 
@@ -183,6 +207,49 @@ def _node_status(node: Object, _: float) -> str:
     return "Unknown"
 
 
+def _node_address(kind: str) -> Callable[[Object, float], str]:
+    def cell(node: Object, _: float) -> str:
+        found = (node.get("status") or {}).get("addresses") or ()
+        return next((one["address"] for one in found if one.get("type") == kind), _NONE)
+
+    return cell
+
+
+def _subjects(kind: str) -> Callable[[Object, float], str]:
+    def cell(binding: Object, _: float) -> str:
+        found = [one for one in binding.get("subjects") or () if one.get("kind") == kind]
+        if kind == "ServiceAccount":
+            return ", ".join(f"{one.get('namespace', '')}/{one['name']}" for one in found)
+        return ", ".join(one["name"] for one in found)
+
+    return cell
+
+
+def _versions(definition: Object, _: float) -> str:
+    return ",".join(
+        f"{one['name']}(storage)" if one.get("storage") else one["name"]
+        for one in definition["spec"]["versions"]
+    )
+
+
+def _short_names(definition: Object, _: float) -> str:
+    return ",".join(definition["spec"]["names"].get("shortNames") or ())
+
+
+def _established(definition: Object, _: float) -> bool:
+    conditions = (definition.get("status") or {}).get("conditions") or ()
+    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
+
+
+def _controller(obj: Object, _: float) -> str:
+    for owner in _meta(obj).get("ownerReferences") or ():
+        if owner.get("controller"):
+            group = owner["apiVersion"].partition("/")[0] if "/" in owner["apiVersion"] else ""
+            kind = owner["kind"].lower()
+            return f"{kind}.{group}/{owner['name']}" if group else f"{kind}/{owner['name']}"
+    return _NONE
+
+
 def _role_reference(obj: Object, _: float) -> str:
     reference = obj.get("roleRef") or {}
     return f"{reference.get('kind')}/{reference.get('name')}"
@@ -199,11 +266,22 @@ _EVENT = (
     _text("Type", "type"),
     _text("Reason", "reason"),
     Column("Object", _event_object),
+    Column("Subobject", _event_part, wide=True),
+    Column("Source", _event_source, wide=True),
     Column("Message", _event_message),
+    Column("First Seen", _event_first, wide=True),
+    Column("Count", _event_count, wide=True),
     Column("Name", lambda obj, _: _meta(obj)["name"], wide=True, format="name"),
 )
 _CREATED_AT = Column("Created At", at("metadata", "creationTimestamp", default=""), type="date")
-_BINDING = (NAME, Column("Role", _role_reference), AGE)
+_BINDING = (
+    NAME,
+    Column("Role", _role_reference),
+    AGE,
+    Column("Users", _subjects("User"), wide=True),
+    Column("Groups", _subjects("Group"), wide=True),
+    Column("ServiceAccounts", _subjects("ServiceAccount"), wide=True),
+)
 
 BUILT_IN: Mapping[tuple[str, str], Sequence[Column]] = {
     ("", "pods"): (
@@ -228,7 +306,7 @@ BUILT_IN: Mapping[tuple[str, str], Sequence[Column]] = {
     ),
     ("", "configmaps"): (NAME, _count("Data", "data"), AGE),
     ("", "secrets"): (NAME, _text("Type", "type", default="Opaque"), _count("Data", "data"), AGE),
-    ("", "serviceaccounts"): (NAME, _count("Secrets", "secrets"), AGE),
+    ("", "serviceaccounts"): (NAME, AGE),
     ("", "namespaces"): (NAME, _text("Status", "status", "phase"), AGE),
     ("", "nodes"): (
         NAME,
@@ -236,6 +314,11 @@ BUILT_IN: Mapping[tuple[str, str], Sequence[Column]] = {
         Column("Roles", lambda obj, _: _NONE),
         AGE,
         _text("Version", "status", "nodeInfo", "kubeletVersion", default=""),
+        Column("Internal-IP", _node_address("InternalIP"), wide=True),
+        Column("External-IP", _node_address("ExternalIP"), wide=True),
+        _text("OS-Image", "status", "nodeInfo", "osImage", wide=True),
+        _text("Kernel-Version", "status", "nodeInfo", "kernelVersion", wide=True),
+        _text("Container-Runtime", "status", "nodeInfo", "containerRuntimeVersion", wide=True),
     ),
     ("", "events"): _EVENT,
     ("events.k8s.io", "events"): _EVENT,
@@ -246,6 +329,7 @@ BUILT_IN: Mapping[tuple[str, str], Sequence[Column]] = {
         _text("Capacity", "status", "capacity", "storage", default=""),
         Column("Access Modes", _access_modes),
         _text("StorageClass", "spec", "storageClassName", default=""),
+        _text("VolumeAttributesClass", "spec", "volumeAttributesClassName", default="<unset>"),
         AGE,
         _text("VolumeMode", "spec", "volumeMode", default="Filesystem", wide=True),
     ),
@@ -253,8 +337,8 @@ BUILT_IN: Mapping[tuple[str, str], Sequence[Column]] = {
     ("apps", "deployments"): (
         NAME,
         Column("Ready", _ready_of),
-        _number("Up-to-date", "status", "updatedReplicas"),
-        _number("Available", "status", "availableReplicas"),
+        Column("Up-to-date", at("status", "updatedReplicas", default=0)),
+        Column("Available", at("status", "availableReplicas", default=0)),
         AGE,
         *_template_columns(),
         _MATCH_SELECTOR,
@@ -268,7 +352,12 @@ BUILT_IN: Mapping[tuple[str, str], Sequence[Column]] = {
         *_template_columns(),
         _MATCH_SELECTOR,
     ),
-    ("apps", "controllerrevisions"): (NAME, _number("Revision", "revision"), AGE),
+    ("apps", "controllerrevisions"): (
+        NAME,
+        Column("Controller", _controller),
+        Column("Revision", at("revision", default=0)),
+        AGE,
+    ),
     ("policy", "poddisruptionbudgets"): (
         NAME,
         _text("Min Available", "spec", "minAvailable", default="N/A"),
@@ -289,14 +378,23 @@ BUILT_IN: Mapping[tuple[str, str], Sequence[Column]] = {
         _text("Provisioner", "provisioner"),
         _text("ReclaimPolicy", "reclaimPolicy", default="Delete"),
         _text("VolumeBindingMode", "volumeBindingMode", default="Immediate"),
-        Column("AllowVolumeExpansion", at("allowVolumeExpansion", default=False), type="boolean"),
+        Column("AllowVolumeExpansion", at("allowVolumeExpansion", default=False)),
         AGE,
     ),
     ("rbac.authorization.k8s.io", "roles"): (NAME, _CREATED_AT),
     ("rbac.authorization.k8s.io", "clusterroles"): (NAME, _CREATED_AT),
     ("rbac.authorization.k8s.io", "rolebindings"): _BINDING,
     ("rbac.authorization.k8s.io", "clusterrolebindings"): _BINDING,
-    ("apiextensions.k8s.io", "customresourcedefinitions"): (NAME, _CREATED_AT),
+    ("apiextensions.k8s.io", "customresourcedefinitions"): (
+        NAME,
+        _text("Scope", "spec", "scope"),
+        Column("Versions", _versions),
+        _CREATED_AT,
+        _text("Group", "spec", "group", wide=True),
+        _text("Kind", "spec", "names", "kind", wide=True),
+        Column("ShortNames", _short_names, wide=True),
+        Column("Established", _established, type="boolean", wide=True),
+    ),
 }
 """Columns by group and plural. A kind without an entry shows its name and age."""
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 import yaml
-from informers.testing.apiserver.protobuf import decode
 
 from informers.testing.apiserver.errors import StatusError
+from informers.testing.apiserver.protobuf import decode
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -144,7 +144,7 @@ def read_body(raw: bytes, content_type: str, *, method: str) -> Any:
         raise StatusError(
             415,
             "UnsupportedMediaType",
-            f"the body of the request was in an unknown format ({content_type}) - "
+            "the body of the request was in an unknown format - "
             f"accepted media types include: {', '.join(accepted)}",
         )
     return decode_body(raw, content_type)
