@@ -83,6 +83,7 @@ class Informer:
             self._scopes[one] = _Scope(
                 client, resource, self._indexes, self._deliver, self._on_synced, options, clock, rng
             )
+        self._every_scope = tuple(self._scopes.values())
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -105,6 +106,16 @@ class Informer:
         """
         function = self._indexes[name]
         return [view for scope in self._scopes.values() for view in scope.by_index(name, function, value)]
+
+    @property
+    def revision(self) -> int:
+        """Moves whenever what readers see may have changed: equal readings mean equal answers."""
+        total = 0
+        for scope in self._every_scope:
+            if scope.overlaid:
+                scope.catch_up()
+            total += scope.moves
+        return total
 
     @property
     def synced(self) -> bool:
@@ -216,7 +227,10 @@ class _Scope:
         self.reflector = Reflector(
             client.transport, resource, self._take, clock=clock, rng=rng, options=options
         )
+        self.moves = 0
+        """Counts what may change the answers to readers."""
         self._overlay = Overlay()
+        self.overlaid = self._overlay.entries
         self._deliver = deliver
         self._on_synced = on_synced
 
@@ -224,7 +238,7 @@ class _Scope:
 
     def get(self, key: ObjectKey) -> View | None:
         if self._overlay:
-            self._catch_up()
+            self.catch_up()
             entry = self._overlay.get(key)
             if entry is not None:
                 return None if entry.gone else entry.view
@@ -234,7 +248,7 @@ class _Scope:
         stored = self.store.all() if namespace is None else self.store.of(namespace)
         if not self._overlay:
             return stored
-        self._catch_up()
+        self.catch_up()
         merged = {view.key: view for view in stored}
         for key, entry in self._overlay.entries.items():
             if namespace is not None and key.namespace != namespace:
@@ -246,7 +260,7 @@ class _Scope:
         return merged.values()
 
     def by_index(self, name: str, function: IndexFunction, value: str) -> Iterator[View]:
-        self._catch_up()
+        self.catch_up()
         for key in self.store.by_index(name, value):
             if self._overlay.get(key) is None:
                 view = self.store.get(key)
@@ -257,17 +271,21 @@ class _Scope:
                 yield entry.view
 
     def written(self, view: View, *, gone: bool) -> None:
+        self.moves += 1
         self._overlay.add(view, gone=gone, stored=self.store.get(view.key))
 
-    def _catch_up(self) -> None:
+    def catch_up(self) -> None:
         """Bookmarks do not come as events; the reflector's version has them."""
         if self._overlay and self.synced:
+            before = len(self._overlay.entries)
             self._overlay.caught_up(self.reflector.version)
+            self.moves += len(self._overlay.entries) != before
 
     # writing: events of the reflector
 
     def _take(self, events: Sequence[Event]) -> None:
         for event in events:
+            self.moves += 1
             match event:
                 case Apply(view):
                     self._changed(self.store.put(view), self._overlay.event(view, deleted=False))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from informers.controller import predicates
 from informers.controller.controller import Controller, DeadlineExceeded, Running
+from informers.controller.current import Reconcile, current
+from informers.controller.gate import Gate, GatedInformer
 from informers.controller.predicates import Predicate
 from informers.controller.reconciler import BlockingReconciler, Reconciler
 from informers.controller.sources import Mapper, owner_mapper
@@ -12,10 +14,14 @@ __all__ = [
     "BlockingReconciler",
     "Controller",
     "DeadlineExceeded",
+    "Gate",
+    "GatedInformer",
     "Mapper",
     "Predicate",
+    "Reconcile",
     "Reconciler",
     "Running",
+    "current",
     "owner_mapper",
     "predicates",
 ]

@@ -10,12 +10,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from informers.access import Access
 from informers.cache.informer import Informer
 from informers.clock import Clock, SystemClock
+from informers.controller.current import CURRENT, Reconcile
+from informers.controller.gate import Gate
 from informers.controller.measuring import ControllerMetrics, Outcome, Probe
 from informers.controller.predicates import Predicate
 from informers.controller.reconciler import BlockingReconciler, Reconciler
@@ -25,6 +30,9 @@ from informers.errors import Conflict, Fenced, RuntimeFault, Terminal
 from informers.metrics import Metrics
 from informers.objects import ObjectKey, Result
 from informers.queue import Backoff, Priority, QueueClosed, Work, WorkQueue
+
+if TYPE_CHECKING:
+    from informers.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +90,8 @@ class Controller:
     :param clock: for durations; the running loop's own time by default.
     :param rng: for the jitter of back-off.
     :param backoff: delays by error; see :data:`informers.queue.backoff.DEFAULT_STEPS`.
+    :param gate: declares the reconciler pure, and skips runs whose inputs have not moved; none by default.
+    :param access: what the reconciler does with the API server beyond watching; for the manager's preflight.
     """
 
     def __init__(
@@ -94,13 +104,24 @@ class Controller:
         clock: Clock | None = None,
         rng: random.Random | None = None,
         backoff: Backoff | None = None,
+        gate: Gate | None = None,
+        access: Sequence[Access] = (),
     ) -> None:
         if workers < 1 or deadline <= 0:
             raise ValueError("a controller needs at least one worker and a positive deadline")
         self.name = name
         self.workers = workers
         self.deadline = deadline
+        self.access = tuple(access)
+        # Jitter and names need no secrecy.
+        rng = rng or random.Random()  # noqa: S311
         self.queue = WorkQueue(clock=clock, rng=rng, backoff=backoff)
+        self._prefix = f"{rng.getrandbits(32):08x}"
+        self._number = 0
+        self._gate = gate
+        if gate is not None:
+            gate.claim(name)
+        self._tracing: Tracing | None = None
         self._clock = clock or SystemClock()
         self._threads: Threads | None = None
         reconcile = reconciler.reconcile
@@ -128,8 +149,15 @@ class Controller:
         """
         self._sources.append(Source(self.queue, informer, predicate, mapper))
 
-    def enqueue(self, key: ObjectKey, *, cause: str = "", priority: Priority = Priority.EVENT) -> None:
-        """Reconcile a key as soon as a worker is free."""
+    def enqueue(
+        self, key: ObjectKey, *, cause: str = "", priority: Priority = Priority.EVENT, force: bool = False
+    ) -> None:
+        """Reconcile a key as soon as a worker is free.
+
+        :param force: also when a gate finds that no input has moved.
+        """
+        if force and self._gate is not None:
+            self._gate.forget(key)
         self.queue.add(key, priority=priority, cause=cause)
 
     def measure(self, metrics: Metrics) -> None:
@@ -137,6 +165,10 @@ class Controller:
         probe = Probe(self._active, self._stuck, self.workers, self.queue)
         self._metrics = ControllerMetrics(metrics, self.name, probe)
         self.queue.observer = self._metrics
+
+    def trace(self, tracing: Tracing) -> None:
+        """Make a span of every reconcile. Once, before :meth:`run`."""
+        self._tracing = tracing
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -263,11 +295,26 @@ class Controller:
 
     async def _process(self, slot: _Slot, work: Work) -> None:
         key = work.key
-        slot.key, slot.began = key, self._clock.monotonic()
+        began = self._clock.monotonic()
+        if self._gate is not None and self._skipped(self._gate, key, began):
+            return
+        slot.key, slot.began = key, began
+        self._number += 1
+        reads = self._gate.begin(key) if self._gate is not None else None
+        # Set in this worker's own context; it ends with the next one, or with the worker.
+        CURRENT.set(Reconcile(self.name, key, work.causes, self._prefix, self._number, reads))
+        outcome = await self._run(slot, work)
+        if self._metrics is not None:
+            self._metrics.reconciled(outcome, self._clock.monotonic() - began)
+
+    async def _run(self, slot: _Slot, work: Work) -> Outcome:
+        key = work.key
+        result: Result | None = None
         try:
-            result = await self._reconcile(key)
-            if not isinstance(result, Result):
-                raise TypeError(f"reconcile must return a Result, not {type(result).__name__}")
+            answer = await self._call(work)
+            if not isinstance(answer, Result):
+                raise TypeError(f"reconcile must return a Result, not {type(answer).__name__}")
+            result = answer
             outcome = self._succeeded(key, result)
         except asyncio.CancelledError as cancelled:
             if self._told_to_end(slot):
@@ -276,11 +323,30 @@ class Controller:
         except Exception as error:
             outcome = self._failed(slot, work, error)
         finally:
-            seconds = self._clock.monotonic() - slot.began
             slot.key = None
+            CURRENT.set(None)
+            if self._gate is not None:
+                self._gate.end(key, self._clock.monotonic(), result)
             self._release(slot, key)
+        return outcome
+
+    async def _call(self, work: Work) -> Result:
+        if self._tracing is None:
+            return await self._reconcile(work.key)
+        with self._tracing.reconcile(self.name, work):
+            return await self._reconcile(work.key)
+
+    def _skipped(self, gate: Gate, key: ObjectKey, now: float) -> bool:
+        """Whether there is nothing to run for; what the last run asked for still stands."""
+        due = gate.unmoved(key, now)
+        if due is None:
+            return False
+        if due < math.inf:
+            self.queue.add_after(key, due - now, cause="requeue")
+        self.queue.done(key)
         if self._metrics is not None:
-            self._metrics.reconciled(outcome, seconds)
+            self._metrics.skipped()
+        return True
 
     def _told_to_end(self, slot: _Slot) -> bool:
         # The deadline's own cancellation does not count, and one that came from inside shows no request.
@@ -320,10 +386,9 @@ class Controller:
             self._metrics.failed(terminal=isinstance(error, Terminal))
             if isinstance(error, DeadlineExceeded):
                 self._metrics.timed_out()
+        reconcile = CURRENT.get()
         extra = {
-            "controller": self.name,
-            "key": work.key,
-            "causes": ", ".join(work.causes),
+            **(reconcile.fields() if reconcile is not None else {}),
             "failures": work.failures + 1,
             "retry_in": None if delay is None else round(delay, 3),
             "seconds": round(self._clock.monotonic() - slot.began, 3),

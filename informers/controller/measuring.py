@@ -54,6 +54,12 @@ class ControllerMetrics:
                 ("reconcile_timeouts", "Reconciles cancelled at their deadline."),
             )
         )
+        self._skipped = metrics.counter(
+            "controller_runtime_reconcile_skipped_total",
+            "Reconciles that an input gate found unnecessary.",
+            _CONTROLLER,
+        ).cell(controller)
+        self.skipped = self._skipped.inc
         self._sample(metrics, probe)
         self._watch_queue(metrics, probe.queue)
 

@@ -1,0 +1,196 @@
+"""Preflight: ask the API server, before anybody waits in vain, whether it lets us do what we will do.
+
+A ``SelfSubjectAccessReview`` per verb and place. Everybody who may log in may ask these
+(``system:basic-user``), and nothing is stored. The answers name the verb and the resource that are missing,
+where a watch that is refused would only say so of the first thing it tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from informers.client import Client, HttpRequest, HttpResponse
+from informers.client.client import error_of
+from informers.client.requests import encode
+from informers.clock import Clock
+from informers.errors import NotFound, RuntimeFault
+from informers.objects import Object, Resource
+
+log = logging.getLogger(__name__)
+
+REVIEW = Resource(
+    "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False
+)
+
+READ = ("list", "watch")
+"""What an informer does."""
+
+AGAIN = 30.0
+"""Seconds until what was refused, or could not be asked, is asked again."""
+
+_TIMEOUT = 10.0
+_AT_ONCE = 8
+_SHOWN = 5
+"""Missing rights a problem names before it counts the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What somebody does with a resource.
+
+    :param verbs: as in a role's rule: ``get``, ``list``, ``watch``, ``create``, ``update``, ``patch``,
+        ``delete``.
+    :param namespaces: where; all of them by default.
+    :param subresource: such as ``status``; the resource itself by default.
+    :param name: one object alone; all by default.
+    """
+
+    resource: Resource
+    verbs: Sequence[str]
+    namespaces: Sequence[str] = ()
+    subresource: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """One verb in one place: what one review asks about."""
+
+    verb: str
+    resource: Resource
+    namespace: str = ""
+    subresource: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        plural, dot, group = str(self.resource).partition(".")
+        what = f"{plural}/{self.subresource}{dot}{group}" if self.subresource else str(self.resource)
+        named = f' "{self.name}"' if self.name else ""
+        if not self.resource.namespaced:
+            return f"{self.verb} {what}{named}"
+        where = f"in namespace {self.namespace}" if self.namespace else "in all namespaces"
+        return f"{self.verb} {what}{named} {where}"
+
+
+def rights(accesses: Iterable[Access]) -> list[Right]:
+    """Every single question, once, in order."""
+    found: dict[Right, None] = {}
+    for access in accesses:
+        scopes = access.namespaces if access.resource.namespaced and access.namespaces else ("",)
+        for namespace in scopes:
+            for verb in access.verbs:
+                right = Right(verb, access.resource, namespace, access.subresource, access.name)
+                found[right] = None
+    return list(found)
+
+
+class Preflight:
+    """Asks for a list of rights until all of them are granted, and says which are not.
+
+    :param client: its transport is used past its fence: the questions change nothing, and a standby asks too.
+    """
+
+    def __init__(self, client: Client, accesses: Iterable[Access], *, clock: Clock) -> None:
+        self._transport = client.transport
+        self._clock = clock
+        self._open = dict.fromkeys(rights(accesses), "not asked yet")
+        self._missing: dict[Right, str] = {}
+        self._asked = False
+        self._trouble = ""
+
+    @property
+    def missing(self) -> Sequence[Right]:
+        """What the server has said no to."""
+        return tuple(self._missing)
+
+    def health(self) -> str | None:
+        """What is missing, for a readiness check. What could not be asked is no failure of ours: then the
+        caches have a problem of their own to show."""
+        if not self._missing:
+            return None
+        shown = [f"{right}{reason}" for right, reason in list(self._missing.items())[:_SHOWN]]
+        more = len(self._missing) - len(shown)
+        return f"not allowed to {'; '.join(shown)}" + (f"; and {more} more" if more else "")
+
+    async def run(self) -> None:
+        """Ask, and ask again what was refused, until all is granted. Ends then, or when nobody can answer."""
+        while self._open:
+            try:
+                await self._round()
+            except NotFound:
+                log.warning("the API server answers no access reviews; rights are not checked beforehand")
+                return
+            except RuntimeFault as error:
+                log.log(
+                    logging.DEBUG if str(error) == self._trouble else logging.WARNING,
+                    "rights cannot be checked: %s",
+                    error,
+                )
+                self._trouble = str(error)
+            if self._open:
+                await asyncio.sleep(AGAIN)
+
+    async def _round(self) -> None:
+        """Ask everything that is open."""
+        before = dict(self._missing)
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def ask(right: Right) -> tuple[Right, str | None]:
+            async with gate:
+                return right, await self._ask(right)
+
+        answers = await asyncio.gather(*map(ask, self._open), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        self._missing = {right: reason for right, reason in answers if reason is not None}  # type: ignore[misc]
+        self._open = dict.fromkeys(self._missing, "")
+        self._trouble = ""
+        if self._missing != before:
+            self._report()
+
+    def _report(self) -> None:
+        if self._missing:
+            log.error("%s", self.health(), extra={"missing": len(self._missing)})
+        else:
+            log.info("all rights are granted now")
+
+    async def _ask(self, right: Right) -> str | None:
+        """``None`` when it is granted, else the server's reason in parentheses, or ""."""
+        response = await self._transport.request(
+            HttpRequest("POST", REVIEW.path(), body=encode(_review(right)), timeout=_TIMEOUT)
+        )
+        status = _answer(response, self._clock).get("status") or {}
+        if status.get("allowed"):
+            return None
+        reason = str(status.get("reason") or "")
+        return f" ({reason})" if reason else ""
+
+
+def _answer(response: HttpResponse, clock: Clock) -> Object:
+    if not 200 <= response.status < 300:
+        raise error_of(response, clock)
+    try:
+        return msgspec.json.decode(response.body, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise RuntimeFault(f"the answer to an access review is no JSON: {error}") from error
+
+
+def _review(right: Right) -> Object:
+    attributes = {
+        "namespace": right.namespace,
+        "verb": right.verb,
+        "group": right.resource.group,
+        "version": right.resource.version,
+        "resource": right.resource.plural,
+        "subresource": right.subresource,
+        "name": right.name,
+    }
+    spec = {"resourceAttributes": {name: value for name, value in attributes.items() if value}}
+    return {"apiVersion": REVIEW.api_version, "kind": REVIEW.kind, "spec": spec}

@@ -1,0 +1,65 @@
+"""The reconcile that is under way, for whoever runs inside it: log lines, spans, the input gate.
+
+It travels in a context variable, so tasks and threads that a reconcile starts know it as well.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from informers.objects import ObjectKey
+
+if TYPE_CHECKING:
+    from informers.controller.gate import Reads
+
+
+class Reconcile:
+    """One call of a reconciler.
+
+    :param controller: its name.
+    :param causes: why the key was in the queue.
+    :param number: counts the reconciles of one process, with ``prefix`` the :attr:`id`.
+    :param reads: notes what is read, for the input gate; ``None`` without one.
+    """
+
+    __slots__ = ("_number", "_prefix", "causes", "controller", "key", "reads")
+
+    def __init__(
+        self,
+        controller: str,
+        key: ObjectKey,
+        causes: tuple[str, ...],
+        prefix: str,
+        number: int,
+        reads: Reads | None,
+    ) -> None:
+        self.controller = controller
+        self.key = key
+        self.causes = causes
+        self.reads = reads
+        self._prefix = prefix
+        self._number = number
+
+    @property
+    def id(self) -> str:
+        """Names this call in logs and spans; unlike that of any other call, also of other processes."""
+        return f"{self._prefix}-{self._number}"
+
+    def fields(self) -> dict[str, object]:
+        """What a structured log line says of it."""
+        return {
+            "controller": self.controller,
+            "key": self.key,
+            "causes": ", ".join(self.causes),
+            "reconcile": self.id,
+        }
+
+
+CURRENT: ContextVar[Reconcile | None] = ContextVar("reconcile", default=None)
+"""Set by the controller's workers."""
+
+
+def current() -> Reconcile | None:
+    """The reconcile the caller is part of, or ``None``."""
+    return CURRENT.get()
