@@ -25,6 +25,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from etl_operator.sandbox.apiserver.special import Logs
 from etl_operator.sandbox.reaper import Reaper, dying_with_parent
 from informers.objects import Object
 
@@ -105,6 +106,10 @@ class RealServer:
         self._processes: list[asyncio.subprocess.Process] = []
         self._admin = secrets.token_urlsafe(24)
         self.url = ""
+        self.missing_loops = ("PersistentVolumeClaim",)
+
+    def serve_logs(self, logs: Logs) -> None:
+        """A real server asks the node's own HTTPS endpoint, which the process node has not."""
 
     async def start(self) -> None:
         """Start everything and wait until the API server is ready.

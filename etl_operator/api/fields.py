@@ -40,7 +40,11 @@ NO_NULLS = BeforeValidator(without_nulls)
 """Makes a map field treat a null as an absent entry. It comes after the bounds in ``Annotated``."""
 
 Port = Annotated[int, Field(ge=1, le=65535), WHOLE]
-Counter = Annotated[int, Field(ge=0, le=2**63 - 1, json_schema_extra={"format": "int64"}), WHOLE]
+MOST = 2**53 - 1
+"""The largest bound an API server can hold: it keeps bounds as floating-point numbers, and one that does not
+fit its field's format afterwards makes it refuse every value."""
+
+Counter = Annotated[int, Field(ge=0, le=MOST, json_schema_extra={"format": "int64"}), WHOLE]
 """A number that only grows, such as a log index."""
 
 Quantity = Annotated[

@@ -19,7 +19,7 @@ import click
 import yaml
 
 from etl_operator.sandbox.apiserver.kubeconfig import CLUSTER, write_kubeconfig
-from etl_operator.sandbox.apiserver.server import EmbeddedServer
+from etl_operator.sandbox.controlplane import ControlPlane, Embedded, MakeControlPlane
 from etl_operator.sandbox.kubelet import ImageTable, ProcessNode
 from etl_operator.sandbox.loops import run_loops
 from etl_operator.sandbox.loops.kinds import LEASE
@@ -71,8 +71,10 @@ class _PieceFailed(Exception):
     """A part of the sandbox ended by itself."""
 
 
-async def run_sandbox(settings: SandboxSettings) -> int:
+async def run_sandbox(settings: SandboxSettings, control_plane: MakeControlPlane | None = None) -> int:
     """Run until stopped, or until ready; returns the exit code.
+
+    :param control_plane: another one than the embedded API server.
 
     0: every object became Ready, or the sandbox was stopped by a signal without ``until_ready``.
     1: an object did not become Ready in time, or a piece failed. 2: the manifests or files given cannot
@@ -82,7 +84,7 @@ async def run_sandbox(settings: SandboxSettings) -> int:
     progress = Progress(lambda: time.monotonic() - started)
     try:
         objects = _wanted(settings)
-        main = asyncio.ensure_future(_Sandbox(settings, progress).run(objects))
+        main = asyncio.ensure_future(_Sandbox(settings, progress, control_plane).run(objects))
         received = _stop_on_signals(main, progress)
         try:
             code = await main
@@ -115,9 +117,12 @@ def _stop_on_signals(main: asyncio.Future[int], progress: Progress) -> list[int]
 class _Sandbox:
     """One run: what was asked for, and the pieces that are up so far."""
 
-    def __init__(self, settings: SandboxSettings, progress: Progress) -> None:
+    def __init__(
+        self, settings: SandboxSettings, progress: Progress, control_plane: MakeControlPlane | None
+    ) -> None:
         self._settings = settings
         self._progress = progress
+        self._make_control_plane = control_plane or self._embedded
         self._operator: OperatorProcess | None = None
 
     async def run(self, objects: Sequence[Object]) -> int:
@@ -138,22 +143,25 @@ class _Sandbox:
             applied = await apply_all(client, objects)
             return await self._watch(client, applied, plane.pieces)
 
-    async def _control_plane(self, plane: _Plane) -> tuple[EmbeddedServer, Client]:
+    def _embedded(self, state_dir: Path, _: Reaper) -> ControlPlane:
+        kept = state_dir if self._settings.state_dir else None
+        return Embedded(port=self._settings.port, state_dir=kept)
+
+    async def _control_plane(self, plane: _Plane) -> tuple[ControlPlane, Client]:
         settings = self._settings
-        kept = plane.state_dir if settings.state_dir else None
-        server = EmbeddedServer(port=settings.port, state_dir=kept)
-        await server.start()
+        server = self._make_control_plane(plane.state_dir, plane.reaper)
         plane.stack.push_async_callback(server.stop)
+        await server.start()
         write_kubeconfig(settings.kubeconfig, server.admin_kubeconfig())
         client = Client(HttpTransport(load_kubeconfig(str(settings.kubeconfig))))
         plane.stack.push_async_callback(client.close)
         await apply_all(client, [_STORAGE_CLASS])
         # Before the node and the operator find out what is true now.
         await forget_readiness(client, _API_VERSION)
-        await plane.pieces.start("controller loops", run_loops(client))
+        await plane.pieces.start("controller loops", run_loops(client, only=server.missing_loops))
         images = ImageTable.default(engine=settings.engine)
         node = ProcessNode(client, state_dir=plane.state_dir, images=images, reaper=plane.reaper)
-        server.logs = node.logs
+        server.serve_logs(node.logs)
         await plane.pieces.start("node", node.run())
         return server, client
 
@@ -164,7 +172,7 @@ class _Sandbox:
         return url
 
     async def _start_operator(
-        self, plane: _Plane, server: EmbeddedServer, client: Client, proxy_url: str
+        self, plane: _Plane, server: ControlPlane, client: Client, proxy_url: str
     ) -> None:
         namespace = SERVICE_ACCOUNT.partition("/")[0]
         # A sandbox that was killed left its operator's lease behind; that operator has died with it, and
@@ -172,7 +180,7 @@ class _Sandbox:
         with contextlib.suppress(NotFound):
             await client.delete(LEASE, ObjectKey(namespace, _OPERATOR_LEASE))
         kubeconfig = plane.state_dir / "operator.kubeconfig"
-        write_kubeconfig(kubeconfig, server.kubeconfig_for(SERVICE_ACCOUNT))
+        write_kubeconfig(kubeconfig, await server.kubeconfig_for(SERVICE_ACCOUNT))
         metrics, health = _free_ports(2)
         log_file = plane.state_dir / "operator.log"
         self._operator = OperatorProcess(

@@ -170,3 +170,12 @@ def test_the_command_prints_and_writes_them(tmp_path: Path) -> None:
     ]
     CliRunner().invoke(main, ["crds", "--output-dir", str(tmp_path / "new")], catch_exceptions=False)
     assert {path.name for path in (tmp_path / "new").iterdir()} == set(render_crds())
+
+
+@EACH
+def test_bounds_survive_as_floating_point_numbers(kind: Kind) -> None:
+    """A real server keeps them so, and refuses every value when one no longer fits its field's format."""
+    for path, fragment in fragments(schema_of(kind.resource)):
+        for word in ("minimum", "maximum"):
+            bound = fragment.get(word, 0)
+            assert int(float(bound)) == bound, f"{path}: {word} {bound}"
