@@ -15,11 +15,11 @@ from typing import Any
 
 import msgspec
 
-from informers.client import Client, HttpRequest, HttpResponse
+from informers.client import Client, HttpRequest, Transport
 from informers.client.client import error_of
 from informers.client.requests import encode
 from informers.clock import Clock
-from informers.errors import NotFound, RuntimeFault
+from informers.errors import NotFound, RuntimeFault, TransportError
 from informers.objects import Object, Resource
 
 log = logging.getLogger(__name__)
@@ -163,26 +163,31 @@ class Preflight:
 
     async def _ask(self, right: Right) -> str | None:
         """``None`` when it is granted, else the server's reason in parentheses, or ""."""
-        response = await self._transport.request(
-            HttpRequest("POST", REVIEW.path(), body=encode(_review(right)), timeout=_TIMEOUT)
-        )
-        status = _answer(response, self._clock).get("status") or {}
+        status = await review(self._transport, REVIEW, _question(right), self._clock)
         if status.get("allowed"):
             return None
         reason = str(status.get("reason") or "")
         return f" ({reason})" if reason else ""
 
 
-def _answer(response: HttpResponse, clock: Clock) -> Object:
+async def review(transport: Transport, kind: Resource, spec: Object, clock: Clock) -> Object:
+    """Ask a question of one of the review kinds; the status of the answer. Nothing is stored anywhere.
+
+    :raises informers.errors.RuntimeFault: when there is no answer.
+    """
+    body = {"apiVersion": kind.api_version, "kind": kind.kind, "spec": spec}
+    response = await transport.request(HttpRequest("POST", kind.path(), body=encode(body), timeout=_TIMEOUT))
     if not 200 <= response.status < 300:
         raise error_of(response, clock)
     try:
-        return msgspec.json.decode(response.body, type=dict[str, Any])
+        answer = msgspec.json.decode(response.body, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise RuntimeFault(f"the answer to an access review is no JSON: {error}") from error
+        raise TransportError(f"the answer to a {kind.kind} is no JSON: {error}") from error
+    status: Object = answer.get("status") or {}
+    return status
 
 
-def _review(right: Right) -> Object:
+def _question(right: Right) -> Object:
     attributes = {
         "namespace": right.namespace,
         "verb": right.verb,
@@ -192,5 +197,4 @@ def _review(right: Right) -> Object:
         "subresource": right.subresource,
         "name": right.name,
     }
-    spec = {"resourceAttributes": {name: value for name, value in attributes.items() if value}}
-    return {"apiVersion": REVIEW.api_version, "kind": REVIEW.kind, "spec": spec}
+    return {"resourceAttributes": {name: value for name, value in attributes.items() if value}}

@@ -20,18 +20,31 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from informers.access import READ, Access, Preflight
 from informers.cache.informer import Informer
 from informers.cache.view import View
+from informers.certificates import ServingCertificate
 from informers.client import Client
 from informers.clock import Clock
 from informers.controller import Controller
-from informers.errors import RuntimeFault
-from informers.events import EventRecorder
+from informers.controller.loops import LoopDetector
+from informers.debug import debug_routes
+from informers.errors import ConfigError, RuntimeFault
+from informers.events import EVENT, EventRecorder
+from informers.guard import Guard, from_this_machine
 from informers.health import Checks, LoopMonitor
-from informers.leader import LeaderElector
+from informers.leader import LEASE, LeaderElector
 from informers.metrics import Metrics, Samples
 from informers.objects import Resource
-from informers.server import BindAddress, HttpServer, health_routes, metrics_routes, parse_bind_address
+from informers.server import (
+    BindAddress,
+    Handler,
+    HttpServer,
+    health_routes,
+    metrics_routes,
+    parse_bind_address,
+)
+from informers.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +72,7 @@ class _Kind(Enum):
     SERVICE = "service"
     """Ends only when told to."""
     RUNNABLE = "runnable"
-    """Runs while leading, and may end by itself."""
+    """May end by itself; most run while leading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,15 @@ class Manager:
     :param name: the operator's, as events name it.
     :param instance: this process, as events name it; the elector's identity or the host name by default.
     :param grace: seconds running reconciles get to finish on a request to stop; 20 by default.
+    :param preflight: ask at the start for every right that informers, controllers, election and events need;
+        what is missing shows in readiness. Off by default.
+    :param detect_loops: find objects that are written over and over, while this process leads. Takes field
+        managers that are ``name``, or begin with it and a slash, for our own. On by default.
+    :param metrics_certificate: serve the metrics over TLS, to callers whose bearer token may ``get`` the
+        path; see :mod:`informers.guard`. Plain and for everybody by default.
+    :param debug: add ``/debug/queues`` to the metrics, or to the health probes where there are none; behind
+        the same guard, else for callers on this machine only. Off by default.
+    :param tracing: makes a span of every reconcile; none by default.
     :param rng: for jitter and names.
     """
 
@@ -94,8 +116,16 @@ class Manager:
         name: str = "controller-manager",
         instance: str = "",
         grace: float = GRACE,
+        preflight: bool = False,
+        detect_loops: bool = True,
+        metrics_certificate: ServingCertificate | None = None,
+        debug: bool = False,
+        tracing: Tracing | None = None,
         rng: random.Random | None = None,
     ) -> None:
+        self._loops = LoopDetector(client, own=name, clock=clock, metrics=metrics) if detect_loops else None
+        if self._loops is not None:
+            client.transport = self._loops.observed(client.transport)
         self.client = client
         self.clock = clock
         self.metrics = metrics
@@ -111,6 +141,12 @@ class Manager:
             rng=self._rng,
             metrics=metrics,
         )
+        self._preflight = preflight
+        self._certificate = metrics_certificate
+        self._debug = debug
+        self._tracing = tracing
+        if self._loops is not None:
+            self._loops.events = self.events
         self.live = Checks()
         self.ready = Checks()
         self._addresses = (parse_bind_address(metrics_address), parse_bind_address(health_address))
@@ -158,6 +194,8 @@ class Manager:
             rng=random.Random(self._rng.getrandbits(64)),  # noqa: S311
         )
         self._informers[resource, scope] = informer
+        if self._loops is not None:
+            self._loops.watch(informer)
         name = f"informer/{resource}" + (f"/{','.join(scope)}" if scope else "")
         self.ready.add(name, informer.health)
         self.live.add(name, lambda: _dead(informer))
@@ -173,6 +211,8 @@ class Manager:
             raise ValueError(f"there is a controller {controller.name} already")
         self._controllers[controller.name] = controller
         controller.measure(self.metrics)
+        if self._tracing is not None:
+            controller.trace(self._tracing)
         self.live.add(f"controller/{controller.name}", controller.health)
 
     def add_runnable(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
@@ -184,6 +224,22 @@ class Manager:
         if name in self._runnables:
             raise ValueError(f"there is a runnable {name} already")
         self._runnables[name] = run
+
+    def accesses(self) -> list[Access]:
+        """What this process does with the API server, as far as it is known beforehand: what ``preflight``
+        asks for."""
+        found = [Access(resource, READ, scope) for resource, scope in self._informers]
+        for controller in self._controllers.values():
+            found += controller.access
+        if self._leader is not None:
+            lease = self._leader.key
+            found.append(Access(LEASE, ("create",), (lease.namespace,)))
+            found.append(Access(LEASE, ("get", "update"), (lease.namespace,), name=lease.name))
+        scopes = {scope for _, scope in self._informers}
+        where = (
+            () if () in scopes or not scopes else tuple(sorted({one for scope in scopes for one in scope}))
+        )
+        return [*found, Access(EVENT, ("create", "patch"), where)]
 
     @property
     def addresses(self) -> Sequence[BindAddress]:
@@ -246,6 +302,10 @@ class Manager:
     async def _serve(self) -> None:
         self._spawn("events", self.events.run())
         self._spawn("loop-monitor", LoopMonitor(self.clock, self.metrics).run())
+        if self._preflight:
+            preflight = Preflight(self.client, self.accesses(), clock=self.clock)
+            self.ready.add("access", preflight.health)
+            self._spawn("preflight", preflight.run(), _Kind.RUNNABLE)
         for (resource, _), informer in self._informers.items():
             self._spawn(f"informer of {resource}", informer.run())
         clean = False
@@ -291,6 +351,8 @@ class Manager:
             self._spawn(f"controller {controller.name}", controller.run())
         for name, run in self._runnables.items():
             self._spawn(name, _call(run), _Kind.RUNNABLE)
+        if self._loops is not None:
+            self._spawn("loop detector", self._loops.run(), _Kind.RUNNABLE)
 
     def _tell_election(self, note: str) -> None:
         if self._leader is not None:
@@ -369,17 +431,31 @@ class Manager:
 
     async def _start_servers(self) -> None:
         metrics, health = self._addresses
+        if self._certificate is not None and metrics is not None and metrics == health:
+            raise ConfigError("metrics over TLS need an address of their own: probes bring no token")
         wanted: dict[BindAddress, dict[str, Any]] = {}
         if metrics is not None:
-            wanted.setdefault(metrics, {}).update(metrics_routes(self.metrics))
+            wanted.setdefault(metrics, {}).update(self._protected(metrics_routes(self.metrics), {}))
         if health is not None:
             wanted.setdefault(health, {}).update(health_routes(self.live, self.ready))
+        where = metrics or health
+        if self._debug and where is not None:
+            routes = debug_routes(self._controllers.values(), self._informers.values())
+            wanted[where].update(self._protected({}, routes))
         for address, routes in wanted.items():
             what = " and ".join(name for name, path in _PURPOSES if path in routes)
-            server = HttpServer(address, routes, what=what)
+            certificate = self._certificate if address == metrics else None
+            server = HttpServer(address, routes, what=what, certificate=certificate)
             await server.start()
             self._servers[address] = server
             log.info("listening for %s", what, extra={"address": server.address})
+
+    def _protected(self, public: Mapping[str, Handler], private: Mapping[str, Handler]) -> dict[str, Handler]:
+        """Both kinds of pages behind the guard, where there is one."""
+        if self._certificate is not None:
+            guard = Guard(self.client, clock=self.clock)
+            return {path: guard.guarded(handler) for path, handler in {**public, **private}.items()}
+        return {**public, **{path: from_this_machine(handler) for path, handler in private.items()}}
 
 
 async def _call(run: Callable[[], Awaitable[None]]) -> None:

@@ -1,4 +1,4 @@
-"""The small HTTP servers: ``/metrics``, ``/healthz``, ``/readyz``."""
+"""The small HTTP servers: ``/metrics``, ``/healthz``, ``/readyz``; with TLS where a certificate is given."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from aiohttp import web
 
+from informers.certificates import ServingCertificate
 from informers.errors import RuntimeFault
 from informers.health import Checks, report
 from informers.metrics import Metrics
@@ -56,11 +57,21 @@ class HttpServer:
 
     :param address: where; port 0 takes a free one.
     :param what: what it is for, for error messages.
+    :param certificate: serve over TLS with it; plain HTTP without.
     """
 
-    def __init__(self, address: BindAddress, routes: Mapping[str, Handler], *, what: str) -> None:
+    def __init__(
+        self,
+        address: BindAddress,
+        routes: Mapping[str, Handler],
+        *,
+        what: str,
+        certificate: ServingCertificate | None = None,
+    ) -> None:
         self.address = address
         self._what = what
+        self._certificate = certificate
+        self._following: asyncio.Task[None] | None = None
         application = web.Application()
         for path, handler in routes.items():
             application.router.add_get(path, handler)
@@ -70,14 +81,22 @@ class HttpServer:
         """Listen.
 
         :raises CannotListen: when the address is taken, or not of this machine.
+        :raises informers.errors.ConfigError: when the certificate cannot be used.
         """
+        context = None
+        if self._certificate is not None:
+            self._certificate.load()
+            self._following = asyncio.create_task(self._certificate.follow(), name="serving certificate")
+            context = self._certificate.context
         listening = await self._listen()
         self.address = BindAddress(self.address.host, listening.getsockname()[1])
         await self._runner.setup()
-        await web.SockSite(self._runner, listening, backlog=_BACKLOG).start()
+        await web.SockSite(self._runner, listening, ssl_context=context, backlog=_BACKLOG).start()
 
     async def stop(self) -> None:
         """Close the socket and every connection."""
+        if self._following is not None:
+            self._following.cancel()
         await self._runner.cleanup()
 
     async def _listen(self) -> socket.socket:

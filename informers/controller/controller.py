@@ -65,6 +65,7 @@ class _Slot:
 
     task: asyncio.Task[None] | None = None
     key: ObjectKey | None = None
+    reconcile: Reconcile | None = None
     began: float = 0.0
     overdue: bool = False
     """Its reconcile was told to end."""
@@ -78,6 +79,8 @@ class Running:
 
     key: ObjectKey
     seconds: float
+    causes: tuple[str, ...] = ()
+    id: str = ""
 
 
 class Controller:
@@ -232,7 +235,11 @@ class Controller:
     def running(self) -> list[Running]:
         """What is being reconciled, longest first."""
         now = self._clock.monotonic()
-        busy = [Running(slot.key, now - slot.began) for slot in self._slots if slot.key is not None]
+        busy = [
+            Running(one.key, now - slot.began, one.causes, one.id)
+            for slot in self._slots
+            if slot.key is not None and (one := slot.reconcile) is not None
+        ]
         return sorted(busy, key=lambda running: running.seconds, reverse=True)
 
     @property
@@ -302,7 +309,8 @@ class Controller:
         self._number += 1
         reads = self._gate.begin(key) if self._gate is not None else None
         # Set in this worker's own context; it ends with the next one, or with the worker.
-        CURRENT.set(Reconcile(self.name, key, work.causes, self._prefix, self._number, reads))
+        slot.reconcile = Reconcile(self.name, key, work.causes, self._prefix, self._number, reads)
+        CURRENT.set(slot.reconcile)
         outcome = await self._run(slot, work)
         if self._metrics is not None:
             self._metrics.reconciled(outcome, self._clock.monotonic() - began)

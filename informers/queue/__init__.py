@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from informers.queue.backoff import Backoff, ErrorClass, classify
-from informers.queue.workqueue import Priority, QueueClosed, Statistics, Work, WorkQueue
+from informers.queue.workqueue import Entry, Priority, QueueClosed, Statistics, Work, WorkQueue
 
 __all__ = [
     "Backoff",
+    "Entry",
     "ErrorClass",
     "Priority",
     "QueueClosed",

@@ -93,6 +93,22 @@ class Statistics:
     """Sum over all keys in work of how long they have been so."""
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the queue knows of one key."""
+
+    key: ObjectKey
+    place: str
+    """``ready``, ``waiting`` or ``processing``; a key that is wanted again while in work is ``held``."""
+    priority: Priority | None
+    """``None`` in work."""
+    seconds: float
+    """How long it has been there; negative for a key that becomes ready after so many seconds."""
+    causes: tuple[str, ...]
+    """Why it is wanted; of a key in work, its reconcile knows."""
+    failures: int
+
+
 class QueueObserver(Protocol):
     """Told what happens, for metrics."""
 
@@ -346,6 +362,26 @@ class WorkQueue:
             longest_running=max(running, default=0.0),
             unfinished=sum(running),
         )
+
+    def entries(self) -> list[Entry]:
+        """Every key the queue knows of, keys in work first, then by how long they have waited."""
+        now = self._clock.monotonic()
+        entries = [
+            Entry(key, "processing", None, now - began, (), self._failures.get(key, 0))
+            for key, began in self._processing.items()
+        ]
+        queued = [
+            Entry(
+                item.key,
+                item.place.name.lower(),
+                item.priority,
+                now - item.since,
+                tuple(item.causes),
+                self._failures.get(item.key, 0),
+            )
+            for item in self._items.values()
+        ]
+        return entries + sorted(queued, key=lambda entry: entry.seconds, reverse=True)
 
     # -- inside -------------------------------------------------------------------------------------
 
