@@ -8,30 +8,73 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
+from e2e.realserver import Unavailable, programs
 from informers.client import Client, HttpTransport, load_kubeconfig
 
 T = TypeVar("T")
 
-SANDBOX = (sys.executable, "-m", "etl_operator.cli", "sandbox")
+COMMANDS: Mapping[str, Sequence[str]] = {
+    "sandbox": (sys.executable, "-m", "etl_operator.cli", "sandbox"),
+    "real": (sys.executable, "-m", "e2e.realcluster"),
+}
+"""How a control plane with everything around it is started, by ``--cluster``."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--cluster``: the embedded control plane, or the real one."""
+    parser.addoption(
+        "--cluster",
+        choices=sorted(COMMANDS),
+        default="sandbox",
+        help="sandbox: the embedded control plane (default); real: kube-apiserver, kube-controller-manager "
+        "and etcd from KUBEBUILDER_ASSETS, or built with the Go toolchain",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what the suite's own mark means."""
+    config.addinivalue_line("markers", "sandbox_only(reason): about the embedded control plane itself")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only the embedded control plane promises, by name."""
+    if config.getoption("--cluster") == "sandbox":
+        return
+    for item in items:
+        mark = item.get_closest_marker("sandbox_only")
+        if mark is not None:
+            item.add_marker(pytest.mark.skip(reason=str(mark.args[0])))
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> str:
+    """``--cluster``; the real one's programs are there, or the run ends here."""
+    wanted = str(request.config.getoption("--cluster"))
+    if wanted == "real":
+        try:
+            programs()
+        except Unavailable as error:
+            pytest.exit(str(error), returncode=2)
+    return wanted
 
 
 class Sandbox:
     """One ``etl-operator sandbox`` process; its output goes to a file that failures show."""
 
-    def __init__(self, directory: Path, *arguments: str) -> None:
+    def __init__(self, command: Sequence[str], directory: Path, *arguments: str) -> None:
         self.state_dir = directory / "state"
         self.kubeconfig = directory / "kubeconfig"
         self._log = directory / "output.log"
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(
                 [
-                    *SANDBOX,
+                    *command,
                     *("--state-dir", str(self.state_dir), "--kubeconfig", str(self.kubeconfig)),
                     *arguments,
                 ],
@@ -39,6 +82,7 @@ class Sandbox:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=directory,
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
             )
 
     @property
@@ -81,12 +125,13 @@ class Sandbox:
 
 
 @pytest.fixture(scope="session")
-def start_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Sandbox]]:
+def start_sandbox(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Sandbox]]:
     """Starts sandboxes, and ends them whatever happens."""
     started: list[Sandbox] = []
 
-    def start(*arguments: str) -> Sandbox:
-        sandbox = Sandbox(tmp_path_factory.mktemp("sandbox"), *arguments)
+    def start(*arguments: str, directory: Path | None = None) -> Sandbox:
+        where = directory or tmp_path_factory.mktemp("sandbox")
+        sandbox = Sandbox(COMMANDS[cluster], where, *arguments)
         started.append(sandbox)
         return sandbox
 

@@ -96,19 +96,16 @@ def test_no_process_outlives_the_sandbox(start_sandbox: Start, how: signal.Signa
         assert "Traceback" not in sandbox.output
 
 
+@pytest.mark.sandbox_only("a real store and its keys are not the sandbox's to keep")
 def test_a_killed_sandbox_is_taken_up_again_from_its_directory(start_sandbox: Start) -> None:
     first = start_sandbox()
     first.wait_for_output("everything is Ready")
     first.stop(signal.SIGKILL)
     first.wait_for_no_process()
-    second = Sandbox(first.state_dir.parent)
-    try:
-        second.wait_for_output("everything is Ready")
-        # Nothing of what was true before is taken for true now.
-        assert "waiting EtlRouterCluster/my-cluster: SandboxRestarted" in second.output
-        assert len([line for line in second.processes() if "etl_operator.node" in line]) == 3
-        assert second.stop() == 0
-    finally:
-        second.process.kill()
-        second.process.wait()
+    second = start_sandbox(directory=first.state_dir.parent)
+    second.wait_for_output("everything is Ready")
+    # Nothing of what was true before is taken for true now.
+    assert "waiting EtlRouterCluster/my-cluster: SandboxRestarted" in second.output
+    assert len([line for line in second.processes() if "etl_operator.node" in line]) == 3
+    assert second.stop() == 0
     second.wait_for_no_process()

@@ -119,6 +119,12 @@ def test_scale_up_by_one_and_the_new_member_serves(sandbox: Sandbox) -> None:
     run(sandbox, "delete", "erc", "growing", "--timeout=60s")
 
 
+NO_KUBELET = pytest.mark.sandbox_only(
+    "a real API server asks the kubelet's own HTTPS endpoint, and there is none"
+)
+
+
+@NO_KUBELET
 def test_logs_of_a_router(sandbox: Sandbox) -> None:
     assert run(sandbox, "logs", "my-cluster-1", "--tail=5")
 
@@ -133,6 +139,7 @@ def test_the_installation_kustomization_is_accepted(sandbox: Sandbox) -> None:
     )
 
 
+@NO_KUBELET
 def test_what_is_refused_says_so(sandbox: Sandbox) -> None:
     refused = kubectl(sandbox, "exec", "my-cluster-0", "--", "true")
     assert refused.returncode != 0

@@ -1,0 +1,74 @@
+"""The server under test is asked what a real one was asked when the answers were recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.conformance.deviations import marked
+from informers.client import HttpTransport, load_kubeconfig
+from informers.objects import Object
+from tests.apiserver_core import record as conversation_record
+from tests.apiserver_core.conversation import conversation
+from tests.apiserver_rules import record as scenario_record
+from tests.apiserver_rules.scenarios import scenarios
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One check per request and scenario; deviations are expected of the sandbox only."""
+    ours = metafunc.config.getoption("--cluster") == "sandbox"
+    if "title" in metafunc.fixturenames:
+        titles = [ask.title for ask in conversation()]
+        metafunc.parametrize("title", marked(titles, "asks", expected=ours))
+    if "scenario" in metafunc.fixturenames:
+        names = [name for name, _ in scenarios()]
+        metafunc.parametrize("scenario", marked(names, "scenarios", expected=ours))
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    answers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["answers"]
+    return answers
+
+
+@pytest.fixture(scope="session")
+def answers(server: Path) -> dict[str, Object]:
+    """The answers to the conversation."""
+
+    async def hold(transport: HttpTransport) -> dict[str, Object]:
+        await conversation_record.clear(transport)
+        found = await conversation_record.hold(transport)
+        await conversation_record.clear(transport)
+        return found
+
+    return _with(server, hold)
+
+
+@pytest.fixture(scope="session")
+def played(server: Path) -> dict[str, list[Object]]:
+    """The answers to the scenarios."""
+    return _with(server, scenario_record.play_all)
+
+
+def _with(server: Path, work: Any) -> Any:
+    async def main() -> Any:
+        transport = HttpTransport(load_kubeconfig(str(server)), user_agent="asker")
+        try:
+            return await work(transport)
+        finally:
+            await transport.close()
+
+    return asyncio.run(main())
+
+
+@pytest.mark.timeout(240)
+def test_conversation(answers: dict[str, Object], title: str) -> None:
+    assert answers[title] == _recorded(conversation_record.ANSWERS)[title]
+
+
+@pytest.mark.timeout(240)
+def test_scenario(played: dict[str, list[Object]], scenario: str) -> None:
+    assert played[scenario] == _recorded(scenario_record.ANSWERS)[scenario]
