@@ -31,7 +31,7 @@ async def embedded(kubeconfig: Path) -> AsyncIterator[None]:
     await server.start()
     try:
         write_kubeconfig(kubeconfig, server.admin_kubeconfig())
-        client = Client(HttpTransport(load_kubeconfig(str(kubeconfig))))
+        client = Client(HttpTransport(load_kubeconfig(str(kubeconfig)), user_agent="kube-controller-manager"))
         loops = asyncio.create_task(run_loops(client), name="controller loops")
         try:
             yield

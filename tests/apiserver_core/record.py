@@ -51,8 +51,8 @@ async def _send(transport: Transport, method: str, path: str, body: Object | Non
     return (await transport.request(sent)).status
 
 
-async def _clear(transport: Transport) -> None:
-    """Leave no trace."""
+async def clear(transport: Transport) -> None:
+    """Leave no trace of a conversation."""
     held = f"{HOME}/configmaps/hold"
     await _send(transport, "PATCH", held, {"metadata": {"finalizers": None}})
     for path in (COG, HOME):
@@ -66,12 +66,12 @@ async def main() -> None:
     """Record everything, then remove what was made."""
     transport = HttpTransport(load_default(None), user_agent="asker")
     try:
-        await _clear(transport)
+        await clear(transport)
         version = json.loads((await transport.request(HttpRequest("GET", "/version"))).body)
         recorded = {"version": version["gitVersion"], "answers": await hold(transport)}
         text = json.dumps(recorded, indent=1, sort_keys=True, ensure_ascii=False)
         ANSWERS.write_text(text + "\n")
-        await _clear(transport)
+        await clear(transport)
     finally:
         await transport.close()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from e2e.conformance.deviations import DEVIATIONS
 from informers.objects import Object
 from informers.testing.apiserver.core import ApiServer
 from informers.testing.clock import VirtualClock, run_virtual
@@ -18,12 +19,7 @@ from tests.apiserver_core.conversation import conversation
 from tests.apiserver_core.record import ANSWERS, hold
 
 # Same code and reason, other words: where a real server's sentence shows its own insides.
-WORDING = {
-    "a list",
-    "other kind",
-    "other version",
-    "update of another uid",
-}
+WORDING = {title for one in DEVIATIONS for title in one.asks}
 
 
 @cache
