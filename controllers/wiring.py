@@ -27,6 +27,7 @@ from controllers.settings import ControllerSettings
 from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.router.client import RouterClients
 from etl_operator.router.registry import RegistryKeeper
+from informers.access import Access
 from informers.cache.informer import Informer
 from informers.cache.view import View
 from informers.controller import Controller, owner_mapper, predicates
@@ -80,7 +81,12 @@ def _informers(manager: Manager, settings: ControllerSettings) -> Mapping[Resour
 
 def _cluster_controller(context: Context) -> Controller:
     informers = context.informers
-    controller = Controller("cluster", ClusterReconciler(context), workers=context.settings.workers)
+    controller = Controller(
+        "cluster",
+        ClusterReconciler(context),
+        workers=context.settings.workers,
+        access=_cluster_access(context.settings.namespaces),
+    )
     controller.watches(informers[CLUSTER], predicate=predicates.spec_changed)
     for resource in _CHILDREN:
         controller.watches(informers[resource], mapper=owner_mapper(CLUSTER.kind))
@@ -92,7 +98,12 @@ def _cluster_controller(context: Context) -> Controller:
 def _pipeline_controller(context: Context) -> Controller:
     informers = context.informers
     pipelines = informers[PIPELINE]
-    controller = Controller("pipeline", PipelineReconciler(context), workers=context.settings.workers)
+    controller = Controller(
+        "pipeline",
+        PipelineReconciler(context),
+        workers=context.settings.workers,
+        access=_own_access(PIPELINE, context.settings.namespaces),
+    )
     controller.watches(pipelines, predicate=predicates.spec_changed)
     controller.watches(
         informers[CLUSTER], predicate=predicates.ready_changed, mapper=dependents_of_cluster(pipelines)
@@ -111,7 +122,12 @@ def _service_controller(context: Context, resource: Resource) -> Controller:
     informers = context.informers
     own = informers[resource]
     name = resource.kind.removeprefix("Etl").lower()
-    controller = Controller(name, ServiceReconciler(context, resource), workers=context.settings.workers)
+    controller = Controller(
+        name,
+        ServiceReconciler(context, resource),
+        workers=context.settings.workers,
+        access=_own_access(resource, context.settings.namespaces),
+    )
     controller.watches(own, predicate=predicates.spec_changed)
     controller.watches(
         informers[CLUSTER], predicate=predicates.ready_changed, mapper=dependents_of_cluster(own)
@@ -123,6 +139,26 @@ def _service_controller(context: Context, resource: Resource) -> Controller:
         # The name may become free, or be taken by an older object that moved to this cluster.
         controller.watches(informers[other], predicate=predicates.spec_changed, mapper=namesakes(own))
     return controller
+
+
+def _cluster_access(namespaces: Sequence[str]) -> list[Access]:
+    """What is done to children and members. Storage classes are looked at where that is allowed."""
+    verbs = {
+        **dict.fromkeys(_CHILDREN, ("get", "create", "patch")),
+        **dict.fromkeys((SERVICE_ACCOUNT, DISRUPTION_BUDGET), ("get", "create", "patch", "delete")),
+        POD: ("delete",),
+        PVC: ("patch",),
+    }
+    children = [Access(resource, wanted, namespaces) for resource, wanted in verbs.items()]
+    return [*children, Access(CLUSTER, ("patch",), namespaces, subresource="status")]
+
+
+def _own_access(resource: Resource, namespaces: Sequence[str]) -> list[Access]:
+    """The finalizer and the status."""
+    return [
+        Access(resource, ("patch",), namespaces),
+        Access(resource, ("patch",), namespaces, subresource="status"),
+    ]
 
 
 def _cluster_of_label(view: View) -> list[ObjectKey]:

@@ -7,6 +7,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from informers.controller.current import current
+
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -37,9 +39,21 @@ class _Json(logging.Formatter):
         return json.dumps(entry, default=str, ensure_ascii=False)
 
 
+class _DuringReconcile(logging.Filter):
+    """Adds controller, key, causes and id of the reconcile a line was written in; it may name its own."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        reconcile = current()
+        if reconcile is not None:
+            for name, value in reconcile.fields().items():
+                record.__dict__.setdefault(name, value)
+        return True
+
+
 def configure_logging(log_format: str, level: str) -> None:
     """Send every logger to standard error. What libraries say below a warning is left out."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_DuringReconcile())
     handler.setFormatter(_Json() if log_format == "json" else _Text())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for name in ("etl_operator", "controllers", "informers"):

@@ -83,6 +83,29 @@ def crds(output_dir: Path | None) -> None:
     help="HOST:PORT for /healthz and /readyz; 0 switches it off.",
 )
 @click.option(
+    "--metrics-cert-dir",
+    type=_PATH,
+    help="Serve /metrics over TLS with tls.crt and tls.key from there (taken up anew when they change), to "
+    "callers whose token may `get` it. Needs the role system:auth-delegator. Default: plain HTTP.",
+)
+@click.option(
+    "--debug-endpoints",
+    is_flag=True,
+    help="Add /debug/queues to the metrics: what is in the queues, and why. Protected like the metrics over "
+    "TLS; else for callers on this machine only.",
+)
+@click.option(
+    "--preflight/--no-preflight",
+    default=True,
+    show_default=True,
+    help="Ask the API server at the start for every right that is needed; /readyz names what is missing.",
+)
+@click.option(
+    "--tracing",
+    is_flag=True,
+    help="Send OpenTelemetry spans over OTLP/HTTP, as the OTEL_* variables say. Needs etl-operator[tracing].",
+)
+@click.option(
     "--router-image", default="etl-router:latest", show_default=True, help="Image of clusters that name none."
 )
 @click.option(
@@ -106,6 +129,10 @@ def run(
     leader_election_namespace: str | None,
     metrics_bind_address: str,
     health_probe_bind_address: str,
+    metrics_cert_dir: Path | None,
+    debug_endpoints: bool,
+    preflight: bool,
+    tracing: bool,
     router_image: str,
     router_package: str,
     cluster_domain: str,
@@ -126,6 +153,10 @@ def run(
         leader_election_namespace=leader_election_namespace,
         metrics_bind_address=metrics_bind_address,
         health_probe_bind_address=health_probe_bind_address,
+        metrics_cert_dir=metrics_cert_dir,
+        debug_endpoints=debug_endpoints,
+        preflight=preflight,
+        tracing=tracing,
         router_image=router_image,
         router_package=router_package,
         cluster_domain=cluster_domain,

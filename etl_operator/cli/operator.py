@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +18,14 @@ from controllers.settings import ControllerSettings
 from etl_operator import __version__
 from etl_operator.router.client import RouterClients
 from etl_operator.router.registry import RegistryKeeper
-from informers.client import Client, ClusterAccess, HttpTransport, load_default
+from informers.certificates import ServingCertificate
+from informers.client import Client, ClusterAccess, HttpTransport, Transport, load_default
 from informers.clock import SystemClock
 from informers.errors import ConfigError, RuntimeFault
 from informers.leader import LeaderElector
 from informers.manager import Manager
 from informers.metrics import MeasuredTransport, Metrics
+from informers.tracing import TracedTransport, Tracing, open_tracing
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,10 @@ class OperatorSettings:
     leader_election_namespace: str | None = None
     metrics_bind_address: str = ":8080"
     health_probe_bind_address: str = ":8081"
+    metrics_cert_dir: Path | None = None
+    debug_endpoints: bool = False
+    preflight: bool = True
+    tracing: bool = False
     router_image: str = "etl-router:latest"
     router_package: str = ""
     cluster_domain: str = "cluster.local"
@@ -56,10 +63,12 @@ async def run_operator(settings: OperatorSettings) -> int:
         access = load_default(
             str(settings.kubeconfig) if settings.kubeconfig else None, context=settings.context
         )
+        tracing = open_tracing("etl-operator", __version__) if settings.tracing else None
+        certificate = _certificate(settings)
     except ConfigError as error:
         log.error("%s", error)
         return 2
-    main = asyncio.ensure_future(_run(settings, access))
+    main = asyncio.ensure_future(_run(settings, access, tracing, certificate))
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, main.cancel)
     try:
@@ -70,13 +79,32 @@ async def run_operator(settings: OperatorSettings) -> int:
     except (RuntimeFault, OSError) as error:
         log.error("%s", error)
         return 1
+    finally:
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
     return 0
 
 
-async def _run(settings: OperatorSettings, access: ClusterAccess) -> None:
+def _certificate(settings: OperatorSettings) -> ServingCertificate | None:
+    if settings.metrics_cert_dir is None:
+        return None
+    directory = settings.metrics_cert_dir
+    certificate = ServingCertificate(directory / "tls.crt", directory / "tls.key")
+    certificate.load()
+    return certificate
+
+
+async def _run(
+    settings: OperatorSettings,
+    access: ClusterAccess,
+    tracing: Tracing | None,
+    certificate: ServingCertificate | None,
+) -> None:
     clock = SystemClock()
     metrics = Metrics()
-    transport = MeasuredTransport(HttpTransport(access), metrics, clock)
+    transport: Transport = MeasuredTransport(HttpTransport(access), metrics, clock)
+    if tracing is not None:
+        transport = TracedTransport(transport, tracing)
     # The elector's own writes must not ask the elector for permission: it has a client of its own.
     elector = _elector(settings, access, Client(transport, clock=clock), clock)
     client = Client(transport, clock=clock, fence=elector.fence if elector else None)
@@ -87,9 +115,13 @@ async def _run(settings: OperatorSettings, access: ClusterAccess) -> None:
         leader=elector,
         metrics_address=settings.metrics_bind_address,
         health_address=settings.health_probe_bind_address,
+        metrics_certificate=certificate,
+        debug=settings.debug_endpoints,
+        preflight=settings.preflight,
+        tracing=tracing,
         name="etl-operator",
     )
-    clients = RouterClients(observe=rpc_observer(metrics), prefix=settings.router_package)
+    clients = RouterClients(observe=_rpc_observer(metrics, tracing), prefix=settings.router_package)
     keeper = RegistryKeeper(clients)
     controllers.setup(
         manager,
@@ -109,6 +141,19 @@ async def _run(settings: OperatorSettings, access: ClusterAccess) -> None:
         await keeper.close()
         await clients.close()
         await client.close()
+
+
+def _rpc_observer(metrics: Metrics, tracing: Tracing | None) -> Callable[[str, str, str, float], None]:
+    measure = rpc_observer(metrics)
+    if tracing is None:
+        return measure
+
+    def observe(cluster: str, method: str, code: str, seconds: float) -> None:
+        measure(cluster, method, code, seconds)
+        attributes = {"rpc.system": "grpc", "rpc.method": method, "etl.cluster": cluster, "rpc.code": code}
+        tracing.past(f"router {method}", seconds, attributes, failed=code != "OK")
+
+    return observe
 
 
 def _elector(
