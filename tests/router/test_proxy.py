@@ -53,9 +53,11 @@ class Proxy:
             except OSError:
                 writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
                 return
-            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            await _first(_copy(reader, back), _copy(there, writer))
-            back.close()
+            try:
+                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                await _first(_copy(reader, back), _copy(there, writer))
+            finally:
+                back.close()
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             return
         finally:
