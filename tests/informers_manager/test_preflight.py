@@ -1,0 +1,159 @@
+"""Rights are asked for at the start, of a server that knows roles, and what is missing has a name."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl_operator.sandbox.apiserver.server import EmbeddedServer
+from informers.access import AGAIN, Access, Preflight, rights
+from informers.client import Client
+from informers.clock import SystemClock
+from informers.controller import Controller
+from informers.errors import Fenced
+from informers.leader import LeaderElector
+from informers.manager import Manager
+from informers.metrics import Metrics
+from informers.objects import ObjectKey, Resource, Result
+from informers.testing.apiserver.core import ApiServer
+from informers.testing.clock import VirtualClock, run_virtual
+from informers.testing.transport import ApiServerTransport
+from tests.informers_manager.operator import CONFIG_MAP, NAMESPACE, SECRET
+from tests.sandbox_apiserver.serving import client_of, serving
+
+CLUSTER_ROLE = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", namespaced=False)
+NODE = Resource("", "v1", "nodes", "Node", namespaced=False)
+
+
+def test_every_verb_and_place_is_one_question() -> None:
+    found = rights(
+        [
+            Access(CONFIG_MAP, ("list", "watch"), ("a", "b")),
+            Access(CONFIG_MAP, ("list",), ("a",)),
+            Access(SECRET, ("patch",), subresource="status"),
+            Access(NODE, ("get",), ("a",)),
+            Access(CONFIG_MAP, ("update",), ("a",), name="x"),
+        ]
+    )
+    assert [str(right) for right in found] == [
+        "list configmaps in namespace a",
+        "watch configmaps in namespace a",
+        "list configmaps in namespace b",
+        "watch configmaps in namespace b",
+        "patch secrets/status in all namespaces",
+        "get nodes",
+        'update configmaps "x" in namespace a',
+    ]
+
+
+class Idle:
+    async def reconcile(self, _: ObjectKey) -> Result:
+        return Result.done()
+
+
+def permit(server: EmbeddedServer, *verbs: str) -> None:
+    """Let the account ``operator`` do these to ConfigMaps, leases and events, everywhere."""
+    rule = {
+        "apiGroups": ["", "coordination.k8s.io", "events.k8s.io"],
+        "resources": ["configmaps", "leases", "events"],
+        "verbs": list(verbs),
+    }
+    if server.core.find(CLUSTER_ROLE, ObjectKey("", "operator")) is not None:
+        server.core.edit(CLUSTER_ROLE, ObjectKey("", "operator"), lambda obj: {**obj, "rules": [rule]})
+        return
+    api = "rbac.authorization.k8s.io"
+    subject = {"kind": "ServiceAccount", "name": "operator", "namespace": NAMESPACE}
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"namespace": NAMESPACE, "name": "operator"},
+    }
+    role = {
+        "apiVersion": f"{api}/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "operator"},
+        "rules": [rule],
+    }
+    binding = {
+        "apiVersion": f"{api}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "operator"},
+        "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": "operator"},
+        "subjects": [subject],
+    }
+    for obj in (account, role, binding):
+        server.core.create(obj)
+
+
+def manager_of(client: Client, elector: LeaderElector | None) -> Manager:
+    manager = Manager(
+        client,
+        clock=SystemClock(),
+        metrics=Metrics(process=False),
+        leader=elector,
+        metrics_address="0",
+        health_address="0",
+        preflight=True,
+        rng=random.Random(0),
+    )
+    controller = Controller("idle", Idle(), access=[Access(CONFIG_MAP, ("patch",), (NAMESPACE,))])
+    controller.watches(manager.informer(CONFIG_MAP))
+    manager.add(controller)
+    return manager
+
+
+def problem(manager: Manager) -> str | None:
+    (finding,) = manager.ready.findings(only=["access"])
+    return finding.problem
+
+
+async def test_readiness_names_verb_and_resource_on_a_server_with_roles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("informers.access.AGAIN", 0.2)
+    async with serving() as server:
+        permit(server, "get", "list", "create", "update")
+        async with client_of(server, tmp_path, f"{NAMESPACE}/operator") as client:
+            elector = LeaderElector(
+                Client(client.transport), NAMESPACE, "lock", "me", clock=SystemClock(), rng=random.Random(0)
+            )
+
+            def never() -> None:
+                raise Fenced("a standby asks all the same")
+
+            manager = manager_of(Client(client.transport, fence=never), elector)
+            running = asyncio.ensure_future(manager.run())
+            try:
+                await until(lambda: "access" in manager.ready.names() and problem(manager) is not None)
+                text = str(problem(manager))
+                assert text == (
+                    "not allowed to watch configmaps in all namespaces; "
+                    "patch configmaps in namespace default; patch events.events.k8s.io in all namespaces"
+                )
+                permit(server, "get", "list", "watch", "create", "update", "patch")
+                await until(lambda: problem(manager) is None)
+            finally:
+                running.cancel()
+                await asyncio.wait([running])
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 (an HTTP server's answer)
+            await asyncio.sleep(0.02)
+
+
+def test_a_server_without_reviews_is_no_obstacle() -> None:
+    async def main() -> None:
+        core = ApiServer(VirtualClock(), rng=random.Random(0))
+        client = Client(ApiServerTransport(core), clock=VirtualClock())
+        preflight = Preflight(client, [Access(CONFIG_MAP, ("list",))], clock=VirtualClock())
+        await preflight.run()
+        assert preflight.health() is None
+        assert asyncio.get_running_loop().time() < AGAIN
+
+    run_virtual(main())
