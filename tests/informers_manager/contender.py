@@ -1,0 +1,69 @@
+"""A process of its own that wants a lease and, while it leads, writes all the time. Run by a test.
+
+Arguments: kubeconfig, identity. It writes its identity and a serial number into the ConfigMap ``log`` through
+a fenced client, every 20 ms, whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from typing import Any
+
+from informers.client import Client, HttpTransport, load_kubeconfig
+from informers.clock import SystemClock
+from informers.errors import RuntimeFault
+from informers.leader import LeaderElector, LeaseLost
+from informers.objects import Resource
+
+CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
+LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 3.0, 2.0, 0.5
+
+
+async def campaign(kubeconfig: str, identity: str) -> None:
+    """Lead, write, lose, and again."""
+    transport: Any = HttpTransport(load_kubeconfig(kubeconfig))
+    elector = LeaderElector(
+        Client(transport),
+        "default",
+        "contended",
+        identity,
+        clock=SystemClock(),
+        lease_duration=LEASE_SECONDS,
+        renew_deadline=RENEW_SECONDS,
+        retry_period=RETRY_SECONDS,
+        rng=random.Random(identity),
+    )
+    writer = asyncio.ensure_future(write(Client(transport, fence=elector.fence), identity))
+    try:
+        while True:
+            await elector.acquire()
+            try:
+                await elector.hold()
+            except LeaseLost:
+                continue
+    finally:
+        writer.cancel()
+
+
+async def write(client: Client, identity: str) -> None:
+    """Try to write, also while somebody else leads: nothing but the fence may keep it from that."""
+    serial = 0
+    while True:
+        await asyncio.sleep(0.02)
+        serial += 1
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"namespace": "default", "name": "log"},
+            "data": {"writer": identity, "serial": str(serial)},
+        }
+        try:
+            await client.apply(CONFIG_MAP, body, field_manager="contender", force=True)
+        except RuntimeFault:
+            continue
+
+
+if __name__ == "__main__":
+    asyncio.run(campaign(*sys.argv[1:]))
