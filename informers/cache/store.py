@@ -1,4 +1,4 @@
-"""The store: views by key, secondary indexes by function, one writer.
+"""The store: views by namespace and name, secondary indexes by function, one writer.
 
 Every method runs to its end without an await, so readers always see a complete state and never wait. A
 relist is collected beside the live state and replaces it in one step.
@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
-from informers.cache.view import View
+from informers.cache.view import Codec, View
 from informers.objects import ObjectKey
 
 log = logging.getLogger(__name__)
+
+HEADER_BYTES = 450
+"""Bytes an object costs besides its body: its header, its place in the store, what the allocator adds.
+Measured; long names and unusual labels cost more."""
 
 IndexFunction: TypeAlias = Callable[[View], Iterable[str]]
 """The values an object is filed under; pure."""
@@ -26,6 +31,28 @@ class Change(NamedTuple):
     new: View | None
 
 
+class Size(NamedTuple):
+    """What a store holds.
+
+    :param objects: how many.
+    :param raw: bytes of bodies that are kept as they came.
+    :param compressed: bytes of the others, as they are stored.
+    """
+
+    objects: int
+    raw: int
+    compressed: int
+
+    @property
+    def total(self) -> int:
+        """Bytes, with an allowance for what every object costs besides its body."""
+        return self.raw + self.compressed + self.objects * HEADER_BYTES
+
+
+Views: TypeAlias = dict[str, dict[str, View]]
+"""By namespace, then by name. No namespace is without objects."""
+
+
 class Store:
     """Views of one resource in one scope.
 
@@ -34,25 +61,34 @@ class Store:
 
     def __init__(self, indexes: Mapping[str, IndexFunction] | None = None) -> None:
         self._functions = dict(indexes or {})
-        self._views: dict[ObjectKey, View] = {}
-        self._indexes = _Indexes(self._functions)
-        self._namespaces: dict[str, dict[ObjectKey, None]] = {}
-        self._pending: dict[ObjectKey, View] | None = None
+        self._views: Views = {}
+        self._indexes = Indexes(self._functions)
+        self._pending: Views | None = None
+        self._objects = 0
+        self._raw = 0
+        self._compressed = 0
 
     def __len__(self) -> int:
-        return len(self._views)
+        return self._objects
+
+    @property
+    def size(self) -> Size:
+        """What is stored; not what is being collected."""
+        return Size(self._objects, self._raw, self._compressed)
 
     def get(self, key: ObjectKey) -> View | None:
         """The view of a key, or ``None``."""
-        return self._views.get(key)
+        namespace, name = key
+        views = self._views.get(namespace)
+        return views.get(name) if views is not None else None
 
     def all(self) -> Iterable[View]:
         """Every view, in no particular order. Live: copy it before an await."""
-        return self._views.values()
+        return chain.from_iterable(views.values() for views in self._views.values())
 
     def of(self, namespace: str) -> Iterable[View]:
         """Views of one namespace, at a cost that does not depend on the others. Live, like :meth:`all`."""
-        return (self._views[key] for key in self._namespaces.get(namespace, ()))
+        return self._views.get(namespace, _NO_VIEWS).values()
 
     def by_index(self, name: str, value: str) -> Iterable[ObjectKey]:
         """Keys filed under a value.
@@ -70,10 +106,13 @@ class Store:
 
     def put(self, view: View) -> Change | None:
         """Store one view. ``None`` when that version was there already."""
-        old = self._views.get(view.key)
-        if old is not None and old.uid == view.uid and old.resource_version == view.resource_version:
+        views = self._views.get(view.namespace)
+        if views is None:
+            views = self._views[view.namespace] = {}
+        old = views.get(view.name)
+        if old is not None and _same(old, view):
             return None
-        self._views[view.key] = view
+        views[view.name] = view
         return self._changed(Change(old, view))
 
     def remove(self, last: View) -> Change | None:
@@ -82,7 +121,7 @@ class Store:
         :param last: the object as the deletion showed it; kept as the old state of the change, because it is
             newer than what is stored.
         """
-        old = self._views.pop(last.key, None)
+        old = _pop(self._views, last.namespace, last.name)
         if old is None:
             return None
         self._changed(Change(old, None))
@@ -92,17 +131,28 @@ class Store:
         """Start to collect a new state; what was collected before is dropped."""
         self._pending = {}
 
-    def collect(self, view: View) -> None:
-        """Add to the new state. A version that is stored already is not kept twice."""
+    def collect(self, view: View) -> bool:
+        """Add to the new state. A version that is stored already is not kept twice.
+
+        :returns: whether this very view was kept.
+        """
         assert self._pending is not None, "collect() comes after begin()"
-        live = self._views.get(view.key)
-        same = live is not None and live.uid == view.uid and live.resource_version == view.resource_version
-        self._pending[view.key] = live if same and live is not None else view
+        namespace, name = view.namespace, view.name
+        pending = self._pending.get(namespace)
+        if pending is None:
+            pending = self._pending[namespace] = {}
+        views = self._views.get(namespace)
+        live = views.get(name) if views is not None else None
+        if live is not None and _same(live, view):
+            pending[name] = live
+            return False
+        pending[name] = view
+        return True
 
     def forget(self, key: ObjectKey) -> None:
         """Take out of the new state what was deleted while it was collected."""
         if self._pending is not None:
-            self._pending.pop(key, None)
+            _pop(self._pending, *key)
 
     def commit(self) -> list[Change]:
         """Replace the state by the collected one, and say what that changed: first what vanished (with the
@@ -110,58 +160,118 @@ class Store:
         assert self._pending is not None, "commit() comes after begin()"
         before, after = self._views, self._pending
         self._views, self._pending = after, None
-        changes = [Change(view, None) for key, view in before.items() if key not in after]
-        for key, view in after.items():
-            old = before.get(key)
-            if old is not view:
-                changes.append(Change(old, view))
+        changes = []
+        for namespace, views in before.items():
+            left = after.get(namespace, _NO_VIEWS)
+            changes += [Change(view, None) for name, view in views.items() if name not in left]
+        for namespace, views in after.items():
+            known = before.get(namespace, _NO_VIEWS)
+            for name, view in views.items():
+                old = known.get(name)
+                if old is not view:
+                    changes.append(Change(old, view))
         for change in changes:
             self._changed(change)
         return changes
 
+    def replace_body(self, view: View, codec: Codec, packed: bytes) -> None:
+        """Keep a view's JSON in another form, wherever the view is; it stays the same view."""
+        views = self._views.get(view.namespace)
+        if views is not None and views.get(view.name) is view:
+            self._count(view, -1)
+            view.replace_body(codec, packed)
+            self._count(view, 1)
+        else:
+            # Changed meanwhile, or being collected: counted when it is stored, if ever.
+            view.replace_body(codec, packed)
+
     def _changed(self, change: Change) -> Change:
-        """Bring the indexes up to date."""
+        """Bring indexes and sizes up to date."""
         old, new = change
-        if old is None and new is not None:
-            self._namespaces.setdefault(new.key.namespace, {})[new.key] = None
-        elif old is not None and new is None:
-            keys = self._namespaces[old.key.namespace]
-            del keys[old.key]
-            if not keys:
-                del self._namespaces[old.key.namespace]
+        if old is not None:
+            self._count(old, -1)
+        if new is not None:
+            self._count(new, 1)
         if self._functions:
             self._indexes.replace(old, new)
         return change
 
+    def _count(self, view: View, sign: int) -> None:
+        self._objects += sign
+        if view.packed:
+            self._compressed += sign * len(view.body)
+        else:
+            self._raw += sign * len(view.body)
 
-class _Indexes:
+
+_NO_VIEWS: dict[str, View] = {}
+
+
+def _same(one: View, other: View) -> bool:
+    return one.resource_version == other.resource_version and one.uid == other.uid
+
+
+def _pop(views: Views, namespace: str, name: str) -> View | None:
+    named = views.get(namespace)
+    if named is None:
+        return None
+    view = named.pop(name, None)
+    if not named:
+        del views[namespace]
+    return view
+
+
+class Indexes:
     """For every index: value to keys, and nothing for values without keys."""
 
     def __init__(self, functions: Mapping[str, IndexFunction]) -> None:
         self._functions = functions
-        self._keys: dict[str, dict[str, dict[ObjectKey, None]]] = {name: {} for name in functions}
+        # Most values of most indexes have one key; a dictionary for each would cost more than the object.
+        self._keys: dict[str, dict[str, ObjectKey | dict[ObjectKey, None]]] = {name: {} for name in functions}
+
+    def __len__(self) -> int:
+        return sum(len(table) for table in self._keys.values())
 
     def keys(self, name: str, value: str) -> Iterable[ObjectKey]:
-        return self._keys[name].get(value, ())
+        """Keys filed under a value."""
+        found = self._keys[name].get(value)
+        if found is None:
+            return ()
+        return (found,) if isinstance(found, ObjectKey) else found
 
     def replace(self, old: View | None, new: View | None) -> None:
+        """File the new view of a key where the old one was filed."""
         for name, function in self._functions.items():
-            table = self._keys[name]
             before = values_of(name, function, old) if old is not None else ()
             after = values_of(name, function, new) if new is not None else ()
             if before == after:
                 # Most changes change no index.
                 continue
-            for value in before:
-                assert old is not None
-                keys = table.get(value)
-                if keys is not None:
-                    keys.pop(old.key, None)
-                    if not keys:
-                        del table[value]
-            for value in after:
-                assert new is not None
-                table.setdefault(value, {})[new.key] = None
+            table = self._keys[name]
+            if old is not None:
+                for value in before:
+                    _unfile(table, value, old.key)
+            if new is not None:
+                for value in after:
+                    _file(table, value, new.key)
+
+
+def _file(table: dict[str, ObjectKey | dict[ObjectKey, None]], value: str, key: ObjectKey) -> None:
+    known = table.setdefault(value, key)
+    if isinstance(known, dict):
+        known[key] = None
+    elif known != key:
+        table[value] = {known: None, key: None}
+
+
+def _unfile(table: dict[str, ObjectKey | dict[ObjectKey, None]], value: str, key: ObjectKey) -> None:
+    known = table.get(value)
+    if known == key:
+        del table[value]
+    elif isinstance(known, dict):
+        known.pop(key, None)
+        if not known:
+            del table[value]
 
 
 def values_of(name: str, function: IndexFunction, view: View) -> tuple[str, ...]:

@@ -1,21 +1,31 @@
-"""Views: what a cache holds of an object. A decoded header, and the rest as the bytes it came in.
+"""Views: what a cache holds of an object. A small header, and the rest as the bytes it came in.
 
 managedFields and kubectl's last-applied annotation are cut out before anything is stored. Where that can be
 done by slicing it is; where the layout leaves any doubt the object is decoded and encoded again.
+
+A hundred thousand views must neither cost much nor be seen by the garbage collector, so nothing in a header
+is a container: labels, annotations, finalizers and owners are kept as the JSON they came in, one copy for
+all objects that say the same, and become values when they are read.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
+from msgspec.structs import force_setattr
 
+from informers.cache.shared import Shared, mapping
 from informers.objects import Object, ObjectKey
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+T = TypeVar("T")
+
+_PACKED = 0x28
+"""First byte of every zstd frame; JSON cannot begin with it."""
 
 
 class OwnerReference(msgspec.Struct, frozen=True, gc=False, rename="camel"):
@@ -28,39 +38,145 @@ class OwnerReference(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     controller: bool | None = None
 
 
+_LABELS = Shared(dict[str, str], mapping)
+_ANNOTATIONS = Shared(dict[str, str], mapping)
+_FINALIZERS = Shared(tuple[str, ...], tuple)
+_OWNERS = Shared(tuple[OwnerReference, ...], tuple)
+
+
+class Codec(Protocol):
+    """What made a body smaller, and knows the way back."""
+
+    def unpack(self, packed: bytes) -> bytes:
+        """The JSON. Called from any thread."""
+        ...
+
+
 class View(msgspec.Struct, frozen=True, gc=False, eq=False):
     """An object as of one resource version. Read-only; compared by identity.
 
-    The garbage collector does not look into it: it refers to nothing that could refer back.
-
+    :param namespace: "" for cluster-scoped objects.
     :param generation: of the wish; 0 where the server keeps none.
     :param deleting: whether a deletion has been asked for.
-    :param creation_timestamp: RFC 3339, UTC.
-    :param owner_uid: the uid of the owner that is its controller, or ``None``.
-    :param body: JSON of the object, without managedFields and last-applied annotation, with ``apiVersion``
-        and ``kind``.
+    :param body: what :attr:`json` is made from: that very JSON, or a zstd frame of it.
+    :param codec: what the body went through; ``None`` while nobody has tried to make it smaller.
+    :param hot: read or made lately, so that it is left as it is.
     """
 
-    key: ObjectKey
+    namespace: str
+    name: str
     uid: str
     resource_version: str
     generation: int
-    labels: Mapping[str, str]
-    annotations: Mapping[str, str]
-    finalizers: tuple[str, ...]
     deleting: bool
-    creation_timestamp: str
-    owners: tuple[OwnerReference, ...]
-    owner_uid: str | None
+    labels_json: bytes
+    annotations_json: bytes
+    finalizers_json: bytes
+    owners_json: bytes
     body: bytes
+    codec: Codec | None = None
+    hot: bool = True
+
+    @property
+    def key(self) -> ObjectKey:
+        """Namespace and name."""
+        return ObjectKey(self.namespace, self.name)
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """``metadata.labels``; shared, so it cannot be written to."""
+        return _LABELS.value(self.labels_json)
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """``metadata.annotations`` but for the last-applied one; cannot be written to."""
+        return _ANNOTATIONS.value(self.annotations_json)
+
+    @property
+    def finalizers(self) -> tuple[str, ...]:
+        """``metadata.finalizers``."""
+        return _FINALIZERS.value(self.finalizers_json)
+
+    @property
+    def owners(self) -> tuple[OwnerReference, ...]:
+        """``metadata.ownerReferences``."""
+        return _OWNERS.value(self.owners_json)
+
+    @property
+    def owner_uid(self) -> str | None:
+        """The uid of the owner that is its controller, or ``None``."""
+        return next((owner.uid for owner in self.owners if owner.controller), None)
+
+    @property
+    def creation_timestamp(self) -> str:
+        """RFC 3339, UTC; "" without one. Read from the body: seldom wanted, and a string per object."""
+        return _CREATION.decode(self.json).metadata.creation_timestamp or ""
+
+    @property
+    def json(self) -> bytes:
+        """The object, without managedFields and last-applied annotation, with ``apiVersion`` and ``kind``.
+
+        Unpacking costs a microsecond or two and does not change what is stored: whoever walks through a
+        whole cache must not blow it up.
+        """
+        # The body first: it becomes a frame only after the codec is there, and threads read as well.
+        body = self.body
+        if body[0] == _PACKED:
+            codec = self.codec
+            assert codec is not None, "a codec comes before what it has packed"
+            return codec.unpack(body)
+        if not self.hot:
+            force_setattr(self, "hot", True)
+        return body
 
     def object(self) -> Object:
         """The object, decoded anew by every call, so that no two callers share it.
 
         Keep it for the time of one reconcile; read-only by convention all the same.
         """
-        decoded: Object = msgspec.json.decode(self.body)
+        decoded: Object = msgspec.json.decode(self.json)
         return decoded
+
+    def decode(self, model: type[T]) -> T:
+        """The whole object as a model, made anew by every call; see :class:`informers.cache.typed.Typed` for
+        the parts of an object during a reconcile.
+
+        :param model: a pydantic model, or anything msgspec decodes (``Struct``, dataclass, ``TypedDict``).
+        :raises ValueError: when the object does not fit; pydantic's and msgspec's errors are.
+        """
+        return decode_as(self.json, model)
+
+    @property
+    def packed(self) -> bool:
+        """Whether the body is a frame, and not JSON."""
+        return self.body[0] == _PACKED
+
+    # -- for the cache's own use -------------------------------------------------------------------
+
+    def cool(self) -> None:
+        """Forget that it was read. Whoever reads it before the next call warms it again."""
+        force_setattr(self, "hot", False)
+
+    def replace_body(self, codec: Codec, packed: bytes) -> None:
+        """Store the same JSON in another form.
+
+        :param packed: a frame of the codec, or the JSON itself where that is no larger.
+        """
+        # In this order; see json.
+        force_setattr(self, "codec", codec)
+        force_setattr(self, "body", packed)
+
+
+def decode_as(content: bytes | msgspec.Raw, model: type[T]) -> T:
+    """JSON as a pydantic model, or as anything msgspec decodes.
+
+    :raises ValueError: when it does not fit.
+    """
+    validate = getattr(model, "model_validate_json", None)
+    if validate is not None:
+        made: T = validate(bytes(content))
+        return made
+    return msgspec.json.decode(content, type=model)
 
 
 class Metadata(msgspec.Struct, gc=False, rename="camel"):
@@ -71,12 +187,12 @@ class Metadata(msgspec.Struct, gc=False, rename="camel"):
     uid: str = ""
     resource_version: str = ""
     generation: int | None = None
-    labels: dict[str, str] | None = None
-    annotations: dict[str, str] | None = None
-    finalizers: tuple[str, ...] | None = None
+    labels: msgspec.Raw = msgspec.Raw()
+    annotations: msgspec.Raw = msgspec.Raw()
+    finalizers: msgspec.Raw = msgspec.Raw()
     deletion_timestamp: str | None = None
     creation_timestamp: str | None = None
-    owner_references: tuple[OwnerReference, ...] | None = None
+    owner_references: msgspec.Raw = msgspec.Raw()
     managed_fields: msgspec.Raw = msgspec.Raw()
 
 
@@ -88,12 +204,24 @@ class Header(msgspec.Struct, gc=False, rename="camel"):
     metadata: Metadata = msgspec.field(default_factory=Metadata)
 
 
-_NOTHING: Mapping[str, str] = MappingProxyType({})
+class _CreationMetadata(msgspec.Struct, gc=False, rename="camel"):
+    creation_timestamp: str | None = None
+
+
+class _Creation(msgspec.Struct, gc=False):
+    metadata: _CreationMetadata
+
+
 _HEADER = msgspec.json.Decoder(Header)
+_CREATION = msgspec.json.Decoder(_Creation)
 _MANAGED_FIELDS = b'"managedFields":'
 _LAST_APPLIED = f'"{LAST_APPLIED}":'.encode()
 # Neither pattern can match inside a JSON string: there every quote has a backslash before it.
 _LAST_APPLIED_ENTRY = re.compile(re.escape(_LAST_APPLIED) + rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+
+_NAMESPACES: dict[str, str] = {}
+"""One string per namespace, for all objects in it."""
+_MOST_NAMESPACES = 4096
 
 
 def view_of_bytes(content: bytes | memoryview, prefix: bytes = b"") -> View | None:
@@ -113,45 +241,60 @@ def view_of_object(obj: Object) -> View | None:
 
 
 def view_of(header: Header, content: bytes, prefix: bytes = b"") -> View | None:
-    """The view of an object whose header is decoded already."""
+    """The view of an object whose header is decoded already.
+
+    :raises msgspec.ValidationError: when its metadata are not of the Kubernetes kind.
+    """
     meta = header.metadata
     if not meta.name:
         return None
-    annotations = meta.annotations or _NOTHING
-    content = _pruned(content, meta)
-    if LAST_APPLIED in annotations:
-        annotations = {name: text for name, text in annotations.items() if name != LAST_APPLIED} or _NOTHING
+    annotations, last_applied = _annotations(meta.annotations)
+    if len(meta.managed_fields) or last_applied:
+        content = _pruned(content, meta.managed_fields, last_applied)
     if not header.kind and prefix:
         content = prefix + content.lstrip()[1:]
-    owners = meta.owner_references or ()
     return View(
-        ObjectKey(meta.namespace or "", meta.name),
+        _namespace(meta.namespace) if meta.namespace else "",
+        meta.name,
         meta.uid,
         meta.resource_version,
         meta.generation or 0,
-        meta.labels or _NOTHING,
-        annotations,
-        meta.finalizers or (),
         meta.deletion_timestamp is not None,
-        meta.creation_timestamp or "",
-        owners,
-        _controller(owners) if owners else None,
+        _LABELS.keep(meta.labels),
+        annotations,
+        _FINALIZERS.keep(meta.finalizers),
+        _OWNERS.keep(meta.owner_references),
         content,
     )
 
 
-def _controller(owners: tuple[OwnerReference, ...]) -> str | None:
-    return next((owner.uid for owner in owners if owner.controller), None)
+def _namespace(name: str) -> str:
+    if len(_NAMESPACES) >= _MOST_NAMESPACES:
+        _NAMESPACES.clear()
+    return _NAMESPACES.setdefault(name, name)
 
 
-def _pruned(content: bytes, meta: Metadata) -> bytes:
+def _annotations(raw: msgspec.Raw) -> tuple[bytes, bool]:
+    """What to keep, and whether the last-applied annotation was among them."""
+    kept = _ANNOTATIONS.known(raw)
+    if kept is not None:
+        # What is known was looked through before.
+        return kept, False
+    found = _ANNOTATIONS.decode(bytes(raw))
+    if LAST_APPLIED not in found:
+        return _ANNOTATIONS.keep(raw), False
+    rest = {name: text for name, text in found.items() if name != LAST_APPLIED}
+    return msgspec.json.encode(rest) if rest else b"", True
+
+
+def _pruned(content: bytes, managed_fields: msgspec.Raw, last_applied: bool) -> bytes:
     """``content`` without managedFields and last-applied annotation."""
-    if len(meta.managed_fields):
-        sliced = _without_managed_fields(content, meta.managed_fields)
+    if len(managed_fields):
+        sliced = _without_managed_fields(content, managed_fields)
         if sliced is None:
             return _pruned_by_decoding(content)
         content = sliced
-    if meta.annotations and LAST_APPLIED in meta.annotations:
+    if last_applied:
         sliced = _without_last_applied(content)
         if sliced is None:
             return _pruned_by_decoding(content)

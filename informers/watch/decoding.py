@@ -42,6 +42,7 @@ class _Line(msgspec.Struct, gc=False):
 _LIST = msgspec.json.Decoder(_List)
 _LINE = msgspec.json.Decoder(_Line)
 _HEADER = msgspec.json.Decoder(Header)
+_ANNOTATIONS = msgspec.json.Decoder(dict[str, str] | None)
 
 
 def decode_page(body: bytes, resource: Resource) -> Page:
@@ -133,8 +134,9 @@ class LineDecoder:
             return refusal(msgspec.json.decode(content, type=dict[str, Any]))
         header = _HEADER.decode(content)
         if kind == b"BOOKMARK":
-            annotations = header.metadata.annotations or {}
-            return Bookmark(header.metadata.resource_version, annotations.get(INITIAL_END) == "true")
+            annotations = header.metadata.annotations
+            marks = _ANNOTATIONS.decode(annotations) if len(annotations) else None
+            return Bookmark(header.metadata.resource_version, (marks or {}).get(INITIAL_END) == "true")
         deleted = _KINDS.get(kind)
         view = view_of(header, content, self._prefix) if deleted is not None else None
         if view is None or deleted is None:
