@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import Protocol
 
-from informers.cache.informer import Informer
-
 from etl_operator.sandbox.loops.kinds import CONTROLLER_REVISION, POD, PVC, STATEFUL_SET
 from etl_operator.sandbox.loops.revisions import (
     LABEL,
@@ -16,6 +14,7 @@ from etl_operator.sandbox.loops.revisions import (
     surplus_revisions,
 )
 from etl_operator.sandbox.loops.statefulset import Plan, owner_of, plan
+from informers.cache.informer import Informer
 from informers.client import Client
 from informers.clock import Clock
 from informers.errors import AlreadyExists, Conflict, NotFound
