@@ -117,6 +117,8 @@ def test_the_chart_passes_lint() -> None:
             'extraEnv=[{"name":"grpc_proxy","value":"http://proxy:1"}]',
             'serviceAccount.annotations={"a":"b"}',
             'metrics.service.annotations={"a":"b"}',
+            'metrics.tls.secretName="metrics-tls"',
+            "debugEndpoints=true",
         ),
     ],
     ids=["default", "namespaced", "bare", "brought-along", "everything"],
@@ -173,6 +175,30 @@ def test_a_namespaced_operator_gets_no_rights_outside() -> None:
         assert rules(role) == whole - {("storage.k8s.io", "storageclasses", "get", "")}
     options = parsed(container_of(only(objects, "Deployment"))["args"])
     assert options["namespaces"] == ("team-a", "team-b")
+
+
+@needs_helm
+def test_metrics_over_tls_bring_the_rights_they_need() -> None:
+    objects = rendered(
+        'metrics.tls.secretName="metrics-tls"', "debugEndpoints=true", "metrics.serviceMonitor.enabled=true"
+    )
+    container = container_of(only(objects, "Deployment"))
+    options = parsed(container["args"])
+    (mount,) = (one for one in container["volumeMounts"] if one["name"] == "metrics-tls")
+    assert str(options["metrics_cert_dir"]) == mount["mountPath"]
+    assert options["debug_endpoints"] is True
+    binding = only(objects, "ClusterRoleBinding", "etl-operator-metrics-auth-rolebinding")
+    assert binding["roleRef"]["name"] == "system:auth-delegator"
+    reader = only(objects, "ClusterRole", "etl-operator-metrics-reader")
+    assert reader["rules"] == [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]
+    (endpoint,) = only(objects, "ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint["scheme"] == "https"
+    assert endpoint["tlsConfig"]["ca"]["secret"] == {"name": "metrics-tls", "key": "ca.crt"}
+
+
+@needs_helm
+def test_plain_metrics_bring_no_rights() -> None:
+    assert not [name for _, name in names(rendered()) if "metrics-" in name]
 
 
 @needs_helm
