@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Continuous integration passes PIP_CONSTRAINT, so that it installs locked versions.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e lint fmt manifests clean
+.PHONY: help demo test e2e bench lint fmt manifests clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -25,6 +25,9 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## Measure the runtime against kopf, controller-runtime and kube-rs; BENCH=--quick is shorter
+	$(BIN)/python -m benchmarks $(BENCH)
 
 fmt: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .

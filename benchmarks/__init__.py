@@ -1,0 +1,1 @@
+"""Head-to-head measurements of the runtime against kopf, controller-runtime and kube-rs."""

@@ -1,0 +1,1 @@
+"""The programs that are measured, and how they are built and started."""

@@ -1,0 +1,36 @@
+"""What was found to be in place, so that looking again compares two numbers and not two objects."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from informers.cache.view import View
+
+
+class Settled:
+    """Remembers, for every child, the wish that was met and the version of the object that met it.
+
+    While neither moves, the outcome of comparing them cannot either. A restart forgets, and compares once.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, tuple[int, str, str]] = {}
+
+    def __contains__(self, child: Hashable) -> bool:
+        return child in self._known
+
+    def holds(self, child: Hashable, wish: bytes, observed: View) -> bool:
+        """Whether just this wish was met by just this version.
+
+        :param child: what tells children apart, such as resource and key.
+        :param wish: everything the comparison depends on besides ``observed``, encoded.
+        """
+        return self._known.get(child) == (hash(wish), observed.uid, observed.resource_version)
+
+    def remember(self, child: Hashable, wish: bytes, observed: View) -> None:
+        """The comparison was made, and the wish is met."""
+        self._known[child] = hash(wish), observed.uid, observed.resource_version
+
+    def forget(self, child: Hashable) -> None:
+        """The child is gone, or of no interest any more."""
+        self._known.pop(child, None)
