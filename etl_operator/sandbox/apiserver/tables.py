@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from etl_operator.sandbox.apiserver.columns import BUILT_IN, DEFAULT, NAME, Column
+from etl_operator.sandbox.apiserver.cells import NAME, Column
+from etl_operator.sandbox.apiserver.columns import BUILT_IN, DEFAULT
 from etl_operator.sandbox.apiserver.duration import age
 from etl_operator.sandbox.apiserver.jsonpath import PathError, find
 from informers.objects import Object, Resource
