@@ -44,13 +44,15 @@ def answers(server: Path) -> dict[str, Object]:
         await conversation_record.clear(transport)
         return found
 
-    return _with(server, hold)
+    found: dict[str, Object] = _with(server, hold)
+    return found
 
 
 @pytest.fixture(scope="session")
 def played(server: Path) -> dict[str, list[Object]]:
     """The answers to the scenarios."""
-    return _with(server, scenario_record.play_all)
+    found: dict[str, list[Object]] = _with(server, scenario_record.play_all)
+    return found
 
 
 def _with(server: Path, work: Any) -> Any:

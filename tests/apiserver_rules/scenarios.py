@@ -6,6 +6,7 @@ answers down; ``test_real_answers.py`` plays them on the embedded one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,11 @@ _PLURALS = {
     "StorageClass": "storageclasses",
     "NetworkPolicy": "networkpolicies",
 }
+_IDENTITY = re.compile(
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    r'|(?<=\\":\\")\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ'
+    r'|(?<=resourceVersion\\":\\")\d+'
+)
 _CLUSTER = ("Namespace", "ClusterRole", "ClusterRoleBinding", "StorageClass", "CustomResourceDefinition")
 _VOLATILE = ("uid", "resourceVersion", "creationTimestamp", "selfLink")
 _CONTROLLERS = "kube-controller-manager"
@@ -86,10 +92,13 @@ def comparable(code: int, answer: Any) -> Object:
     if code >= 400:
         details = answer.get("details") or {}
         causes = sorted(
-            [list(map(cause.get, ("reason", "field", "message"))) for cause in details.get("causes") or ()],
+            [
+                [cause.get("reason"), cause.get("field"), _without_identity(cause.get("message") or "")]
+                for cause in details.get("causes") or ()
+            ],
             key=str,
         )
-        message = answer["message"]
+        message = _without_identity(answer["message"])
         if causes and code == 422:
             # The rest repeats the causes, in no promised order.
             message = message.partition(" is invalid: ")[0]
@@ -112,6 +121,14 @@ def comparable(code: int, answer: Any) -> Object:
         status = result.get("status") or {}
         result["status"] = {key: value for key, value in status.items() if key not in _WRITTEN_BY_CONTROLLERS}
     return {"code": code, "object": _without_given({**result, "metadata": metadata})}
+
+
+def _without_identity(message: str) -> str:
+    """A sentence without what differs from run to run: identities, times, the order of findings."""
+    first, *lines = message.split("\n")
+    if first.endswith("errors:"):
+        message = "\n".join([first, *sorted(lines)])
+    return _IDENTITY.sub("…", message)
 
 
 def _without_given(value: Any) -> Any:

@@ -10,6 +10,21 @@ from informers.objects import Object
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 
+PROTECTION = "kubernetes.io/pvc-protection"
+"""The finalizer every claim is born with."""
+
+
+def used(claim: Object, pods: Iterable[Object]) -> bool:
+    """Whether a pod that has not ended mounts the claim."""
+    name = claim["metadata"]["name"]
+    return any(
+        (volume.get("persistentVolumeClaim") or {}).get("claimName") == name
+        for pod in pods
+        if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+        for volume in pod["spec"].get("volumes") or ()
+    )
+
+
 def default_class(classes: Iterable[Object]) -> str | None:
     """The name of the default StorageClass, or ``None``."""
     names = [

@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
 from etl_operator.sandbox.loops import kinds
-from etl_operator.sandbox.loops.claims import bound_status, default_class, spec_patch
+from etl_operator.sandbox.loops.claims import PROTECTION, bound_status, default_class, spec_patch, used
 from etl_operator.sandbox.loops.disruption import budget_status
 from etl_operator.sandbox.loops.endpoints import endpoint_slice
 from etl_operator.sandbox.loops.keyed import KeyedLoop
 from etl_operator.sandbox.loops.stateful import StatefulSetLoop
 from informers.cache.informer import Delta, Informer
+from informers.cache.view import View
 from informers.client import Client
 from informers.clock import Clock, SystemClock
 from informers.errors import AlreadyExists, Forbidden, Invalid, NotFound
@@ -103,6 +104,7 @@ class _Loops:
         caches.pods.add_handler(_neighbours(caches.budgets, self._budgets))
         caches.stateful_sets.add_handler(_neighbours(caches.budgets, self._budgets))
         caches.claims.add_handler(_itself(self._claims))
+        caches.pods.add_handler(_neighbours(caches.claims, self._claims))
         caches.classes.add_handler(_everything(caches.claims, self._claims))
         caches.namespaces.add_handler(_itself(self._namespaces))
         caches.accounts.add_handler(_namespace_of(self._namespaces))
@@ -129,7 +131,10 @@ class _Loops:
             return
         found = live.object()
         patch: Object = {
-            name: wanted[name] for name in ("endpoints", "ports") if found.get(name) != wanted[name]
+            name: wanted[name]
+            for name in ("endpoints", "ports")
+            # Where there are none, a server shows null.
+            if (found.get(name) or []) != wanted[name]
         }
         if live.labels != wanted["metadata"]["labels"]:
             patch["metadata"] = {"labels": wanted["metadata"]["labels"]}
@@ -152,7 +157,10 @@ class _Loops:
 
     async def _sync_claim(self, key: ObjectKey) -> None:
         view = self._caches.claims.get(key)
-        if view is None or view.deleting:
+        if view is None:
+            return
+        if view.deleting:
+            await self._let_go(view)
             return
         claim = view.object()
         classes = [one.object() for one in self._caches.classes.list()]
@@ -160,6 +168,20 @@ class _Loops:
             with contextlib.suppress(NotFound):
                 claim = await self._client.patch(kinds.PVC, key, {"spec": patch})
         await self._report(self._caches.claims, claim, bound_status(claim))
+
+    async def _let_go(self, view: View) -> None:
+        """A deleted claim goes once no pod uses it."""
+        claim = view.object()
+        if PROTECTION not in view.finalizers or used(
+            claim, self._objects(self._caches.pods, view.key.namespace)
+        ):
+            return
+        left = [one for one in view.finalizers if one != PROTECTION]
+        identity = {"uid": view.uid, "resourceVersion": view.resource_version}
+        with contextlib.suppress(NotFound):
+            await self._client.patch(
+                kinds.PVC, view.key, {"metadata": {**identity, "finalizers": left or None}}
+            )
 
     async def _sync_namespace(self, key: ObjectKey) -> None:
         """Every namespace has a service account ``default``, also when somebody deletes it."""

@@ -37,6 +37,12 @@ def prepared(new: Object, old: Object | None) -> Object:
     return {**new, "status": status}
 
 
+def finished(new: Object) -> Object:
+    """A checked definition as it is shown: without any condition yet there is no list of them either."""
+    status = new.get("status") or {}
+    return {**new, "status": {**status, "conditions": status.get("conditions") or None}}
+
+
 def _versions(obj: Object) -> list[Object]:
     found = (obj.get("spec") or {}).get("versions") or []
     return [one for one in found if isinstance(one, dict)]
@@ -112,7 +118,7 @@ def _reason(text: str) -> str:
     ):
         if text.startswith(start):
             return reason
-    return "FieldValueInvalid"
+    return "FieldValueTypeInvalid" if " must be of type " in text else "FieldValueInvalid"
 
 
 def _check_change(new: Object, old: Object) -> Iterator[Cause]:

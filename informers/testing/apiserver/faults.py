@@ -6,14 +6,19 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from informers.objects import ObjectKey
 from informers.testing.apiserver.errors import StatusError
-from informers.testing.apiserver.outcomes import Call, Outcome
+from informers.testing.apiserver.outcomes import Call, ObjectOutcome, Outcome
+from informers.testing.apiserver.refusals import not_found
 from informers.testing.apiserver.rest import handle
 from informers.testing.apiserver.routes import RequestInfo
+from informers.testing.apiserver.selection import shown
 
 if TYPE_CHECKING:
     from informers.testing.apiserver.core import ApiServer
@@ -36,7 +41,11 @@ class FaultRule:
     :param status: answer with this code; 0 to carry the request out.
     :param retry_after: seconds, sent along with ``status``; 0 for none.
     :param delay: seconds before anything else happens.
+    :param spread: up to so many more seconds, at random: requests overtake each other.
     :param cut: break the connection, before or after the request has been carried out.
+    :param duplicate: carry the request out twice, as when a proxy sends it again; the second answer counts.
+    :param stale: answer a read (``get``, the first page of a ``list``) from the state of so many revisions
+        ago, as a cache that lags behind does.
     """
 
     verb: str = ""
@@ -52,7 +61,10 @@ class FaultRule:
     reason: str = ""
     retry_after: int = 0
     delay: float = 0.0
+    spread: float = 0.0
     cut: Cut = ""
+    duplicate: bool = False
+    stale: int = 0
     hits: int = field(default=0, init=False)
     """Requests spoiled so far."""
 
@@ -88,6 +100,10 @@ class Faults:
     def clear(self) -> None:
         """Behave again."""
         self._rules.clear()
+
+    def wait(self, rule: FaultRule) -> float:
+        """Seconds a spoiled request waits."""
+        return rule.delay + (rule.spread * self._rng.random() if rule.spread else 0.0)
 
     def strike(self, call: Call) -> FaultRule | None:
         """The rule that spoils this request, counted as hit."""
@@ -127,15 +143,38 @@ async def serve(core: ApiServer, call: Call) -> Outcome:
     rule = core.faults.strike(call)
     if rule is None:
         return handle(core, call)
-    if rule.delay:
-        await asyncio.sleep(rule.delay)
+    if wait := core.faults.wait(rule):
+        await asyncio.sleep(wait)
     if rule.cut == "before":
         raise ConnectionCut
     if rule.status:
         details = {"retryAfterSeconds": rule.retry_after} if rule.retry_after else None
         reason = rule.reason or _REASONS.get(rule.status, "")
         raise StatusError(rule.status, reason, f"made to fail with {rule.status}", details)
-    outcome = handle(core, call)
+    if rule.duplicate:
+        with suppress(StatusError):
+            # The server keeps parts of a body; two objects must not share them.
+            handle(core, replace(call, body=copy.deepcopy(call.body)))
+    outcome = _stale(core, call, rule.stale) if rule.stale else handle(core, call)
     if rule.cut == "after":
         raise ConnectionCut
     return outcome
+
+
+def _stale(core: ApiServer, call: Call, behind: int) -> Outcome:
+    """The answer of some revisions ago, or of the oldest one that is known."""
+    info = call.info
+    shelf = core.store.shelf(info.type.storage)
+    revision = max(core.store.revision - behind, shelf.oldest)
+    state = shelf.snapshot(revision)
+    if info.verb == "list" and "continue" not in info.query and state is not None:
+        query = {**info.query, "resourceVersion": str(revision), "resourceVersionMatch": "Exact"}
+        return handle(core, replace(call, info=replace(info, query=query)))
+    if info.verb == "get" and state is not None:
+        key = ObjectKey(info.namespace, info.name)
+        found = next((one for one in state if one.key == key), None)
+        if found is None:
+            raise not_found(info.type.resource, info.name)
+        answer = shown(info.type, found)
+        return ObjectOutcome(200, answer.obj, answer)
+    return handle(core, call)

@@ -6,11 +6,19 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from informers.objects import Resource
+from informers.objects import ObjectKey, Resource
 from informers.testing.apiserver.errors import Cause, StatusError
 
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 """Why a write with an old resourceVersion is a conflict."""
+
+_SHELVES = {
+    "services": "services/specs",
+    "endpoints": "services/endpoints",
+    "nodes": "minions",
+    "ingresses.networking.k8s.io": "ingress",
+}
+"""Where a real server keeps kinds it does not keep under their plural."""
 
 
 def _details(resource: Resource, name: str, **more: Any) -> dict[str, Any]:
@@ -48,9 +56,15 @@ def conflict(resource: Resource, name: str, why: str = MODIFIED) -> StatusError:
     return StatusError(409, "Conflict", text, _details(resource, name))
 
 
-def precondition_failed(resource: Resource, name: str, field: str, wanted: str, found: str) -> StatusError:
-    """409: an update names another object (``UID``) than there is."""
-    why = f"Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {found}"
+def precondition_failed(resource: Resource, key: ObjectKey, wanted: str, found: str) -> StatusError:
+    """409: an update names another object by its uid than there is."""
+    name = key.name
+    place = _SHELVES.get(str(resource), resource.plural)
+    path = "/".join(filter(None, ("/registry", place, key.namespace, name)))
+    why = (
+        f"StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: 0, AdditionalErrorMsg: "
+        f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
+    )
     return conflict(resource, name, why)
 
 
@@ -122,7 +136,7 @@ def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> StatusErr
 
 def undecodable_patch(patched: Any, why: str) -> StatusError:
     """422: what a patch makes of an object is no object of that kind."""
-    shown = json.dumps(json.dumps(patched, separators=(",", ":")))
+    shown = json.dumps(json.dumps(patched, separators=(",", ":"), sort_keys=True))
     cause = {"reason": "FieldValueInvalid", "message": f"Invalid value: {shown}: {why}", "field": "patch"}
     return StatusError(422, "Invalid", f' "" is invalid: patch: {cause["message"]}', {"causes": [cause]})
 

@@ -42,16 +42,19 @@ class WatchEvent(NamedTuple):
 class Flow:
     """How events travel to watchers: at once, late, or not for a while. For tests.
 
-    ``delay`` is in seconds and counts for changes made while it is set.
+    ``delay`` is in seconds and counts for changes made while it is set. ``jitter`` adds up to so many seconds
+    to each event, at random; events of one watch keep their order, as the protocol promises, those of
+    different watches do not.
     """
 
     def __init__(self) -> None:
         self.delay = 0.0
+        self.jitter = 0.0
         self._held: set[StorageKey] = set()
         self._watches: set[Watch] = set()
 
     def hold(self, storage: StorageKey) -> None:
-        """Deliver no event of a resource until it is released."""
+        """Deliver nothing on watches of a resource until it is released, not even bookmarks: silence."""
         self._held.add(storage)
 
     def release(self, storage: StorageKey) -> None:
@@ -145,7 +148,7 @@ class Watch:
             held = self._flow.held(self.storage)
             if self._pending and self._pending[0][0] <= now and not held:
                 return self._pending.popleft()[1]
-            if not self._pending and now >= self._next_bookmark:
+            if not self._pending and now >= self._next_bookmark and not held:
                 self._next_bookmark = self._bookmark_time(now)
                 return bookmark(self._selection, self._store.revision)
             await self._sleep(self._next_time(held=held))
@@ -162,8 +165,7 @@ class Watch:
         if len(self._pending) >= MAX_PENDING:
             self.ended()
             return
-        due = self._loop.time() + self._flow.delay if self._flow.delay else 0.0
-        self._pending.append((due, event))
+        self._pending.append((self._due(), event))
         self.wake()
 
     def ended(self) -> None:
@@ -191,10 +193,18 @@ class Watch:
         following = now + BOOKMARK_SECONDS * self._rng.uniform(0.75, 1.0)
         return min(following, last) if last > now else float("inf")
 
+    def _due(self) -> float:
+        """When an event of now is delivered: not before those that wait already."""
+        flow = self._flow
+        if not (flow.delay or flow.jitter):
+            return 0.0
+        last = self._pending[-1][0] if self._pending else 0.0
+        return max(last, self._loop.time() + flow.delay + flow.jitter * self._rng.random())
+
     def _next_time(self, *, held: bool) -> float:
-        if not self._pending:
-            return min(self._deadline, self._next_bookmark)
-        return self._deadline if held else min(self._deadline, self._pending[0][0])
+        if held:
+            return self._deadline
+        return min(self._deadline, self._pending[0][0] if self._pending else self._next_bookmark)
 
     async def _sleep(self, until: float) -> None:
         self._waiting = self._loop.create_future()

@@ -117,7 +117,7 @@ class Write:
     def undecodable(self, why: str) -> StatusError:
         """What was sent, or what a patch makes of an object, is no object of this kind."""
         kind, version = self.type.resource.kind, self.type.resource.version
-        if self.patched is not None and not self.type.custom:
+        if self.patched is not None and (not self.type.custom or why.startswith("strict decoding")):
             return undecodable_patch(self.patched, why.partition(f"handled as a {kind}: ")[2] or why)
         return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')
 
@@ -171,6 +171,7 @@ class Write:
         if not applied:
             new = self._tracked(new, None, obj)
         self._check(new, None)
+        new = self._finished(new, None)
         if self.core.store.shelf(self.type.storage).get(ObjectKey.of(new)) is not None:
             raise already_exists(self.type.resource, new["metadata"]["name"])
         return self._committed(new, code)
@@ -178,7 +179,10 @@ class Write:
     def _defaulted(self, new: Object, old: Object | None, *, applied: bool) -> Object:
         if self.type.schema is not None:
             # An applied null of a built-in kind still passes through its Go type.
-            new = self.type.schema.defaulted(new, keep_nulls=applied and self.type.custom)
+            custom = self.type.custom
+            # Go types take 2.0 for a whole number only where it has been through plain values before.
+            whole = custom or applied or self.patched is not None or self.type.resource == DEFINITION
+            new = self.type.schema.defaulted(new, keep_nulls=applied and custom, whole=whole)
         if self.type.resource == DEFINITION:
             return definitions.prepared(new, old)
         if self.type.custom:
@@ -191,6 +195,12 @@ class Write:
             if self.patched is None or error.code != 400:
                 raise
             raise self.undecodable(error.message) from None
+
+    def _finished(self, new: Object, old: Object | None) -> Object:
+        """What is changed after ownership has been noted and everything checked."""
+        if self.type.resource == DEFINITION:
+            return definitions.finished(new)
+        return new if self.type.custom else self.core.rules.finish(new, old, self.context)
 
     def _check(self, new: Object, old: Object | None) -> None:
         causes = list(check_metadata(new, old, self.type))
@@ -205,7 +215,11 @@ class Write:
         elif not self.type.custom:
             causes.extend(self.core.rules.validate(new, old, self.context))
         if causes:
-            raise invalid(self.type.resource, new["metadata"]["name"], _once(causes))
+            resource = self.type.resource
+            if resource.group == "events.k8s.io":
+                # Both forms of events share their rules, and the core group's name.
+                resource = replace(resource, group="")
+            raise invalid(resource, new["metadata"]["name"], _once(causes))
         if old is None or old["metadata"].get("finalizers") != new["metadata"].get("finalizers"):
             self.warnings.extend(finalizer_warnings(new["metadata"]))
 
@@ -228,6 +242,7 @@ class Write:
         if not applied:
             new = self._tracked(new, old, sent)
         self._check(new, old)
+        new = self._finished(new, old)
         if same(new, old):
             return ObjectOutcome(200, old, live, tuple(self.warnings))
         if may_go(new):
@@ -369,7 +384,7 @@ def _nowhere(type_: ResourceType, sent: Object) -> Object:
     """What an update creates when there is nothing to update: any version will do, an identity cannot."""
     metadata = {key: value for key, value in sent["metadata"].items() if key != "resourceVersion"}
     if metadata.get("uid"):
-        raise precondition_failed(type_.resource, metadata["name"], "UID", metadata["uid"], "")
+        raise precondition_failed(type_.resource, ObjectKey.of(sent), metadata["uid"], "")
     return {**sent, "metadata": metadata}
 
 
@@ -382,7 +397,7 @@ def check_expected(write: Write, sent: Any, live: Stored, *, required: bool) -> 
     metadata = live.obj["metadata"]
     version, uid = sent.get("resourceVersion"), sent.get("uid")
     if uid and uid != metadata["uid"]:
-        raise precondition_failed(resource, name, "UID", uid, metadata["uid"])
+        raise precondition_failed(resource, live.key, uid, metadata["uid"])
     if version and version != "0":
         if version != metadata["resourceVersion"]:
             raise conflict(resource, name)

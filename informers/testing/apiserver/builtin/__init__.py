@@ -16,12 +16,15 @@ from informers.testing.apiserver.builtin import (
     workload_rules,
 )
 from informers.testing.apiserver.builtin.causes import each_invalid, invalid
-from informers.testing.apiserver.builtin.gotypes import shaped
+from informers.testing.apiserver.builtin.gotypes import shaped, with_nulls
 from informers.testing.apiserver.context import Context
 from informers.testing.apiserver.errors import Cause, StatusError
 from informers.testing.apiserver.names import dns_label, dns_subdomain, path_segment
 
 __all__ = ["BuiltinRules"]
+
+CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
+"""The finalizer of claims: they stay as long as a pod uses them."""
 
 _NAMESPACE_FINALIZER = "kubernetes"
 _RBAC_KINDS = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
@@ -83,6 +86,18 @@ class BuiltinRules:
             pod_defaults.admit_pod(draft)
         return draft
 
+    def finish(self, new: Object, old: Object | None, context: Context) -> Object:
+        """The prepared object with what is changed after ownership has been noted."""
+        kind = (context.type.resource.group, context.type.resource.kind)
+        if kind == ("", "PersistentVolumeClaim") and old is None:
+            finalizers = new["metadata"].get("finalizers") or []
+            if CLAIM_PROTECTION not in finalizers:
+                metadata = {**new["metadata"], "finalizers": [*finalizers, CLAIM_PROTECTION]}
+                return {**new, "metadata": metadata}
+        if kind == ("", "Service") and old is not None and not context.subresource:
+            return services.meaningful(new, old)
+        return with_nulls(new, *kind)
+
     def validate(self, new: Object, old: Object | None, context: Context) -> list[Cause]:
         """What is wrong with a prepared object, as causes of a 422.
 
@@ -121,6 +136,9 @@ class BuiltinRules:
         if (resource.group, resource.kind) == ("", "Secret"):
             obj = _with_string_data(obj)
         draft = shaped(obj, resource.group, resource.kind)
+        if (resource.group, resource.kind) == ("", "Service"):
+            for port in (draft.get("spec") or {}).get("ports") or ():
+                port.setdefault("port", 0)
         defaults.fill(draft, resource.group, resource.kind)
         return draft
 

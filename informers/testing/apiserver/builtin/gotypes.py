@@ -48,6 +48,14 @@ _GO_NAMES = {
     "microtime": "v1.MicroTime",
 }
 _SCALARS = ("int", "bool", "string")
+_NULLS = {
+    ("", "Event"): ("eventTime", "firstTimestamp", "lastTimestamp"),
+    ("events.k8s.io", "Event"): ("deprecatedFirstTimestamp", "deprecatedLastTimestamp"),
+    ("rbac.authorization.k8s.io", "ClusterRole"): ("rules",),
+    ("rbac.authorization.k8s.io", "Role"): ("rules",),
+    ("discovery.k8s.io", "EndpointSlice"): ("endpoints", "ports"),
+}
+"""Lists and times nobody said "omit empty" of: they are null when there is nothing in them."""
 
 
 @dataclass(slots=True)
@@ -149,6 +157,12 @@ def shaped(obj: Object, group: str, kind: str) -> Object:
         raise StatusError(400, "BadRequest", message) from None
 
 
+def with_nulls(obj: Object, group: str, kind: str) -> Object:
+    """An object with nulls for what its Go type writes even when there is nothing in it."""
+    missing = [key for key in _NULLS.get((group, kind), ()) if not obj.get(key)]
+    return {**obj, **dict.fromkeys(missing)} if missing else obj
+
+
 def _shape_struct(value: Object, struct: Struct, *, in_status: bool) -> Object:
     result: Object = {}
     for key, below in value.items():
@@ -191,8 +205,6 @@ def _shape(value: Any, spec: Field, *, in_status: bool) -> Any:
     if wanted is not None and (
         not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool)
     ):
-        if spec.kind == "int" and isinstance(value, float) and value.is_integer():
-            return int(value)
         raise _MisfitError(value, spec)
     bits = 31 if spec.go == "int32" else 63
     if spec.kind == "int" and not -(2**bits) <= value < 2**bits:

@@ -50,9 +50,22 @@ def allocate(draft: Object, old: Object | None, context: Context) -> None:
         _open_node_ports(draft, context)
     elif old is not None and old["spec"].get("type") != spec["type"]:
         _close_node_ports(spec, old["spec"])
-        for name in ("externalTrafficPolicy", "allocateLoadBalancerNodePorts", "loadBalancerClass"):
+        for name in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
             if spec.get(name) == old["spec"].get(name):
                 spec.pop(name, None)
+
+
+def meaningful(new: Object, old: Object) -> Object:
+    """A service without the policies its new type has no use for. Who sent them still owns them."""
+    kind, before = new["spec"]["type"], old["spec"].get("type")
+    dropped: tuple[str, ...] = ()
+    if kind == "ExternalName" and before not in (None, "ExternalName"):
+        dropped = ("internalTrafficPolicy", "externalTrafficPolicy")
+    elif kind == "ClusterIP" and kind != before:
+        same = new["spec"].get("externalTrafficPolicy") == old["spec"].get("externalTrafficPolicy")
+        dropped = ("externalTrafficPolicy",) if same else ()
+    spec = {key: value for key, value in new["spec"].items() if key not in dropped}
+    return {**new, "spec": spec}
 
 
 def _release(draft: Object, old: Object | None) -> None:
@@ -63,8 +76,6 @@ def _release(draft: Object, old: Object | None) -> None:
         if spec.get(name) == before.get(name):
             spec.pop(name, None)
     if before.get("type") not in (None, "ExternalName"):
-        spec.pop("internalTrafficPolicy", None)
-        spec.pop("externalTrafficPolicy", None)
         _close_node_ports(spec, before)
 
 

@@ -218,11 +218,16 @@ def _sent_or_stored(old: Object | None, new: Object, manager: Manager) -> Manage
 
 def _pruned(merged: Object, node: Node | None, last: FieldSet, managed: Managed) -> Object:
     """``merged`` without what the manager owned, no longer wants, and nobody else owns."""
-    given_up = last - managed_fields(managed)
-    if not given_up:
+    if last <= managed_fields(managed):
         return merged
-    kept = with_parents(managed_fields(managed), node)
-    result: Object = remove(merged, node, with_parents(last, node) - kept)
+    given_up = with_parents(last, node)
+    everything = with_parents(field_set(merged, node), node)
+    # First all of it goes, with whatever is below; then comes back what anybody owns, then what nobody ever
+    # did. What is left of a map may be a list without items, which nobody can own: then the map goes too.
+    gone = everything - with_parents(field_set(remove(merged, node, given_up), node), node)
+    owned = remove(merged, node, gone - with_parents(managed_fields(managed), node))
+    gone = everything - with_parents(field_set(owned, node), node)
+    result: Object = remove(merged, node, gone & given_up)
     return result
 
 
@@ -241,13 +246,12 @@ def _settled(changes: Comparison, managed: Managed, writer: Manager | None, *, f
     conflicts: list[tuple[Manager, Path]] = []
     result: Managed = {}
     for identity, entry in managed.items():
-        fields = entry.fields
-        if identity != writer:
-            taken = fields & claimed
-            conflicts.extend((entry.manager, path) for path in taken)
-            fields -= taken
-        fields -= changes.removed
-        result[identity] = entry.changed(fields)
+        if identity == writer:
+            result[identity] = entry
+            continue
+        taken = entry.fields & claimed
+        conflicts.extend((entry.manager, path) for path in taken)
+        result[identity] = entry.changed(entry.fields - taken - changes.removed)
     if conflicts and not force:
         raise _conflict(conflicts)
     return result

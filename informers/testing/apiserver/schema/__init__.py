@@ -31,12 +31,13 @@ class Schema:
         # A custom schema may restrict names; everything else about metadata is the server's.
         self._names: Node | None = Compiler().compile(names) if names and names.get("properties") else None
 
-    def defaulted(self, obj: Object, *, keep_nulls: bool = False) -> Object:
+    def defaulted(self, obj: Object, *, keep_nulls: bool = False, whole: bool = True) -> Object:
         """The object with defaults; nulls in fields that must not be null are dropped first.
 
         :param keep_nulls: leave them to validation, as servers do after a server-side apply.
+        :param whole: write 2.0 as 2.
         """
-        result: Object = filling.defaulted(obj, self.root, keep_nulls=keep_nulls)
+        result: Object = filling.defaulted(obj, self.root, keep_nulls=keep_nulls, whole=whole)
         return result
 
     def pruned(self, obj: Object) -> tuple[Object, list[str]]:

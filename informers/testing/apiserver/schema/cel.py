@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+from informers.testing.apiserver.schema.declared import Declarations
 from informers.testing.apiserver.schema.node import Node
 
 # fmt: off
@@ -85,14 +86,37 @@ def rules(node: Node) -> tuple[Rule, ...]:
     return node.compiled_rules
 
 
+def check_types(raw: Mapping[str, Any], fragment: Mapping[str, Any]) -> None:
+    """Whether a rule asks nothing of a value that its schema rules out.
+
+    :param raw: the entry of ``x-kubernetes-validations``.
+    :param fragment: the schema it stands in.
+    :raises CompileError: a field that is not declared, or types that do not go together.
+    """
+    from cel_expr_python import cel
+
+    kind, pool = Declarations(fragment, _spelled).variable(cel)
+    environment = _new_environment(kind, pool)
+    for part in ("rule", "messageExpression"):
+        if raw.get(part):
+            _compile(environment, part, str(raw[part]).strip())
+
+
 @cache
 def _environment() -> Any:
+    from cel_expr_python import cel
+
+    return _new_environment(cel.Type.DYN, None)
+
+
+def _new_environment(kind: Any, pool: Any) -> Any:
     # Imported here: schemas without rules work without the library.
     from cel_expr_python import cel
     from cel_expr_python.ext import ext_bindings, ext_math, ext_optional, ext_strings
 
     return cel.NewEnv(
-        variables={"self": cel.Type.DYN, "oldSelf": cel.Type.DYN},
+        descriptor_pool=pool,
+        variables={"self": kind, "oldSelf": kind},
         extensions=[
             ext_strings.ExtStrings(),
             ext_optional.ExtOptional(),
@@ -130,20 +154,28 @@ def _find(text: str, pattern: str) -> str:
 
 @cache
 def _compiled(part: str, expression: str) -> Any:
+    return _compile(_environment(), part, expression)
+
+
+def _compile(environment: Any, part: str, expression: str) -> Any:
     try:
-        program = _environment().compile(expression)
+        program = environment.compile(expression)
     except RuntimeError as error:
-        raise CompileError(part, expression, _plain(str(error))) from None
+        raise CompileError(part, expression, f"compilation failed: {_plain(str(error))}") from None
     wanted = ("BOOL", "DYN") if part == "rule" else ("STRING", "DYN")
-    if (found := program.return_type().name()) not in wanted:
+    if program.return_type().name() not in wanted:
         what = "a bool" if part == "rule" else "a string"
-        raise CompileError(part, expression, f"cel expression must evaluate to {what}, not {found}")
+        raise CompileError(part, expression, f"cel expression must evaluate to {what}")
     return program
 
 
 def _plain(text: str) -> str:
     """The library's words without its own code around them."""
-    return text.removeprefix("INVALID_ARGUMENT: ").removesuffix("[INVALID_ARGUMENT]").strip()
+    text = text.removeprefix("INVALID_ARGUMENT: ").removesuffix("[INVALID_ARGUMENT]").strip()
+    text = re.sub(r"(undefined field '[^']*') not found in struct '[^']*'", r"\1", text)
+    first, *more = re.split(r"\n(?=ERROR: )", text)
+    # What follows from an error is not another one.
+    return "\n".join([first, *(one for one in more if "'*error*'" not in one)])
 
 
 def _evaluated(program: Any, value: Any, old: Any) -> Any:

@@ -10,17 +10,17 @@ from informers.testing.apiserver.schema.node import Node
 _TYPE_FIELDS = ("apiVersion", "kind", "metadata")
 
 
-def defaulted(value: Any, node: Node, *, keep_nulls: bool = False) -> Any:
+def defaulted(value: Any, node: Node, *, keep_nulls: bool = False, whole: bool = True) -> Any:
     """The value with defaults, and without nulls in fields that must not be null, unless they are kept."""
     if isinstance(value, dict):
-        return _defaulted_map(value, node, keep_nulls)
+        return _defaulted_map(value, node, keep_nulls, whole)
     if isinstance(value, list) and node.items is not None:
-        items = [defaulted(item, node.items, keep_nulls=keep_nulls) for item in value]
+        items = [defaulted(item, node.items, keep_nulls=keep_nulls, whole=whole) for item in value]
         return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
     return value
 
 
-def _defaulted_map(value: dict[str, Any], node: Node, keep_nulls: bool) -> dict[str, Any]:
+def _defaulted_map(value: dict[str, Any], node: Node, keep_nulls: bool, whole: bool) -> dict[str, Any]:
     result: dict[str, Any] | None = None
     for key, below in value.items():
         child = node.child(key)
@@ -32,11 +32,11 @@ def _defaulted_map(value: dict[str, Any], node: Node, keep_nulls: bool) -> dict[
                 del result[key]
             continue
         if isinstance(below, dict | list):
-            new = defaulted(below, child, keep_nulls=keep_nulls)
+            new = defaulted(below, child, keep_nulls=keep_nulls, whole=whole)
             if new is not below:
                 result = dict(value) if result is None else result
                 result[key] = new
-        elif isinstance(below, float) and below.is_integer():
+        elif whole and isinstance(below, float) and below.is_integer():
             # Servers write 2.0 as 2.
             result = dict(value) if result is None else result
             result[key] = int(below)

@@ -160,3 +160,31 @@ def python_pattern(pattern: str) -> re.Pattern[str] | None:
         return re.compile("".join(out), re.ASCII)
     except re.error:
         return None
+
+
+def pattern_problem(pattern: str) -> str:
+    """What a server says of a pattern that is none; "" for one that can be used."""
+    if python_pattern(pattern) is not None:
+        return ""
+    try:
+        re.compile(pattern, re.ASCII)
+    except re.error as error:
+        said, place = error.msg, error.pos or 0
+    else:
+        said, place = "", 0
+    rest, around = pattern[place:], pattern[max(place - 1, 0) : place + 1]
+    for start, problem in (
+        ("unterminated character set", f"missing closing ]: `{rest}`"),
+        ("missing )", f"missing closing ): `{pattern}`"),
+        ("unbalanced parenthesis", f"unexpected ): `{pattern}`"),
+        ("nothing to repeat", f"missing argument to repetition operator: `{rest[:1]}`"),
+        (
+            "multiple repeat",
+            f"invalid nested repetition operator: `{around}`",
+        ),
+        ("bad character range", f"invalid character class range: `{said.rpartition(' ')[2]}`"),
+        ("bad escape (end of pattern)", "trailing backslash at end of expression: ``"),
+    ):
+        if said.startswith(start):
+            return problem
+    return f"invalid or unsupported Perl syntax: `{rest}`"

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from informers.testing.apiserver.schema import filling
-from informers.testing.apiserver.schema.cel import CompileError, Rule
-from informers.testing.apiserver.schema.node import JUNCTORS, Compiler, python_pattern
+from informers.testing.apiserver.schema.cel import CompileError, Rule, check_types
+from informers.testing.apiserver.schema.node import JUNCTORS, Compiler, pattern_problem
 from informers.testing.apiserver.schema.validation import Validation, shown
 
 _NEEDS_TYPE = {
@@ -135,20 +135,19 @@ def _list(raw: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
 
 def _values(raw: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
     pattern = raw.get("pattern")
-    if pattern and python_pattern(pattern) is None:
-        yield (
-            _inside(path, "pattern"),
-            f'Invalid value: "{pattern}": must be a valid regular expression, but isn\'t',
-        )
+    if pattern and (problem := pattern_problem(pattern)):
+        why = f"must be a valid regular expression, but isn't: error parsing regexp: {problem}"
+        yield _inside(path, "pattern"), f'Invalid value: "{pattern}": {why}'
     for position, rule in enumerate(raw.get("x-kubernetes-validations") or ()):
         try:
             Rule(rule)
+            check_types(rule, raw if path else {**raw, "x-kubernetes-embedded-resource": True})
         except CompileError as error:
             here = _inside(path, f"x-kubernetes-validations[{position}].{error.part}")
             if not error.expression:
                 yield here, f"Required value: {error}"
             else:
-                yield here, f"Invalid value: {_shown_rule(rule)}: compilation failed: {error}"
+                yield here, f"Invalid value: {_shown_rule(rule)}: {error}"
     if raw.get("default") is not None and raw.get("type"):
         node = Compiler().compile(raw)
         unknown: list[str] = []
