@@ -1,0 +1,66 @@
+"""Deletes ConfigMaps some seconds after their creation, where the annotation ``example.com/ttl`` says so."""
+
+import asyncio
+import logging
+from datetime import datetime
+
+from informers.access import Access
+from informers.client import Client, HttpTransport, load_default
+from informers.clock import SystemClock
+from informers.controller import Controller, predicates
+from informers.errors import NotFound, Terminal
+from informers.manager import Manager
+from informers.metrics import Metrics
+from informers.objects import ObjectKey, Resource, Result
+
+CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
+TTL = "example.com/ttl"
+
+
+class Expiry:
+    def __init__(self, manager: Manager) -> None:
+        self.manager = manager
+        self.maps = manager.informer(CONFIG_MAP)
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        view = self.maps.get(key)
+        if view is None or view.deleting or TTL not in view.annotations:
+            return Result.done()
+        try:
+            age = self.manager.clock.time() - datetime.fromisoformat(view.creation_timestamp).timestamp()
+            left = float(view.annotations[TTL]) - age
+        except ValueError as error:
+            raise Terminal(f"{TTL}: {error}") from error  # until somebody corrects it
+        if left > 0:
+            return Result.after(left)
+        try:
+            await self.manager.client.delete(CONFIG_MAP, key, uid=view.uid)
+        except NotFound:
+            return Result.done()
+        note = f"lived for {view.annotations[TTL]} s"
+        self.manager.events.event(view.object(), type="Normal", reason="Expired", action="Delete", note=note)
+        return Result.done()
+
+
+def setup(manager: Manager) -> None:
+    expiry = Expiry(manager)
+    controller = Controller("expiry", expiry, access=[Access(CONFIG_MAP, ("delete",))])
+    controller.watches(expiry.maps, predicate=predicates.spec_changed)
+    manager.add(controller)
+
+
+async def main() -> None:
+    clock = SystemClock()
+    client = Client(HttpTransport(load_default(None)), clock=clock)
+    addresses = {"metrics_address": "0", "health_address": "0"}
+    manager = Manager(client, clock=clock, metrics=Metrics(), name="expiry", preflight=True, **addresses)
+    setup(manager)
+    try:
+        await manager.run()
+    finally:
+        await client.close()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    asyncio.run(main())

@@ -1,0 +1,158 @@
+"""Testing your own controllers: an API server in virtual time, and managers on it.
+
+::
+
+    def test_it_copies() -> None:
+        async def play(world: Simulation) -> None:
+            setup(manager := world.manager())
+            async with world.running(manager):
+                world.server.create(config_map("a"))
+                await world.until(lambda: world.server.find(SECRET, key("a")))
+
+        simulate(play, seed=7)
+
+Nothing here sleeps: hours of resyncs and back-off pass in milliseconds. Everything random, in the server, the
+faults and the managers, is drawn from the seed, so a failing seed fails again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from informers.client import Client
+from informers.leader import LeaderElector
+from informers.manager import Manager
+from informers.metrics import MeasuredTransport, Metrics
+from informers.objects import Object
+from informers.testing.apiserver.core import ApiServer
+from informers.testing.apiserver.faults import FaultRule
+from informers.testing.clock import VirtualClock, run_virtual
+from informers.testing.transport import ApiServerTransport
+
+NAMESPACE = "default"
+"""The namespace that is there from the start."""
+
+_LOOK = 0.05
+"""Virtual seconds between two looks at a condition."""
+
+
+class Simulation:
+    """One world: a server, what is done to it, and who works on it. Made by :func:`simulate`.
+
+    :param seed: of everything that is random.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.clock = VirtualClock()
+        self.rng = random.Random(seed)  # noqa: S311 (repeatable on purpose)
+        self.server = ApiServer(self.clock, rng=random.Random(self.rng.random()))  # noqa: S311
+        """Create, edit, delete and find objects as somebody else would, past every fault."""
+        self._managers = 0
+
+    def fault(self, **rule: Any) -> FaultRule:
+        """Make the server misbehave from now on; see :mod:`informers.testing.apiserver.faults`."""
+        return self.server.faults.add(FaultRule(**rule))
+
+    def compact(self) -> None:
+        """Forget the past: watches that begin before now get 410, pages under way expire."""
+        self.server.store.compact()
+
+    def cut_watches(self) -> None:
+        """End every watch, as a restarting server does."""
+        self.server.flow.cut()
+
+    def silence(self, group: str, plural: str) -> Callable[[], None]:
+        """Deliver nothing on watches of a resource, until the result is called."""
+        storage = (group, plural)
+        self.server.flow.hold(storage)
+        return lambda: self.server.flow.release(storage)
+
+    def client(self, user: str = "test") -> Client:
+        """A client without a fence."""
+        return Client(ApiServerTransport(self.server, user=user), clock=self.clock)
+
+    def manager(self, identity: str = "", *, elect: bool = False, **options: Any) -> Manager:
+        """A manager, as a main function would make it, without servers.
+
+        :param identity: tells it from others; drawn up when not given. The user that fault rules see.
+        :param elect: campaign for the lease ``default/lock`` first.
+        :param options: of :class:`informers.manager.Manager`.
+        """
+        self._managers += 1
+        identity = identity or f"manager-{self._managers}"
+        metrics = Metrics(process=False)
+        transport = MeasuredTransport(ApiServerTransport(self.server, user=identity), metrics, self.clock)
+        rng = random.Random(self.rng.random())  # noqa: S311
+        leader = None
+        if elect:
+            leader = LeaderElector(
+                Client(transport, clock=self.clock), NAMESPACE, "lock", identity, clock=self.clock, rng=rng
+            )
+        client = Client(transport, clock=self.clock, fence=leader.fence if leader else None)
+        settings: dict[str, Any] = {"metrics_address": "0", "health_address": "0", **options}
+        return Manager(
+            client, clock=self.clock, metrics=metrics, leader=leader, instance=identity, rng=rng, **settings
+        )
+
+    @asynccontextmanager
+    async def running(self, *managers: Manager) -> AsyncIterator[None]:
+        """Run managers for the time of the context, then stop them as SIGTERM would.
+
+        :raises Exception: what ended a manager before.
+        """
+        tasks = [asyncio.ensure_future(manager.run()) for manager in managers]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+
+    async def sleep(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        await asyncio.sleep(seconds)
+
+    async def until(self, condition: Callable[[], object], within: float = 300.0) -> None:
+        """Wait, in virtual time, until something holds.
+
+        :raises TimeoutError: when it does not within so many virtual seconds.
+        """
+        async with asyncio.timeout(within):
+            while not condition():  # noqa: ASYNC110 (any condition, and virtual time)
+                await asyncio.sleep(_LOOK)
+
+    async def _play(self, play: Callable[[Simulation], Awaitable[None]], objects: tuple[Object, ...]) -> None:
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+        for obj in (namespace, *objects):
+            self.server.create(obj)
+        background = asyncio.ensure_future(self.server.run())
+        try:
+            await play(self)
+        finally:
+            background.cancel()
+            await asyncio.wait([background])
+
+
+def simulate(
+    play: Callable[[Simulation], Awaitable[None]],
+    *objects: Object,
+    seed: int = 0,
+    limit: float = 7 * 86_400.0,
+) -> None:
+    """Play in a new world, to the end, in virtual time.
+
+    :param objects: there from the start, beside the namespace ``default``.
+    :param seed: of everything that is random.
+    :param limit: virtual seconds the play may take; a week by default.
+    :raises informers.testing.clock.VirtualStandstill: when nothing can happen any more, or the limit is over.
+    """
+    world = Simulation(seed)
+    run_virtual(world._play(play, objects), limit=limit)

@@ -1,0 +1,230 @@
+"""The kit for testing controllers: every fault does what it says, and a seed repeats all of it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+
+from informers.cache.informer import Delta, Informer
+from informers.errors import ApiError, Conflict, Gone, NotFound, TooManyRequests, TransportError
+from informers.leader import LeaseLost
+from informers.objects import Object, ObjectKey, Resource
+from informers.testing.simulation import NAMESPACE, Simulation, simulate
+
+CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
+SECRET = Resource("", "v1", "secrets", "Secret")
+
+
+def config_map(name: str, **data: str) -> Object:
+    metadata = {"namespace": NAMESPACE, "name": name}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def key(name: str) -> ObjectKey:
+    return ObjectKey(NAMESPACE, name)
+
+
+def edit(world: Simulation, name: str, value: str) -> None:
+    world.server.edit(CONFIG_MAP, key(name), lambda obj: {**obj, "data": {"x": value}})
+
+
+def value(view: Any) -> str:
+    return str(view.object()["data"]["x"])
+
+
+async def follow(world: Simulation) -> tuple[Informer, list[str], asyncio.Task[None]]:
+    """An informer, and the values of every change it shows."""
+    informer = Informer(world.client(), CONFIG_MAP, clock=world.clock, rng=world.rng)
+    seen: list[str] = []
+
+    def saw(delta: Delta) -> None:
+        if delta.new is not None:
+            seen.append(value(delta.new))
+
+    informer.add_handler(saw)
+    task = asyncio.ensure_future(informer.run())
+    await informer.wait_synced()
+    return informer, seen, task
+
+
+@pytest.mark.parametrize(
+    ("rule", "error", "done"),
+    [
+        ({"status": 409}, Conflict, False),
+        ({"status": 429, "retry_after": 7}, TooManyRequests, False),
+        ({"status": 410}, Gone, False),
+        ({"status": 503}, ApiError, False),
+        ({"cut": "before"}, TransportError, False),
+        ({"cut": "after"}, TransportError, True),
+    ],
+    ids=["conflict", "throttled", "gone", "failing", "request lost", "answer lost"],
+)
+def test_a_write_fails_as_the_rule_says(rule: dict[str, Any], error: type[Exception], done: bool) -> None:
+    async def play(world: Simulation) -> None:
+        world.fault(verb="create", resource="configmaps", times=1, **rule)
+        with pytest.raises(error) as caught:
+            await world.client().create(CONFIG_MAP, config_map("a"))
+        assert (world.server.find(CONFIG_MAP, key("a")) is not None) is done
+        if rule.get("retry_after"):
+            assert getattr(caught.value, "retry_after", None) == 7
+        if not done:
+            await world.client().create(CONFIG_MAP, config_map("a"))
+
+    simulate(play)
+
+
+def test_a_duplicate_meets_what_the_first_has_done() -> None:
+    async def play(world: Simulation) -> None:
+        client = world.client()
+        world.fault(verb="delete", duplicate=True)
+        with pytest.raises(NotFound):
+            await client.delete(CONFIG_MAP, key("a"))
+        world.fault(verb="patch", duplicate=True)
+        answer = await client.apply(CONFIG_MAP, config_map("b", x="1"), field_manager="test")
+        assert answer["data"] == {"x": "1"}
+        assert len(list(world.server.all(CONFIG_MAP))) == 1
+
+    simulate(play, config_map("a"))
+
+
+def test_stale_reads_answer_from_the_past_and_never_from_before_it() -> None:
+    async def play(world: Simulation) -> None:
+        client = world.client()
+        for number in range(1, 6):
+            edit(world, "a", str(number))
+        world.server.create(config_map("b", x="0"))
+        rule = world.fault(stale=2)
+        assert (await client.get(CONFIG_MAP, key("a")))["data"] == {"x": "4"}
+        page = await client.list(CONFIG_MAP, namespace=NAMESPACE)
+        assert [one["data"] for one in page.items] == [{"x": "4"}]
+        with pytest.raises(NotFound):
+            await client.get(CONFIG_MAP, key("b"))
+        rule.stale = 10_000
+        world.compact()
+        assert (await client.get(CONFIG_MAP, key("a")))["data"] == {"x": "5"}
+        world.server.faults.clear()
+        assert (await client.get(CONFIG_MAP, key("b")))["data"] == {"x": "0"}
+
+    simulate(play, config_map("a", x="0"))
+
+
+def test_requests_overtake_each_other() -> None:
+    async def play(world: Simulation) -> None:
+        client = world.client()
+        world.fault(verb="create", delay=1.0, spread=10.0)
+        names = [f"x{number}" for number in range(10)]
+        began = world.clock.monotonic()
+        await asyncio.gather(*(client.create(CONFIG_MAP, config_map(name)) for name in names))
+        assert 1.0 <= world.clock.monotonic() - began <= 11.0
+        created = {int(obj["metadata"]["resourceVersion"]): obj for obj in world.server.all(CONFIG_MAP)}
+        order = [created[revision]["metadata"]["name"] for revision in sorted(created)]
+        assert sorted(order) == names
+        assert order != names
+
+    simulate(play)
+
+
+def test_events_are_late_but_in_order() -> None:
+    async def play(world: Simulation) -> None:
+        world.server.flow.delay, world.server.flow.jitter = 1.0, 20.0
+        informer, seen, task = await follow(world)
+        other, seen_by_other, task_of_other = await follow(world)
+        parted = False
+        for number in range(1, 30):
+            edit(world, "a", str(number))
+            await world.sleep(1)
+            parted = parted or len(seen) != len(seen_by_other)
+        await world.sleep(30)
+        assert value(informer.get(key("a"))) == value(other.get(key("a"))) == "29"
+        for one in (seen, seen_by_other):
+            assert [int(text) for text in one] == sorted(int(text) for text in one)
+        assert parted, "each watch has its own delays"
+        task.cancel()
+        task_of_other.cancel()
+
+    simulate(play, config_map("a", x="0"), seed=3)
+
+
+def test_silence_is_noticed_and_survived() -> None:
+    async def play(world: Simulation) -> None:
+        informer, _, task = await follow(world)
+        speak = world.silence("", "configmaps")
+        watches = world.fault(verb="watch", resource="configmaps", delay=0.001)
+        await world.sleep(69)
+        assert watches.hits == 0
+        await world.sleep(3)
+        assert watches.hits == 1, "not even bookmarks came"
+        edit(world, "a", "1")
+        await world.sleep(1)
+        assert value(informer.get(key("a"))) == "0"
+        speak()
+        await world.until(lambda: value(informer.get(key("a"))) == "1", within=120)
+        task.cancel()
+
+    simulate(play, config_map("a", x="0"))
+
+
+def test_compaction_and_cut_watches_make_who_comes_back_relist() -> None:
+    async def play(world: Simulation) -> None:
+        informer, _, task = await follow(world)
+        watches = world.fault(verb="watch", resource="configmaps", status=503, times=1)
+        world.cut_watches()
+        edit(world, "a", "1")
+        world.server.delete(CONFIG_MAP, key("b"))
+        await world.sleep(0.01)
+        world.compact()
+        await world.until(lambda: value(informer.get(key("a"))) == "1")
+        assert informer.get(key("b")) is None
+        assert watches.hits == 1
+        task.cancel()
+
+    simulate(play, config_map("a", x="0"), config_map("b", x="0"))
+
+
+def trace(seed: int) -> list[str]:
+    """What a world with faults and a manager did."""
+    done: list[str] = []
+
+    async def play(world: Simulation) -> None:
+        world.server.subscribe(
+            lambda change: done.append(f"{world.clock.monotonic():.6f} {change.key} {change.revision}")
+        )
+        manager = world.manager(elect=True)
+        manager.informer(CONFIG_MAP)
+        world.fault(probability=0.3, spread=3.0)
+        world.fault(verb="update", probability=0.2, cut="after")
+        try:
+            async with world.running(manager):
+                for number in range(20):
+                    world.server.create(config_map(f"x{number}"))
+                    await world.sleep(world.rng.uniform(0, 10))
+        except LeaseLost:
+            done.append("lost")
+
+    simulate(play, seed=seed)
+    return done
+
+
+def test_a_seed_repeats_everything() -> None:
+    first, again, other = trace(1), trace(1), trace(2)
+    assert len(first) > 40
+    for number, (one, two) in enumerate(itertools.zip_longest(first, again)):
+        assert one == two, number
+    assert first != other
+
+
+def test_a_manager_that_fails_is_no_secret() -> None:
+    async def play(world: Simulation) -> None:
+        async def fails() -> None:
+            raise LookupError("a bug")
+
+        manager = world.manager()
+        manager.add_runnable("broken", fails)
+        async with world.running(manager):
+            await world.sleep(10)
+
+    with pytest.raises(LookupError, match="a bug"):
+        simulate(play)
