@@ -6,8 +6,8 @@ virtual loop of :mod:`informers.testing` hours pass in milliseconds.
 
 from __future__ import annotations
 
-import asyncio
 import time
+from asyncio import get_running_loop
 from typing import Protocol
 
 
@@ -27,7 +27,7 @@ class SystemClock:
     """The machine's clock. ``monotonic`` is the running loop's own, so timers and readings agree."""
 
     def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
+        return get_running_loop().time()
 
     def time(self) -> float:
         return time.time()

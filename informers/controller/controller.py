@@ -292,19 +292,18 @@ class Controller:
                 work = await self.queue.get()
             except QueueClosed:
                 return
-            await self._process(slot, work)
+            now = await self._process(slot, work)
             turn_count += 1
-            now = self._clock.monotonic()
             if turn_count >= _TURN_COUNT or now - turn_began >= _TURN:
                 # Neither a full queue nor a reconcile that finds nothing to do ever waits.
                 await asyncio.sleep(0)
                 turn_began, turn_count = self._clock.monotonic(), 0
 
-    async def _process(self, slot: _Slot, work: Work) -> None:
-        key = work.key
-        began = self._clock.monotonic()
+    async def _process(self, slot: _Slot, work: Work) -> float:
+        """Reconcile one key; returns the time it ended."""
+        key, began = work.key, work.taken_at
         if self._gate is not None and self._skipped(self._gate, key, began):
-            return
+            return began
         slot.key, slot.began = key, began
         self._number += 1
         reads = self._gate.begin(key) if self._gate is not None else None
@@ -312,14 +311,16 @@ class Controller:
         slot.reconcile = Reconcile(self.name, key, work.causes, self._prefix, self._number, reads)
         CURRENT.set(slot.reconcile)
         outcome = await self._run(slot, work)
+        ended = self._clock.monotonic()
         if self._metrics is not None:
-            self._metrics.reconciled(outcome, self._clock.monotonic() - began)
+            self._metrics.reconciled(outcome, ended - began)
+        return ended
 
     async def _run(self, slot: _Slot, work: Work) -> Outcome:
         key = work.key
         result: Result | None = None
         try:
-            answer = await self._call(work)
+            answer = await (self._reconcile(key) if self._tracing is None else self._traced(work))
             if not isinstance(answer, Result):
                 raise TypeError(f"reconcile must return a Result, not {type(answer).__name__}")
             result = answer
@@ -338,9 +339,8 @@ class Controller:
             self._release(slot, key)
         return outcome
 
-    async def _call(self, work: Work) -> Result:
-        if self._tracing is None:
-            return await self._reconcile(work.key)
+    async def _traced(self, work: Work) -> Result:
+        assert self._tracing is not None
         with self._tracing.reconcile(self.name, work):
             return await self._reconcile(work.key)
 

@@ -22,7 +22,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import NamedTuple, Protocol
 
@@ -78,6 +78,8 @@ class Work(NamedTuple):
     """At most :data:`MAX_CAUSES`, in order of arrival, then "more" if there were more."""
     failures: int
     """Failures in a row before this try."""
+    taken_at: float
+    """When it was handed out, on the queue's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,13 @@ class _Place(Enum):
     HELD = 3
 
 
+# Members of an enum class are found by code and hashed by code, far too slowly for what happens with every
+# change of every object.
+_READY, _WAITING, _HELD = _Place.READY, _Place.WAITING, _Place.HELD
+_CHANGE = Priority.CHANGE
+_PATIENCE = tuple(PATIENCE[priority] for priority in Priority)
+
+
 @dataclass(slots=True)
 class _Item:
     key: ObjectKey
@@ -149,7 +158,7 @@ class _Item:
     since: float
     """When it became ready, or will."""
     backing_off: bool = False
-    causes: dict[str, None] = field(default_factory=dict)
+    causes: tuple[str, ...] = ()
     ticket: int = 0
     """The heap entry that counts; entries with other tickets are leftovers."""
 
@@ -194,25 +203,27 @@ class WorkQueue:
         """
         if self._closed:
             return
-        cuts = priority <= Priority.CHANGE
+        cuts = priority <= _CHANGE
         if cuts:
             self._failures.pop(key, None)
         item = self._items.get(key)
         if item is None:
-            self._enter(key, priority, cause, self._clock.monotonic())
+            now = self._clock.monotonic()
+            self._enter(key, priority, cause, now, now)
             return
         _note(item, cause)
         more_urgent = priority < item.priority
         if more_urgent:
             item.priority = priority
-        if item.place is _Place.READY:
+        if item.place is _READY:
             if more_urgent:
                 self._push_ready(item)
         elif cuts or not item.backing_off:
             item.backing_off = False
-            item.since = min(item.since, self._clock.monotonic())
-            if item.place is _Place.WAITING:
-                self._make_ready(item)
+            now = self._clock.monotonic()
+            item.since = min(item.since, now)
+            if item.place is _WAITING:
+                self._make_ready(item, now)
 
     def add_after(
         self, key: ObjectKey, seconds: float, *, priority: Priority = Priority.RESYNC, cause: str = ""
@@ -226,16 +237,17 @@ class WorkQueue:
             return
         if self._closed:
             return
-        due = self._clock.monotonic() + seconds
+        now = self._clock.monotonic()
+        due = now + seconds
         item = self._items.get(key)
         if item is None:
-            self._enter(key, priority, cause, due)
+            self._enter(key, priority, cause, due, now)
             return
         _note(item, cause)
         item.priority = min(item.priority, priority)
-        if item.place is not _Place.READY and not item.backing_off and due < item.since:
+        if item.place is not _READY and not item.backing_off and due < item.since:
             item.since = due
-            if item.place is _Place.WAITING:
+            if item.place is _WAITING:
                 self._push_delayed(item)
 
     def retry(self, key: ObjectKey, error: BaseException, *, cause: str = "") -> float | None:
@@ -256,15 +268,16 @@ class WorkQueue:
             return None
         self._failures[key] = failures
         self.observer.retried()
-        due = self._clock.monotonic() + delay
+        now = self._clock.monotonic()
+        due = now + delay
         if item is None:
-            item = self._enter(key, Priority.RETRY, cause or "retry", due)
-        elif item.place is not _Place.READY:
+            item = self._enter(key, Priority.RETRY, cause or "retry", due, now)
+        elif item.place is not _READY:
             _note(item, cause or "retry")
             item.since = due
-            if item.place is _Place.WAITING:
+            if item.place is _WAITING:
                 self._push_delayed(item)
-        item.backing_off = item.place is not _Place.READY
+        item.backing_off = item.place is not _READY
         return delay
 
     def forget(self, key: ObjectKey) -> None:
@@ -275,17 +288,18 @@ class WorkQueue:
 
     def get_nowait(self) -> Work | None:
         """The next key, or ``None`` when none is ready. Every key taken must be given to :meth:`done`."""
-        self._promote()
+        now = self._clock.monotonic()
+        if self._delayed:
+            self._promote(now)
         while self._ready:
-            entry = heapq.heappop(self._ready)
-            if not self._counts(entry):
+            _, ticket, key = heapq.heappop(self._ready)
+            item = self._items.get(key)
+            if item is None or item.ticket != ticket:
                 continue
-            key = entry[2]
-            item = self._items.pop(key)
-            now = self._clock.monotonic()
+            del self._items[key]
             self._processing[key] = now
             self.observer.taken(now - item.since)
-            return Work(key, item.priority, tuple(item.causes), self._failures.get(key, 0))
+            return Work(key, item.priority, item.causes, self._failures.get(key, 0), now)
         return None
 
     async def get(self) -> Work:
@@ -324,9 +338,9 @@ class WorkQueue:
         if self._closed:
             del self._items[key]
         elif item.since <= now:
-            self._make_ready(item)
+            self._make_ready(item, now)
         else:
-            item.place = _Place.WAITING
+            item.place = _WAITING
             self._push_delayed(item)
 
     def shut_down(self) -> None:
@@ -349,7 +363,7 @@ class WorkQueue:
         ready = dict.fromkeys(Priority, 0)
         waiting = 0
         for item in self._items.values():
-            if item.place is _Place.READY:
+            if item.place is _READY:
                 ready[item.priority] += 1
             else:
                 waiting += 1
@@ -385,29 +399,29 @@ class WorkQueue:
 
     # -- inside -------------------------------------------------------------------------------------
 
-    def _enter(self, key: ObjectKey, priority: Priority, cause: str, due: float) -> _Item:
-        item = _Item(key, priority, _Place.HELD, since=due)
-        _note(item, cause)
+    def _enter(self, key: ObjectKey, priority: Priority, cause: str, due: float, now: float) -> _Item:
+        item = _Item(key, priority, _HELD, due, False, (cause,) if cause else ())
         self._items[key] = item
         if key in self._processing:
             return item
-        if due <= self._clock.monotonic():
-            self._make_ready(item)
+        if due <= now:
+            self._make_ready(item, now)
         else:
-            item.place = _Place.WAITING
+            item.place = _WAITING
             self._push_delayed(item)
         return item
 
-    def _make_ready(self, item: _Item) -> None:
-        item.place = _Place.READY
+    def _make_ready(self, item: _Item, now: float) -> None:
+        item.place = _READY
         item.backing_off = False
-        item.since = self._clock.monotonic()
+        item.since = now
         self._push_ready(item)
         self.observer.added()
-        self._wake()
+        if self._waiters:
+            self._wake()
 
     def _push_ready(self, item: _Item) -> None:
-        heapq.heappush(self._ready, (item.since + PATIENCE[item.priority], self._ticket(item), item.key))
+        heapq.heappush(self._ready, (item.since + _PATIENCE[item.priority], self._ticket(item), item.key))
 
     def _push_delayed(self, item: _Item) -> None:
         if len(self._delayed) > 2 * len(self._items) + _LEFTOVERS:
@@ -427,16 +441,15 @@ class WorkQueue:
         item.ticket = self._tickets
         return item.ticket
 
-    def _promote(self) -> None:
+    def _promote(self, now: float) -> None:
         """Move what is due to the ready keys."""
-        now = self._clock.monotonic()
         while self._delayed:
             entry = self._delayed[0]
             if not self._counts(entry):
                 heapq.heappop(self._delayed)
             elif entry[0] <= now:
                 heapq.heappop(self._delayed)
-                self._make_ready(self._items[entry[2]])
+                self._make_ready(self._items[entry[2]], now)
             else:
                 break
 
@@ -452,7 +465,7 @@ class WorkQueue:
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._promote()
+        self._promote(self._clock.monotonic())
         if self._delayed:
             self._set_timer()
 
@@ -467,4 +480,7 @@ class WorkQueue:
 def _note(item: _Item, cause: str) -> None:
     if not cause or cause in item.causes:
         return
-    item.causes[cause if len(item.causes) < MAX_CAUSES else "more"] = None
+    if len(item.causes) < MAX_CAUSES:
+        item.causes = (*item.causes, cause)
+    elif len(item.causes) == MAX_CAUSES:
+        item.causes = (*item.causes, "more")
