@@ -11,7 +11,6 @@ simpler than proving that nothing of the old reign survived.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import platform
 import random
@@ -21,6 +20,7 @@ from enum import Enum
 from typing import Any
 
 from informers.access import READ, Access, Preflight
+from informers.cache.budget import Budget
 from informers.cache.informer import Informer
 from informers.cache.view import View
 from informers.certificates import ServingCertificate
@@ -31,6 +31,7 @@ from informers.controller.loops import LoopDetector
 from informers.debug import debug_routes
 from informers.errors import ConfigError, RuntimeFault
 from informers.events import EVENT, EventRecorder
+from informers.garbage import freeze as freeze_objects
 from informers.guard import Guard, from_this_machine
 from informers.health import Checks, LoopMonitor
 from informers.leader import LEASE, LeaderElector
@@ -101,6 +102,10 @@ class Manager:
     :param debug: add ``/debug/queues`` to the metrics, or to the health probes where there are none; behind
         the same guard, else for callers on this machine only. Off by default.
     :param tracing: makes a span of every reconcile; none by default.
+    :param cache_limit: bytes all caches together should take; beyond it they compress all they have, and
+        readiness says so if that is not enough. Nothing is refused. No limit by default.
+    :param freeze: hide what lives at the start, and again once caches are filled, from the garbage
+        collector; see :mod:`informers.garbage`. Off for a manager that is not alone in its process.
     :param rng: for jitter and names.
     """
 
@@ -121,6 +126,8 @@ class Manager:
         metrics_certificate: ServingCertificate | None = None,
         debug: bool = False,
         tracing: Tracing | None = None,
+        cache_limit: int = 0,
+        freeze: bool = True,
         rng: random.Random | None = None,
     ) -> None:
         self._loops = LoopDetector(client, own=name, clock=clock, metrics=metrics) if detect_loops else None
@@ -145,6 +152,8 @@ class Manager:
         self._certificate = metrics_certificate
         self._debug = debug
         self._tracing = tracing
+        self._budget = Budget(cache_limit)
+        self._freeze = freeze
         if self._loops is not None:
             self._loops.events = self.events
         self.live = Checks()
@@ -190,6 +199,7 @@ class Manager:
             resource,
             namespaces=scope,
             indexes=wanted,
+            budget=self._budget,
             clock=self.clock,
             rng=random.Random(self._rng.getrandbits(64)),  # noqa: S311
         )
@@ -273,6 +283,20 @@ class Manager:
         )
         self.metrics.sampled("informer_objects", "Objects in the cache.", labels, read(len))
         self.metrics.sampled(
+            "cache_bytes",
+            "Bytes of cached objects: bodies as they came, compressed ones, and an estimate of all headers.",
+            (*labels, "state"),
+            lambda: [
+                ((str(resource), ",".join(scope), state), float(count))
+                for (resource, scope), informer in self._informers.items()
+                for state, count in informer.cache_size().bytes_by_state()
+            ],
+        )
+        if self._budget.limit:
+            self.metrics.gauge("cache_limit_bytes", "Bytes caches should take, together.").set(
+                self._budget.limit
+            )
+        self.metrics.sampled(
             "informer_last_contact_seconds",
             "Seconds since the API server last sent anything.",
             labels,
@@ -292,6 +316,8 @@ class Manager:
         """
         self._check_not_started()
         self._started = True
+        if self._freeze:
+            freeze_objects()
         try:
             await self._start_servers()
             await self._serve()
@@ -338,9 +364,8 @@ class Manager:
             for informer in waiting:
                 log.warning("cache not filled yet: %s", informer.health())
         log.info("caches are filled", extra={"informers": len(self._informers)})
-        # What lives now lives long. The collector need not look at it ever again.
-        gc.collect()
-        gc.freeze()
+        if self._freeze:
+            freeze_objects()
 
     async def _lead(self) -> None:
         if self._leader is not None:

@@ -8,8 +8,10 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
+from informers.cache.budget import Budget
 from informers.cache.overlay import Entry, Overlay
-from informers.cache.store import Change, IndexFunction, Store, values_of
+from informers.cache.packing import Intake, Packer, PackingOptions, total
+from informers.cache.store import Change, IndexFunction, Size, Store, values_of
 from informers.cache.view import View, view_of_object
 from informers.client.client import Client
 from informers.clock import Clock
@@ -48,6 +50,9 @@ class Informer:
     :param metadata_only: keep metadata only.
     :param read_deadline: seconds without a byte after which a watch is given up; see
         :class:`informers.watch.reflector.WatchOptions`.
+    :param budget: bytes this cache may take, alone or with others under the same budget; see
+        :mod:`informers.cache.budget` for what happens beyond. No limit by default.
+    :param packing: what is compressed, and when.
     """
 
     def __init__(
@@ -62,10 +67,16 @@ class Informer:
         indexes: Mapping[str, IndexFunction] | None = None,
         metadata_only: bool = False,
         read_deadline: float = 70.0,
+        budget: Budget | None = None,
+        packing: PackingOptions | None = None,
         clock: Clock,
         rng: random.Random,
     ) -> None:
         self.resource = resource
+        self._stores: list[Store] = []
+        budget = budget or Budget()
+        budget.add(lambda: self.cache_size().total)
+        self._packer = Packer(self._stores, budget, str(resource), rng, packing)
         self._handlers: list[Handler] = []
         self._indexes = dict(indexes or {})
         self._selective = bool(label_selector or field_selector)
@@ -80,8 +91,11 @@ class Informer:
                 metadata_only=metadata_only,
                 read_deadline=read_deadline,
             )
+            store = Store(self._indexes)
+            self._stores.append(store)
+            intake = self._packer.intake(store)
             self._scopes[one] = _Scope(
-                client, resource, self._indexes, self._deliver, self._on_synced, options, clock, rng
+                client, resource, store, intake, self._deliver, self._on_synced, options, clock, rng
             )
         self._every_scope = tuple(self._scopes.values())
 
@@ -127,7 +141,11 @@ class Informer:
         await self._all_synced.wait()
 
     def __len__(self) -> int:
-        return sum(len(scope.store) for scope in self._scopes.values())
+        return sum(len(store) for store in self._stores)
+
+    def cache_size(self) -> Size:
+        """What the cache holds."""
+        return total(self._stores)
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -165,6 +183,7 @@ class Informer:
         async with asyncio.TaskGroup() as group:
             for scope in self._scopes.values():
                 group.create_task(scope.reflector.run())
+            group.create_task(self._packer.run())
 
     def last_contact_age(self) -> float:
         """Seconds since the server was last heard, by the watch that has been waiting longest."""
@@ -177,8 +196,8 @@ class Informer:
         return next((problem for problem in problems if problem is not None), None)
 
     def health(self) -> str | None:
-        """What is wrong, for people, or ``None``: not synced yet, or no sign of life for longer than a read
-        deadline."""
+        """What is wrong, for people, or ``None``: not synced yet, no sign of life for longer than a read
+        deadline, or more in the cache than its budget allows."""
         for scope in self._scopes.values():
             where = f"{self.resource} in {scope.namespace}" if scope.namespace else str(self.resource)
             problem = scope.reflector.problem
@@ -187,7 +206,7 @@ class Informer:
             age = scope.reflector.last_contact_age()
             if age > self._read_deadline:
                 return f"{where}: no sign of life for {age:.0f} s: {problem or 'the watch is silent'}"
-        return None
+        return f"{self.resource}: {self._packer.problem}" if self._packer.problem else None
 
     def _scope(self, namespace: str) -> _Scope | None:
         return self._scopes.get(namespace) or self._scopes.get("")
@@ -214,7 +233,8 @@ class _Scope:
         self,
         client: Client,
         resource: Resource,
-        indexes: Mapping[str, IndexFunction],
+        store: Store,
+        intake: Intake,
         deliver: Handler,
         on_synced: Callable[[], None],
         options: WatchOptions,
@@ -223,9 +243,16 @@ class _Scope:
     ) -> None:
         self.namespace = options.namespace
         self.synced = False
-        self.store = Store(indexes)
+        self.store = store
+        self._intake = intake
         self.reflector = Reflector(
-            client.transport, resource, self._take, clock=clock, rng=rng, options=options
+            client.transport,
+            resource,
+            self._take,
+            clock=clock,
+            rng=rng,
+            options=options,
+            relieve=intake.relieve,
         )
         self.moves = 0
         """Counts what may change the answers to readers."""
@@ -292,9 +319,11 @@ class _Scope:
                 case Delete(view):
                     self._delete(view)
                 case InitApply(view):
-                    self.store.collect(view)
+                    if self.store.collect(view):
+                        self._intake.came(view)
                 case Init():
                     self.store.begin()
+                    self._intake.begin()
                 case InitDone(version):
                     self._replace(version)
 
@@ -312,6 +341,7 @@ class _Scope:
     def _replace(self, version: str) -> None:
         first, self.synced = not self.synced, True
         changes = self.store.commit()
+        self._intake.complete()
         obsolete = self._overlay.relisted(version, self.store.get)
         for change in changes:
             self._hand_out(change, initial=first)

@@ -34,47 +34,33 @@ class Shared(Generic[T]):
     def __init__(self, kind: Any, finish: Callable[[Any], T]) -> None:
         self._decode = msgspec.json.Decoder(kind).decode
         self._finish = finish
-        self._known: dict[bytes, tuple[bytes, T]] = {}
-        self._nothing = finish(kind())
+        nothing: tuple[bytes, T] = (b"", finish(kind()))
+        self._empty = dict.fromkeys((b"", b"null", b"{}", b"[]"), nothing)
+        self._known = dict(self._empty)
 
-    def known(self, raw: msgspec.Raw) -> bytes | None:
-        """The copy to keep, if the piece is known or says nothing."""
-        # Not the Raw itself: that refers to the whole page it was found in.
-        content = bytes(raw)
-        if len(content) <= 4 and content in _EMPTY:
-            return b""
-        found = self._known.get(content)
-        return found[0] if found is not None else None
-
-    def keep(self, raw: msgspec.Raw) -> bytes:
+    def keep(self, raw: msgspec.Raw | bytes) -> bytes:
         """The copy to keep.
 
         :raises msgspec.ValidationError: when the piece is of another type.
         """
-        known = self.known(raw)
-        if known is not None:
-            return known
+        # Not the Raw itself: that refers to the whole page it was found in.
         content = bytes(raw)
-        self._learn(content)
-        return content
-
-    def decode(self, content: bytes) -> T:
-        """The value of a piece, without learning it.
-
-        :raises msgspec.ValidationError: when the piece is of another type.
-        """
-        return self._finish(self._decode(content))
+        found = self._known.get(content)
+        if found is None:
+            found = self._learn(content)
+        return found[0]
 
     def value(self, content: bytes) -> T:
         """The value of a piece that was kept."""
-        if not content:
-            return self._nothing
         found = self._known.get(content)
-        return found[1] if found is not None else self._learn(content)
+        if found is None:
+            found = self._learn(content)
+        return found[1]
 
-    def _learn(self, content: bytes) -> T:
-        value = self.decode(content)
+    def _learn(self, content: bytes) -> tuple[bytes, T]:
+        learned = content, self._finish(self._decode(content))
         if len(self._known) >= REMEMBERED:
-            self._known.clear()
-        self._known[content] = content, value
-        return value
+            # A new table, not a cleared one: threads read as well.
+            self._known = dict(self._empty)
+        self._known[content] = learned
+        return learned

@@ -36,7 +36,7 @@ class Size(NamedTuple):
 
     :param objects: how many.
     :param raw: bytes of bodies that are kept as they came.
-    :param compressed: bytes of the others, as they are stored.
+    :param compressed: bytes of those that went through a codec, as they are stored.
     """
 
     objects: int
@@ -47,6 +47,11 @@ class Size(NamedTuple):
     def total(self) -> int:
         """Bytes, with an allowance for what every object costs besides its body."""
         return self.raw + self.compressed + self.objects * HEADER_BYTES
+
+    def bytes_by_state(self) -> tuple[tuple[str, int], ...]:
+        """The total in its parts, as metrics name them."""
+        headers = self.objects * HEADER_BYTES
+        return ("raw", self.raw), ("compressed", self.compressed), ("headers", headers)
 
 
 Views: TypeAlias = dict[str, dict[str, View]]
@@ -170,8 +175,10 @@ class Store:
                 old = known.get(name)
                 if old is not view:
                     changes.append(Change(old, view))
-        for change in changes:
-            self._changed(change)
+        if self._functions:
+            for old, new in changes:
+                self._indexes.replace(old, new)
+        self._measure()
         return changes
 
     def replace_body(self, view: View, codec: Codec, packed: bytes) -> None:
@@ -198,10 +205,16 @@ class Store:
 
     def _count(self, view: View, sign: int) -> None:
         self._objects += sign
-        if view.packed:
-            self._compressed += sign * len(view.body)
-        else:
+        if view.codec is None:
             self._raw += sign * len(view.body)
+        else:
+            self._compressed += sign * len(view.body)
+
+    def _measure(self) -> None:
+        """Count everything anew."""
+        self._objects = sum(map(len, self._views.values()))
+        self._raw = sum(len(view.body) for view in self.all() if view.codec is None)
+        self._compressed = sum(len(view.body) for view in self.all() if view.codec is not None)
 
 
 _NO_VIEWS: dict[str, View] = {}

@@ -215,6 +215,7 @@ class _Creation(msgspec.Struct, gc=False):
 _HEADER = msgspec.json.Decoder(Header)
 _CREATION = msgspec.json.Decoder(_Creation)
 _MANAGED_FIELDS = b'"managedFields":'
+_MARK = b"last-applied-configuration"
 _LAST_APPLIED = f'"{LAST_APPLIED}":'.encode()
 # Neither pattern can match inside a JSON string: there every quote has a backslash before it.
 _LAST_APPLIED_ENTRY = re.compile(re.escape(_LAST_APPLIED) + rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
@@ -248,20 +249,25 @@ def view_of(header: Header, content: bytes, prefix: bytes = b"") -> View | None:
     meta = header.metadata
     if not meta.name:
         return None
-    annotations, last_applied = _annotations(meta.annotations)
-    if len(meta.managed_fields) or last_applied:
-        content = _pruned(content, meta.managed_fields, last_applied)
+    namespace = meta.namespace or ""
+    # Names may be escaped; then only decoding tells.
+    annotations = bytes(meta.annotations)
+    rest = None
+    if _MARK in annotations or b"\\" in annotations:
+        rest = _without_last(annotations)
+    if len(meta.managed_fields) or rest is not None:
+        content = _pruned(content, meta.managed_fields, rest is not None)
     if not header.kind and prefix:
         content = prefix + content.lstrip()[1:]
     return View(
-        _namespace(meta.namespace) if meta.namespace else "",
+        _NAMESPACES.get(namespace) or _namespace(namespace),
         meta.name,
         meta.uid,
         meta.resource_version,
         meta.generation or 0,
         meta.deletion_timestamp is not None,
         _LABELS.keep(meta.labels),
-        annotations,
+        _ANNOTATIONS.keep(annotations if rest is None else rest),
         _FINALIZERS.keep(meta.finalizers),
         _OWNERS.keep(meta.owner_references),
         content,
@@ -269,22 +275,18 @@ def view_of(header: Header, content: bytes, prefix: bytes = b"") -> View | None:
 
 
 def _namespace(name: str) -> str:
+    """The one string for a namespace that has not been met lately."""
     if len(_NAMESPACES) >= _MOST_NAMESPACES:
         _NAMESPACES.clear()
     return _NAMESPACES.setdefault(name, name)
 
 
-def _annotations(raw: msgspec.Raw) -> tuple[bytes, bool]:
-    """What to keep, and whether the last-applied annotation was among them."""
-    kept = _ANNOTATIONS.known(raw)
-    if kept is not None:
-        # What is known was looked through before.
-        return kept, False
-    found = _ANNOTATIONS.decode(bytes(raw))
-    if LAST_APPLIED not in found:
-        return _ANNOTATIONS.keep(raw), False
-    rest = {name: text for name, text in found.items() if name != LAST_APPLIED}
-    return msgspec.json.encode(rest) if rest else b"", True
+def _without_last(annotations: bytes) -> bytes | None:
+    """Annotations without the last-applied one; ``None`` when it is not among them."""
+    found = msgspec.json.decode(annotations, type=dict[str, str])
+    if found.pop(LAST_APPLIED, None) is None:
+        return None
+    return msgspec.json.encode(found) if found else b""
 
 
 def _pruned(content: bytes, managed_fields: msgspec.Raw, last_applied: bool) -> bytes:

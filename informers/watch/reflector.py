@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -70,6 +70,8 @@ class Reflector:
     """Keeps one sink in step with one resource.
 
     :param sink: takes events, in order, as they come; must not block.
+    :param relieve: awaited between two pieces of a list, so that a sink with work of its own to do on a
+        large state is not overrun.
     :param clock: for back-off and ages.
     :param rng: jitter.
     """
@@ -83,6 +85,7 @@ class Reflector:
         clock: Clock,
         rng: random.Random,
         options: WatchOptions | None = None,
+        relieve: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._transport = transport
         self._resource = resource
@@ -90,6 +93,7 @@ class Reflector:
         self._clock = clock
         self._rng = rng
         self._options = options or WatchOptions()
+        self._relieve = relieve or _at_ease
         self._back_off = BackOff(clock, rng)
         self._state = State()
         self._started_at: float | None = None
@@ -126,6 +130,7 @@ class Reflector:
                     command = self._step(Waited())
                 case GetPage():
                     command = self._step(await self._page(command))
+                    await self._relieve()
                 case OpenStream():
                     command = await self._stream(command)
 
@@ -221,6 +226,8 @@ class Reflector:
             following = self._take(decoder.feed(chunk))
             if following is not None:
                 break
+            if self._state.phase is Phase.STREAMING:
+                await self._relieve()
         assert following is not None, "a stream that is over calls for something else"
         return following
 
@@ -262,3 +269,7 @@ class Reflector:
         level = logging.DEBUG if problem == self.problem else logging.WARNING
         log.log(level, "%s: %s", self._resource, problem)
         self.problem = problem
+
+
+async def _at_ease() -> None:
+    """No sink to wait for."""

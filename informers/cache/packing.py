@@ -1,0 +1,318 @@
+"""Packing: bodies nobody has looked at for a while are made small, a few at a time.
+
+A view starts hot, is warmed by every read of its raw body, and cooled by every sweep; the sweep that finds it
+cold packs it. A version is a view, and packing only changes the form of its body: whatever happens to the
+object meanwhile, no older state can come back. Packed stays packed: a resync that reads everything must not
+blow the cache up again.
+
+A large first state is packed as it comes in, so that the raw form of all of it never exists at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from informers.cache.budget import Budget
+from informers.cache.codec import ZstdCodec, train
+from informers.cache.store import Size, Store
+from informers.cache.view import View
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PackingOptions:
+    """What is packed, and when.
+
+    :param enabled: false leaves everything raw.
+    :param interval: seconds between two sweeps; a body is idle for one to two of them when it is packed.
+    :param urgent_interval: the same while the budget is exceeded.
+    :param min_objects: a kind with fewer stays raw; a dictionary and its contexts cost some 300 KB.
+    :param min_bytes: a kind with fewer raw bytes stays raw.
+    :param samples: objects a dictionary is trained on.
+    :param sample_bytes: bytes of them at most, for the time training takes grows with them.
+    :param slice_bytes: bytes packed in one go: well under a millisecond.
+    :param backlog_bytes: raw bytes of an incoming state that may wait for a dictionary.
+    :param decay: how much worse than when it was trained a dictionary may do before it is replaced.
+    :param judged: packed objects after which a dictionary is judged.
+    """
+
+    enabled: bool = True
+    interval: float = 15.0
+    urgent_interval: float = 1.0
+    min_objects: int = 256
+    min_bytes: int = 512 * 1024
+    samples: int = 800
+    sample_bytes: int = 1024 * 1024
+    slice_bytes: int = 128 * 1024
+    backlog_bytes: int = 4 * 1024 * 1024
+    decay: float = 1.5
+    judged: int = 1000
+
+
+_SCANNED = 4096
+"""Views looked at before others get their turn."""
+_LEAST_SAMPLES = 10
+"""Without at least so many there is no training."""
+
+
+class Packer:
+    """Packs the views of one kind.
+
+    :param stores: where the kind's views are, one store per scope.
+    :param budget: what all of it may take.
+    :param name: of the kind, for the log.
+    :param rng: draws samples.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[Store],
+        budget: Budget,
+        name: str,
+        rng: random.Random,
+        options: PackingOptions | None = None,
+    ) -> None:
+        self._stores = stores
+        self._budget = budget
+        self._name = name
+        self._rng = rng
+        self._options = options or PackingOptions()
+        self._codec: ZstdCodec | None = None
+        self._training: asyncio.Task[ZstdCodec | None] | None = None
+        self._hopeless = 0
+        """Objects there were when training came to nothing; twice as many are worth another attempt."""
+        self._window: list[int] = [0, 0, 0]
+        """Objects, bytes and packed bytes since the codec was last judged."""
+        self._kicked = asyncio.Event()
+        self.problem: str | None = None
+        """Set while everything is packed and the budget is exceeded all the same."""
+
+    # -- idle views --------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        try:
+            while self._options.enabled:
+                # A state that has just come was read by nobody who would soon read it again.
+                kicked = await self._rest()
+                await self.sweep(everything=kicked or self._budget.exceeded)
+        finally:
+            if self._training is not None:
+                self._training.cancel()
+
+    def kick(self) -> None:
+        """Sweep now, and pack everything."""
+        self._kicked.set()
+
+    async def _rest(self) -> bool:
+        """Wait for the next sweep; true when it was called for."""
+        options = self._options
+        try:
+            async with asyncio.timeout(
+                options.urgent_interval if self._budget.exceeded else options.interval
+            ):
+                await self._kicked.wait()
+        except TimeoutError:
+            return False
+        self._kicked.clear()
+        return True
+
+    async def sweep(self, *, everything: bool = False) -> None:
+        """Pack what is cold, and cool the rest.
+
+        :param everything: pack what is hot as well.
+        """
+        if await self._ready():
+            for store in self._stores:
+                await self.pack(store, await self._cold(store, everything))
+            await self._judge()
+        self._report()
+
+    async def _ready(self) -> bool:
+        """Whether there is a codec, or is one now."""
+        if self._codec is not None:
+            return True
+        sizes = [store.size for store in self._stores]
+        objects, raw = sum(size.objects for size in sizes), sum(size.raw for size in sizes)
+        options = self._options
+        small = objects < options.min_objects or raw < options.min_bytes
+        if (small and not self._budget.exceeded) or objects < _LEAST_SAMPLES or self._is_hopeless(objects):
+            return False
+        if self._training is None:
+            self._train(self._samples())
+        await self._trained(objects)
+        return self._codec is not None
+
+    async def _cold(self, store: Store, everything: bool) -> list[View]:
+        found = []
+        for index, view in enumerate(tuple(store.all())):
+            if index % _SCANNED == _SCANNED - 1:
+                await asyncio.sleep(0)
+            if view.codec is not None:
+                continue
+            if view.hot and not everything:
+                view.cool()
+            else:
+                found.append(view)
+        return found
+
+    async def pack(self, store: Store, views: Iterable[View]) -> None:
+        """Pack these views of a store, in slices.
+
+        :raises AssertionError: before there is a codec.
+        """
+        codec, size = self._codec, 0
+        assert codec is not None, "packing comes after training"
+        window = self._window
+        for view in views:
+            if view.codec is not None:
+                continue
+            content = view.body
+            packed = codec.pack(content)
+            store.replace_body(view, codec, packed)
+            window[0] += 1
+            window[1] += len(content)
+            window[2] += len(packed)
+            size += len(content)
+            if size >= self._options.slice_bytes:
+                size = 0
+                await asyncio.sleep(0)
+
+    # -- an incoming state -------------------------------------------------------------------------
+
+    def intake(self, store: Store) -> Intake:
+        """For the states of one store."""
+        return Intake(self, store)
+
+    async def pack_incoming(self, store: Store, views: Sequence[View], size: int) -> bool:
+        """Pack what has come so far of a state.
+
+        :param size: bytes of the views.
+        :returns: whether it was done; not, for as long as there is no dictionary.
+        """
+        options = self._options
+        if size < options.slice_bytes or not options.enabled:
+            return False
+        if self._codec is None:
+            if len(views) < options.samples or self._is_hopeless(len(views)):
+                return False
+            if self._training is None:
+                self._train([view.json for view in views])
+            assert self._training is not None
+            if size < options.backlog_bytes and not self._training.done():
+                # It is learned beside the next pages.
+                return False
+            await self._trained(len(views))
+            if self._codec is None:
+                return False
+        await self.pack(store, views)
+        await self._judge()
+        return True
+
+    # -- dictionaries ------------------------------------------------------------------------------
+
+    def _train(self, bodies: Sequence[bytes]) -> None:
+        chosen, size = [], 0
+        for body in self._rng.sample(bodies, min(len(bodies), self._options.samples)):
+            chosen.append(body)
+            size += len(body)
+            if size >= self._options.sample_bytes:
+                break
+        self._training = asyncio.create_task(asyncio.to_thread(train, chosen))
+
+    async def _trained(self, objects: int) -> None:
+        """Wait for the training that is under way, and begin to use what came of it."""
+        assert self._training is not None
+        task = self._training
+        try:
+            codec = await asyncio.shield(task)
+        finally:
+            if task.done():
+                self._training = None
+        if codec is None:
+            self._hopeless = objects
+            return
+        self._codec, self._window = codec, [0, 0, 0]
+        log.debug("%s: bodies take %.0f %% from now on", self._name, codec.ratio * 100)
+
+    def _is_hopeless(self, objects: int) -> bool:
+        return bool(self._hopeless) and objects < 2 * self._hopeless
+
+    def _samples(self) -> list[bytes]:
+        views = [view for store in self._stores for view in store.all()]
+        chosen = self._rng.sample(views, min(len(views), self._options.samples))
+        return [view.json for view in chosen]
+
+    async def _judge(self) -> None:
+        """Replace a dictionary that has stopped being good: objects change as their controllers do."""
+        codec = self._codec
+        objects, size, packed = self._window
+        if codec is None or objects < self._options.judged or self._training is not None:
+            return
+        self._window = [0, 0, 0]
+        if packed / size <= codec.ratio * self._options.decay:
+            return
+        samples = self._samples()
+        if len(samples) < _LEAST_SAMPLES:
+            return
+        now = codec.measure(samples)
+        self._train(samples)
+        await self._trained(objects)
+        new = self._codec
+        if new is None or new.ratio > now / 1.1:
+            # The objects have become less alike; no dictionary changes that.
+            codec.ratio = max(codec.ratio, now)
+            self._codec = codec
+        self._hopeless = 0
+
+    # -- the budget --------------------------------------------------------------------------------
+
+    def _report(self) -> None:
+        before = self.problem
+        self.problem = str(self._budget) if self._budget.exceeded else None
+        if self.problem is not None and before is None:
+            log.warning("%s: %s, and nothing is left to pack", self._name, self.problem)
+
+
+class Intake:
+    """What comes in while a new state is collected, until it is packed or the state is complete."""
+
+    def __init__(self, packer: Packer, store: Store) -> None:
+        self._packer = packer
+        self._store = store
+        self._views: list[View] = []
+        self._bytes = 0
+
+    def came(self, view: View) -> None:
+        """A view of the state that is being collected."""
+        self._views.append(view)
+        self._bytes += len(view.body)
+
+    def begin(self) -> None:
+        """Another state begins."""
+        self._views, self._bytes = [], 0
+
+    def complete(self) -> None:
+        """The state is complete. What has not been packed is left to a sweep, which comes at once."""
+        self.begin()
+        self._packer.kick()
+
+    async def relieve(self) -> None:
+        """Pack what came in. Called between two pieces of a state, so that they come no faster than this."""
+        if self._views and await self._packer.pack_incoming(self._store, self._views, self._bytes):
+            self.begin()
+
+
+def total(stores: Iterable[Store]) -> Size:
+    """What several stores hold."""
+    sizes = [store.size for store in stores]
+    return Size(
+        sum(size.objects for size in sizes),
+        sum(size.raw for size in sizes),
+        sum(size.compressed for size in sizes),
+    )
