@@ -36,8 +36,8 @@ AGAIN = 30.0
 
 _TIMEOUT = 10.0
 _AT_ONCE = 8
-_SHOWN = 5
-"""Missing rights a problem names before it counts the rest."""
+_SHOWN = 8
+"""Resources a problem names before it counts the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,18 @@ class Right:
     name: str = ""
 
     def __str__(self) -> str:
+        return f"{self.verb} {self.what}"
+
+    @property
+    def what(self) -> str:
+        """Everything but the verb."""
         plural, dot, group = str(self.resource).partition(".")
         what = f"{plural}/{self.subresource}{dot}{group}" if self.subresource else str(self.resource)
         named = f' "{self.name}"' if self.name else ""
         if not self.resource.namespaced:
-            return f"{self.verb} {what}{named}"
+            return f"{what}{named}"
         where = f"in namespace {self.namespace}" if self.namespace else "in all namespaces"
-        return f"{self.verb} {what}{named} {where}"
+        return f"{what}{named} {where}"
 
 
 def rights(accesses: Iterable[Access]) -> list[Right]:
@@ -112,11 +117,18 @@ class Preflight:
     def health(self) -> str | None:
         """What is missing, for a readiness check. What could not be asked is no failure of ours: then the
         caches have a problem of their own to show."""
-        if not self._missing:
+        missing = self._sentences()
+        if not missing:
             return None
-        shown = [f"{right}{reason}" for right, reason in list(self._missing.items())[:_SHOWN]]
-        more = len(self._missing) - len(shown)
-        return f"not allowed to {'; '.join(shown)}" + (f"; and {more} more" if more else "")
+        more = len(missing) - _SHOWN
+        return f"not allowed to {'; '.join(missing[:_SHOWN])}" + (f"; and {more} more" if more > 0 else "")
+
+    def _sentences(self) -> list[str]:
+        """What is missing, one for every resource and place."""
+        verbs: dict[str, list[str]] = {}
+        for right, reason in self._missing.items():
+            verbs.setdefault(f"{right.what}{reason}", []).append(right.verb)
+        return [f"{', '.join(names)} {what}" for what, names in verbs.items()]
 
     async def run(self) -> None:
         """Ask, and ask again what was refused, until all is granted. Ends then, or when nobody can answer."""
@@ -157,7 +169,7 @@ class Preflight:
 
     def _report(self) -> None:
         if self._missing:
-            log.error("%s", self.health(), extra={"missing": len(self._missing)})
+            log.error("not allowed to %s", "; ".join(self._sentences()))
         else:
             log.info("all rights are granted now")
 

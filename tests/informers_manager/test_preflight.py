@@ -116,7 +116,7 @@ async def test_readiness_names_verb_and_resource_on_a_server_with_roles(
 ) -> None:
     monkeypatch.setattr("informers.access.AGAIN", 0.2)
     async with serving() as server:
-        permit(server, "get", "list", "create", "update")
+        permit(server, "get", "create", "update")
         async with client_of(server, tmp_path, f"{NAMESPACE}/operator") as client:
             elector = LeaderElector(
                 Client(client.transport), NAMESPACE, "lock", "me", clock=SystemClock(), rng=random.Random(0)
@@ -131,7 +131,7 @@ async def test_readiness_names_verb_and_resource_on_a_server_with_roles(
                 await until(lambda: "access" in manager.ready.names() and problem(manager) is not None)
                 text = str(problem(manager))
                 assert text == (
-                    "not allowed to watch configmaps in all namespaces; "
+                    "not allowed to list, watch configmaps in all namespaces; "
                     "patch configmaps in namespace default; patch events.events.k8s.io in all namespaces"
                 )
                 permit(server, "get", "list", "watch", "create", "update", "patch")
