@@ -7,7 +7,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-from informers.controller.current import current
+from informers.objects import ObjectKey
 
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
@@ -42,8 +42,15 @@ class _Json(logging.Formatter):
 class _DuringReconcile(logging.Filter):
     """Adds controller, key, causes and id of the reconcile a line was written in; it may name its own."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        # Only commands that run something pay for loading the runtime.
+        from informers.controller.current import current
+
+        self._current = current
+
     def filter(self, record: logging.LogRecord) -> bool:
-        reconcile = current()
+        reconcile = self._current()
         if reconcile is not None:
             for name, value in reconcile.fields().items():
                 record.__dict__.setdefault(name, value)
@@ -66,4 +73,6 @@ def _timestamp(record: logging.LogRecord) -> str:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
-    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    found = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    # A key is a tuple, which JSON would show as a list.
+    return {name: str(value) if isinstance(value, ObjectKey) else value for name, value in found.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 import tempfile
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from informers.client.auth import Credential
 from informers.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 _CHECK_PERIOD = 10.0
 """Seconds between looks at the files' modification times."""
@@ -54,8 +57,15 @@ class TlsContexts:
             return self._context
         stamp = self._modified()
         if self._context is None or not same or stamp != self._stamp:
-            self._context = self._build(credential)
-            self._stamp, self._credential = stamp, credential
+            try:
+                self._context = self._build(credential)
+            except ConfigError as error:
+                if self._context is None or not same:
+                    raise
+                # Half a rotation: what is loaded stays in use until the other half is there.
+                log.warning("%s; the old files stay in use", error)
+            else:
+                self._stamp, self._credential = stamp, credential
         self._checked_at = now
         return self._context
 

@@ -15,14 +15,16 @@ from cryptography.x509.oid import NameOID
 def pair() -> tuple[bytes, bytes]:
     """A new certificate and its key, as PEM. It is its own authority."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pages")])
+    serial = x509.random_serial_number()
+    # Authorities are looked up by name: each needs one of its own.
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"test {serial}"[:64])])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial)
         .not_valid_before(now - datetime.timedelta(minutes=5))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

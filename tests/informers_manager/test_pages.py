@@ -196,7 +196,7 @@ def plain(**options: Any) -> Manager:
 
 
 async def test_the_debug_page_says_what_is_in_the_queues_and_why() -> None:
-    manager = plain(metrics_address="127.0.0.1:0", health_address="0", debug=True)
+    manager = plain(metrics_address="127.0.0.1:0", health_address="0", debug=True, grace=0.1)
     controller = Controller("stuck", Stuck(), workers=2)
     manager.add(controller)
     async with running(manager) as (url,):
