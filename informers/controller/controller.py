@@ -155,12 +155,19 @@ class Controller:
     def enqueue(
         self, key: ObjectKey, *, cause: str = "", priority: Priority = Priority.EVENT, force: bool = False
     ) -> None:
-        """Reconcile a key as soon as a worker is free.
+        """Reconcile a key as soon as a worker is free; with a gate, only if it finds that an input has moved.
 
-        :param force: also when a gate finds that no input has moved.
+        :param force: also when no input has moved.
         """
-        if force and self._gate is not None:
-            self._gate.forget(key)
+        if self._gate is not None:
+            if force:
+                self._gate.forget(key)
+            elif self._gate.unmoved(key, self._clock.monotonic()) is not None:
+                # Not even queued: a resync of everything costs next to nothing. What the last run asked for
+                # is still in the queue.
+                if self._metrics is not None:
+                    self._metrics.skipped()
+                return
         self.queue.add(key, priority=priority, cause=cause)
 
     def measure(self, metrics: Metrics) -> None:
