@@ -47,6 +47,7 @@ RATES = (200, 2_000)
 """Events a second at which latency is measured. kopf does not keep up with the second."""
 _LATENCY_OBJECTS = 1_000
 _SETTLE = 1.0
+"""Seconds a program is left alone with full caches before memory is read, or events are sent."""
 _TIMEOUT = 60.0
 
 
@@ -79,10 +80,11 @@ def runs(peer: Peer, sizes: Sizes) -> Iterator[Run]:
     for streaming, name in ((True, "sync_stream"), (False, "sync_paged")):
         yield Run("sync", objects, _sync(name, objects), settle=_SETTLE, streaming=streaming)
     yield Run("sync", many, _memory(many), settle=_SETTLE)
-    yield Run("ingest", objects, _per("ingest", "result", events), events=events)
+    yield Run("ingest", objects, _per("ingest", "result", events), events=events, settle=_SETTLE)
     for rate in RATES if peer.name != KOPF else RATES[:1]:
         count = int(rate * sizes.seconds)
-        yield Run("latency", _LATENCY_OBJECTS, _latency(f"latency_{rate}"), events=count, rate=rate)
+        figures = _latency(f"latency_{rate}")
+        yield Run("latency", _LATENCY_OBJECTS, figures, events=count, rate=rate, settle=_SETTLE)
     for scenario in ("noop-empty", "noop-build", "noop-gate"):
         if scenario in peer.scenarios:
             figures = _per(scenario.replace("-", "_"), "result", objects * sizes.rounds)
