@@ -28,7 +28,8 @@ class Outcome(Enum):
     UPDATED = "updated"
     ADOPTED = "adopted"
     TERMINATING = "terminating"
-    """The old object is still being deleted; nothing was sent."""
+    """The old object is being deleted, or is about to be: it belonged to a former object of the owner's name.
+    Nothing was sent."""
 
 
 class Applier:
@@ -55,13 +56,18 @@ class Applier:
         if observed is None:
             await self._apply(resource, body)
             return Outcome.CREATED
-        adopted = _admit(resource, observed, owner)
-        if "deletionTimestamp" in observed["metadata"]:
+        if "deletionTimestamp" in observed["metadata"] or _left_behind(observed, owner, owner_resource):
             return Outcome.TERMINATING
+        adopted = _admit(resource, observed, owner)
         if not adopted and converged(body, observed):
             return Outcome.UNCHANGED
         await self._apply(resource, body)
         return Outcome.ADOPTED if adopted else Outcome.UPDATED
+
+    def pending(self, resource: Resource, desired: Object, owner: Object, owner_resource: Resource) -> bool:
+        """Whether :meth:`ensure` would have to send something, as far as the cache knows. Sends nothing."""
+        view = self._informers[resource].get(ObjectKey.of(desired))
+        return view is None or not converged(owned(desired, owner, owner_resource), view.object())
 
     async def remove(self, resource: Resource, key: ObjectKey, owner: Object) -> bool:
         """Delete a child that is no longer wanted; objects of others stay. True when one was deleted."""
@@ -104,6 +110,18 @@ def converged(body: Object, observed: Object) -> bool:
     The digest notices fields that left the desired object; the comparison notices drift.
     """
     return contains(observed, body)
+
+
+def _left_behind(observed: Object, owner: Object, owner_resource: Resource) -> bool:
+    """Whether a former object of the owner's very name controls it: the garbage collector will fetch it."""
+    meta = owner["metadata"]
+    return observed["metadata"]["namespace"] == meta["namespace"] and any(
+        ref.get("controller")
+        and (ref["apiVersion"].partition("/")[0], ref["kind"]) == (owner_resource.group, owner_resource.kind)
+        and ref["name"] == meta["name"]
+        and ref["uid"] != meta["uid"]
+        for ref in observed["metadata"].get("ownerReferences") or ()
+    )
 
 
 def _admit(resource: Resource, observed: Object, owner: Object) -> bool:

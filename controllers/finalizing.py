@@ -50,6 +50,14 @@ def overdue(obj: Object, now: float, deadline: float) -> bool:
     return now - seconds_of(obj["metadata"]["deletionTimestamp"]) >= deadline
 
 
+def waiting_to_go(deadline: float, error: str) -> str:
+    """What a deletion waits for, and what ends the waiting."""
+    return (
+        f"{error}; the object is let go when the router answers, {deadline:.0f} s after its deletion, or "
+        f'with the annotation {FORCE_ANNOTATION}: "true"'
+    )
+
+
 def give_up(deadline: float, error: str) -> Release:
     """The router never answered: orphan what it holds, loudly."""
     note = f"gave up after {deadline:.0f} s, the router may still hold this: {error}"

@@ -9,8 +9,6 @@ from controllers.references import BY_CLUSTER
 from informers.cache.informer import Informer
 from informers.cache.view import View
 
-DEFAULT_GRPC_PORT = 50051
-
 
 def ready_addresses(pods: Informer, cluster: View, domain: str) -> list[str]:
     """``host:port`` of every ready pod, in order of ordinal."""
@@ -44,6 +42,4 @@ def _pods(pods: Informer, cluster: View) -> list[PodFacts]:
 
 
 def _address(cluster: View, pod: PodFacts, domain: str) -> str:
-    service = (cluster.object().get("spec") or {}).get("service") or {}
-    port = int(service.get("grpcPort", DEFAULT_GRPC_PORT))
-    return naming.address(cluster.key, pod.ordinal, domain, port)
+    return naming.address(cluster.key, pod.ordinal, domain, pod.grpc_port)

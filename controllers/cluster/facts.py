@@ -11,6 +11,8 @@ from controllers.cluster import naming
 from controllers.cluster.children import quorum
 from informers.objects import Object
 
+DEFAULT_GRPC_PORT = 50051
+
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
@@ -26,6 +28,8 @@ class PodFacts:
     revision: str
     members: int | None
     """Member count this pod was configured for, from its annotation."""
+    grpc_port: int = DEFAULT_GRPC_PORT
+    """Where this very pod listens: while a changed port is rolled out, pods differ."""
     trouble: str = ""
     """Why a container waits, such as ``CrashLoopBackOff``; "" when none does."""
 
@@ -166,8 +170,14 @@ def pod_facts(pod: Object, cluster: str) -> PodFacts | None:
         terminating=terminating,
         revision=(meta.get("labels") or {}).get("controller-revision-hash", ""),
         members=int(members) if members.isdigit() else None,
+        grpc_port=_grpc_port(pod),
         trouble=next((text for text in map(_waiting, states) if text), ""),
     )
+
+
+def _grpc_port(pod: Object) -> int:
+    ports = [port for one in pod["spec"].get("containers") or () for port in one.get("ports") or ()]
+    return next((int(p["containerPort"]) for p in ports if p.get("name") == "grpc"), DEFAULT_GRPC_PORT)
 
 
 def _waiting(state: Mapping[str, Any]) -> str:

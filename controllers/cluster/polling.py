@@ -14,7 +14,7 @@ _ROLES = {1: "Leader", 2: "Follower", 3: "Candidate", 4: "Learner"}
 
 
 async def poll(
-    cluster: RouterCluster, key: ObjectKey, pods: Sequence[PodFacts], domain: str, port: int
+    cluster: RouterCluster, key: ObjectKey, pods: Sequence[PodFacts], domain: str
 ) -> list[NodeFacts]:
     """One fact per pod, in order of ordinal. Pods that do not run are not dialled.
 
@@ -23,7 +23,7 @@ async def poll(
     answers = {report.address: report for report in await cluster.poll()} if _running(pods) else {}
     facts: list[NodeFacts] = []
     for pod in sorted(pods, key=lambda pod: pod.ordinal):
-        address = naming.address(key, pod.ordinal, domain, port)
+        address = naming.address(key, pod.ordinal, domain, pod.grpc_port)
         report = answers.get(address)
         if report is None:
             facts.append(NodeFacts(pod.ordinal, address))
@@ -32,9 +32,9 @@ async def poll(
     return facts
 
 
-def addresses(key: ObjectKey, pods: Sequence[PodFacts], domain: str, port: int) -> list[str]:
+def addresses(key: ObjectKey, pods: Sequence[PodFacts], domain: str) -> list[str]:
     """Where the running pods are asked."""
-    return [naming.address(key, pod.ordinal, domain, port) for pod in _running(pods)]
+    return [naming.address(key, pod.ordinal, domain, pod.grpc_port) for pod in _running(pods)]
 
 
 def node_facts(ordinal: int, report: NodeReport) -> NodeFacts:

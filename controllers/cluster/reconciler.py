@@ -56,14 +56,16 @@ class ClusterReconciler:
         cluster = EtlRouterCluster.model_validate(obj)
         memory = self._memory.setdefault(key, _Memory())
         seen = await self._observe(key, cluster, memory)
-        if not seen.paused:
+        if seen.paused:
+            seen = replace(seen, held_back=self._held_back(obj, cluster, seen))
+        else:
             seen = await self._act(obj, cluster, seen, memory)
         return await self._report(key, obj, cluster, seen, memory)
 
     async def _observe(self, key: ObjectKey, cluster: EtlRouterCluster, memory: _Memory) -> Observation:
         live = self._live(key)
         pods = self._pods(key, live, memory)
-        nodes = await self._ask(key, cluster, pods)
+        nodes = await self._ask(key, pods)
         members = _live_members(live)
         seen = Observation(
             stateful_set=live,
@@ -74,6 +76,7 @@ class ClusterReconciler:
             restart=Restart(),
             volumes=plan_volumes(self._claims(key, members or 0), cluster.spec.storage.size),
             paused=(cluster.metadata.annotations or {}).get(PAUSED_ANNOTATION) == "true",
+            protocol=self._protocol(cluster, nodes),
             domain=self._context.settings.cluster_domain,
         )
         return replace(seen, members=plan_members(cluster.spec.replicas, members, seen.settled))
@@ -108,12 +111,24 @@ class ClusterReconciler:
             await self._applier.ensure(resource, desired, obj, CLUSTER)
         for resource, key in children.obsolete(cluster, members):
             await self._applier.remove(resource, key, obj)
-        desired = stateful_set(cluster, self._context.settings, members)
-        if seen.stateful_set is not None:
-            desired = with_claims_of(desired, seen.stateful_set)
+        desired = self._stateful_set(cluster, seen)
         outcome = await self._applier.ensure(STATEFUL_SET, desired, obj, CLUSTER)
         self._record_outcome(obj, outcome, seen, members)
         return outcome is not Outcome.UNCHANGED
+
+    def _stateful_set(self, cluster: EtlRouterCluster, seen: Observation) -> Object:
+        desired = stateful_set(cluster, self._context.settings, seen.members.target)
+        return desired if seen.stateful_set is None else with_claims_of(desired, seen.stateful_set)
+
+    def _held_back(self, obj: Object, cluster: EtlRouterCluster, seen: Observation) -> bool:
+        """Whether there is anything to do that the pause forbids."""
+        wanted = [
+            *children.desired(cluster, seen.members.target),
+            (STATEFUL_SET, self._stateful_set(cluster, seen)),
+        ]
+        return not seen.current or any(
+            self._applier.pending(resource, desired, obj, CLUSTER) for resource, desired in wanted
+        )
 
     def _record_outcome(self, obj: Object, outcome: Outcome, seen: Observation, members: int) -> None:
         live = _live_members(seen.stateful_set)
@@ -199,12 +214,16 @@ class ClusterReconciler:
             note = f"node {leader} leads now, before it was node {before} (term {seen.consensus.term})"
             self._event(obj, "Normal", r.LEADER_CHANGED, "Observe", note)
 
-    async def _ask(
-        self, key: ObjectKey, cluster: EtlRouterCluster, pods: Sequence[PodFacts]
-    ) -> list[NodeFacts]:
-        domain, port = self._context.settings.cluster_domain, cluster.spec.service.grpc_port
-        where = polling.addresses(key, pods, domain, port)
-        return await polling.poll(RouterCluster(self._context.clients, where), key, pods, domain, port)
+    async def _ask(self, key: ObjectKey, pods: Sequence[PodFacts]) -> list[NodeFacts]:
+        domain = self._context.settings.cluster_domain
+        where = polling.addresses(key, pods, domain)
+        return await polling.poll(RouterCluster(self._context.clients, where), key, pods, domain)
+
+    def _protocol(self, cluster: EtlRouterCluster, nodes: Sequence[NodeFacts]) -> str:
+        """By the first member that answers; while none does, as last known."""
+        known = (cluster.status.protocol if cluster.status else None) or ""
+        prefixes = self._context.clients.prefixes
+        return next((prefixes.of(node.address) for node in nodes if node.answered), known)
 
     def _live(self, key: ObjectKey) -> Object | None:
         view = self._context.informers[STATEFUL_SET].get(key)

@@ -34,8 +34,12 @@ class Observation:
     refused: str = ""
     """The API server refused a child."""
     paused: bool = False
+    held_back: bool = False
+    """Paused, and there is something to do."""
     superseded: bool = False
     """A new template was applied in this very pass: what was observed speaks of the one before."""
+    protocol: str = ""
+    """Protobuf package the members speak; "" before one has answered."""
     domain: str = "cluster.local"
 
     @property
@@ -98,9 +102,16 @@ def _figures(cluster: EtlRouterCluster, seen: Observation) -> dict[str, Any]:
         "clusterHealth": consensus.health,
         "nodes": [_node(key.name, node, seen) for node in seen.nodes],
         "endpoint": f"{key.name}.{key.namespace}.svc.{seen.domain}:{ports(cluster)['grpc']}",
-        "currentRevision": live_status.get("currentRevision"),
+        "protocol": seen.protocol or None,
+        "currentRevision": _revision_before(seen) or live_status.get("currentRevision"),
         "updateRevision": live_status.get("updateRevision"),
     }
+
+
+def _revision_before(seen: Observation) -> str:
+    """The template that pods still run. With OnDelete the StatefulSet itself never moves its word on it."""
+    old = outdated(seen.pods, seen.update_revision) if seen.update_revision else []
+    return old[0].revision if old else seen.update_revision
 
 
 def _node(cluster: str, node: NodeFacts, seen: Observation) -> dict[str, Any]:
@@ -154,14 +165,19 @@ def _config_condition(cluster: EtlRouterCluster, seen: Observation, conditions: 
         return
     counted = f"{len(old)} of {len(seen.pods)} pods run an older template"
     if cluster.spec.update_strategy == "OnDelete":
-        names = ", ".join(sorted(pod.name for pod in old))
-        message = f"{counted}; updateStrategy is OnDelete: delete {names}"
-        conditions.set(r.CONFIG_APPLIED, False, r.WAITING_FOR_DELETE, message)
+        conditions.set(r.CONFIG_APPLIED, False, r.WAITING_FOR_DELETE, _on_delete_message(seen))
     elif seen.restart.blocked and not seen.paused:
         message = f"{counted}; waiting: {seen.restart.blocked}"
         conditions.set(r.CONFIG_APPLIED, False, r.ROLLING, message)
     else:
         conditions.set(r.CONFIG_APPLIED, False, r.ROLLING, counted)
+
+
+def _on_delete_message(seen: Observation) -> str:
+    old = outdated(seen.pods, seen.update_revision)
+    names = ", ".join(pod.name for pod in old)
+    counted = f"{len(old)} of {len(seen.pods)} pods run an older template"
+    return f"{counted}; updateStrategy is OnDelete: delete {names}"
 
 
 def _volume_condition(cluster: EtlRouterCluster, seen: Observation, conditions: Conditions) -> None:
@@ -192,6 +208,10 @@ def _ready_condition(cluster: EtlRouterCluster, seen: Observation, conditions: C
         reason = r.SHRINK_UNSUPPORTED if seen.volumes.shrink else r.EXPANSION_UNSUPPORTED
         why = seen.volumes_error or f"volumes cannot shrink to {cluster.spec.storage.size}"
         return conditions.stalled(reason, why)
+    if seen.held_back:
+        return conditions.stalled(
+            r.PAUSED, "etl.router/paused is set, and there is work that waits for its end"
+        )
     return _progress_condition(cluster, seen, conditions)
 
 
@@ -207,6 +227,8 @@ def _progress_condition(cluster: EtlRouterCluster, seen: Observation, conditions
         members = f"{seen.members.target} of {wanted} members"
         return conditions.working(r.SCALING_UP, f"{members} in place, {ready} ready")
     if not seen.current and seen.update_revision and len(seen.pods) == seen.members.target:
+        if cluster.spec.update_strategy == "OnDelete":
+            return conditions.stalled(r.WAITING_FOR_DELETE, _on_delete_message(seen))
         rolling = f"{sum(p.revision == seen.update_revision for p in seen.pods)} of {wanted} pods updated"
         return conditions.working(r.ROLLING, rolling)
     if ready < wanted:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from controllers import reasons as r
 from controllers.apply import ADOPT_ANNOTATION, NameConflict
 from controllers.context import Context
-from controllers.finalizing import Release, give_up, overdue, release_early
+from controllers.finalizing import Release, give_up, overdue, release_early, waiting_to_go
 from controllers.kinds import POD
 from controllers.members import frozen, running_addresses
 from controllers.pipeline.graph import build_config, pipeline_id, stages
@@ -39,6 +39,8 @@ class PipelineReconciler:
         self._context = context
         settings = context.settings
         self._pauses = Pauses(settings.retry_base, settings.retry_limit)
+        self._moving: dict[ObjectKey, float] = {}
+        """When a pipeline began to leave the cluster it moves away from."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Submit, update, switch or delete as needed; a converged pipeline costs one read per check."""
@@ -83,11 +85,15 @@ class PipelineReconciler:
             why = stopped or f"cluster {cluster.key} has no running member yet"
             conditions.working(reason, why)
             return await self._write(key, obj, {}, conditions, phase_before(obj), pause)
+        left = await self._leave(key, obj, cluster)
+        if left is not None:
+            conditions.working(*left)
+            return await self._write(key, obj, {}, conditions, phase_before(obj), self._pauses.next(key))
         pipeline = EtlPipeline.model_validate(obj)
         config = build_config(pipeline)
         await self._hold(obj)
         try:
-            done = await self._synchronise(obj, pipeline, config, where)
+            done = await self._synchronise(obj, cluster, pipeline, config, where)
         except NameConflict as conflict:
             conditions.set(r.ACCEPTED, False, r.NAME_CONFLICT, str(conflict))
             conditions.stalled(r.NAME_CONFLICT, str(conflict))
@@ -103,11 +109,49 @@ class PipelineReconciler:
         self._announce(key, obj, done)
         return result
 
+    async def _leave(self, key: ObjectKey, obj: Object, cluster: View) -> tuple[str, str] | None:
+        """Take the pipeline out of the cluster it ran in before it was told to move.
+
+        Two clusters that run it at once would work on every record twice, so the new one waits.
+
+        :return: reason and message while the old cluster still holds it, else ``None``.
+        """
+        name = (obj.get("status") or {}).get("cluster") or ""
+        if name in ("", str(cluster.key)):
+            return None
+        old = self._context.informers[CLUSTER].get(_parse(name))
+        if old is None or old.deleting:
+            return None
+        pods, domain = self._context.informers[POD], self._context.settings.cluster_domain
+        where = running_addresses(pods, old, domain)
+        message = f"moving to cluster {cluster.key}: cluster {name}"
+        if problem := frozen(old) or ("" if where else "it has no running member"):
+            return r.DEPENDENCY_NOT_READY, f"{message} still holds the pipeline: {problem}"
+        since = self._moving.setdefault(key, self._context.clock.time())
+        try:
+            pending = await RouterCluster(self._context.clients, where).on_leader(
+                lambda node: self._remove(node, key, obj, since)
+            )
+        except RouterError as error:
+            reason, why = verdict(error)
+            return reason, f"{message} still holds the pipeline: {why}"
+        if pending:
+            return r.PROGRESSING, f"{message} drains {pending} records"
+        self._moving.pop(key, None)
+        self._event(
+            obj, "Normal", r.DELETED, "Move", f"deleted from cluster {name}, it moves to {cluster.key}"
+        )
+        return None
+
     async def _synchronise(
-        self, obj: Object, pipeline: EtlPipeline, config: pb.PipelineConfig, where: Sequence[str]
+        self,
+        obj: Object,
+        cluster: View,
+        pipeline: EtlPipeline,
+        config: pb.PipelineConfig,
+        where: Sequence[str],
     ) -> Synced:
-        status = obj.get("status") or {}
-        known = Known(status.get("specHash") or "", status.get("enabled"))
+        known = _known(obj, cluster)
         adopt = (obj["metadata"].get("annotations") or {}).get(ADOPT_ANNOTATION) == "true"
 
         async def work(node: RouterNode) -> Synced:
@@ -202,40 +246,44 @@ class PipelineReconciler:
         cluster = self._context.informers[CLUSTER].get(_parse(name)) if name else None
         release = release_early(obj, cluster, name)
         if release is None and cluster is not None:
-            release, pause = await self._delete_remote(key, obj, cluster)
+            release, waits = await self._delete_remote(key, obj, cluster)
             if release is None:
-                return await self._wait(key, obj, pause)
+                return await self._wait(key, obj, waits)
         return await self._release(key, obj, release)
 
-    async def _delete_remote(
-        self, key: ObjectKey, obj: Object, cluster: View
-    ) -> tuple[Release | None, float]:
+    async def _delete_remote(self, key: ObjectKey, obj: Object, cluster: View) -> tuple[Release | None, str]:
+        """The release, or what the deletion waits for."""
         settings = self._context.settings
+        since = seconds_of(obj["metadata"]["deletionTimestamp"])
         where = running_addresses(self._context.informers[POD], cluster, settings.cluster_domain)
         problem = frozen(cluster) or ("" if where else f"cluster {cluster.key} has no running member")
         if not problem:
             try:
                 pending = await RouterCluster(self._context.clients, where).on_leader(
-                    lambda node: self._remove(node, key, obj)
+                    lambda node: self._remove(node, key, obj, since)
                 )
             except RouterError as error:
                 problem = f"{verdict(error)[0]}: {error}"
             else:
                 if not pending:
-                    return Release(False, r.DELETED, "deleted from the router"), 0.0
-                return None, settings.retry_base
+                    return Release(False, r.DELETED, "deleted from the router"), ""
+                self._pauses.clear(key)
+                return None, f"the router drains {pending} records"
         if overdue(obj, self._context.clock.time(), settings.release_deadline):
-            return give_up(settings.release_deadline, problem), 0.0
-        return None, self._pauses.next(key)
+            return give_up(settings.release_deadline, problem), ""
+        return None, waiting_to_go(settings.release_deadline, problem)
 
-    async def _remove(self, node: RouterNode, key: ObjectKey, obj: Object) -> int:
-        """Disable, drain, delete. Returns how many records still have to leave, zero when deleted."""
+    async def _remove(self, node: RouterNode, key: ObjectKey, obj: Object, since: float) -> int:
+        """Disable, drain, delete. Returns how many records still have to leave, zero when deleted.
+
+        :param since: when the pipeline began to go, in seconds since the epoch.
+        """
         name = pipeline_id(key)
         found = await node.get_pipeline(name)
         if found is None or foreign(found, obj["metadata"]["uid"]):
             return 0
         drain = float(obj["spec"].get("drainTimeoutSeconds", 30))
-        waited = self._context.clock.time() - seconds_of(obj["metadata"]["deletionTimestamp"])
+        waited = self._context.clock.time() - since
         if found.status.enabled or waited < drain:
             pending = await node.disable_pipeline(name, drain > 0)
             if pending and waited < drain:
@@ -243,12 +291,12 @@ class PipelineReconciler:
         await node.delete_pipeline(name, force=waited >= drain)
         return 0
 
-    async def _wait(self, key: ObjectKey, obj: Object, pause: float) -> Result:
+    async def _wait(self, key: ObjectKey, obj: Object, why: str) -> Result:
         conditions = Conditions(
             obj, obj["metadata"].get("generation", 0), timestamp(self._context.clock.time())
         )
-        conditions.working(r.DELETING, "waiting for the router to let the pipeline go")
-        return await self._write(key, obj, {}, conditions, "Deleting", pause)
+        conditions.working(r.DELETING, why)
+        return await self._write(key, obj, {}, conditions, "Deleting", self._pauses.next(key))
 
     async def _release(self, key: ObjectKey, obj: Object, release: Release | None) -> Result:
         with suppress(NotFound):
@@ -266,12 +314,21 @@ class PipelineReconciler:
 
     def _forget(self, key: ObjectKey) -> None:
         self._pauses.clear(key)
+        self._moving.pop(key, None)
         self._context.metrics.forget(PIPELINE.kind, key)
 
 
 def conditions_message(conditions: Conditions) -> str:
     """The sentence of ``ReferencesResolved``."""
     return next(str(c["message"]) for c in conditions.items() if c["type"] == r.REFERENCES_RESOLVED)
+
+
+def _known(obj: Object, cluster: View) -> Known:
+    """What this cluster accepted before. Another cluster's word says nothing about this one."""
+    status = obj.get("status") or {}
+    if status.get("cluster") != str(cluster.key):
+        return Known()
+    return Known(status.get("specHash") or "", status.get("enabled"))
 
 
 def _parse(name: str) -> ObjectKey:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from controllers import reasons as r
 from controllers.context import Context
-from controllers.finalizing import Release, give_up, overdue, release_early
+from controllers.finalizing import Release, give_up, overdue, release_early, waiting_to_go
 from controllers.kinds import POD
 from controllers.members import ready_addresses, wanted_members
 from controllers.references import SERVICES, ClusterChoice, choose_cluster, spec_of, users_of
@@ -160,19 +160,24 @@ class ServiceReconciler:
                 # Its pipelines still run: the registration must not lapse while the deletion waits.
                 return await self._register(key, obj, cluster, conditions)
             return await self._write(key, obj, {}, conditions, None)
+        conditions.clear(r.DELETION_BLOCKED)
+        waits = ""
         if release is None and cluster is not None:
-            release = await self._deregister(key, obj, cluster)
+            release, waits = await self._deregister(key, obj, cluster)
         if release is None:
-            return Result.after(self._pauses.next(key))
+            conditions.working(r.DELETING, waits)
+            return await self._write(key, obj, {}, conditions, self._pauses.next(key))
         await self._release(key, obj, release)
         return Result.done()
 
-    async def _deregister(self, key: ObjectKey, obj: Object, cluster: View) -> Release | None:
-        """Ask every ready pod: after a restart the keeper does not know where it was registered."""
+    async def _deregister(self, key: ObjectKey, obj: Object, cluster: View) -> tuple[Release | None, str]:
+        """Ask every ready pod: after a restart the keeper does not know where it was registered.
+
+        :return: the release, or what the deletion waits for.
+        """
         if self._shared(key):
-            return Release(
-                False, r.RELEASED, "the registration belongs to another kind's object of this name"
-            )
+            note = "the registration belongs to another kind's object of this name"
+            return Release(False, r.RELEASED, note), ""
         settings = self._context.settings
         where = ready_addresses(self._context.informers[POD], cluster, settings.cluster_domain)
         failures = dict(await self._context.keeper.drop(service_id(key)))
@@ -186,10 +191,11 @@ class ServiceReconciler:
             elif isinstance(answer, BaseException):
                 raise answer
         if not failures:
-            return Release(False, r.SERVICE_DEREGISTERED, f"deregistered from {len(where)} members")
+            return Release(False, r.SERVICE_DEREGISTERED, f"deregistered from {len(where)} members"), ""
+        problem = str(next(iter(failures.values())))
         if overdue(obj, self._context.clock.time(), settings.release_deadline):
-            return give_up(settings.release_deadline, str(next(iter(failures.values()))))
-        return None
+            return give_up(settings.release_deadline, problem), ""
+        return None, waiting_to_go(settings.release_deadline, problem)
 
     async def _release(self, key: ObjectKey, obj: Object, release: Release) -> None:
         await self._forget(key)

@@ -140,6 +140,10 @@ def _ports_differ(service: RouterService) -> bool:
     return len({service.grpc_port, service.raft_port, service.http_port}) == 3
 
 
+def _raft_port_is_kept(new: RouterService, old: RouterService) -> bool:
+    return new.raft_port == old.raft_port
+
+
 class RouterService(Model):
     """How the members are reached."""
 
@@ -151,6 +155,13 @@ class RouterService(Model):
             _ports_differ,
         ),
     )
+    transitions = (
+        TransitionRule(
+            "self.raftPort == oldSelf.raftPort",
+            "raftPort cannot be changed: members restart one by one and could not reach each other",
+            _raft_port_is_kept,
+        ),
+    )
 
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
     """Type of the Service clients connect to. Default ClusterIP."""
@@ -159,7 +170,7 @@ class RouterService(Model):
     grpc_port: Port = 50051
     """TCP port of the gRPC API. Default 50051."""
     raft_port: Port = 50052
-    """TCP port of the traffic between members. Default 50052."""
+    """TCP port of the traffic between members; cannot be changed. Default 50052."""
     http_port: Port = 8080
     """TCP port of health checks and GraphQL. Default 8080."""
 

@@ -146,6 +146,16 @@ def test_what_must_not_change(before: Any, after: Any, words: str) -> None:
     assert validate(new) == validate(old) == []
 
 
+def test_members_on_different_raft_ports_could_not_meet() -> None:
+    old, new = (manifest(CLUSTER, {"service": service}) for service in ({}, {"raftPort": 6000}))
+    (problem,) = validate(new, old)
+    assert (problem.field, "cannot be changed" in problem.message) == ("spec.service", True)
+    (cause,) = admitted(CLUSTER, new, old)[1]
+    assert "cannot be changed" in cause
+    grpc = manifest(CLUSTER, {"service": {"grpcPort": 6001}})
+    assert validate(grpc, old) == admitted(CLUSTER, grpc, old)[1] == []
+
+
 def test_volumes_may_grow() -> None:
     old, new = (manifest(CLUSTER, {"storage": {"size": size}}) for size in ("10Gi", "20Gi"))
     assert validate(new, old) == []

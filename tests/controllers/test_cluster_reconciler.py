@@ -183,6 +183,9 @@ async def test_on_delete_leaves_the_pods_to_the_user() -> None:
     running.world.run_stateful_set(NAME)
     await running.once()
     assert running.condition("ConfigApplied")["reason"] == "WaitingForPodDeletion"
+    assert running.condition("Ready")["reason"] == "WaitingForPodDeletion"
+    assert "delete prod-0, prod-1, prod-2" in running.condition("Stalled")["message"]
+    assert running.condition("Reconciling") == {}
     assert "PodRestarted" not in running.world.events.reasons()
 
 
@@ -309,6 +312,69 @@ async def test_a_paused_cluster_is_observed_but_left_alone() -> None:
     await running.once()
     assert {verb for verb, _, _ in running.store.writes} == {"status"}
     assert running.condition("Paused")["status"] == "True"
+    # Ready would claim that the new spec is in force.
+    assert running.condition("Ready")["reason"] == running.condition("Stalled")["reason"] == "Paused"
+    running.store.edit(CLUSTER, NAME, {"metadata": {"annotations": None}})
+    await running.settle()
+    assert running.condition("Ready")["status"] == "True"
+    assert running.condition("Paused") == {}
+
+
+async def test_a_paused_cluster_with_nothing_to_do_stays_ready() -> None:
+    running = await Running().started()
+    running.store.edit(CLUSTER, NAME, {"metadata": {"annotations": {"etl.router/paused": "true"}}})
+    await running.once()
+    assert running.condition("Paused")["status"] == "True"
+    assert running.condition("Ready")["status"] == "True"
+
+
+async def test_a_pause_in_the_middle_of_a_roll_says_that_it_holds_the_roll() -> None:
+    running = await Running().started()
+    running.store.edit(CLUSTER, NAME, {"spec": {"image": "etl-router:2"}})
+    await running.once()
+    running.world.run_stateful_set(NAME)
+    running.store.edit(CLUSTER, NAME, {"metadata": {"annotations": {"etl.router/paused": "true"}}})
+    await running.once()
+    assert running.condition("Ready")["reason"] == "Paused"
+    assert running.condition("Reconciling") == {}
+
+
+async def test_children_of_a_former_cluster_of_the_name_are_waited_for() -> None:
+    running = await Running().started()
+    running.store.remove(CLUSTER, NAME)
+    running.store.put(CLUSTER, NAME, {"replicas": 3, "image": "etl-router:1"})
+    running.store.writes.clear()
+    await running.once()
+    assert {verb for verb, _, _ in running.store.writes} == {"status"}
+    assert running.condition("Ready")["status"] == "Unknown"
+    assert "NameConflict" not in running.world.events.reasons()
+
+
+async def test_a_new_grpc_port_is_rolled_out_although_old_pods_answer_at_the_old_one() -> None:
+    running = await Running().started()
+    pod = running.store.of(POD, "prod-2")
+    ports = [{"name": "grpc", "containerPort": 6000}]
+    running.store.edit(POD, "prod-2", {"spec": {**pod["spec"], "containers": [{"ports": ports}]}})
+    await running.once()
+    addresses = [node["address"] for node in running.status["nodes"]]
+    assert [address.rpartition(":")[2] for address in addresses] == ["50051", "50051", "6000"]
+
+
+async def test_the_status_knows_the_revision_before_and_the_protocol() -> None:
+    running = await Running().started()
+    first = running.status["updateRevision"]
+    assert running.status["currentRevision"] == first
+    assert running.status["protocol"] == "etl"
+    running.store.edit(CLUSTER, NAME, {"spec": {"image": "etl-router:2"}})
+    await running.once()
+    running.world.run_stateful_set(NAME)
+    await running.once()
+    assert running.status["currentRevision"] == first != running.status["updateRevision"]
+    await running.settle()
+    assert running.status["currentRevision"] == running.status["updateRevision"] != first
+    running.world.routers.down = {"prod-0", "prod-1", "prod-2"}
+    await running.once()
+    assert running.status["protocol"] == "etl"
 
 
 @pytest.mark.parametrize(("replicas", "budget"), [(1, None), (2, 1), (3, 1), (5, 2)])

@@ -291,6 +291,36 @@ async def test_deleting_takes_the_pipeline_out_of_the_router() -> None:
     assert running.world.events.reasons() == ["Deleted"]
 
 
+async def test_a_pipeline_that_moves_leaves_the_old_cluster_first() -> None:
+    running = await Running(clusterRef={"name": "prod"}).started()
+    add_cluster(running.world, "other")
+    running.world.routers.down = {"prod-0", "prod-1", "prod-2"}
+    running.store.edit(PIPELINE, NAME, {"spec": {"clusterRef": {"name": "other"}}})
+    assert await running.once() == running.world.context.settings.retry_base
+    assert f"cluster {NAMESPACE}/prod still holds" in running.condition("Ready")["message"]
+    assert running.status["cluster"] == f"{NAMESPACE}/prod"
+    assert running.world.routers.mutations == []
+    running.world.routers.down = set()
+    await running.once()
+    assert running.world.routers.mutations == ["disable", "delete", "create", "enable"]
+    assert running.condition("Ready")["status"] == "True"
+    assert running.status["cluster"] == f"{NAMESPACE}/other"
+    assert "DriftCorrected" not in running.world.events.reasons()
+
+
+@pytest.mark.parametrize("how", ["gone", "terminating"])
+async def test_a_pipeline_moves_away_from_a_cluster_that_goes(how: str) -> None:
+    running = await Running(clusterRef={"name": "prod"}).started()
+    add_cluster(running.world, "other")
+    if how == "terminating":
+        running.store.edit(CLUSTER, "prod", {"metadata": {"finalizers": ["foregroundDeletion"]}})
+    running.store.remove(CLUSTER, "prod")
+    running.store.edit(PIPELINE, NAME, {"spec": {"clusterRef": {"name": "other"}}})
+    await running.once()
+    assert running.status["cluster"] == f"{NAMESPACE}/other"
+    assert "delete" not in running.world.routers.mutations
+
+
 async def test_draining_is_waited_for_but_not_for_ever() -> None:
     running = await Running(drainTimeoutSeconds=30).started()
     running.remote.pending = 12
@@ -322,6 +352,8 @@ async def test_an_unreachable_router_holds_for_a_bounded_time() -> None:
     running.delete()
     assert await running.once() is not None
     assert running.exists
+    assert "ClusterUnreachable" in running.condition("Ready")["message"]
+    assert "etl.router/force-delete" in running.condition("Ready")["message"]
     running.world.store.now += running.world.context.settings.release_deadline
     await running.once()
     assert not running.exists

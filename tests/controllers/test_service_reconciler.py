@@ -209,6 +209,9 @@ async def test_an_unreachable_pod_holds_for_a_bounded_time() -> None:
     running.store.remove(SOURCE, NAME)
     assert await running.once() is not None
     assert running.exists
+    condition = running.store.condition(SOURCE, NAME, "Ready")
+    assert condition["reason"] == "Deleting"
+    assert "etl.router/force-delete" in condition["message"]
     running.store.now += running.world.context.settings.release_deadline
     await running.once()
     assert not running.exists

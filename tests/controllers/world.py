@@ -248,6 +248,17 @@ class Routers:
     registered: dict[str, set[str]] = field(default_factory=dict)
     mutations: list[str] = field(default_factory=list)
 
+    protocol: str = "etl"
+
+    @property
+    def prefixes(self) -> Routers:
+        """What is known of the packages the nodes speak."""
+        return self
+
+    def of(self, _: str) -> str:
+        """The package of one address."""
+        return self.protocol
+
     def node(self, address: str) -> RouterNodeDouble:
         """The client of one address."""
         return RouterNodeDouble(self, address)
