@@ -16,7 +16,7 @@ from informers.cache.view import View, view_of_object
 from informers.client.client import Client
 from informers.clock import Clock
 from informers.objects import Object, ObjectKey, Resource
-from informers.watch.events import Apply, Delete, Event, Init, InitApply, InitDone
+from informers.watch.events import Apply, Delete, Event, Init, InitApply
 from informers.watch.reflector import Reflector, WatchOptions
 
 log = logging.getLogger(__name__)
@@ -311,29 +311,33 @@ class _Scope:
     # writing: events of the reflector
 
     def _take(self, events: Sequence[Event]) -> None:
+        # In the order of their frequency: this is where every change passes.
         for event in events:
             self.moves += 1
-            match event:
-                case Apply(view):
-                    self._changed(self.store.put(view), self._overlay.event(view, deleted=False))
-                case Delete(view):
-                    self._delete(view)
-                case InitApply(view):
-                    if self.store.collect(view):
-                        self._intake.came(view)
-                case Init():
-                    self.store.begin()
-                    self._intake.begin()
-                case InitDone(version):
-                    self._replace(version)
+            if isinstance(event, Apply):
+                change = self.store.put(event.view)
+                obsolete = self._overlay.event(event.view, deleted=False)
+                if change is not None:
+                    self._hand_out(change, initial=False)
+                if obsolete:
+                    self._lay_ghosts(obsolete)
+            elif isinstance(event, InitApply):
+                if self.store.collect(event.view):
+                    self._intake.came(event.view)
+            elif isinstance(event, Delete):
+                self._delete(event.view)
+            elif isinstance(event, Init):
+                self.store.begin()
+                self._intake.begin()
+            else:
+                self._replace(event.version)
 
     def _delete(self, view: View) -> None:
         if self.store.collecting:
             self.store.forget(view.key)
             return
-        self._changed(self.store.remove(view), self._overlay.event(view, deleted=True))
-
-    def _changed(self, change: Change | None, obsolete: Iterable[Entry]) -> None:
+        change = self.store.remove(view)
+        obsolete = self._overlay.event(view, deleted=True)
         if change is not None:
             self._hand_out(change, initial=False)
         self._lay_ghosts(obsolete)

@@ -37,6 +37,8 @@ class Overlay:
     def __init__(self) -> None:
         self._entries: dict[ObjectKey, Entry] = {}
         self._reached: Order | None = None
+        self._latest = ""
+        """The version of the last event, as long as nobody needs to compare it."""
         self.enabled = True
         """False once the server has shown a version that cannot be compared."""
 
@@ -61,6 +63,7 @@ class Overlay:
         order = order_of(view.resource_version)
         if order is None:
             self._switch_off()
+        self._reach_latest()
         if not self.enabled or order is None:
             return
         known = self._entries.get(view.key)
@@ -75,8 +78,12 @@ class Overlay:
 
     def event(self, view: View, *, deleted: bool) -> Iterable[Entry]:
         """The store has taken an event in; returns the entries this made obsolete, but for the key's own."""
+        if not self._entries:
+            # The way of almost every event. Versions come in order, so the last one stands for all.
+            self._latest = view.resource_version
+            return ()
         order = self._reach(view.resource_version)
-        if order is None or not self._entries:
+        if order is None:
             return ()
         own = self._entries.get(view.key)
         if own is not None and _settled(own, view, order, deleted):
@@ -94,6 +101,7 @@ class Overlay:
 
         :param stored: looks a key up in the new state.
         """
+        self._reach_latest()
         for key, entry in list(self._entries.items()):
             if entry.gone and not _hides(entry.view, entry.order, stored(key)):
                 del self._entries[key]
@@ -104,6 +112,11 @@ class Overlay:
             self._reached = order
             return obsolete
         return self.caught_up(version)
+
+    def _reach_latest(self) -> None:
+        if self._latest:
+            self._reach(self._latest)
+            self._latest = ""
 
     def _reach(self, version: str) -> Order | None:
         order = order_of(version)

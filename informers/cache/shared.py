@@ -50,6 +50,10 @@ class Shared(Generic[T]):
             found = self._learn(content)
         return found[0]
 
+    def knows(self, content: bytes) -> bool:
+        """Whether the piece was kept lately."""
+        return content in self._known
+
     def value(self, content: bytes) -> T:
         """The value of a piece that was kept."""
         found = self._known.get(content)

@@ -110,7 +110,7 @@ class Store:
     # -- the writer ------------------------------------------------------------------------------------
 
     def put(self, view: View) -> Change | None:
-        """Store one view. ``None`` when that version was there already."""
+        """Store one view that has just come. ``None`` when that version was there already."""
         views = self._views.get(view.namespace)
         if views is None:
             views = self._views[view.namespace] = {}
@@ -118,7 +118,14 @@ class Store:
         if old is not None and _same(old, view):
             return None
         views[view.name] = view
-        return self._changed(Change(old, view))
+        if old is None:
+            self._objects += 1
+        else:
+            self._discount(old)
+        self._raw += len(view.body)
+        if self._functions:
+            self._indexes.replace(old, view)
+        return Change(old, view)
 
     def remove(self, last: View) -> Change | None:
         """Drop a key. ``None`` when it was not there.
@@ -129,7 +136,10 @@ class Store:
         old = _pop(self._views, last.namespace, last.name)
         if old is None:
             return None
-        self._changed(Change(old, None))
+        self._objects -= 1
+        self._discount(old)
+        if self._functions:
+            self._indexes.replace(old, None)
         return Change(last if last.uid == old.uid else old, None)
 
     def begin(self) -> None:
@@ -185,30 +195,16 @@ class Store:
         """Keep a view's JSON in another form, wherever the view is; it stays the same view."""
         views = self._views.get(view.namespace)
         if views is not None and views.get(view.name) is view:
-            self._count(view, -1)
-            view.replace_body(codec, packed)
-            self._count(view, 1)
-        else:
-            # Changed meanwhile, or being collected: counted when it is stored, if ever.
-            view.replace_body(codec, packed)
+            self._discount(view)
+            self._compressed += len(packed)
+        # Else it has changed meanwhile, or is being collected: counted when it is stored, if ever.
+        view.replace_body(codec, packed)
 
-    def _changed(self, change: Change) -> Change:
-        """Bring indexes and sizes up to date."""
-        old, new = change
-        if old is not None:
-            self._count(old, -1)
-        if new is not None:
-            self._count(new, 1)
-        if self._functions:
-            self._indexes.replace(old, new)
-        return change
-
-    def _count(self, view: View, sign: int) -> None:
-        self._objects += sign
+    def _discount(self, view: View) -> None:
         if view.codec is None:
-            self._raw += sign * len(view.body)
+            self._raw -= len(view.body)
         else:
-            self._compressed += sign * len(view.body)
+            self._compressed -= len(view.body)
 
     def _measure(self) -> None:
         """Count everything anew."""

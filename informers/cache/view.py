@@ -250,10 +250,10 @@ def view_of(header: Header, content: bytes, prefix: bytes = b"") -> View | None:
     if not meta.name:
         return None
     namespace = meta.namespace or ""
-    # Names may be escaped; then only decoding tells.
+    # Names may be escaped; then only decoding tells. What is known was looked through before.
     annotations = bytes(meta.annotations)
     rest = None
-    if _MARK in annotations or b"\\" in annotations:
+    if not _ANNOTATIONS.knows(annotations) and (_MARK in annotations or b"\\" in annotations):
         rest = _without_last(annotations)
     if len(meta.managed_fields) or rest is not None:
         content = _pruned(content, meta.managed_fields, rest is not None)
