@@ -17,6 +17,9 @@ RUN pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-versi
 FROM build AS build-router
 RUN pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check '.[router]'
 
+FROM build AS build-operator
+RUN pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check '.[tracing]'
+
 FROM ${PYTHON} AS base
 RUN python -m pip uninstall --yes --quiet --root-user-action=ignore pip
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
@@ -29,7 +32,7 @@ EXPOSE 50051 50052 8080 9090
 ENTRYPOINT ["etl-router"]
 
 FROM base AS operator
-COPY --from=build /opt/venv /opt/venv
+COPY --from=build-operator /opt/venv /opt/venv
 EXPOSE 8080 8081
 ENTRYPOINT ["etl-operator"]
 CMD ["run"]

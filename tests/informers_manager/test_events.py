@@ -214,6 +214,17 @@ def test_one_object_cannot_flood_and_does_not_silence_others() -> None:
     running(work)
 
 
+def test_a_flood_of_news_does_not_silence_warnings() -> None:
+    async def work(recorder: EventRecorder, server: Server, metrics: Metrics) -> None:
+        for number in range(BURST + 1):
+            say(recorder, note=str(number))
+        recorder.event(POD, type="Warning", reason="Trouble", action="Look", note="listen")
+        await asyncio.sleep(1)
+        assert server.events[-1]["reason"] == "Trouble"
+
+    running(work)
+
+
 def test_a_full_queue_drops_and_counts() -> None:
     async def work(recorder: EventRecorder, server: Server, metrics: Metrics) -> None:
         for number in range(50):

@@ -8,6 +8,8 @@ import sys
 from typing import Any
 
 import pytest
+from aiohttp import web
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -136,6 +138,32 @@ def test_without_the_packages_the_error_says_what_to_install(monkeypatch: pytest
     monkeypatch.setattr("informers.tracing.importlib.util.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'etl-operator\[tracing\]'"):
         open_tracing("x", "1")
+
+
+async def test_spans_arrive_at_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrived: list[str] = []
+
+    async def collect(request: web.Request) -> web.Response:
+        found = ExportTraceServiceRequest.FromString(await request.read())
+        for resource in found.resource_spans:
+            arrived.extend(span.name for scope in resource.scope_spans for span in scope.spans)
+        return web.Response(content_type="application/x-protobuf")
+
+    application = web.Application()
+    application.router.add_post("/v1/traces", collect)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        tracing = open_tracing("etl-operator", "1")
+        tracing.past("router ListPipelines", 0.1, {}, failed=True)
+        await asyncio.to_thread(tracing.close)
+    finally:
+        await runner.cleanup()
+    assert arrived == ["router ListPipelines"]
 
 
 def test_the_environment_names_the_service(monkeypatch: pytest.MonkeyPatch) -> None:

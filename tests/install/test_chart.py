@@ -119,6 +119,7 @@ def test_the_chart_passes_lint() -> None:
             'metrics.service.annotations={"a":"b"}',
             'metrics.tls.secretName="metrics-tls"',
             "debugEndpoints=true",
+            'tracing.endpoint="http://collector:4318"',
         ),
     ],
     ids=["default", "namespaced", "bare", "brought-along", "everything"],
@@ -194,6 +195,16 @@ def test_metrics_over_tls_bring_the_rights_they_need() -> None:
     (endpoint,) = only(objects, "ServiceMonitor")["spec"]["endpoints"]
     assert endpoint["scheme"] == "https"
     assert endpoint["tlsConfig"]["ca"]["secret"] == {"name": "metrics-tls", "key": "ca.crt"}
+
+
+@needs_helm
+def test_spans_go_where_the_endpoint_is() -> None:
+    container = container_of(only(rendered('tracing.endpoint="http://collector:4318"'), "Deployment"))
+    assert parsed(container["args"])["tracing"] is True
+    assert container["env"] == [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"}]
+    plain = container_of(only(rendered(), "Deployment"))
+    assert "env" not in plain
+    assert parsed(plain["args"])["tracing"] is False
 
 
 @needs_helm
