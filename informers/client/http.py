@@ -7,10 +7,12 @@ near, and unpacking costs more than it saves.
 from __future__ import annotations
 
 import asyncio
+import functools
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
-from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, quote_plus, unquote, urlsplit, urlunsplit
 
 import aiohttp
 from yarl import URL
@@ -30,6 +32,9 @@ KEEP_ALIVE = 60.0
 USER_AGENT = "informers"
 
 _SAFE = "/:@!$&'()*+,;=~"
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]*").fullmatch
+_escaped = functools.lru_cache(1024)(quote_plus)
+"""Parameters are few and repeat, but for continuation tokens."""
 _READ_BUFFER = 2**18
 _BROKEN = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 
@@ -61,9 +66,12 @@ class HttpTransport:
 
         :raises TransportError: when there is none.
         """
-        limits = aiohttp.ClientTimeout(total=request.timeout, sock_connect=CONNECT_TIMEOUT)
-        async with self._answer(request, limits) as answer:
+        answer = await self._authenticated(request, _whole(request.timeout))
+        try:
             return HttpResponse(answer.status, await _guarded(request, answer.read()), _lower(answer.headers))
+        finally:
+            # Right in every case: a response that was read completely has let go of its connection already.
+            answer.close()
 
     def stream(self, request: HttpRequest) -> AbstractAsyncContextManager[HttpStream]:
         """Send and hand out the body as it comes; ``request.timeout`` bounds every single wait for bytes.
@@ -81,19 +89,10 @@ class HttpTransport:
     @asynccontextmanager
     async def _stream(self, request: HttpRequest) -> AsyncIterator[HttpStream]:
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=request.timeout)
-        async with self._answer(request, limits) as answer:
-            yield _Stream(request, answer)
-
-    @asynccontextmanager
-    async def _answer(
-        self, request: HttpRequest, limits: aiohttp.ClientTimeout
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer whose connection goes back to the pool if it was read to its end, else is closed."""
         answer = await self._authenticated(request, limits)
         try:
-            yield answer
+            yield _Stream(request, answer)
         finally:
-            # Closing is right in every case: a response that was read completely has let go already.
             answer.close()
 
     async def _authenticated(
@@ -131,7 +130,7 @@ class HttpTransport:
                 raise TransportError(str(error)) from error
             if self._access.tls.server_name:
                 arguments["server_hostname"] = self._access.tls.server_name
-        url = URL(_url(self._access.server, request), encoded=True)
+        url = self._url(request)
         headers = [*self._headers, ("Accept", request.accept)]
         if request.body is not None:
             headers.append(("Content-Type", request.content_type))
@@ -163,6 +162,18 @@ class HttpTransport:
         except _BROKEN as error:
             raise _no_answer(request, error) from error
         return answer
+
+    def _url(self, request: HttpRequest) -> URL:
+        # Put together from its parts: to have one parsed takes as long as all the rest of this.
+        path = request.path if _PLAIN_PATH(request.path) else quote(request.path, safe=_SAFE)
+        scheme, authority, prefix = _parts(self._access.server)
+        return URL.build(
+            scheme=scheme,
+            authority=authority,
+            path=prefix + path,
+            query_string="&".join([f"{_escaped(name)}={_escaped(value)}" for name, value in request.query]),
+            encoded=True,
+        )
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._closed:
@@ -222,9 +233,17 @@ def _no_answer(request: HttpRequest, error: BaseException) -> TransportError:
     return TransportError(f"{request.method} {request.path}: {where}{reason}")
 
 
-def _url(server: str, request: HttpRequest) -> str:
-    url = server + quote(request.path, safe=_SAFE)
-    return f"{url}?{urlencode(request.query)}" if request.query else url
+@functools.lru_cache(16)
+def _parts(server: str) -> tuple[str, str, str]:
+    """Scheme, authority and path prefix of a server."""
+    url = URL(server, encoded=True)
+    return url.scheme, url.raw_authority, url.raw_path.rstrip("/")
+
+
+@functools.lru_cache(16)
+def _whole(seconds: float | None) -> aiohttp.ClientTimeout:
+    """Limits of an ordinary exchange; there are only a few different ones."""
+    return aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_TIMEOUT)
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:
