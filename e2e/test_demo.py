@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.conftest import Sandbox
+from e2e.running import Sandbox
 
 Start = Callable[..., Sandbox]
 

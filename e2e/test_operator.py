@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from e2e.conftest import Sandbox, eventually
+from e2e.running import Sandbox, eventually
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE, TRANSFORM
 from etl_operator.router.client import RouterClients
 from informers.client import Client

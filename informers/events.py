@@ -41,10 +41,10 @@ SERIES_PERIOD = 60.0
 """Seconds between two writes of a running series; the first repetition is written at once."""
 
 BURST = 25
-"""Events about one object that are sent without a pause between them."""
+"""Events of one type about one object that are sent without a pause between them."""
 
 REFILL = 300.0
-"""Seconds after which one more event about an object is allowed."""
+"""Seconds after which one more event of this type about an object is allowed."""
 
 MEMORY = 4096
 """Series and objects remembered; the ones touched longest ago are forgotten first."""
@@ -148,7 +148,8 @@ class EventRecorder:
         if series is not None and now - series.last < SERIES_QUIET:
             series.count += 1
         else:
-            if not self._allowed(about, now):
+            # Warnings have an allowance of their own: a busy roll must not silence them.
+            if not self._allowed((*about, type_), now):
                 self._dropped.inc("spam")
                 return
             series = _Series(self._body(regarding, type_, reason, action, note), about)

@@ -220,7 +220,7 @@ def test_a_flood_of_news_does_not_silence_warnings() -> None:
             say(recorder, note=str(number))
         recorder.event(POD, type="Warning", reason="Trouble", action="Look", note="listen")
         await asyncio.sleep(1)
-        assert server.events[-1]["reason"] == "Trouble"
+        assert "Trouble" in {event["reason"] for event in server.events.values()}
 
     running(work)
 
