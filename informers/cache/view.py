@@ -179,6 +179,9 @@ def decode_as(content: bytes | msgspec.Raw, model: type[T]) -> T:
     return msgspec.json.decode(content, type=model)
 
 
+_ABSENT = msgspec.Raw()
+
+
 class Metadata(msgspec.Struct, gc=False, rename="camel"):
     """What of ``metadata`` a view keeps. A bookmark has nothing but its version."""
 
@@ -187,13 +190,13 @@ class Metadata(msgspec.Struct, gc=False, rename="camel"):
     uid: str = ""
     resource_version: str = ""
     generation: int | None = None
-    labels: msgspec.Raw = msgspec.Raw()
-    annotations: msgspec.Raw = msgspec.Raw()
-    finalizers: msgspec.Raw = msgspec.Raw()
+    labels: msgspec.Raw = _ABSENT
+    annotations: msgspec.Raw = _ABSENT
+    finalizers: msgspec.Raw = _ABSENT
     deletion_timestamp: str | None = None
     creation_timestamp: str | None = None
-    owner_references: msgspec.Raw = msgspec.Raw()
-    managed_fields: msgspec.Raw = msgspec.Raw()
+    owner_references: msgspec.Raw = _ABSENT
+    managed_fields: msgspec.Raw = _ABSENT
 
 
 class Header(msgspec.Struct, gc=False, rename="camel"):
@@ -255,7 +258,7 @@ def view_of(header: Header, content: bytes, prefix: bytes = b"") -> View | None:
     rest = None
     if not _ANNOTATIONS.knows(annotations) and (_MARK in annotations or b"\\" in annotations):
         rest = _without_last(annotations)
-    if len(meta.managed_fields) or rest is not None:
+    if meta.managed_fields is not _ABSENT or rest is not None:
         content = _pruned(content, meta.managed_fields, rest is not None)
     if not header.kind and prefix:
         content = prefix + content.lstrip()[1:]
@@ -268,8 +271,8 @@ def view_of(header: Header, content: bytes, prefix: bytes = b"") -> View | None:
         meta.deletion_timestamp is not None,
         _LABELS.keep(meta.labels),
         _ANNOTATIONS.keep(annotations if rest is None else rest),
-        _FINALIZERS.keep(meta.finalizers),
-        _OWNERS.keep(meta.owner_references),
+        _FINALIZERS.keep(meta.finalizers) if meta.finalizers is not _ABSENT else b"",
+        _OWNERS.keep(meta.owner_references) if meta.owner_references is not _ABSENT else b"",
         content,
     )
 
@@ -306,12 +309,10 @@ def _pruned(content: bytes, managed_fields: msgspec.Raw, last_applied: bool) -> 
 
 def _without_managed_fields(content: bytes, value: msgspec.Raw) -> bytes | None:
     start = content.find(_MANAGED_FIELDS)
-    end = start + len(_MANAGED_FIELDS) + len(value)
-    if start < 0 or not content.startswith(bytes(value), start + len(_MANAGED_FIELDS)):
-        # Spaced out, or a field of that name somewhere else.
-        return None
-    if content.find(_MANAGED_FIELDS, end) >= 0:
-        # There is another one, and no telling which is which.
+    member = _MANAGED_FIELDS + bytes(value)
+    end = start + len(member)
+    # Not there: spaced out, or a field of that name somewhere else. There twice: no telling which is which.
+    if start < 0 or content[start:end] != member or content.find(_MANAGED_FIELDS, end) >= 0:
         return None
     return _without(content, start, end)
 

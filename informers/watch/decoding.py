@@ -23,6 +23,8 @@ INITIAL_END = "k8s.io/initial-events-end"
 _KINDS = {b"MODIFIED": False, b"ADDED": False, b"DELETED": True}
 _STARTS = [(kind, b'{"type":"%s","object":' % kind) for kind in (*_KINDS, b"BOOKMARK", b"ERROR")]
 
+_CHANGES = [(start, _KINDS[kind]) for kind, start in _STARTS if kind in _KINDS]
+
 
 class _ListMeta(msgspec.Struct, gc=False, rename="camel"):
     resource_version: str | None = None
@@ -90,7 +92,8 @@ class LineDecoder:
         inputs: list[Input] = []
         changes: list[Changed] = []
         for line in self._lines(chunk):
-            given = self._decode(line)
+            # Nearly every line there ever is; the rest takes its time.
+            given = self._change(line) or self._decode(line)
             if isinstance(given, Changed):
                 changes.append(given)
             elif given is not None:
@@ -110,6 +113,18 @@ class LineDecoder:
         if rest:
             self._rest.append(rest)
         return [line for line in whole if line.strip()]
+
+    def _change(self, line: bytes) -> Changed | None:
+        """A change as servers write it; ``None`` for whatever else, and for what is not clear at once."""
+        for start, deleted in _CHANGES:
+            if line.startswith(start) and line.endswith(b"}"):
+                content = line[len(start) : -1]
+                try:
+                    view = view_of(_HEADER.decode(content), content, self._prefix)
+                except (msgspec.DecodeError, RecursionError):
+                    return None
+                return Changed(view, deleted) if view is not None else None
+        return None
 
     def _decode(self, line: bytes) -> Changed | Bookmark | Refused | None:
         try:
