@@ -75,13 +75,16 @@ class Source:
                 return
         except Exception:
             log.exception("predicate failed, the change passes", extra={"kind": self._kind, "key": view.key})
-        cause = f"{self._kind} {view.key} {_verb(delta)}"
+        key = view.key
+        # Spelt out: this is where every change passes, and the key's own text costs a call.
+        name = f"{key[0]}/{key[1]}" if key[0] else key[1]
+        cause = f"{self._kind} {name} {_verb(delta)}"
         if self._mapper is None:
-            self._queue.add(view.key, priority=urgency(delta), cause=cause)
+            self._queue.add(key, priority=urgency(delta), cause=cause)
             return
         priority = Priority.INITIAL if delta.initial else Priority.EVENT
-        for key in self._mapped(self._mapper, delta):
-            self._queue.add(key, priority=priority, cause=cause)
+        for concerned in self._mapped(self._mapper, delta):
+            self._queue.add(concerned, priority=priority, cause=cause)
 
     def _mapped(self, mapper: Mapper, delta: Delta) -> Iterable[ObjectKey]:
         keys: dict[ObjectKey, None] = {}
