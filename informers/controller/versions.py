@@ -41,7 +41,7 @@ def _differences(path: Path, old: Any, new: Any) -> Iterator[tuple[Path, Any]]:
     if path in _IGNORED or old == new:
         return
     before, after = _members(old), _members(new)
-    if before is None or after is None:
+    if before is None or after is None or type(old) is not type(new):
         yield path, new
         return
     for name in (*before, *(name for name in after if name not in before)):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from informers.client import Client
 from informers.controller import Controller
@@ -109,6 +112,61 @@ def history(*steps: tuple[str, Any]) -> list[Object]:
 )
 def test_judgement(versions: list[Object], expected: Finding | None) -> None:
     assert judge(versions, lambda name: name == "us" or name.startswith("us/"), loops=True) == expected
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "a", "Ready"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["a", "b", "name", "type"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(old=JSON, new=JSON)
+def test_differences_are_found_exactly_where_there_are_some(old: Any, new: Any) -> None:
+    before, after = {"spec": old}, {"spec": new}
+    found = changes(before, after)
+    assert changes(before, before) == {}
+    if old == new:
+        assert found == {}
+    assert {text(path) for path in found} == {text(path) for path in changes(after, before)}
+    for path in found:
+        assert path[0] == "spec"
+    if not found:
+        assert same(old, new)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal, where lists whose items have names may be in any order."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(any(same(a, b) for b in other) for a in one)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return bool(one == other)
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["us", "us/a", "kubectl", "gitops"]), st.integers(0, 4)), max_size=12
+)
+
+
+@given(steps=STEPS, loops=st.booleans())
+def test_only_what_the_versions_show_is_judged(steps: list[tuple[str, int]], loops: bool) -> None:
+    finding = judge(history(*steps), lambda name: name.startswith("us"), loops=loops)
+    moves = [(manager, now) for (_, before), (manager, now) in pairwise(steps) if before != now]
+    if finding is None:
+        return
+    assert finding.fields == ("spec.x",)
+    assert len(moves) >= 3
+    assert set(finding.managers) == {manager for manager, _ in moves}
+    if finding.kind is Kind.CONFLICT:
+        assert len(finding.managers) > 1
+        assert len({value for _, value in moves}) < len(moves), "something came back"
+    else:
+        assert loops
+        assert all(name.startswith("us") for name in finding.managers)
 
 
 class Restless:
