@@ -71,6 +71,12 @@ class ApiError(RuntimeFault):
         self.details: Mapping[str, Any] = details or {}
         self.retry_after = retry_after
 
+    @property
+    def namespace_ends(self) -> bool:
+        """Whether the refusal is about a namespace that is being deleted: nothing new has a place there."""
+        causes = self.details.get("causes") or ()
+        return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
+
 
 class BadRequest(ApiError):
     """400: the request itself is malformed."""

@@ -280,7 +280,7 @@ class EventRecorder:
         self._dropped.inc(why)
         # As if written: repetitions are tried again with the series' own patience.
         series.written, series.written_count = self._clock.monotonic(), series.count
-        level = logging.DEBUG if why == "fenced" else logging.WARNING
+        level = logging.DEBUG if why == "fenced" or _namespace_ends(error) else logging.WARNING
         log.log(level, "event not sent: %s", error, extra={"reason": series.body["reason"], "why": why})
 
     async def _write(self, series: _Series) -> None:
@@ -296,6 +296,11 @@ class EventRecorder:
         elif series.written is None:
             await self._client.create(EVENT, body | rising, field_manager=self._controller)
         series.written, series.written_count = self._clock.monotonic(), count
+
+
+def _namespace_ends(error: RuntimeFault) -> bool:
+    """Whether there is no place left for events. Nobody's fault, and it happens once per object there."""
+    return isinstance(error, NotFound) or (isinstance(error, ApiError) and error.namespace_ends)
 
 
 def _regarding(obj: Object) -> dict[str, str]:

@@ -59,7 +59,13 @@ class ClusterReconciler:
         if seen.paused:
             seen = replace(seen, held_back=self._held_back(obj, cluster, seen))
         else:
-            seen = await self._act(obj, cluster, seen, memory)
+            try:
+                seen = await self._act(obj, cluster, seen, memory)
+            except Forbidden as error:
+                if error.namespace_ends:
+                    # The cluster itself goes with its namespace, in a moment.
+                    return Result.done()
+                raise
         return await self._report(key, obj, cluster, seen, memory)
 
     async def _observe(self, key: ObjectKey, cluster: EtlRouterCluster, memory: _Memory) -> Observation:

@@ -18,6 +18,7 @@ from controllers.kinds import (
     STORAGE_CLASS,
 )
 from etl_operator.api import CLUSTER
+from informers.errors import Forbidden
 from informers.objects import ObjectKey
 from tests.controllers.world import NAMESPACE, World
 
@@ -392,6 +393,20 @@ async def test_a_doubtful_spec_is_warned_of_once_per_generation() -> None:
         await running.once()
     assert running.world.events.reasons().count("EvenReplicas") == 1
     assert running.world.events.reasons().count("ElectionTimeoutTight") == 1
+
+
+async def test_the_end_of_the_namespace_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running()
+    causes = [{"reason": "NamespaceTerminating"}]
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise Forbidden(403, "Forbidden", "being terminated", {"causes": causes})
+
+    monkeypatch.setattr(running.store, "apply", refuse)
+    assert await running.once() is None
+    causes.clear()
+    with pytest.raises(Forbidden):
+        await running.once()
 
 
 async def test_an_obsolete_child_goes() -> None:
