@@ -142,7 +142,7 @@ def test_an_object_nested_beyond_reading_costs_only_itself(
     spaced: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever may create objects with free-form fields could otherwise stop every watcher."""
-    deep = b"[" * 9_000 + b"]" * 9_000
+    deep = b"[" * 300_000 + b"]" * 300_000
     meta = b'{"metadata":{"name":"a"},"spec":' + deep + b"}"
     start = b'{"type": "ADDED", "object":' if spaced else b'{"type":"ADDED","object":'
     stream = start + meta + b"}\n" + line("ADDED", {"metadata": {"name": "b"}})

@@ -39,9 +39,13 @@ class Journal:
         path.touch(mode=0o600)
         # Transactions are opened by hand: for the two tables a write touches.
         self._database = sqlite3.connect(path, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = NORMAL")
-        self._database.executescript(_SCHEMA)
+        try:
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            self._database.executescript(_SCHEMA)
+        except sqlite3.DatabaseError:
+            self._database.close()
+            raise
 
     def load(self) -> Iterator[bytes]:
         """Every object, encoded, in the order of their last writes."""
