@@ -283,3 +283,34 @@ def test_whatever_was_asked_for_before_the_last_wish_is_reached_and_then_nothing
         assert {revision_label(pod) for pod in world.values()} <= {update.name}
         assert {f"data-{name}" for name in world} <= set(claims)
         assert status["readyReplicas"] == status["updatedReplicas"] == replicas
+
+
+def test_pods_and_revision_of_a_set_that_was_deleted_around_them_are_adopted() -> None:
+    owner = stateful_set(2)
+    pods = [pod_of(owner, ordinal) for ordinal in (0, 1)]
+    strangers = [
+        {**pods[0], "metadata": {**pods[0]["metadata"], "name": "other-0", "ownerReferences": []}},
+        {**pods[0], "metadata": {**pods[0]["metadata"], "name": "db-7", "labels": {}, "ownerReferences": []}},
+    ]
+    del pods[0]["metadata"]["ownerReferences"]
+    result = decide(owner, [*pods, *strangers])
+    assert names(result.adopt) == ["db-0"]
+    assert result.create == result.delete == []
+    assert result.status["readyReplicas"] == 2
+
+    left = stored_revision(owner, [], owner_of(owner))
+    assert left is not None
+    del left["metadata"]["ownerReferences"]
+    left["metadata"]["resourceVersion"] = "7"
+    adopted = stored_revision(owner, [left], owner_of(owner))
+    assert adopted is not None
+    assert adopted["metadata"] == {**left["metadata"], "ownerReferences": [owner_of(owner)]}
+    assert stored_revision(owner, [adopted], owner_of(owner)) is None
+
+
+def test_a_set_on_its_way_out_adopts_nothing() -> None:
+    owner = stateful_set(1)
+    pod = pod_of(owner, 0)
+    del pod["metadata"]["ownerReferences"]
+    owner["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert decide(owner, [pod]).adopt == []

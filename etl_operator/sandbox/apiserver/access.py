@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from etl_operator.sandbox.apiserver.identity import ANONYMOUS, Identity, service_account, service_account_of
+from etl_operator.sandbox.apiserver.identity import (
+    ANONYMOUS,
+    AUTHENTICATED,
+    Identity,
+    service_account,
+    service_account_of,
+)
 from etl_operator.sandbox.apiserver.rbac import (
     Attributes,
     Policy,
@@ -67,7 +73,9 @@ class Access:
         account = service_account_of(wanted)
         if account is not None and not groups:
             return service_account(*account)
-        return Identity(wanted, groups)
+        # Whoever is somebody is authenticated, on whose behalf it ever is.
+        known = () if wanted == ANONYMOUS.name or AUTHENTICATED in groups else (AUTHENTICATED,)
+        return Identity(wanted, (*groups, *known))
 
     def _bearer(self, header: str) -> Identity:
         scheme, _, token = header.partition(" ")

@@ -9,9 +9,11 @@ import msgspec
 
 from etl_operator.sandbox.apiserver.negotiation import JSON, Shape, Wanted, encode
 from etl_operator.sandbox.apiserver.tables import TableMaker, partial, partial_list
-from informers.objects import Object
+from informers.objects import Object, Resource
 from informers.testing.apiserver.registry import ResourceType
 from informers.testing.apiserver.store import Stored
+
+_SCALE = Resource("autoscaling", "v1", "scales", "Scale")
 
 
 class Renderer:
@@ -24,6 +26,7 @@ class Renderer:
     def __init__(self, rt: ResourceType, wanted: Wanted, include: str, now: Callable[[], float]) -> None:
         self._rt = rt
         self._wanted = wanted
+        self._include = include
         self._maker = TableMaker(rt.resource, rt.columns, include)
         self._now = now
         self._headers_sent = False
@@ -36,7 +39,8 @@ class Renderer:
     def one(self, obj: Object) -> bytes:
         """A single object."""
         if self._wanted.shape is Shape.TABLE:
-            obj = self._maker.table([obj], _list_metadata(obj), self._now())
+            maker = self._maker if obj.get("kind") != _SCALE.kind else TableMaker(_SCALE, (), self._include)
+            obj = maker.table([obj], _list_metadata(obj), self._now())
         elif self._wanted.shape is Shape.PARTIAL:
             obj = partial(obj)
         return encode(obj, self._wanted.media_type)

@@ -202,6 +202,13 @@ WORKLOADS: Mapping[tuple[str, str], Sequence[Column]] = {
         *_template("spec", "jobTemplate", "spec", "template"),
         _selector_at("spec", "jobTemplate", "spec", "selector"),
     ),
+    # Of the subresource: no kind of its own is listed under this name.
+    ("autoscaling", "scales"): (
+        NAME,
+        number("Desired", "spec", "replicas"),
+        number("Available", "status", "replicas"),
+        AGE,
+    ),
     ("autoscaling", "horizontalpodautoscalers"): (
         NAME,
         Column("Reference", _scaled),

@@ -308,11 +308,13 @@ class Container:
         delay = self._backoff.ended(ran_for)
         if delay:
             meta = self._pod()["metadata"]
-            note = (
-                f"back-off {delay:g}s restarting failed container={self.record.name} "
-                f"pod={meta['name']}_{meta['namespace']}({meta['uid']})"
+            pod = f"{meta['name']}_{meta['namespace']}({meta['uid']})"
+            self.record.wait(
+                "CrashLoopBackOff",
+                f"back-off {delay:g}s restarting failed container={self.record.name} pod={pod}",
             )
-            self.record.wait("CrashLoopBackOff", note)
+            # Without the delay: events that say the same are counted, not repeated.
+            note = f"Back-off restarting failed container {self.record.name} in pod {pod}"
             self._tell("Warning", "BackOff", "Restarting", note)
             self._changed()
             await self._pause(delay)

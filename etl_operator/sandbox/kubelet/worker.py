@@ -153,6 +153,8 @@ class PodWorker:
                 log.warning("pod %s cannot be bound yet: %s", self.key, error)
                 await self._pause(_RETRY)
             else:
+                note = f"Successfully assigned {self.key} to {self._place.node}"
+                self._tell("Normal", "Scheduled", "Binding", note)
                 return True
         return False
 

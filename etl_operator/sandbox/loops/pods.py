@@ -68,6 +68,11 @@ def controller_uid(obj: Object) -> str:
     return ""
 
 
+def is_orphan(obj: Object) -> bool:
+    """Whether no owner controls it, and it is there to stay."""
+    return not controller_uid(obj) and not is_terminating(obj)
+
+
 def matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
     """Whether a label selector with ``matchLabels`` and ``matchExpressions`` selects these labels.
 

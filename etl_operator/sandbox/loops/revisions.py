@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from etl_operator.sandbox.loops.kinds import CONTROLLER_REVISION
-from etl_operator.sandbox.loops.pods import controller_uid
+from etl_operator.sandbox.loops.pods import controller_uid, is_orphan
 from informers.objects import Object
 
 LABEL = "controller-revision-hash"
@@ -60,9 +60,13 @@ def stored_revision(
 ) -> Object | None:
     """The ControllerRevision to create, or to renumber, so that the spec's template is the newest.
 
-    ``None`` when it already is. A template somebody went back to keeps its object and gets a new number.
+    ``None`` when it already is. A template somebody went back to keeps its object and gets a new number;
+    one that a deleted set of the same name has left behind gets this owner.
     """
     revision = revision_of(stateful_set)
+    for obj in stored:
+        if obj["metadata"]["name"] == revision.name and is_orphan(obj):
+            return {**obj, "metadata": {**obj["metadata"], "ownerReferences": [dict(owner)]}}
     own = [obj for obj in stored if controller_uid(obj) == stateful_set["metadata"]["uid"]]
     newest = max((obj["revision"] for obj in own), default=0)
     for obj in own:

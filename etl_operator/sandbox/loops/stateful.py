@@ -57,6 +57,7 @@ class StatefulSetLoop:
         )
         if not view.deleting:
             await self._remember(stateful_set, stored)
+            await self._adopt(stateful_set, result)
             await self._carry_out(result)
         await self._report(stateful_set, result)
         await self._forget(stateful_set, stored, result)
@@ -71,6 +72,13 @@ class StatefulSetLoop:
         else:
             answer = await self._client.create(CONTROLLER_REVISION, revision)
         self._caches.revisions.written(answer)
+
+    async def _adopt(self, stateful_set: Object, result: Plan) -> None:
+        for pod in result.adopt:
+            meta = {"uid": pod["metadata"]["uid"], "ownerReferences": [owner_of(stateful_set)]}
+            with contextlib.suppress(NotFound, Conflict):
+                answer = await self._client.patch(POD, ObjectKey.of(pod), {"metadata": meta})
+                self._caches.pods.written(answer)
 
     async def _carry_out(self, result: Plan) -> None:
         for claim in result.claims:

@@ -22,11 +22,12 @@ POD_INDEX_LABEL = "apps.kubernetes.io/pod-index"
 
 @dataclass(slots=True)
 class Plan:
-    """What to do now, in this order: claims, owners of claims, pods to create, pods to delete, status.
+    """What to do now, in this order: adoptions, claims, their owners, pods to create and delete, status.
 
     :param look_again_in: seconds until time alone changes the answer, or ``None``.
     """
 
+    adopt: list[Object] = field(default_factory=list)
     claims: list[Object] = field(default_factory=list)
     claim_owners: list[Object] = field(default_factory=list)
     create: list[Object] = field(default_factory=list)
@@ -76,14 +77,17 @@ def plan(
 ) -> Plan:
     """The next step for a StatefulSet.
 
-    :param pods: those it controls; others are ignored.
+    :param pods: the namespace's. Those it controls count, and those nobody controls that fit it, which it
+        adopts; others are ignored.
     :param claims: the namespace's PersistentVolumeClaims.
     :param revisions: every known revision by name.
     :param update: the revision of the spec's template.
     :param now: seconds since the epoch.
     """
     current_name = (stateful_set.get("status") or {}).get("currentRevision") or update.name
-    own = [pod for pod in pods if p.controller_uid(pod) == stateful_set["metadata"]["uid"]]
+    found = list(pods)
+    adopted = [pod for pod in found if _fits(pod, stateful_set)]
+    own = [pod for pod in found if p.controller_uid(pod) == stateful_set["metadata"]["uid"]] + adopted
     replicas, condemned = _by_ordinal(stateful_set, own)
     facts = _Facts(
         stateful_set=stateful_set,
@@ -95,6 +99,7 @@ def plan(
     )
     result = Plan()
     if not stateful_set["metadata"].get("deletionTimestamp"):
+        result.adopt = adopted
         _adopt_claims(facts, result)
         if _fill(facts, result) and _shrink(facts, result):
             _update(facts, result)
@@ -121,6 +126,15 @@ def ordinal_of(pod: Object, stateful_set: Object) -> int | None:
     if prefix != stateful_set["metadata"]["name"] or not (digits.isascii() and digits.isdigit()):
         return None
     return int(digits)
+
+
+def _fits(pod: Object, stateful_set: Object) -> bool:
+    """Whether an orphan is the set's by name and labels: a set deleted with ``--cascade=orphan`` had it."""
+    return (
+        p.is_orphan(pod)
+        and ordinal_of(pod, stateful_set) is not None
+        and p.matches(stateful_set["spec"].get("selector"), pod["metadata"].get("labels") or {})
+    )
 
 
 def _by_ordinal(stateful_set: Object, own: Sequence[Object]) -> tuple[list[Object | None], list[Object]]:
