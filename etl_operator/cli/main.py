@@ -209,6 +209,13 @@ def run(
     is_flag=True,
     help="Only the control plane: no operator, and no samples unless --manifests is given.",
 )
+@click.option(
+    "--faults",
+    multiple=True,
+    metavar="RULE|FILE",
+    help="Make the API server misbehave, such as verb=update,resource=leases,status=500,times=3, or by the "
+    "rules in a YAML file; may be repeated.",
+)
 @click.option("--log-level", type=click.Choice(LEVELS), default="warning", show_default=True)
 def sandbox(
     manifests: tuple[Path, ...],
@@ -219,6 +226,7 @@ def sandbox(
     state_dir: Path | None,
     engine: str | None,
     no_operator: bool,
+    faults: tuple[str, ...],
     log_level: str,
 ) -> None:
     """Start a control plane on this machine and run the operator in it."""
@@ -239,5 +247,6 @@ def sandbox(
         state_dir=state_dir,
         engine=engine,
         operator=not no_operator,
+        faults=faults,
     )
     sys.exit(asyncio.run(run_sandbox(settings)))

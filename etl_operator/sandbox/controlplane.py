@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from etl_operator.sandbox.apiserver.special import Logs
 from etl_operator.sandbox.loops.running import ALL
 from etl_operator.sandbox.reaper import Reaper
 from informers.objects import Object
+from informers.testing.apiserver.faults import FaultRule
 
 
 class ControlPlane(Protocol):
@@ -52,17 +53,22 @@ class Embedded:
 
     :param port: where to listen; 0 takes a free port.
     :param state_dir: keeps the objects there; without it all is in memory.
+    :param faults: how it misbehaves, from its start on.
     """
 
     missing_loops: Collection[str] = ALL
 
-    def __init__(self, *, port: int, state_dir: Path | None) -> None:
+    def __init__(self, *, port: int, state_dir: Path | None, faults: Iterable[FaultRule] = ()) -> None:
         self._server = EmbeddedServer(port=port, state_dir=state_dir)
+        self._faults = faults
         self.url = ""
 
     async def start(self) -> None:
         """:raises OSError: when the port is taken or the state directory cannot be used."""
         await self._server.start()
+        # What every cluster is born with is made without faults.
+        for rule in self._faults:
+            self._server.core.faults.add(rule)
         self.url = self._server.url
 
     async def stop(self) -> None:

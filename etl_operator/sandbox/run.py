@@ -18,6 +18,7 @@ from typing import Any
 import click
 import yaml
 
+from etl_operator.sandbox.apiserver.hooks import fault_rules
 from etl_operator.sandbox.apiserver.kubeconfig import CLUSTER, write_kubeconfig
 from etl_operator.sandbox.controlplane import ControlPlane, Embedded, MakeControlPlane
 from etl_operator.sandbox.kubelet import ImageTable, ProcessNode
@@ -32,6 +33,7 @@ from etl_operator.sandbox.watching import Applied, apply_all, follow, forget_rea
 from informers.client import Client, HttpTransport, load_kubeconfig
 from informers.errors import NotFound, RuntimeFault
 from informers.objects import Object, ObjectKey
+from informers.testing.apiserver.faults import FaultRule
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ class SandboxSettings:
     state_dir: Path | None = None
     engine: str | None = None
     operator: bool = True
+    faults: tuple[str, ...] = ()
 
 
 class _PieceFailed(Exception):
@@ -84,7 +87,8 @@ async def run_sandbox(settings: SandboxSettings, control_plane: MakeControlPlane
     progress = Progress(lambda: time.monotonic() - started)
     try:
         objects = _wanted(settings)
-        main = asyncio.ensure_future(_Sandbox(settings, progress, control_plane).run(objects))
+        sandbox = _Sandbox(settings, progress, control_plane)
+        main = asyncio.ensure_future(sandbox.run(objects))
         received = _stop_on_signals(main, progress)
         try:
             code = await main
@@ -124,6 +128,7 @@ class _Sandbox:
         self._progress = progress
         self._make_control_plane = control_plane or self._embedded
         self._operator: OperatorProcess | None = None
+        self._faults = _fault_rules(settings)
 
     async def run(self, objects: Sequence[Object]) -> int:
         settings = self._settings
@@ -145,7 +150,7 @@ class _Sandbox:
 
     def _embedded(self, state_dir: Path, _: Reaper) -> ControlPlane:
         kept = state_dir if self._settings.state_dir else None
-        return Embedded(port=self._settings.port, state_dir=kept)
+        return Embedded(port=self._settings.port, state_dir=kept, faults=self._faults)
 
     async def _control_plane(self, plane: _Plane) -> tuple[ControlPlane, Client]:
         settings = self._settings
@@ -294,6 +299,13 @@ def _wanted(settings: SandboxSettings) -> list[Object]:
     if not paths:
         paths = (built_in("samples"),) if settings.operator else ()
     return [obj for path in paths for obj in load_manifests(path)]
+
+
+def _fault_rules(settings: SandboxSettings) -> list[FaultRule]:
+    try:
+        return [rule for text in settings.faults for rule in fault_rules(text)]
+    except ValueError as error:
+        raise ManifestError(str(error)) from None
 
 
 def _installation() -> list[Object]:

@@ -81,7 +81,7 @@ async def test_objects_come_as_json_yaml_tables_and_metadata(http: aiohttp.Clien
     ("method", "path", "options", "status", "said"),
     [
         ("GET", f"{CONFIG_MAPS}/none", {}, 404, 'configmaps "none" not found'),
-        ("GET", "/apis/none.example.com/v1/things", {}, 404, "could not find the requested resource"),
+        ("GET", "/apis/apps/v1/things", {}, 404, "could not find the requested resource"),
         ("GET", CONFIG_MAPS, {"headers": {"Accept": "text/html"}}, 406, "media types are accepted"),
         ("GET", CONFIG_MAPS, {"params": {"nonsense": "1"}}, 400, "nonsense"),
         (
@@ -191,7 +191,8 @@ async def test_openapi_describes_what_a_definition_adds(http: aiohttp.ClientSess
         assert response.status == 201, await response.text()
 
     async def served() -> bool:
-        return (await read(http, "/apis/example.com/v1"))[0] == 200
+        async with http.get("/apis/example.com/v1") as response:
+            return response.status == 200
 
     await eventually(served, what="the new kind is served")
     _, document = await read(http, "/openapi/v3/apis/example.com/v1")
@@ -441,3 +442,13 @@ async def test_one_connection_carries_many_requests(server: EmbeddedServer) -> N
         connector = http.connector
         assert isinstance(connector, aiohttp.TCPConnector)
         assert sum(len(kept) for kept in connector._conns.values()) == 1
+
+
+@pytest.mark.parametrize(
+    "path", ["/nope", "/apis/none.example.com", "/apis/none.example.com/v1/things", "/api/v2/pods"]
+)
+async def test_where_nothing_begins_answers_are_plain_text(path: str) -> None:
+    async with serving() as server, browsing(server) as http, http.get(path) as response:
+        assert (response.status, await response.text()) == (404, "404 page not found\n")
+    async with serving() as server, browsing(server, "") as http, http.get(path) as response:
+        assert response.status == 403

@@ -11,6 +11,7 @@ from aiohttp import ClientConnectionResetError, web
 from etl_operator.sandbox.apiserver.access import Access
 from etl_operator.sandbox.apiserver.discovery import REVIEWS
 from etl_operator.sandbox.apiserver.documents import Documents, is_document
+from etl_operator.sandbox.apiserver.hooks import PREFIX, Hooks
 from etl_operator.sandbox.apiserver.identity import Identity
 from etl_operator.sandbox.apiserver.negotiation import (
     JSON,
@@ -30,7 +31,8 @@ from etl_operator.sandbox.apiserver.tokens import Tokens
 from informers.objects import Object, ObjectKey
 from informers.testing.apiserver.core import ApiServer
 from informers.testing.apiserver.errors import StatusError
-from informers.testing.apiserver.rest import Call, ListOutcome, WatchOutcome, handle
+from informers.testing.apiserver.faults import ConnectionCut, serve
+from informers.testing.apiserver.rest import Call, ListOutcome, WatchOutcome
 from informers.testing.apiserver.routes import RequestInfo, parse
 from informers.testing.apiserver.watching import Watch
 
@@ -73,6 +75,7 @@ class Front:
         self._reviews = Reviews(access.policy, tokens)
         self._now = now
         self._logs = logs
+        self._hooks = Hooks(core)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer; whatever is raised becomes a ``Status``."""
@@ -83,6 +86,11 @@ class Front:
             return _refusal(error)
         except web.HTTPRequestEntityTooLarge:
             return _refusal(StatusError(413, "RequestEntityTooLarge", f"limit is {MAX_BODY} bytes"))
+        except ConnectionCut:
+            # A fault rule wants the client to hear nothing, not even the end of the connection.
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response(status=499)
         except _GONE:
             # Nobody is there to read an answer; aiohttp wants one all the same.
             return web.Response(status=499)
@@ -99,6 +107,8 @@ class Front:
             document = self._document(request, user)
             if document is not None:
                 return document
+        if path.startswith(PREFIX):
+            return await self._hook(request, user)
         if (found := _review_at(path)) is not None:
             return await self._review(request, user, *found)
         try:
@@ -107,9 +117,21 @@ class Front:
             if error.code == 404:
                 # Whether a path exists is for those to know who may ask.
                 self._access.require(user, Attributes(_verb_of(request.method), path=path))
+                if not self._known(path):
+                    return web.Response(status=404, text="404 page not found\n")
             raise
         self._access.require(user, _attributes(info))
         return await self._resource(request, user, info)
+
+    def _known(self, path: str) -> bool:
+        """Whether a path begins as those of resources do; elsewhere answers are plain text."""
+        match path.strip("/").split("/"):
+            case ["api", version, *_]:
+                return version == "v1"
+            case ["apis", group, version, *_]:
+                types = self._core.registry.types()
+                return any((one.resource.group, one.resource.version) == (group, version) for one in types)
+        return False
 
     def _document(self, request: web.BaseRequest, user: Identity) -> web.Response | None:
         if not is_document(request.path):
@@ -142,7 +164,7 @@ class Front:
         user_agent = request.headers.get("User-Agent", "")
         # What can still be refused comes first: a watch that was opened must reach its reader, or leak.
         renderer = Renderer(info.type, wanted, include_object(info.query.get("includeObject", "")), self._now)
-        outcome = handle(self._core, Call(info, body, content_type, user.name, user_agent))
+        outcome = await serve(self._core, Call(info, body, content_type, user.name, user_agent))
         if isinstance(outcome, WatchOutcome):
             return await self._stream(request, outcome.watch, renderer)
         if isinstance(outcome, ListOutcome):
@@ -152,6 +174,11 @@ class Front:
         else:
             payload = renderer.one(outcome.obj)
         return _bytes(outcome.code, payload, renderer, warnings=outcome.warnings)
+
+    async def _hook(self, request: web.BaseRequest, user: Identity) -> web.Response:
+        self._access.require(user, Attributes(_verb_of(request.method), path=request.path))
+        body = (await _body_of(request))[0] if request.method == "POST" else None
+        return _json(200, self._hooks.answer(request.method, request.path, request.query, body), Wanted())
 
     async def _review(
         self, request: web.BaseRequest, user: Identity, group: str, namespace: str, plural: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import random
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -86,6 +87,11 @@ class Faults:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._rules: list[FaultRule] = []
+
+    @property
+    def rules(self) -> Sequence[FaultRule]:
+        """The rules in force, in the order they are asked."""
+        return self._rules
 
     def add(self, rule: FaultRule) -> FaultRule:
         """Put a rule in force, after those that are there."""

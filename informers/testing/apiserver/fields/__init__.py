@@ -105,12 +105,13 @@ def apply(
     if live is not None and not entries:
         managed = _before_first_apply(before, node, manager.api_version, now)
 
-    intended = _owned(field_set(intent, node))
+    said = field_set(intent, node)
+    intended = _owned(said)
     last = managed.get(manager.identity)
     managed[manager.identity] = Entry(manager, intended, last.time if last else "")
     merged = merge(before, intent, node) if live is not None else intent
     if last is not None:
-        merged = _pruned(merged, node, last.fields, managed)
+        merged = _pruned(merged, node, last.fields, managed_fields(managed) | said)
     if live is not None:
         managed = _settled(compare(before, merged, node), managed, manager.identity, force=force)
     return _outcome(live, before, merged, managed, entries, manager, now)
@@ -216,17 +217,17 @@ def _sent_or_stored(old: Object | None, new: Object, manager: Manager) -> Manage
     return read(_entries(old)) or {}
 
 
-def _pruned(merged: Object, node: Node | None, last: FieldSet, managed: Managed) -> Object:
+def _pruned(merged: Object, node: Node | None, last: FieldSet, owned: FieldSet) -> Object:
     """``merged`` without what the manager owned, no longer wants, and nobody else owns."""
-    if last <= managed_fields(managed):
+    if last <= owned:
         return merged
     given_up = with_parents(last, node)
     everything = with_parents(field_set(merged, node), node)
     # First all of it goes, with whatever is below; then comes back what anybody owns, then what nobody ever
     # did. What is left of a map may be a list without items, which nobody can own: then the map goes too.
     gone = everything - with_parents(field_set(remove(merged, node, given_up), node), node)
-    owned = remove(merged, node, gone - with_parents(managed_fields(managed), node))
-    gone = everything - with_parents(field_set(owned, node), node)
+    kept = remove(merged, node, gone - with_parents(owned, node))
+    gone = everything - with_parents(field_set(kept, node), node)
     result: Object = remove(merged, node, gone & given_up)
     return result
 

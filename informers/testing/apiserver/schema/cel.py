@@ -164,8 +164,10 @@ def _compile(environment: Any, part: str, expression: str) -> Any:
         raise CompileError(part, expression, f"compilation failed: {_plain(str(error))}") from None
     wanted = ("BOOL", "DYN") if part == "rule" else ("STRING", "DYN")
     if program.return_type().name() not in wanted:
-        what = "a bool" if part == "rule" else "a string"
-        raise CompileError(part, expression, f"cel expression must evaluate to {what}")
+        words = "cel expression must evaluate to a bool"
+        if part != "rule":
+            words = "messageExpression must evaluate to a string"
+        raise CompileError(part, expression, words)
     return program
 
 
