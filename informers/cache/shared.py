@@ -35,7 +35,7 @@ class Shared(Generic[T]):
         self._decode = msgspec.json.Decoder(kind).decode
         self._finish = finish
         nothing: tuple[bytes, T] = (b"", finish(kind()))
-        self._empty = dict.fromkeys((b"", b"null", b"{}", b"[]"), nothing)
+        self._empty = dict.fromkeys((b"", b"null", msgspec.json.encode(kind())), nothing)
         self._known = dict(self._empty)
 
     def keep(self, raw: msgspec.Raw | bytes) -> bytes:

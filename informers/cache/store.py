@@ -16,7 +16,7 @@ from informers.objects import ObjectKey
 
 log = logging.getLogger(__name__)
 
-HEADER_BYTES = 450
+HEADER_BYTES = 400
 """Bytes an object costs besides its body: its header, its place in the store, what the allocator adds.
 Measured; long names and unusual labels cost more."""
 

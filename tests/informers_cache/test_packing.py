@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -77,6 +78,13 @@ class TestCodec:
         packed = codec.pack(b"{" + content)
         assert packed == b"{" + content or codec.unpack(packed) == b"{" + content
         assert len(packed) <= len(content) + 1
+
+    def test_threads_may_read_at_once(self, codec: ZstdCodec) -> None:
+        bodies = [json.dumps(document(number, filler="x" * number)).encode() for number in range(200)]
+        packed = [codec.pack(body) for body in bodies]
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _: [codec.unpack(one) for one in packed], range(40)))
+        assert found == [bodies] * 40
 
     def test_what_has_nothing_in_common_has_no_dictionary(self) -> None:
         assert train([b"{}"] * 3) is None

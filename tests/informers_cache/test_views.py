@@ -6,8 +6,13 @@ import gc
 import json
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from informers.cache.shared import REMEMBERED, Shared, mapping
+from informers.cache.store import Store
 from informers.cache.versions import order_of
 from informers.cache.view import LAST_APPLIED, OwnerReference, View, view_of_bytes, view_of_object
 from informers.objects import ObjectKey
@@ -89,6 +94,53 @@ def test_the_garbage_collector_does_not_look_into_views() -> None:
     pod = view(POD)
     assert not gc.is_tracked(pod)
     assert not any(gc.is_tracked(owner) for owner in pod.owners)
+
+
+def test_a_full_store_has_nothing_for_the_collector_to_look_at() -> None:
+    def store_of(count: int) -> Store:
+        store = Store()
+        for number in range(count):
+            meta = {"name": f"x-{number}", "annotations": {"number": str(number)}, "finalizers": ["f"]}
+            store.put(view({"metadata": {**POD["metadata"], **meta}}))
+        return store
+
+    def tracked_by(count: int) -> int:
+        gc.collect()
+        before = len(gc.get_objects())
+        store = store_of(count)
+        gc.collect()
+        assert len(store) == count
+        return len(gc.get_objects()) - before
+
+    # The tables of shared pieces are bounded, and full after the first.
+    store_of(2 * REMEMBERED)
+    assert abs(tracked_by(4 * REMEMBERED) - tracked_by(2 * REMEMBERED)) < 2 * REMEMBERED
+
+
+def test_objects_that_say_the_same_share_it() -> None:
+    one, other = view(POD), view({"metadata": {**POD["metadata"], "name": "other"}})
+    assert one.labels is other.labels and one.labels_json is other.labels_json
+    assert one.namespace is other.namespace
+    assert one.owners is other.owners
+    with pytest.raises(TypeError):
+        one.labels["a"] = "b"  # type: ignore[index]
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=3), max_size=30))
+def test_tables_forget_and_nobody_notices(pieces: list[dict[str, str]]) -> None:
+    shared = Shared(dict[str, str], mapping)
+    kept = [shared.keep(msgspec.Raw(json.dumps(piece).encode())) for piece in pieces]
+    for number in range(REMEMBERED):
+        shared.keep(json.dumps({"number": str(number)}).encode())
+    assert [shared.value(content) for content in kept] == pieces
+
+
+@pytest.mark.parametrize(
+    "meta", [{"labels": {"a": 1}}, {"annotations": []}, {"finalizers": "x"}, {"ownerReferences": [1]}]
+)
+def test_metadata_of_another_kind_are_refused_at_once(meta: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        view({"metadata": {"name": "x", **meta}})
 
 
 def test_no_name_is_no_object() -> None:
