@@ -202,24 +202,24 @@ class Scene:
         (line,) = (one for one in self.sandbox.processes() if pattern.search(one))
         return int(line.split()[0])
 
-    async def versions(self) -> dict[tuple[str, str], str]:
-        """The version of every object a controller may write."""
+    async def versions(self, *kinds: Resource) -> dict[tuple[str, str], str]:
+        """The version of every object that a controller may write, or of those of some kinds."""
         found = {}
-        for resource in (*ETL, *CHILDREN, POD, PVC, EVENT):
+        for resource in kinds or (*ETL, *CHILDREN, POD, PVC, EVENT):
             for obj in await self.all(resource):
                 found[resource.kind, obj["metadata"]["name"]] = obj["metadata"]["resourceVersion"]
         return found
 
-    async def still(self, polls: int = 3, within: float = 60) -> None:
+    async def still(self, *kinds: Resource, polls: int = 2, within: float = 60) -> None:
         """Wait until nothing in the namespace changes while every cluster is looked at again and again.
 
         Statuses follow what has happened with the next look, so the first changes are allowed for.
         """
 
         async def silent() -> bool:
-            before = await self.versions()
+            before = await self.versions(*kinds)
             await self.looked_at(polls)
-            return await self.versions() == before
+            return await self.versions(*kinds) == before
 
         await eventually(silent, what=f"{self.namespace} becomes silent", within=within)
 

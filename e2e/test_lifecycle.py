@@ -172,7 +172,7 @@ async def test_restart_on_request_waits_while_paused(scene: Scene) -> None:
     await scene.looked_at(2)
     (during,) = await scene.pods("held")
     assert during["metadata"]["uid"] == before["metadata"]["uid"]
-    await scene.says(CLUSTER, "held", "Paused", "waiting for its removal", status="False")
+    await scene.says(CLUSTER, "held", "Paused", "waits for its end", status="False")
     # Observed all the same.
     changed = await scene.patch(CLUSTER, "held", {"spec": {"podLabels": {"team": "a"}}})
     generation = changed["metadata"]["generation"]
@@ -278,7 +278,6 @@ async def test_an_edited_or_deleted_child_is_restored(scene: Scene) -> None:
     await scene.delete(STATEFUL_SET, "own")
     await scene.until(STATEFUL_SET, "own", lambda o: o["metadata"]["uid"] != uid, "the StatefulSet is back")
     await scene.ready(CLUSTER, "own")
-    await scene.still()
 
 
 async def test_names_of_others_are_left_alone(scene: Scene) -> None:

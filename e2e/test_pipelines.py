@@ -214,7 +214,6 @@ async def test_a_new_endpoint_and_a_new_router_process(scene: Scene) -> None:
     await scene.until(POD, "move-0", lambda pod: condition(pod).get("status") == "True", "another pod")
     await eventually(moved, what="the new process knows the service as well")
     await scene.ready(SOURCE, "in")
-    await scene.still()
 
 
 async def test_health_counts_only_where_it_was_asked_for(scene: Scene) -> None:

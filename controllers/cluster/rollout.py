@@ -89,7 +89,8 @@ def _healthy_restart(
     if len(late) == 1 and late[0] in old:
         return _keeping_quorum(late[0], pods, consensus, newcomers)
     if late:
-        return Restart(blocked=f"pod {late[0].name} is not ready")
+        why = f": {late[0].trouble}" if late[0].trouble else ""
+        return Restart(blocked=f"pod {late[0].name} is not ready{why}")
     ordered = sorted(old, key=lambda pod: (_leads(pod, consensus), -pod.ordinal))
     return _keeping_quorum(ordered[0], pods, consensus, newcomers)
 

@@ -220,21 +220,20 @@ def _progress_condition(cluster: EtlRouterCluster, seen: Observation, conditions
     ready = sum(pod.ready for pod in seen.pods)
     if not seen.pods:
         return conditions.working(r.PROGRESSING, f"creating {seen.members.target} members", unknown=True)
+    trouble = "".join(f"; {pod.name}: {pod.trouble}" for pod in seen.pods if pod.trouble)
     quorate, reason, message = quorum_verdict(seen.consensus)
     if not quorate and ready == len(seen.pods) == seen.members.target:
         return conditions.working(reason, message)
     if seen.members.target < wanted or (ready < wanted and _grows(seen)):
         members = f"{seen.members.target} of {wanted} members"
-        return conditions.working(r.SCALING_UP, f"{members} in place, {ready} ready")
+        return conditions.working(r.SCALING_UP, f"{members} in place, {ready} ready{trouble}")
     if not seen.current and seen.update_revision and len(seen.pods) == seen.members.target:
         if cluster.spec.update_strategy == "OnDelete":
             return conditions.stalled(r.WAITING_FOR_DELETE, _on_delete_message(seen))
         rolling = f"{sum(p.revision == seen.update_revision for p in seen.pods)} of {wanted} pods updated"
-        return conditions.working(r.ROLLING, rolling)
+        return conditions.working(r.ROLLING, f"{rolling}{trouble}")
     if ready < wanted:
-        trouble = "; ".join(f"{pod.name}: {pod.trouble}" for pod in seen.pods if pod.trouble)
-        counted = f"{ready} of {wanted} members are ready"
-        return conditions.working(r.PODS_NOT_READY, f"{counted}; {trouble}" if trouble else counted)
+        return conditions.working(r.PODS_NOT_READY, f"{ready} of {wanted} members are ready{trouble}")
     if not seen.settled:
         return conditions.working(r.PROGRESSING, message)
     if seen.volumes.busy:

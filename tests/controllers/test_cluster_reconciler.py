@@ -64,6 +64,11 @@ class Running:
                 break
         return gone
 
+    def is_new(self, pod: str) -> bool:
+        """Whether the pod runs the current template."""
+        revision = self.store.of(STATEFUL_SET, NAME)["status"]["updateRevision"]
+        return bool(self.store.of(POD, pod)["metadata"]["labels"]["controller-revision-hash"] == revision)
+
     def condition(self, kind: str) -> Any:
         return self.store.condition(CLUSTER, NAME, kind)
 
@@ -175,6 +180,20 @@ async def test_the_roll_waits_for_a_pod_that_is_not_ready() -> None:
         await running.once()
     assert len(running.world.context.informers[POD].list(NAMESPACE)) == 3
     assert "prod-" in running.condition("ConfigApplied")["message"]
+
+
+async def test_a_roll_that_cannot_go_on_says_what_the_new_pod_lacks() -> None:
+    running = await Running().started()
+    running.store.edit(CLUSTER, NAME, {"spec": {"image": "nobody/has-this:1"}})
+    await running.once()
+    running.world.run_stateful_set(NAME)
+    await running.once()
+    running.world.run_stateful_set(NAME, ready=False)
+    new = next(name for name in ("prod-0", "prod-1", "prod-2") if running.is_new(name))
+    running.world.set_ready(new, False, running=False)
+    await running.once()
+    assert f"pod {new} is not ready: CrashLoopBackOff" in running.condition("ConfigApplied")["message"]
+    assert f"1 of 3 pods updated; {new}: CrashLoopBackOff" == running.condition("Ready")["message"]
 
 
 async def test_on_delete_leaves_the_pods_to_the_user() -> None:
