@@ -19,6 +19,7 @@ from informers.controller import Controller, Gate
 from informers.metrics import Metrics
 from informers.objects import ObjectKey, Resource, Result
 from informers.testing.apiserver.core import ApiServer
+from informers.testing.apiserver.faults import FaultRule
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.transport import ApiServerTransport
 from tests.informers_manager.operator import CONFIG_MAP, NAMESPACE, config_map, key, server
@@ -198,6 +199,22 @@ def test_an_answer_of_our_own_is_an_input_before_its_event_comes() -> None:
     in_world(play, config_map("a"))
 
 
+def test_an_answer_that_a_bookmark_overtakes_without_an_event_is_gone_as_an_input() -> None:
+    async def play(one: World) -> None:
+        revision = one.core.revision_of("configmaps") + 1
+        ghost = config_map("a", x="never stored")
+        one.maps.written({**ghost, "metadata": {**ghost["metadata"], "resourceVersion": str(revision)}})
+        assert await again(one, "a") == 1
+        assert await again(one, "a") == 0
+        # Something else moves the server's revision; of the ghost there will be no event.
+        one.core.create({"apiVersion": "v1", "kind": "Secret", "metadata": config_map("s")["metadata"]})
+        await asyncio.sleep(90)
+        assert await again(one, "a") == 1
+        assert one.written[key("a")] == ("gone", 0)
+
+    in_world(play)
+
+
 def test_force_failure_and_age_open_the_gate() -> None:
     async def play(one: World) -> None:
         assert await again(one, "a") == 1
@@ -298,6 +315,7 @@ STEPS = st.lists(
                 *["edit"] * 2,
                 *["enqueue"] * 3,
                 *("create", "delete", "write", "force", "fail", "heal", "setting", "again"),
+                *("cut", "late", "prompt", "refuse"),
             ]
         ),
         st.sampled_from(NAMES),
@@ -354,6 +372,15 @@ async def do(one: World, what: str, name: str, group: str, serial: int) -> None:
         one.failing.clear()
     elif what == "setting":
         one.setting += 1
+    elif what == "cut":
+        one.core.store.compact()
+        one.core.flow.cut()
+    elif what == "late":
+        one.core.flow.delay = 3.0
+    elif what == "prompt":
+        one.core.flow.delay = 0.0
+    elif what == "refuse":
+        one.core.faults.add(FaultRule(verb="watch", status=410, times=1))
     elif what == "again":
         one.asks_again[key(name)] = 30.0
 
