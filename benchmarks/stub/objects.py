@@ -72,7 +72,9 @@ def kinds() -> dict[str, Kind]:
     """What the stub serves, by plural."""
     pipeline = _template(_pipeline())
     stateful_set = _template(_stateful_set())
+    source = _template(_source())
     return {
+        "etlsources": Kind("/apis/etl.router/v1", "etlsources", "EtlSource", "etl.router/v1", source, True),
         "etlpipelines": Kind(
             "/apis/etl.router/v1", "etlpipelines", "EtlPipeline", "etl.router/v1", pipeline, True
         ),
@@ -155,6 +157,13 @@ def _pipeline() -> dict[str, Any]:
         "spec": spec,
         "status": status,
     }
+
+
+def _source() -> dict[str, Any]:
+    spec = {"grpc": {"endpoint": "bench-%(index):50051"}, "weight": 1, "labels": {"tier": "bench"}}
+    managers = [_manager("kubectl", "Apply", {"spec": spec}, api_version="etl.router/v1")]
+    meta = _metadata("etlsources", managers)
+    return {"apiVersion": "etl.router/v1", "kind": "EtlSource", "metadata": meta, "spec": spec}
 
 
 def _manager(

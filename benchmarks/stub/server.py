@@ -60,8 +60,21 @@ class Stub:
                 if name is not None:
                     self._resource(connection, request, kind, name)
                     return
-        self._requests["unknown"] += 1
-        connection.answer(_status(404, "NotFound", f"nothing at {request.path}"), 404)
+        if request.method == "GET":
+            self._requests["empty"] += 1
+            self._empty(connection, request)
+        else:
+            self._requests["unknown"] += 1
+            connection.answer(_status(404, "NotFound", f"nothing at {request.path}"), 404)
+
+    def _empty(self, connection: Connection, request: Request) -> None:
+        """A collection without objects: whatever else an operator watches."""
+        if request.query.get("watch") in ("true", "1"):
+            connection.begin_stream()
+            connection.send(chunk(_bookmark("Nothing", "bench/v1", self._version)))
+        else:
+            empty = b'{"kind":"NothingList","apiVersion":"bench/v1","metadata":{"resourceVersion":"%b"},'
+            connection.answer(empty % (b"%d" % self._version) + b'"items":[]}')
 
     def _resource(self, connection: Connection, request: Request, kind: Kind, name: str) -> None:
         if request.query.get("watch") in ("true", "1"):
@@ -108,14 +121,8 @@ class Stub:
                     )
                 )
                 await connection.drained()
-            connection.send(chunk(self._bookmark(kind)))
+            connection.send(chunk(_bookmark(kind.kind, kind.api_version, self._version)))
         self._watches[kind.plural].add(connection)
-
-    def _bookmark(self, kind: Kind) -> bytes:
-        meta = {"resourceVersion": str(self._version), "annotations": {_INITIAL_END: "true"}}
-        obj = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta}
-        event = {"type": "BOOKMARK", "object": obj}
-        return json.dumps(event, separators=(",", ":")).encode() + b"\n"
 
     # -- the benchmark's own door ------------------------------------------------------------------
 
@@ -179,6 +186,14 @@ class Stub:
         task.add_done_callback(self._running.discard)
 
 
+def _bookmark(kind: str, api_version: str, version: int) -> bytes:
+    """The end of a streamed list."""
+    meta = {"resourceVersion": str(version), "annotations": {_INITIAL_END: "true"}}
+    obj = {"kind": kind, "apiVersion": api_version, "metadata": meta}
+    event = {"type": "BOOKMARK", "object": obj}
+    return json.dumps(event, separators=(",", ":")).encode() + b"\n"
+
+
 async def _until(due: float) -> None:
     # Turning the loop instead of waiting, at the end: see _SPIN.
     while (ahead := due - time.monotonic()) > 0:  # noqa: ASYNC110
@@ -212,19 +227,20 @@ def discovery(path: str) -> Any:
         return {"kind": "APIResourceList", "groupVersion": "v1", "resources": [namespaces]}
     if path == "/apis":
         groups = []
-        for kind in kinds().values():
+        for kind in {kind.root: kind for kind in kinds().values()}.values():
             version = {"groupVersion": kind.api_version, "version": kind.api_version.rpartition("/")[2]}
             name = kind.api_version.partition("/")[0]
             groups.append({"name": name, "versions": [version], "preferredVersion": version})
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
-    for kind in kinds().values():
-        if path == kind.root:
-            resource = {"name": kind.plural, "singularName": kind.kind.lower(), "namespaced": True}
-            resource |= {"kind": kind.kind, "verbs": ["get", "list", "watch", "patch", "update", "create"]}
-            return {
-                "kind": "APIResourceList",
-                "apiVersion": "v1",
-                "groupVersion": kind.api_version,
-                "resources": [resource],
-            }
-    return None
+    found = [kind for kind in kinds().values() if kind.root == path]
+    if not found:
+        return None
+    resources = []
+    for kind in found:
+        resource = {"name": kind.plural, "singularName": kind.kind.lower(), "namespaced": True}
+        resources.append(
+            {**resource, "kind": kind.kind, "verbs": ["get", "list", "watch", "patch", "update"]}
+        )
+    group_version = found[0].api_version
+    document = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version}
+    return {**document, "resources": resources}
