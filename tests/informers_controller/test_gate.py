@@ -201,7 +201,7 @@ def test_an_answer_of_our_own_is_an_input_before_its_event_comes() -> None:
 
 def test_an_answer_that_a_bookmark_overtakes_without_an_event_is_gone_as_an_input() -> None:
     async def play(one: World) -> None:
-        revision = one.core.revision_of("configmaps") + 1
+        revision = one.core.store.revision + 1
         ghost = config_map("a", x="never stored")
         one.maps.written({**ghost, "metadata": {**ghost["metadata"], "resourceVersion": str(revision)}})
         assert await again(one, "a") == 1
