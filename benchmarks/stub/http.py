@@ -84,6 +84,11 @@ class Connection(asyncio.BufferedProtocol):
         if not self.closed:
             self._transport.write(chunks)
 
+    def abort(self) -> None:
+        """Drop the connection."""
+        if not self.closed:
+            self._transport.abort()
+
     async def drained(self) -> None:
         """Wait until the client has taken most of what was sent."""
         await self._writable.wait()

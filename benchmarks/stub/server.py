@@ -33,15 +33,33 @@ class Stub:
         self._watches: dict[str, set[Connection]] = {plural: set() for plural in kinds()}
         self._requests: Counter[str] = Counter()
         self._running: set[asyncio.Task[None]] = set()
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[Connection] = set()
 
     async def serve(self, port: int, context: ssl.SSLContext | None = None) -> int:
         """Listen on the loopback address; returns the port."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            lambda: Connection(self._respond), "127.0.0.1", port, ssl=context, backlog=64
-        )
+        server = await loop.create_server(self._connect, "127.0.0.1", port, ssl=context, backlog=64)
+        self._servers.append(server)
         bound: int = server.sockets[0].getsockname()[1]
         return bound
+
+    async def close(self) -> None:
+        """Stop serving, and drop every connection."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        for connection in self._connections:
+            connection.abort()
+        for server in self._servers:
+            server.close()
+            await server.wait_closed()
+
+    def _connect(self) -> Connection:
+        self._connections = {one for one in self._connections if not one.closed}
+        connection = Connection(self._respond)
+        self._connections.add(connection)
+        return connection
 
     # -- routing -----------------------------------------------------------------------------------
 
