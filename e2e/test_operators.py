@@ -37,6 +37,7 @@ class Line:
         self._open = asyncio.Event()
         self._open.set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self.port = 0
 
     @asynccontextmanager
@@ -50,7 +51,10 @@ class Line:
             server.close()
             for task in self._tasks:
                 task.cancel()
+            for writer in self._writers:
+                writer.transport.abort()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await server.wait_closed()
 
     def cut(self) -> None:
         """Let nothing through from now on."""
@@ -58,6 +62,7 @@ class Line:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(*self._far)
+        self._writers += [writer, far_writer]
         for pair in ((reader, far_writer), (far_reader, writer)):
             task = asyncio.create_task(self._copy(*pair))
             self._tasks.add(task)
