@@ -20,6 +20,7 @@ from informers.cache.budget import Budget
 from informers.cache.codec import ZstdCodec, train
 from informers.cache.store import Size, Store
 from informers.cache.view import View
+from informers.garbage import give_back
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class PackingOptions:
     :param enabled: false leaves everything raw.
     :param interval: seconds between two sweeps; a body is idle for one to two of them when it is packed.
     :param urgent_interval: the same while the budget is exceeded.
-    :param min_objects: a kind with fewer stays raw; a dictionary and its contexts cost some 300 KB.
+    :param min_objects: a kind with fewer stays raw; a dictionary and its contexts cost some 700 KB.
     :param min_bytes: a kind with fewer raw bytes stays raw.
     :param samples: objects a dictionary is trained on.
     :param sample_bytes: bytes of them at most, for the time training takes grows with them.
@@ -45,7 +46,7 @@ class PackingOptions:
     interval: float = 15.0
     urgent_interval: float = 1.0
     min_objects: int = 256
-    min_bytes: int = 512 * 1024
+    min_bytes: int = 1024 * 1024
     samples: int = 800
     sample_bytes: int = 1024 * 1024
     slice_bytes: int = 128 * 1024
@@ -54,6 +55,8 @@ class PackingOptions:
     judged: int = 1000
 
 
+_WORTH_GIVING_BACK = 2 * 1024 * 1024
+"""Freed bytes that are worth a call."""
 _SCANNED = 4096
 """Views looked at before others get their turn."""
 _LEAST_SAMPLES = 10
@@ -88,6 +91,8 @@ class Packer:
         """Objects there were when training came to nothing; twice as many are worth another attempt."""
         self._window: list[int] = [0, 0, 0]
         """Objects, bytes and packed bytes since the codec was last judged."""
+        self._freed = 0
+        """Bytes packing has made free since they were given back to the system."""
         self._kicked = asyncio.Event()
         self.problem: str | None = None
         """Set while everything is packed and the budget is exceeded all the same."""
@@ -101,6 +106,9 @@ class Packer:
                 # A state that has just come was read by nobody who would soon read it again.
                 kicked = await self._rest()
                 await self.sweep(everything=kicked or self._budget.exceeded)
+                if self._freed >= _WORTH_GIVING_BACK:
+                    self._freed = 0
+                    await asyncio.to_thread(give_back)
         finally:
             if self._training is not None:
                 self._training.cancel()
@@ -180,6 +188,7 @@ class Packer:
             window[2] += len(packed)
             size += len(content)
             if size >= self._options.slice_bytes:
+                self._freed += size
                 size = 0
                 await asyncio.sleep(0)
 
