@@ -40,6 +40,14 @@ def _rule(rule: str, **more: Any) -> Object:
     }
 
 
+def _ruled(rule: str, **properties: Any) -> Object:
+    return {**_spec(**properties), "x-kubernetes-validations": [{"rule": rule}]}
+
+
+def _whole(rule: str) -> Object:
+    return {"x-kubernetes-validations": [{"rule": rule}]}
+
+
 SCHEMAS: dict[str, Object] = {
     "fine": definition(_spec(a=_TEXT, b={"type": "integer", "default": 3})),
     "no type of a field": definition(_spec(a={})),
@@ -76,6 +84,49 @@ SCHEMAS: dict[str, Object] = {
     "rule that is none": definition(_rule("self.a ==")),
     "rule that is no condition": definition(_rule("self.a")),
     "rule about nothing": definition(_rule("self.nothing == 'x'")),
+    "rule of two types": definition(_rule("self.a == 1")),
+    "rule about nothing in items": definition(
+        _ruled("self.l.all(one, one.b == 'x')", l={"type": "array", "maxItems": 3, "items": _spec(n=_TEXT)})
+    ),
+    "rule about map values": definition(
+        _ruled("self.m['x'] == 'y'", m={"type": "object", "additionalProperties": {"type": "integer"}})
+    ),
+    "rule about times": definition(
+        _ruled("self.t < timestamp('2026-01-01T00:00:00Z')", t={**_TEXT, "format": "date-time"})
+    ),
+    "rule about the whole": definition(_spec(a=_TEXT), **_whole("self.metadata.name.startsWith('x')")),
+    "rule about the whole's labels": definition(_spec(a=_TEXT), **_whole("has(self.metadata.labels)")),
+    "rule about renamed fields": definition(
+        _ruled("self.a__dash__b == self.__in__", **{"a-b": _TEXT, "in": _TEXT})
+    ),
+    "rule about a list of lists": definition(
+        _ruled(
+            "self.l.all(one, one.all(two, two > 3))",
+            l={
+                "type": "array",
+                "maxItems": 3,
+                "items": {"type": "array", "maxItems": 3, "items": {"type": "integer"}},
+            },
+        )
+    ),
+    "rule about either": definition(
+        _ruled("type(self.e) == int ? self.e > 3 : self.e == 'x'", e={"x-kubernetes-int-or-string": True})
+    ),
+    "message of a number": definition(_rule("self.a == 'x'", messageExpression="size(self.a)")),
+    "costly rule": definition(
+        _ruled("self.l.all(one, self.l.all(two, one == two))", l={"type": "array", "items": _TEXT})
+    ),
+    "costly rules in a list": definition(
+        {
+            "type": "object",
+            "properties": {"l": {"type": "array", "items": _rule("self.a.matches('^x+$')")}},
+        }
+    ),
+    "unclosed group": definition(_spec(a={**_TEXT, "pattern": "(a"})),
+    "nothing to repeat": definition(_spec(a={**_TEXT, "pattern": "*a"})),
+    "range upside down": definition(_spec(a={**_TEXT, "pattern": "[z-a]"})),
+    "closed too often": definition(_spec(a={**_TEXT, "pattern": "a)"})),
+    "repeated twice": definition(_spec(a={**_TEXT, "pattern": "a**"})),
     "empty rule": definition(_rule("")),
     "good rule": definition(_rule("!has(self.a) || self.a.startsWith('x')", message="no x")),
 }

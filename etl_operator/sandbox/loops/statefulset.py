@@ -220,6 +220,8 @@ def new_pod(stateful_set: Object, revision: Revision, ordinal: int) -> Object:
     template_meta = revision.template.get("metadata") or {}
     meta: dict[str, Any] = {
         "name": name,
+        # As the name of every pod that a controller makes, though here it is never used.
+        "generateName": f"{set_name}-",
         "namespace": stateful_set["metadata"]["namespace"],
         "labels": {
             **(template_meta.get("labels") or {}),

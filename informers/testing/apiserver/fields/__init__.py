@@ -258,8 +258,13 @@ def _settled(changes: Comparison, managed: Managed, writer: Manager | None, *, f
     return result
 
 
+def _place(path: Path) -> list[tuple[bool, str]]:
+    """Orders paths as servers name them: at every level first what ends there, then what leads further."""
+    return [(depth < len(path), part) for depth, part in enumerate(path, 1)]
+
+
 def _conflict(conflicts: list[tuple[Manager, Path]]) -> StatusError:
-    conflicts.sort(key=lambda one: (one[0].sort_key(), one[1]))
+    conflicts.sort(key=lambda one: (one[0].sort_key(), _place(one[1])))
     causes = [
         Cause("FieldManagerConflict", f"conflict with {manager}", readable(path))
         for manager, path in conflicts
