@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+new_tuple = tuple.__new__
+"""Makes a named tuple of a plain one, in a third of the time its constructor takes; for where every change of
+every object passes."""
+
 Object: TypeAlias = dict[str, Any]
 """A decoded Kubernetes object. What comes out of a cache must be treated as read-only."""
 

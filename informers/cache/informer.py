@@ -15,7 +15,7 @@ from informers.cache.store import Change, IndexFunction, Size, Store, values_of
 from informers.cache.view import View, view_of_object
 from informers.client.client import Client
 from informers.clock import Clock
-from informers.objects import Object, ObjectKey, Resource
+from informers.objects import Object, ObjectKey, Resource, new_tuple
 from informers.watch.events import Apply, Delete, Event, Init, InitApply
 from informers.watch.reflector import Reflector, WatchOptions
 
@@ -359,7 +359,7 @@ class _Scope:
             # Deleted and created anew in between; two objects, two deltas.
             self._deliver(Delta(old, None, initial))
             old = None
-        self._deliver(Delta(old, new, initial))
+        self._deliver(new_tuple(Delta, (old, new, initial)))
 
     def _lay_ghosts(self, obsolete: Iterable[Entry]) -> None:
         """What readers saw, and the stream never showed, is gone: nobody else will say so."""

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 from informers.cache.view import Codec, View
-from informers.objects import ObjectKey
+from informers.objects import ObjectKey, new_tuple
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class Store:
         self._raw += len(view.body)
         if self._functions:
             self._indexes.replace(old, view)
-        return Change(old, view)
+        return new_tuple(Change, (old, view))
 
     def remove(self, last: View) -> Change | None:
         """Drop a key. ``None`` when it was not there.
@@ -184,7 +184,7 @@ class Store:
             for name, view in views.items():
                 old = known.get(name)
                 if old is not view:
-                    changes.append(Change(old, view))
+                    changes.append(new_tuple(Change, (old, view)))
         if self._functions:
             for old, new in changes:
                 self._indexes.replace(old, new)

@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from informers.cache.shared import Shared, mapping
-from informers.objects import Object, ObjectKey
+from informers.objects import Object, ObjectKey, new_tuple
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -80,7 +80,7 @@ class View(msgspec.Struct, frozen=True, gc=False, eq=False):
     @property
     def key(self) -> ObjectKey:
         """Namespace and name."""
-        return ObjectKey(self.namespace, self.name)
+        return new_tuple(ObjectKey, (self.namespace, self.name))
 
     @property
     def labels(self) -> Mapping[str, str]:

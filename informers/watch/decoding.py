@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from informers.cache.view import Header, View, type_prefix, view_of, view_of_bytes
-from informers.objects import Resource
+from informers.objects import Resource, new_tuple
 from informers.watch.machine import Bookmark, Changed, Changes, Input, Page, Refused
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class LineDecoder:
                     view = view_of(_HEADER.decode(content), content, self._prefix)
                 except (msgspec.DecodeError, RecursionError):
                     return None
-                return Changed(view, deleted) if view is not None else None
+                return new_tuple(Changed, (view, deleted)) if view is not None else None
         return None
 
     def _decode(self, line: bytes) -> Changed | Bookmark | Refused | None:
