@@ -296,7 +296,8 @@ class Controller:
         turn_began, turn_count = self._clock.monotonic(), 0
         while not slot.replaced:
             try:
-                work = await self.queue.get()
+                # A coroutine for every key costs as much as taking it.
+                work = self.queue.get_nowait() or await self.queue.get()
             except QueueClosed:
                 return
             now = await self._process(slot, work)

@@ -18,17 +18,17 @@ ageing without touching the heap.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import random
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple, Protocol
 
 from informers.clock import Clock, SystemClock
 from informers.errors import RuntimeFault
-from informers.objects import ObjectKey
+from informers.objects import ObjectKey, new_tuple
 from informers.queue.backoff import Backoff
 
 
@@ -292,14 +292,14 @@ class WorkQueue:
         if self._delayed:
             self._promote(now)
         while self._ready:
-            _, ticket, key = heapq.heappop(self._ready)
+            _, ticket, key = heappop(self._ready)
             item = self._items.get(key)
             if item is None or item.ticket != ticket:
                 continue
             del self._items[key]
             self._processing[key] = now
             self.observer.taken(now - item.since)
-            return Work(key, item.priority, item.causes, self._failures.get(key, 0), now)
+            return new_tuple(Work, (key, item.priority, item.causes, self._failures.get(key, 0), now))
         return None
 
     async def get(self) -> Work:
@@ -421,34 +421,31 @@ class WorkQueue:
             self._wake()
 
     def _push_ready(self, item: _Item) -> None:
-        heapq.heappush(self._ready, (item.since + _PATIENCE[item.priority], self._ticket(item), item.key))
+        item.ticket = self._tickets = self._tickets + 1
+        heappush(self._ready, (item.since + _PATIENCE[item.priority], item.ticket, item.key))
 
     def _push_delayed(self, item: _Item) -> None:
         if len(self._delayed) > 2 * len(self._items) + _LEFTOVERS:
             # A key that is often delayed and often comes up earlier leaves entries behind.
             live = [entry for entry in self._delayed if self._counts(entry)]
-            heapq.heapify(live)
+            heapify(live)
             self._delayed = live
-        heapq.heappush(self._delayed, (item.since, self._ticket(item), item.key))
+        item.ticket = self._tickets = self._tickets + 1
+        heappush(self._delayed, (item.since, item.ticket, item.key))
         self._set_timer()
 
     def _counts(self, entry: _Entry) -> bool:
         item = self._items.get(entry[2])
         return item is not None and item.ticket == entry[1]
 
-    def _ticket(self, item: _Item) -> int:
-        self._tickets += 1
-        item.ticket = self._tickets
-        return item.ticket
-
     def _promote(self, now: float) -> None:
         """Move what is due to the ready keys."""
         while self._delayed:
             entry = self._delayed[0]
             if not self._counts(entry):
-                heapq.heappop(self._delayed)
+                heappop(self._delayed)
             elif entry[0] <= now:
-                heapq.heappop(self._delayed)
+                heappop(self._delayed)
                 self._make_ready(self._items[entry[2]], now)
             else:
                 break
