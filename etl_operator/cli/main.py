@@ -48,7 +48,8 @@ def crds(output_dir: Path | None) -> None:
         raise click.ClickException(f"cannot write to {output_dir}: {error.strerror}") from error
 
 
-@main.command()
+# Without the name of the command in it, which there is no need to know in a pod.
+@main.command(context_settings={"auto_envvar_prefix": "ETL_OPERATOR"})
 @click.option(
     "--kubeconfig",
     type=_PATH,
@@ -139,7 +140,11 @@ def run(
     log_format: str,
     log_level: str,
 ) -> None:
-    """Run the operator, in a pod or against any kubeconfig."""
+    """Run the operator, in a pod or against any kubeconfig.
+
+    Each option can also be given as an environment variable: ETL_OPERATOR_LOG_LEVEL for --log-level,
+    ETL_OPERATOR_NAMESPACES for several --namespace, separated by blanks.
+    """
     # gRPC's core writes lines of its own about every peer that does not answer; the operator's say more.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from etl_operator.cli.operator import OperatorSettings, run_operator

@@ -29,6 +29,26 @@ def test_the_deployment_starts_an_operator_with_a_lease() -> None:
     assert options["health_probe_bind_address"] == ":8081"
 
 
+def test_every_option_has_its_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "LOG_LEVEL": "debug",
+        "NAMESPACES": "team-a team-b",
+        "DEBUG_ENDPOINTS": "1",
+        "PREFLIGHT": "false",
+        "METRICS_CERT_DIR": "/certs",
+        "LEADER_ELECT": "true",
+        "TRACING": "yes",
+    }.items():
+        monkeypatch.setenv(f"ETL_OPERATOR_{name}", value)
+    options = parsed(["run", "--namespace=team-c"])
+    assert options["log_level"] == "debug"
+    assert options["namespaces"] == ("team-c",), "the command line wins"
+    assert parsed(["run"])["namespaces"] == ("team-a", "team-b")
+    assert (options["debug_endpoints"], options["preflight"]) == (True, False)
+    assert (options["leader_elect"], options["tracing"]) == (True, True)
+    assert str(options["metrics_cert_dir"]) == "/certs"
+
+
 def test_an_unknown_argument_would_be_noticed() -> None:
     with pytest.raises(click.UsageError):
         parsed(["run", "--no-such-option"])
