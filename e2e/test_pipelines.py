@@ -152,14 +152,17 @@ async def test_the_cluster_is_chosen_and_changed(scene: Scene, sandbox: Sandbox,
     # A pipeline that moves is in one cluster at a time, and that is no drift.
     await scene.apply(PIPELINE, "flow", {**FLOW, "clusterRef": {"name": "east"}})
     await scene.ready(PIPELINE, "flow")
-    await scene.patch(PIPELINE, "flow", {"spec": {"clusterRef": {"name": "west"}}})
+    west = {"spec": {"clusterRef": {"name": "west"}}}
+    await scene.patch(PIPELINE, "flow", west)
+    await scene.says(PIPELINE, "flow", "DependencyNotReady", "EtlSource in belongs to cluster", "east")
+    assert condition(await scene.get(PIPELINE, "flow"), "Running")["status"] == "True"
+    await asyncio.gather(scene.patch(SOURCE, "in", west), scene.patch(SINK, "out", west))
     moved = await scene.ready(PIPELINE, "flow")
     assert moved["status"]["cluster"] == f"{scene.namespace}/west"
     assert await in_router(scene, "west", "flow") is not None
     assert await in_router(scene, "east", "flow") is None
     assert "DriftCorrected" not in {one["reason"] for one in await scene.events("flow")}
-    await scene.patch(SOURCE, "in", {"spec": {"clusterRef": {"name": "west"}}})
-    await scene.ready(SOURCE, "in")
+    await asyncio.gather(scene.ready(SOURCE, "in"), scene.ready(SINK, "out"))
     assert await endpoints(scene, "west", "in") == ["svc:1"]
     assert await endpoints(scene, "east", "in") == []
     async with scene_in(sandbox, client, f"{scene.namespace}-guest") as guest:

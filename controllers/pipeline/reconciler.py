@@ -17,6 +17,7 @@ from controllers.pipeline.status import accept, accepted_status, conclude, phase
 from controllers.pipeline.sync import Known, Synced, endpoints, foreign, synchronise
 from controllers.references import choose_cluster, missing_references, spec_of
 from controllers.retrying import Pauses, verdict
+from controllers.service.registration import astray
 from controllers.status import Conditions, seconds_of, timestamp, write_status
 from etl_operator.api import CLUSTER, PIPELINE, EtlPipeline
 from etl_operator.router.client import RouterNode
@@ -54,24 +55,40 @@ class PipelineReconciler:
         now = timestamp(self._context.clock.time())
         conditions = Conditions(obj, view.generation, now)
         choice = choose_cluster(key.namespace, spec_of(obj), self._context.informers[CLUSTER])
-        resolved = self._resolve_references(key, obj, conditions)
-        if choice.cluster is None:
-            conditions.working(choice.reason, choice.message)
-            return await self._write(key, obj, {}, conditions, phase_before(obj), None)
-        if not resolved:
-            message = conditions_message(conditions)
-            conditions.working(r.REFERENCE_NOT_FOUND, message)
-            return await self._write(key, obj, {}, conditions, phase_before(obj), None)
-        return await self._submit(key, obj, choice.cluster, conditions)
+        problem = self._resolve_references(key, obj, choice.cluster, conditions)
+        if choice.cluster is not None and problem is None:
+            return await self._submit(key, obj, choice.cluster, conditions)
+        conditions.working(*(problem if choice.cluster and problem else (choice.reason, choice.message)))
+        figures = self._after_its_cluster(obj, conditions)
+        phase = "Pending" if figures else phase_before(obj)
+        return await self._write(key, obj, figures, conditions, phase, None)
 
-    def _resolve_references(self, key: ObjectKey, obj: Object, conditions: Conditions) -> bool:
-        missing = missing_references(key.namespace, spec_of(obj), self._context.informers)
-        if missing:
+    def _resolve_references(
+        self, key: ObjectKey, obj: Object, cluster: View | None, conditions: Conditions
+    ) -> tuple[str, str] | None:
+        """Set ``ReferencesResolved``; returns reason and message when it is false."""
+        informers, spec = self._context.informers, spec_of(obj)
+        problem: tuple[str, str] | None = None
+        if missing := missing_references(key.namespace, spec, informers):
             message = f"not found in namespace {key.namespace}: {', '.join(missing)}"
-            conditions.set(r.REFERENCES_RESOLVED, False, r.REFERENCE_NOT_FOUND, message)
+            problem = r.REFERENCE_NOT_FOUND, message
+        elif cluster is not None and (strangers := astray(key.namespace, spec, cluster.key, informers)):
+            problem = r.DEPENDENCY_NOT_READY, f"cluster {cluster.key}: {'; '.join(strangers)}"
+        if problem is not None:
+            conditions.set(r.REFERENCES_RESOLVED, False, *problem)
         else:
             conditions.set(r.REFERENCES_RESOLVED, True, r.REFERENCES_RESOLVED, "every reference exists")
-        return not missing
+        return problem
+
+    def _after_its_cluster(self, obj: Object, conditions: Conditions) -> dict[str, Any]:
+        """What there is to say of a pipeline that waits for a cluster when the one it ran in is gone."""
+        name = (obj.get("status") or {}).get("cluster") or ""
+        if not name or self._context.informers[CLUSTER].get(_parse(name)) is not None:
+            return {}
+        message = f"cluster {name}, which ran the pipeline, is gone"
+        conditions.set(r.ACCEPTED, False, r.CLUSTER_NOT_FOUND, message)
+        conditions.set(r.RUNNING, False, r.CLUSTER_NOT_FOUND, message)
+        return {"enabled": False, "specHash": None, "version": None}
 
     async def _submit(self, key: ObjectKey, obj: Object, cluster: View, conditions: Conditions) -> Result:
         pause = self._context.settings.retry_limit
@@ -316,11 +333,6 @@ class PipelineReconciler:
         self._pauses.clear(key)
         self._moving.pop(key, None)
         self._context.metrics.forget(PIPELINE.kind, key)
-
-
-def conditions_message(conditions: Conditions) -> str:
-    """The sentence of ``ReferencesResolved``."""
-    return next(str(c["message"]) for c in conditions.items() if c["type"] == r.REFERENCES_RESOLVED)
 
 
 def _known(obj: Object, cluster: View) -> Known:

@@ -14,7 +14,7 @@ from controllers.members import ready_addresses, wanted_members
 from controllers.references import SERVICES, ClusterChoice, choose_cluster, spec_of, users_of
 from controllers.retrying import Pauses
 from controllers.service.probe import Health, probe
-from controllers.service.registration import probe_settings, registration, service_id, winner_of
+from controllers.service.registration import home_of, probe_settings, registration, service_id, winner_of
 from controllers.service.status import Registered, conclude, judge_service, service_figures
 from controllers.status import Conditions, timestamp, write_status
 from etl_operator.api import CLUSTER, PIPELINE
@@ -53,14 +53,15 @@ class ServiceReconciler:
             return await self._finalize(key, view, obj, conditions)
         conditions.clear(r.DELETION_BLOCKED)
         choice = choose_cluster(key.namespace, spec_of(obj), self._context.informers[CLUSTER])
-        if choice.cluster is None:
+        home = home_of(obj, self._context.informers[CLUSTER])
+        if home is None:
             return await self._homeless(key, obj, conditions, choice)
-        rival = self._rival(view, choice.cluster)
+        rival = self._rival(view, home)
         if rival:
-            conditions.set(r.REGISTERED, False, r.NAME_CONFLICT, rival)
-            conditions.stalled(r.NAME_CONFLICT, rival)
-            return await self._write(key, obj, {}, conditions, None)
-        return await self._register(key, obj, choice.cluster, conditions)
+            return await self._homeless(
+                key, obj, conditions, ClusterChoice(reason=r.NAME_CONFLICT, message=rival)
+            )
+        return await self._register(key, obj, home, conditions, choice)
 
     def _rival(self, view: View, cluster: View) -> str:
         """Who holds the name, or "" when this object does."""
@@ -74,7 +75,14 @@ class ServiceReconciler:
             "names are shared by sources, transforms and sinks of a cluster"
         )
 
-    async def _register(self, key: ObjectKey, obj: Object, cluster: View, conditions: Conditions) -> Result:
+    async def _register(
+        self,
+        key: ObjectKey,
+        obj: Object,
+        cluster: View,
+        conditions: Conditions,
+        choice: ClusterChoice | None = None,
+    ) -> Result:
         await self._hold(obj)
         wanted = registration(self._resource, obj)
         where = ready_addresses(self._context.informers[POD], cluster, self._context.settings.cluster_domain)
@@ -88,6 +96,8 @@ class ServiceReconciler:
         )
         health, again = await self._probe(obj, wanted)
         judge_service(registered, health, conditions)
+        if choice is not None and choice.cluster is None:
+            conditions.working(choice.reason, f"{choice.message}; it stays registered with {cluster.key}")
         figures = service_figures(wanted.service_id, str(cluster.key), registered, health)
         return await self._write(key, obj, figures, conditions, again)
 
@@ -100,11 +110,17 @@ class ServiceReconciler:
     async def _homeless(
         self, key: ObjectKey, obj: Object, conditions: Conditions, choice: ClusterChoice
     ) -> Result:
+        """Nowhere to be registered: no cluster, or the name is somebody else's there."""
         if not self._shared(key):
             self._context.keeper.want(registration(self._resource, obj), ())
         conditions.set(r.REGISTERED, False, choice.reason, choice.message)
-        conditions.working(choice.reason, choice.message)
-        return await self._write(key, obj, {"registeredNodes": 0, "totalNodes": 0}, conditions, None)
+        conditions.clear(r.ENDPOINT_HEALTHY)
+        if choice.reason == r.NAME_CONFLICT:
+            conditions.stalled(choice.reason, choice.message)
+        else:
+            conditions.working(choice.reason, choice.message)
+        figures = {"registeredNodes": 0, "totalNodes": 0, "health": "Unknown"}
+        return await self._write(key, obj, figures, conditions, None)
 
     async def _write(
         self,

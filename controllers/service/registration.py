@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from controllers.references import BY_NAME, SERVICES, choose_cluster, spec_of
+from controllers import reasons as r
+from controllers.references import BY_NAME, SERVICES, choose_cluster, service_references, spec_of
 from etl_operator.api import CLUSTER, SINK, SOURCE, TRANSFORM
 from etl_operator.router.registry import Registration
 from informers.cache.informer import Informer
@@ -67,13 +68,46 @@ def winner_of(
     rivals: list[tuple[str, str, Resource, View]] = []
     for resource in SERVICES:
         for view in informers[resource].by_index(BY_NAME, name):
-            chosen = choose_cluster(view.key.namespace, spec_of(view.object()), informers[CLUSTER]).cluster
+            chosen = home_of(view.object(), informers[CLUSTER])
             if chosen is not None and chosen.key == cluster:
                 rivals.append((view.creation_timestamp, view.uid, resource, view))
     if not rivals:
         return None
     _, _, resource, view = min(rivals, key=lambda rival: rival[:2])
     return resource, view
+
+
+def home_of(obj: Object, clusters: Informer) -> View | None:
+    """The cluster a service is, or is to be, registered with.
+
+    A second cluster in the namespace makes the choice ambiguous; that must not end what works with the first.
+    """
+    choice = choose_cluster(obj["metadata"]["namespace"], spec_of(obj), clusters)
+    if choice.reason != r.AMBIGUOUS_CLUSTER:
+        return choice.cluster
+    namespace, _, name = str((obj.get("status") or {}).get("cluster") or "").partition("/")
+    former = clusters.get(ObjectKey(namespace, name)) if name else None
+    return None if former is None or former.deleting else former
+
+
+def astray(
+    namespace: str, spec: Mapping[str, Any], cluster: ObjectKey, informers: Mapping[Resource, Informer]
+) -> list[str]:
+    """Services of a pipeline that its cluster does not know by their name, and why; each once."""
+    found: list[str] = []
+    for resource, name in service_references(spec):
+        view = informers[resource].get(ObjectKey(namespace, name))
+        if view is None:
+            continue
+        chosen = home_of(view.object(), informers[CLUSTER])
+        if chosen is None or chosen.key != cluster:
+            where = f"belongs to cluster {chosen.key}" if chosen else "has no cluster"
+            found.append(f"{resource.kind} {name} {where}")
+            continue
+        winner = winner_of(name, cluster, informers)
+        if winner is not None and winner[1].uid != view.uid:
+            found.append(f"{resource.kind} {name} has lost its name to an older service of the cluster")
+    return list(dict.fromkeys(found))
 
 
 def probe_settings(spec: Mapping[str, Any]) -> tuple[bool, float]:

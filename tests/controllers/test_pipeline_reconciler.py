@@ -55,6 +55,11 @@ class Running:
     def remote(self) -> Pipeline:
         return self.world.routers.pipelines[ID]
 
+    def services_to(self, cluster: str) -> None:
+        """Everything the pipeline refers to is told to go to one cluster."""
+        for resource, name in ((SOURCE, "in"), (TRANSFORM, "filter"), (TRANSFORM, "enrich"), (SINK, "out")):
+            self.store.edit(resource, name, {"spec": {"clusterRef": {"name": cluster}}})
+
     def delete(self) -> None:
         self.store.remove(PIPELINE, NAME)
 
@@ -247,6 +252,10 @@ async def test_several_clusters_need_a_word_or_a_default() -> None:
     assert "prod, second" in running.condition("Ready")["message"]
     running.store.edit(PIPELINE, NAME, {"spec": {"clusterRef": {"name": "prod"}}})
     await running.once()
+    assert running.condition("Ready")["reason"] == "DependencyNotReady"
+    assert "EtlSource in has no cluster" in running.condition("ReferencesResolved")["message"]
+    running.services_to("prod")
+    await running.once()
     assert running.status["cluster"] == "etl/prod"
 
 
@@ -294,8 +303,12 @@ async def test_deleting_takes_the_pipeline_out_of_the_router() -> None:
 async def test_a_pipeline_that_moves_leaves_the_old_cluster_first() -> None:
     running = await Running(clusterRef={"name": "prod"}).started()
     add_cluster(running.world, "other")
+    running.services_to("prod")
     running.world.routers.down = {"prod-0", "prod-1", "prod-2"}
     running.store.edit(PIPELINE, NAME, {"spec": {"clusterRef": {"name": "other"}}})
+    await running.once()
+    assert f"EtlSource in belongs to cluster {NAMESPACE}/prod" in running.condition("Ready")["message"]
+    running.services_to("other")
     assert await running.once() == running.world.context.settings.retry_base
     assert f"cluster {NAMESPACE}/prod still holds" in running.condition("Ready")["message"]
     assert running.status["cluster"] == f"{NAMESPACE}/prod"
@@ -306,6 +319,30 @@ async def test_a_pipeline_that_moves_leaves_the_old_cluster_first() -> None:
     assert running.condition("Ready")["status"] == "True"
     assert running.status["cluster"] == f"{NAMESPACE}/other"
     assert "DriftCorrected" not in running.world.events.reasons()
+
+
+async def test_a_pipeline_whose_cluster_is_gone_does_not_claim_to_run() -> None:
+    running = await Running().started()
+    running.store.remove(CLUSTER, "prod")
+    await running.once()
+    assert running.condition("Ready")["reason"] == "ClusterNotFound"
+    assert running.condition("Running")["status"] == running.condition("Accepted")["status"] == "False"
+    assert (running.status["enabled"], running.status["phase"]) == (False, "Pending")
+    running.world.routers.pipelines.clear()
+    running.store.put(CLUSTER, "prod", {"replicas": 3})
+    await running.once()
+    assert running.condition("Ready")["status"] == "True"
+    assert running.world.events.reasons()[-1] == "PipelineSubmitted", "a new cluster has lost nothing"
+
+
+async def test_a_name_lost_to_another_service_is_no_reference() -> None:
+    running = Running(missing=("in",))
+    running.store.put(SINK, "in", {"grpc": {"endpoint": "x:1"}}, creationTimestamp="2020-01-01T00:00:00Z")
+    running.store.put(SOURCE, "in", {"grpc": {"endpoint": "y:1"}})
+    await running.once()
+    assert running.condition("Ready")["reason"] == "DependencyNotReady"
+    assert "EtlSource in has lost its name" in running.condition("Ready")["message"]
+    assert running.world.routers.mutations == []
 
 
 @pytest.mark.parametrize("how", ["gone", "terminating"])

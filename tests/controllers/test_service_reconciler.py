@@ -137,6 +137,28 @@ async def test_the_oldest_holds_a_name_and_the_younger_recovers() -> None:
     assert running.registered() == ADDRESSES
 
 
+async def test_a_second_cluster_does_not_end_what_works_with_the_first() -> None:
+    running = await Running().started()
+    add_cluster(running.world, "second")
+    await running.once()
+    assert running.condition("Ready")["reason"] == "AmbiguousCluster"
+    assert f"it stays registered with {NAMESPACE}/prod" in running.condition("Ready")["message"]
+    assert running.condition("Registered")["status"] == "True"
+    assert running.registered() == ADDRESSES
+
+
+async def test_a_name_lost_to_another_namespace_is_given_back() -> None:
+    running = await Running().started()
+    old = {"creationTimestamp": "2020-01-01T00:00:00Z", "namespace": "elsewhere"}
+    reference = {"name": "prod", "namespace": NAMESPACE}
+    running.store.edit(CLUSTER, "prod", {"spec": {"allowedNamespaces": ["elsewhere"]}})
+    running.store.put(SINK, NAME, {"grpc": {"endpoint": "x:1"}, "clusterRef": reference}, **old)
+    await running.once()
+    assert running.condition("Ready")["reason"] == running.condition("Stalled")["reason"] == "NameConflict"
+    assert running.registered() == []
+    assert running.status["registeredNodes"] == 0
+
+
 async def test_a_loser_that_goes_does_not_take_the_winners_registration_along() -> None:
     running = await Running().started()
     running.add(SINK, NAME, created="2027-12-31T00:00:00Z")

@@ -347,7 +347,9 @@ class KeeperDouble:
 
     def want(self, registration: Any, addresses: Iterable[str]) -> None:
         self.wanted[registration.service_id] = (registration, tuple(addresses))
-        for address in addresses:
+        for services in self._routers.registered.values():
+            services.discard(registration.service_id)
+        for address in self.wanted[registration.service_id][1]:
             if address not in self.failing:
                 self._routers.registered.setdefault(address, set()).add(registration.service_id)
 
