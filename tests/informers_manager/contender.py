@@ -18,7 +18,7 @@ from informers.leader import LeaderElector, LeaseLost
 from informers.objects import Resource
 
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
-LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 3.0, 2.0, 0.5
+LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 4.0, 2.0, 0.5
 
 
 async def campaign(kubeconfig: str, identity: str) -> None:

@@ -21,7 +21,7 @@ from informers.certificates import ServingCertificate
 from informers.client import Client
 from informers.clock import SystemClock
 from informers.controller import Controller
-from informers.errors import ConfigError
+from informers.errors import ConfigError, Forbidden
 from informers.guard import from_this_machine
 from informers.manager import Manager
 from informers.metrics import Metrics
@@ -45,7 +45,8 @@ class Stuck:
         if key.name == "slow":
             await asyncio.sleep(3600)
         if key.name == "broken":
-            raise OSError("no")
+            # Of a kind that rests for a second at least.
+            raise Forbidden(403)
         return Result.after(1000)
 
 
