@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -50,8 +51,24 @@ def server(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     """The kubeconfig of an administrator of the server under test."""
     if cluster in ("sandbox", "real"):
         yield from _started(cluster, tmp_path_factory.mktemp("conformance"))
+    elif cluster == "kind":
+        yield from _kind()
     else:
         yield Path(cluster)
+
+
+def _kind() -> Iterator[Path]:
+    """A cluster in Docker."""
+    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode:
+        pytest.skip("--cluster kind needs Docker, which does not run here")
+    from pytest_kind import KindCluster
+
+    made = KindCluster("conformance")
+    made.create()
+    try:
+        yield Path(made.kubeconfig_path)
+    finally:
+        made.delete()
 
 
 @pytest.fixture

@@ -240,10 +240,13 @@ class World:
         code, answer = await ask(self.transport, method, place, query, body, media)
         version = answer["metadata"]["resourceVersion"] if code < 400 else self._version
         same, self._version = version == self._version, version
-        text = json.dumps(comparable(code, answer)).replace(name, "NAME")
+        text = json.dumps(comparable(code, answer), sort_keys=True).replace(name, "NAME")
         for owner, uid in self._owners.items():
             text = text.replace(uid, owner)
         found: Object = json.loads(text)
+        # Entries are ordered by the second, which passes where it will.
+        metadata = found.get("object", {}).get("metadata", {})
+        metadata["managedFields"] = sorted(metadata.get("managedFields", ()), key=json.dumps)
         return {**found, "same": same}
 
 
