@@ -209,7 +209,8 @@ class EmbeddedEngine:
                 while self._raft.role() is Role.LEADER:
                     self._raft.transferLeadership()
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._changed.wait(), self._timing.heartbeat)
+                        async with asyncio.timeout(self._timing.heartbeat):
+                            await self._changed.wait()
         except TimeoutError:
             log.info("no other node took over in time")
         finally:

@@ -322,7 +322,8 @@ class Container:
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     def _tell(self, kind: EventType, reason: str, action: str, note: str) -> None:
         self._place.recorder.event(self._pod(), type=kind, reason=reason, action=action, note=note)

@@ -86,7 +86,9 @@ async def watch(
     while True:
         asked = loop.time()
         try:
-            problem = await asyncio.wait_for(ask(), cadence.timeout)
+            # Not wait_for: before Python 3.12 it swallows a cancellation that meets the answer.
+            async with asyncio.timeout(cadence.timeout):
+                problem = await ask()
         except TimeoutError:
             problem = f"no answer within {cadence.timeout:g} s"
         eager = not state.healthy
