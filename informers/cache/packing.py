@@ -47,7 +47,7 @@ class PackingOptions:
     urgent_interval: float = 1.0
     min_objects: int = 256
     min_bytes: int = 1024 * 1024
-    samples: int = 800
+    samples: int = 500
     sample_bytes: int = 1024 * 1024
     slice_bytes: int = 128 * 1024
     backlog_bytes: int = 4 * 1024 * 1024
