@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from informers.cache.informer import Delta, Informer
 from informers.cache.view import View
-from informers.controller.predicates import Predicate
+from informers.controller.predicates import Predicate, marked_anew
 from informers.objects import ObjectKey
 from informers.queue import Priority, WorkQueue
 
@@ -115,7 +115,7 @@ def urgency(delta: Delta) -> Priority:
         return Priority.INITIAL
     if old is None or old.uid != new.uid:
         return Priority.CHANGE
-    if old.generation != new.generation or old.labels != new.labels or old.annotations != new.annotations:
+    if old.generation != new.generation or marked_anew(old, new):
         return Priority.CHANGE
     return Priority.EVENT
 
