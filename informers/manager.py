@@ -29,22 +29,16 @@ from informers.clock import Clock
 from informers.controller import Controller
 from informers.controller.loops import LoopDetector
 from informers.debug import debug_routes
-from informers.errors import ConfigError, RuntimeFault
+from informers.errors import RuntimeFault
 from informers.events import EVENT, EventRecorder
 from informers.garbage import freeze as freeze_objects
-from informers.guard import Guard, from_this_machine
+from informers.guard import Guard
 from informers.health import Checks, LoopMonitor
 from informers.leader import LEASE, LeaderElector
 from informers.metrics import Metrics, Samples
 from informers.objects import Resource
-from informers.server import (
-    BindAddress,
-    Handler,
-    HttpServer,
-    health_routes,
-    metrics_routes,
-    parse_bind_address,
-)
+from informers.pages import Pages, servers
+from informers.server import BindAddress, HttpServer, health_routes, metrics_routes, parse_bind_address
 from informers.tracing import Tracing
 
 log = logging.getLogger(__name__)
@@ -64,9 +58,6 @@ _SYNC_PATIENCE = 10.0
 
 DEAD_WATCH = 600.0
 """Seconds without a byte after which an informer that claims to be well counts as dead."""
-
-
-_PURPOSES = (("metrics", "/metrics"), ("health probes", "/healthz"))
 
 
 class _Kind(Enum):
@@ -99,9 +90,11 @@ class Manager:
         managers that are ``name``, or begin with it and a slash, for our own. On by default.
     :param metrics_certificate: serve the metrics over TLS, to callers whose bearer token may ``get`` the
         path; see :mod:`informers.guard`. Plain and for everybody by default.
-    :param debug: add ``/debug/queues`` to the metrics, or to the health probes where there are none; behind
-        the same guard, else for callers on this machine only. Off by default.
+    :param debug: add ``/debug/queues``; :func:`informers.pages.servers` says where and for whom. Off by
+        default.
     :param tracing: makes a span of every reconcile; none by default.
+    :param watch_loop: measure every second how late the event loop is; of no use in virtual time. On by
+        default.
     :param cache_limit: bytes all caches together should take; beyond it they compress all they have, and
         readiness says so if that is not enough. Nothing is refused. No limit by default.
     :param freeze: hide what lives at the start, and again once caches are filled, from the garbage
@@ -126,6 +119,7 @@ class Manager:
         metrics_certificate: ServingCertificate | None = None,
         debug: bool = False,
         tracing: Tracing | None = None,
+        watch_loop: bool = True,
         cache_limit: int = 0,
         freeze: bool = True,
         rng: random.Random | None = None,
@@ -152,6 +146,7 @@ class Manager:
         self._certificate = metrics_certificate
         self._debug = debug
         self._tracing = tracing
+        self._watch_loop = watch_loop
         self._budget = Budget(cache_limit)
         self._freeze = freeze
         if self._loops is not None:
@@ -159,7 +154,7 @@ class Manager:
         self.live = Checks()
         self.ready = Checks()
         self._addresses = (parse_bind_address(metrics_address), parse_bind_address(health_address))
-        self._servers: dict[BindAddress, HttpServer] = {}
+        self._servers: list[HttpServer] = []
         self._informers: dict[tuple[Resource, tuple[str, ...]], Informer] = {}
         self._controllers: dict[str, Controller] = {}
         self._runnables: dict[str, Callable[[], Awaitable[None]]] = {}
@@ -254,7 +249,7 @@ class Manager:
     @property
     def addresses(self) -> Sequence[BindAddress]:
         """Where the servers listen, with the real ports once :meth:`run` has started them."""
-        return [server.address for server in self._servers.values()]
+        return [server.address for server in self._servers]
 
     def _check_not_started(self) -> None:
         if self._started:
@@ -322,12 +317,14 @@ class Manager:
             await self._start_servers()
             await self._serve()
         finally:
-            for server in self._servers.values():
+            for server in self._servers:
                 await server.stop()
 
     async def _serve(self) -> None:
         self._spawn("events", self.events.run())
-        self._spawn("loop-monitor", LoopMonitor(self.clock, self.metrics).run())
+        monitor = LoopMonitor(self.clock, self.metrics)
+        if self._watch_loop:
+            self._spawn("loop-monitor", monitor.run())
         if self._preflight:
             preflight = Preflight(self.client, self.accesses(), clock=self.clock)
             self.ready.add("access", preflight.health)
@@ -455,32 +452,17 @@ class Manager:
     # -- servers ----------------------------------------------------------------------------------
 
     async def _start_servers(self) -> None:
-        metrics, health = self._addresses
-        if self._certificate is not None and metrics is not None and metrics == health:
-            raise ConfigError("metrics over TLS need an address of their own: probes bring no token")
-        wanted: dict[BindAddress, dict[str, Any]] = {}
-        if metrics is not None:
-            wanted.setdefault(metrics, {}).update(self._protected(metrics_routes(self.metrics), {}))
-        if health is not None:
-            wanted.setdefault(health, {}).update(health_routes(self.live, self.ready))
-        where = metrics or health
-        if self._debug and where is not None:
-            routes = debug_routes(self._controllers.values(), self._informers.values())
-            wanted[where].update(self._protected({}, routes))
-        for address, routes in wanted.items():
-            what = " and ".join(name for name, path in _PURPOSES if path in routes)
-            certificate = self._certificate if address == metrics else None
-            server = HttpServer(address, routes, what=what, certificate=certificate)
+        debug = debug_routes(self._controllers.values(), self._informers.values()) if self._debug else {}
+        wanted = servers(
+            Pages(metrics_routes(self.metrics), health_routes(self.live, self.ready), debug),
+            *self._addresses,
+            certificate=self._certificate,
+            guard=Guard(self.client, clock=self.clock),
+        )
+        for server in wanted:
             await server.start()
-            self._servers[address] = server
-            log.info("listening for %s", what, extra={"address": server.address})
-
-    def _protected(self, public: Mapping[str, Handler], private: Mapping[str, Handler]) -> dict[str, Handler]:
-        """Both kinds of pages behind the guard, where there is one."""
-        if self._certificate is not None:
-            guard = Guard(self.client, clock=self.clock)
-            return {path: guard.guarded(handler) for path, handler in {**public, **private}.items()}
-        return {**public, **{path: from_this_machine(handler) for path, handler in private.items()}}
+            self._servers.append(server)
+            log.info("listening for %s", server.what, extra={"address": server.address})
 
 
 async def _call(run: Callable[[], Awaitable[None]]) -> None:

@@ -69,7 +69,7 @@ class HttpServer:
         certificate: ServingCertificate | None = None,
     ) -> None:
         self.address = address
-        self._what = what
+        self.what = what
         self._certificate = certificate
         self._following: asyncio.Task[None] | None = None
         application = web.Application()
@@ -106,7 +106,7 @@ class HttpServer:
             # The library's own sentence would name the address again.
             resolving = isinstance(error, socket.gaierror) or error.errno is None
             why = error.strerror if resolving else os.strerror(error.errno or 0)
-            raise CannotListen(f"cannot listen on {self.address} for {self._what}: {why}") from error
+            raise CannotListen(f"cannot listen on {self.address} for {self.what}: {why}") from error
 
 
 async def _bind(address: BindAddress) -> socket.socket:

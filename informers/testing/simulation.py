@@ -93,7 +93,12 @@ class Simulation:
                 Client(transport, clock=self.clock), NAMESPACE, "lock", identity, clock=self.clock, rng=rng
             )
         client = Client(transport, clock=self.clock, fence=leader.fence if leader else None)
-        settings: dict[str, Any] = {"metrics_address": "0", "health_address": "0", **options}
+        settings: dict[str, Any] = {
+            "metrics_address": "0",
+            "health_address": "0",
+            "watch_loop": False,
+            **options,
+        }
         return Manager(
             client, clock=self.clock, metrics=metrics, leader=leader, instance=identity, rng=rng, **settings
         )

@@ -232,6 +232,19 @@ async def test_the_debug_page_says_what_is_in_the_queues_and_why() -> None:
         assert (await get(url + DEBUG + "?limit=all"))[0] == 400
 
 
+async def test_without_metrics_the_debug_page_is_with_the_probes_without_a_token(
+    tmp_path: Path,
+) -> None:
+    write_pair(tmp_path)
+    certificate = ServingCertificate(tmp_path / "tls.crt", tmp_path / "tls.key")
+    manager = plain(
+        metrics_address="0", health_address="127.0.0.1:0", debug=True, metrics_certificate=certificate
+    )
+    async with running(manager) as (url,):
+        assert (await get(url + DEBUG))[0] == 200
+        assert (await get(url + METRICS))[0] == 404
+
+
 async def test_pages_that_are_not_asked_for_are_not_there() -> None:
     async with running(plain(metrics_address="127.0.0.1:0", health_address="0")) as (url,):
         assert (await get(url + DEBUG))[0] == 404
