@@ -97,6 +97,7 @@ class Simulation:
             "metrics_address": "0",
             "health_address": "0",
             "watch_loop": False,
+            "freeze": False,
             **options,
         }
         return Manager(
