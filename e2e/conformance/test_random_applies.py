@@ -244,6 +244,9 @@ class World:
         for owner, uid in self._owners.items():
             text = text.replace(uid, owner)
         found: Object = json.loads(text)
+        # Conflicts are ordered by keys, and so by what every server chooses for itself.
+        found["causes"] = sorted(found.get("causes", ()))
+        found["message"] = sorted(found.get("message", "").split("\n"))
         # Entries are ordered by the second, which passes where it will.
         metadata = found.get("object", {}).get("metadata", {})
         metadata["managedFields"] = sorted(metadata.get("managedFields", ()), key=json.dumps)

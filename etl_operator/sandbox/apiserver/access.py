@@ -33,14 +33,20 @@ class Access:
     :param tokens: whom a bearer token belongs to.
     :param grants: all objects of one of the kinds in :data:`GRANTS`.
     :param revision: a number that changes whenever any of them does.
+    :param audit: told every decision.
     """
 
     def __init__(
-        self, tokens: Tokens, grants: Callable[[str], Iterable[RawObject]], revision: Callable[[], int]
+        self,
+        tokens: Tokens,
+        grants: Callable[[str], Iterable[RawObject]],
+        revision: Callable[[], int],
+        audit: Callable[[Identity, Attributes, bool], None] | None = None,
     ) -> None:
         self._tokens = tokens
         self._grants = grants
         self._revision = revision
+        self._audit = audit
         self._compiled: tuple[int, Policy] | None = None
 
     def policy(self) -> Policy:
@@ -88,7 +94,10 @@ class Access:
 
     def require(self, user: Identity, wanted: Attributes) -> None:
         """:raises StatusError: 403 with the sentence kubectl users know, unless the user may do it."""
-        if self.policy().decide(user, wanted).allowed:
+        allowed = self.policy().decide(user, wanted).allowed
+        if self._audit is not None:
+            self._audit(user, wanted, allowed)
+        if allowed:
             return
         message = forbidden_message(user, wanted)
         if wanted.path:

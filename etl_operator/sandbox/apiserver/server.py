@@ -17,6 +17,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from etl_operator.sandbox.apiserver.access import GRANTS, Access
+from etl_operator.sandbox.apiserver.audit import Audit
 from etl_operator.sandbox.apiserver.bootstrap import bootstrap_objects
 from etl_operator.sandbox.apiserver.documents import Documents
 from etl_operator.sandbox.apiserver.front import MAX_BODY, Front
@@ -57,9 +58,17 @@ class EmbeddedServer:
     :param port: where to listen; 0 takes a free port.
     :param state_dir: keeps the objects, the authority and the tokens there; without it all is in memory.
     :param clock: the machine's by default.
+    :param audit_log: file that every decision about a request is appended to, see :class:`Audit`.
     """
 
-    def __init__(self, *, port: int = 0, state_dir: Path | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        state_dir: Path | None = None,
+        clock: Clock | None = None,
+        audit_log: Path | None = None,
+    ) -> None:
         self.logs: Logs | None = None
         """Reads the output of containers; set by whoever runs them."""
         self._clock = clock or SystemClock()
@@ -69,6 +78,8 @@ class EmbeddedServer:
         self._authority = authority(self._directory)
         self._tokens = Tokens(self._directory, self._account_uid, self._clock.time)
         self._journal: Journal | None = None
+        self._audit_log = audit_log
+        self._audit: Audit | None = None
         self._running: asyncio.Task[None] | None = None
         self._server: web.Server | None = None
         self._site: asyncio.Server | None = None
@@ -100,7 +111,9 @@ class EmbeddedServer:
                 self._core.create(obj)
         self._running = asyncio.create_task(self._core.run(), name="API server")
         self._running.add_done_callback(_report_failure)
-        access = Access(self._tokens, self._grants, self._grants_revision)
+        if self._audit_log is not None:
+            self._audit = Audit(self._audit_log, self._clock.time)
+        access = Access(self._tokens, self._grants, self._grants_revision, self._audit)
         front = Front(
             self._core,
             access,
@@ -134,6 +147,8 @@ class EmbeddedServer:
             await asyncio.gather(self._running, return_exceptions=True)
         if self._journal is not None:
             self._journal.close()
+        if self._audit is not None:
+            self._audit.close()
 
     def admin_kubeconfig(self) -> dict[str, Any]:
         """A kubeconfig that may do everything."""

@@ -155,6 +155,18 @@ class Watch:
         self.close()
         raise StopAsyncIteration
 
+    def due(self, limit: int = 100) -> list[WatchEvent]:
+        """Up to ``limit`` further events that can be delivered at once, without waiting for any."""
+        found: list[WatchEvent] = []
+        if self._flow.held(self.storage):
+            return found
+        now = self._loop.time()
+        while self._open and len(found) < limit and self._pending and self._pending[0][0] <= now:
+            if self._initial or now >= self._deadline:
+                break
+            found.append(self._pending.popleft()[1])
+        return found
+
     def changed(self, change: Change) -> None:
         """Take a change from the shelf."""
         if change.revision <= self._after:
