@@ -9,7 +9,9 @@ from typing import Any
 from controllers.comparing import APPLIED_HASH, contains, digest
 from informers.cache.informer import Informer
 from informers.client import Client
+from informers.client.requests import encode
 from informers.controller.ownership import is_owned_by, owner_reference
+from informers.controller.settled import Settled
 from informers.errors import NotFound
 from informers.objects import Object, ObjectKey, Resource
 
@@ -43,6 +45,7 @@ class Applier:
         self._client = client
         self._informers = informers
         self._field_manager = field_manager
+        self._settled = Settled()
 
     async def ensure(
         self, resource: Resource, desired: Object, owner: Object, owner_resource: Resource
@@ -51,8 +54,15 @@ class Applier:
 
         :raises NameConflict: when the name belongs to an object that ``owner`` does not own.
         """
+        key = ObjectKey.of(desired)
+        view, child = self._informers[resource].get(key), (resource, key)
+        # All that the outcome depends on, besides the child itself.
+        wish = encode((desired, owner["metadata"]["uid"]))
+        if view is not None and self._settled.holds(child, wish, view):
+            return Outcome.UNCHANGED
+        self._settled.forget(child)
         body = owned(desired, owner, owner_resource)
-        observed = await self._observed(resource, ObjectKey.of(body))
+        observed = view.object() if view is not None else await self._ask(resource, key)
         if observed is None:
             await self._apply(resource, body)
             return Outcome.CREATED
@@ -60,6 +70,8 @@ class Applier:
             return Outcome.TERMINATING
         adopted = _admit(resource, observed, owner)
         if not adopted and converged(body, observed):
+            if view is not None:
+                self._settled.remember(child, wish, view)
             return Outcome.UNCHANGED
         await self._apply(resource, body)
         return Outcome.ADOPTED if adopted else Outcome.UPDATED
@@ -80,10 +92,7 @@ class Applier:
             return False
         return True
 
-    async def _observed(self, resource: Resource, key: ObjectKey) -> Object | None:
-        view = self._informers[resource].get(key)
-        if view is not None:
-            return view.object()
+    async def _ask(self, resource: Resource, key: ObjectKey) -> Object | None:
         try:
             # A filtered or lagging cache may miss it, and applying over a foreign object would take it.
             return await self._client.get(resource, key)

@@ -45,6 +45,7 @@ class StoredView:
         meta = obj["metadata"]
         self.key = ObjectKey.of(obj)
         self.uid: str = meta["uid"]
+        self.resource_version: str = meta["resourceVersion"]
         self.generation: int = meta["generation"]
         self.labels: Mapping[str, str] = meta.get("labels") or {}
         self.annotations: Mapping[str, str] = meta.get("annotations") or {}
