@@ -221,6 +221,11 @@ def run(
     help="Make the API server misbehave, such as verb=update,resource=leases,status=500,times=3, or by the "
     "rules in a YAML file; may be repeated.",
 )
+@click.option(
+    "--audit-log",
+    type=_PATH,
+    help="Append every decision about a request to this file: who, which verb, what, and whether they may.",
+)
 @click.option("--log-level", type=click.Choice(LEVELS), default="warning", show_default=True)
 def sandbox(
     manifests: tuple[Path, ...],
@@ -232,6 +237,7 @@ def sandbox(
     engine: str | None,
     no_operator: bool,
     faults: tuple[str, ...],
+    audit_log: Path | None,
     log_level: str,
 ) -> None:
     """Start a control plane on this machine and run the operator in it."""
@@ -253,5 +259,6 @@ def sandbox(
         engine=engine,
         operator=not no_operator,
         faults=faults,
+        audit_log=audit_log,
     )
     sys.exit(asyncio.run(run_sandbox(settings)))

@@ -54,12 +54,20 @@ class Embedded:
     :param port: where to listen; 0 takes a free port.
     :param state_dir: keeps the objects there; without it all is in memory.
     :param faults: how it misbehaves, from its start on.
+    :param audit_log: file for every decision about a request.
     """
 
     missing_loops: Collection[str] = ALL
 
-    def __init__(self, *, port: int, state_dir: Path | None, faults: Iterable[FaultRule] = ()) -> None:
-        self._server = EmbeddedServer(port=port, state_dir=state_dir)
+    def __init__(
+        self,
+        *,
+        port: int,
+        state_dir: Path | None,
+        faults: Iterable[FaultRule] = (),
+        audit_log: Path | None = None,
+    ) -> None:
+        self._server = EmbeddedServer(port=port, state_dir=state_dir, audit_log=audit_log)
         self._faults = faults
         self.url = ""
 

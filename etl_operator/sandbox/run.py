@@ -68,6 +68,7 @@ class SandboxSettings:
     engine: str | None = None
     operator: bool = True
     faults: tuple[str, ...] = ()
+    audit_log: Path | None = None
 
 
 class _PieceFailed(Exception):
@@ -150,7 +151,8 @@ class _Sandbox:
 
     def _embedded(self, state_dir: Path, _: Reaper) -> ControlPlane:
         kept = state_dir if self._settings.state_dir else None
-        return Embedded(port=self._settings.port, state_dir=kept, faults=self._faults)
+        settings = self._settings
+        return Embedded(port=settings.port, state_dir=kept, faults=self._faults, audit_log=settings.audit_log)
 
     async def _control_plane(self, plane: _Plane) -> tuple[ControlPlane, Client]:
         settings = self._settings

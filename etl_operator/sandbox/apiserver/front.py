@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import ClientConnectionResetError, web
@@ -47,6 +48,7 @@ _NAMESPACED = {one.resource.plural for one in REVIEWS if one.resource.namespaced
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _VERBS = {"HEAD": "get", "POST": "create", "PUT": "update"}
 """Verbs of requests for paths, where they differ from the method."""
+_APPLY = "application/apply-patch+yaml"
 _GONE = (ConnectionResetError, ClientConnectionResetError)
 """What a write raises when the client has hung up."""
 
@@ -159,6 +161,9 @@ class Front:
         body, content_type = None, JSON
         if request.method in _WITH_BODY:
             body, content_type = await _body_of(request)
+        if content_type == _APPLY and not info.subresource and self._missing(info):
+            # Applying what is not there is creating it.
+            self._access.require(user, replace(_attributes(info), verb="create"))
         if info.subresource == "token":
             return _json(201, issue_token(self._tokens, self._object(info), _object_in(body)), wanted)
         user_agent = request.headers.get("User-Agent", "")
@@ -191,6 +196,9 @@ class Front:
         wanted = negotiate(request.headers.get("Accept", ""), shapes=frozenset())
         body, _ = await _body_of(request)
         return _json(201, self._reviews.answer(plural, user, namespace, _object_in(body)), wanted)
+
+    def _missing(self, info: RequestInfo) -> bool:
+        return self._core.find(info.type.resource, ObjectKey(info.namespace, info.name)) is None
 
     def _object(self, info: RequestInfo) -> Object:
         found = self._core.find(info.type.resource, ObjectKey(info.namespace, info.name))
