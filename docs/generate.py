@@ -1,6 +1,8 @@
-"""Renew the field tables of docs/api.md: ``python docs/generate.py [--check]``.
+"""Renew what is made in docs/: ``python docs/generate.py [--check]``.
 
-A table stands between ``<!-- fields KIND -->`` and ``<!-- end -->``; everything else is written by hand.
+The field tables of ``api.md`` stand between ``<!-- fields KIND -->`` and ``<!-- end -->``, the known
+deviations in ``sandbox.md`` between ``<!-- deviations -->`` and ``<!-- end -->``; everything else is written
+by hand.
 """
 
 from __future__ import annotations
@@ -12,11 +14,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from e2e.conformance.deviations import DEVIATIONS
 from etl_operator.api.crds import KINDS, schema_of
 
-PAGE = Path(__file__).resolve().parent / "api.md"
+_DIRECTORY = Path(__file__).resolve().parent
+PAGE = _DIRECTORY / "api.md"
+SANDBOX_PAGE = _DIRECTORY / "sandbox.md"
 
 _SECTION = re.compile(r"(<!-- fields (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_DEVIATIONS = re.compile(r"(<!-- deviations -->\n).*?(<!-- end -->)", re.DOTALL)
 _AS_IN_A_POD = frozenset({"affinity", "tolerations", "topologySpreadConstraints", "env"})
 """Fields shaped as in Kubernetes' own API, which documents what is in them."""
 _CONDITIONS = "conditions"
@@ -29,6 +35,13 @@ def renewed(page: str) -> str:
     """
     kinds = {kind.resource.kind: kind.resource for kind in KINDS}
     return _SECTION.sub(lambda found: found[1] + _table(schema_of(kinds[found[2]])) + found[3], page)
+
+
+def with_deviations(page: str) -> str:
+    """The page with the list of what the embedded server is known to do otherwise than a real one."""
+    lines = [f"- {one.reason[0].upper()}{one.reason[1:]}." for one in DEVIATIONS]
+    listed = "\n".join(["", *lines, "", ""])
+    return _DEVIATIONS.sub(lambda found: found[1] + listed + found[2], page)
 
 
 def _table(schema: Mapping[str, Any]) -> str:
@@ -74,15 +87,17 @@ def _cell(text: str) -> str:
 
 
 def main() -> int:
-    """Write the page, or with ``--check`` only say whether it is up to date; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Renew the field tables of docs/api.md.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when they are old")
-    before = PAGE.read_text(encoding="utf-8")
-    after = renewed(before)
-    if parser.parse_args().check:
-        return int(before != after)
-    PAGE.write_text(after, encoding="utf-8")
-    return 0
+    """Write the pages, or with ``--check`` only say whether they are up to date; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Renew what is made in docs/.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if it would")
+    check, old = parser.parse_args().check, False
+    for page, renew in ((PAGE, renewed), (SANDBOX_PAGE, with_deviations)):
+        before = page.read_text(encoding="utf-8")
+        after = renew(before)
+        old |= before != after
+        if not check:
+            page.write_text(after, encoding="utf-8")
+    return int(check and old)
 
 
 if __name__ == "__main__":

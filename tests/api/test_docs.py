@@ -68,3 +68,9 @@ def test_every_kind_and_short_name_is_there() -> None:
     for kind in KINDS:
         assert kind.resource.kind in PAGE
         assert f"`{kind.short_name}`" in PAGE
+
+
+def test_the_known_deviations_of_the_sandbox_are_up_to_date() -> None:
+    page = (DOCS / "sandbox.md").read_text(encoding="utf-8")
+    assert generator().with_deviations(page) == page, "run: python docs/generate.py"
+    assert "<!-- deviations -->" in page
