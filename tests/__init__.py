@@ -1,1 +1,1 @@
-"""Under construction."""
+"""Tests of the rooms, one folder each."""
