@@ -14,7 +14,7 @@ from etl_operator.sandbox.progress import State, readiness
 from informers.cache.informer import Delta, Informer
 from informers.client import Client
 from informers.clock import SystemClock
-from informers.errors import ApiError, NotFound
+from informers.errors import ApiError, NotFound, TooManyRequests
 from informers.objects import Object, ObjectKey, Resource
 
 FIELD_MANAGER = "etl-operator-sandbox"
@@ -118,7 +118,7 @@ async def forget_readiness(client: Client, api_version: str) -> None:
         if "/" in entry["name"]:
             continue
         resource = Resource(group, version, entry["name"], entry["kind"], entry["namespaced"])
-        for obj in (await client.list(resource)).items:
+        for obj in await _all(client, resource):
             conditions = (obj.get("status") or {}).get("conditions") or ()
             changed = [_unknown(one) if one["type"] == "Ready" else one for one in conditions]
             if changed:
@@ -126,6 +126,16 @@ async def forget_readiness(client: Client, api_version: str) -> None:
                 await client.patch(
                     resource, ObjectKey.of(obj), patch, subresource="status", field_manager=FIELD_MANAGER
                 )
+
+
+async def _all(client: Client, resource: Resource) -> Sequence[Object]:
+    """Every object. A server that has just started may first ask for patience with defined kinds."""
+    async with asyncio.timeout(_ESTABLISHED_WITHIN):
+        while True:
+            try:
+                return (await client.list(resource)).items
+            except TooManyRequests as error:
+                await asyncio.sleep(min(error.retry_after or 1.0, 1.0))
 
 
 def _unknown(condition: Object) -> Object:
