@@ -145,6 +145,8 @@ def read_body(raw: bytes, content_type: str, *, method: str) -> Any:
     if content_type == PROTOBUF and method != "PATCH":
         return decode(raw)
     accepted = _PATCHES if method == "PATCH" else (JSON, YAML, PROTOBUF)
+    if content_type not in accepted and method == "PATCH":
+        raise StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
     if content_type not in accepted:
         raise StatusError(
             415,
