@@ -19,6 +19,8 @@ from benchmarks.report import Report, as_json, table
 from benchmarks.scenarios import FULL, QUICK, Figures, Sizes, growth_runs, keep_best, measure, runs
 from benchmarks.targets import Verdict, add_growth, judge
 
+_BUDGET = 480.0
+"""Seconds for all repetitions; one that would not fit any more is left out."""
 OUTPUT = ROOT / "docs" / "benchmarks"
 
 
@@ -73,7 +75,12 @@ def _measure_all(
     figures: Figures,
     failures: list[str],
 ) -> None:
+    began = time.monotonic()
     for repetition in range(sizes.repetitions):
+        spent = time.monotonic() - began
+        if repetition and spent / repetition * (repetition + 1) > _BUDGET:
+            _tell(f"no time for repetition {repetition + 1}")
+            break
         # Side by side, so that a noisy minute of the machine meets all of them.
         plans = [(peer, run) for peer in peers for run in runs(peer, sizes)]
         plans.sort(key=lambda plan: plan[1].scenario)

@@ -62,6 +62,9 @@ class Bench:
         running = asyncio.create_task(self.manager.run())
         waiting = asyncio.create_task(ended.wait())
         await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            # What ended the manager must be seen.
+            running.result()
         running.cancel()
         waiting.cancel()
         await asyncio.gather(running, waiting, return_exceptions=True)
