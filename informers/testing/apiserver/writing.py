@@ -209,6 +209,8 @@ class Write:
             found = self.type.schema.validate(without_ownership(new), old and without_ownership(old))
             if not self.type.custom:
                 self._check_types(found)
+            elif self.info.subresource == "status":
+                found = [_of_status(cause) for cause in found]
             causes.extend(found)
         if self.type.resource == DEFINITION:
             causes.extend(definitions.check(new, old))
@@ -321,6 +323,12 @@ class Write:
         if not self.options.dry_run:
             self.core.remove(self.type, ObjectKey.of(new))
         return ObjectOutcome(200, new, None, tuple(self.warnings))
+
+
+def _of_status(cause: Cause) -> Cause:
+    """A finding of a write to ``/status``: it is checked on its own, and its fields are called from there."""
+    below = cause.field.removeprefix("status").removeprefix(".")
+    return cause._replace(message=cause.message.replace(f"{cause.field} in body", f"{below} in body"))
 
 
 def _once(causes: list[Cause]) -> list[Cause]:

@@ -237,7 +237,8 @@ def _removed(value: Any, node: Node | None, tree: dict[str, Any]) -> Any:
                 result[key] = below
             elif "" not in inner:
                 result[key] = _removed(below, node.child(key) if node else None, inner)
-        return result
+        # What is left of a map that loses everything is a null, not an empty map.
+        return result if result or not value else None
     if is_list(node, value):
         assert node is not None
         kept = []
@@ -247,7 +248,7 @@ def _removed(value: Any, node: Node | None, tree: dict[str, Any]) -> Any:
                 kept.append(item)
             elif "" not in inner:
                 kept.append(_removed(item, node.items, inner))
-        return kept
+        return kept if kept or not value else None
     return value
 
 
