@@ -62,6 +62,19 @@ def test_a_claim_that_is_there_is_used_again() -> None:
     assert result.claims == []
 
 
+def test_no_pod_is_made_for_a_claim_that_goes() -> None:
+    claim = claim_of(0)
+    claim["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    result = decide(stateful_set(1), [], [claim])
+    assert result.create == result.claims == []
+
+
+def test_a_pending_pod_gets_the_claim_that_went_after_it_was_made() -> None:
+    owner = stateful_set(2, **PARALLEL)
+    pods = [pod_of(owner, 0, ready=False, phase="Pending"), pod_of(owner, 1)]
+    assert names(decide(owner, pods).claims) == ["data-db-0"]
+
+
 @pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
 def test_a_pod_that_has_ended_is_replaced(phase: str) -> None:
     owner = stateful_set(1)

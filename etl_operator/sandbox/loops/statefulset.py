@@ -162,7 +162,10 @@ def _fill(facts: _Facts, result: Plan) -> bool:
     """Bring every ordinal to life; false when the rest has to wait for one of them."""
     start = int((facts.spec.get("ordinals") or {}).get("start") or 0)
     for index, pod in enumerate(facts.replicas):
-        if pod is None:
+        if pod is None and _claims_go(facts, start + index):
+            # Their end brings the set back; a pod made now would wait for claims that go.
+            settled = False
+        elif pod is None:
             revision = facts.current if facts.rolling and index < facts.partition else facts.update
             result.claims += _missing_claims(facts, start + index)
             result.create.append(new_pod(facts.stateful_set, revision, start + index))
@@ -171,6 +174,9 @@ def _fill(facts: _Facts, result: Plan) -> bool:
             result.delete.append(pod)
             settled = False
         else:
+            if p.phase(pod) == "Pending" and not p.is_terminating(pod):
+                # A claim may have gone with an earlier set of the name after the pod was made.
+                result.claims += _missing_claims(facts, start + index)
             settled = p.is_healthy(pod)
         if facts.ordered and not settled:
             return False
@@ -251,6 +257,14 @@ def _missing_claims(facts: _Facts, ordinal: int) -> list[Object]:
         if name not in facts.claims:
             missing.append(_new_claim(facts, template, name))
     return missing
+
+
+def _claims_go(facts: _Facts, ordinal: int) -> bool:
+    """Whether a claim that the ordinal's pod needs is being deleted."""
+    pod = f"{facts.stateful_set['metadata']['name']}-{ordinal}"
+    names = (f"{entry['metadata']['name']}-{pod}" for entry in facts.spec.get("volumeClaimTemplates") or ())
+    found = (facts.claims.get(name) for name in names)
+    return any(claim is not None and "deletionTimestamp" in claim["metadata"] for claim in found)
 
 
 def _new_claim(facts: _Facts, template: Mapping[str, Any], name: str) -> Object:
