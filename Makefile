@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Continuous integration passes PIP_CONSTRAINT, so that it installs locked versions.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e bench lint fmt manifests clean
+.PHONY: help demo test conformance e2e bench lint fmt manifests clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -16,6 +16,9 @@ demo: $(VENV)/.sandbox ## Run the operator and the sample objects on the embedde
 
 test: lint ## Check style, types and floors, then run every test
 	$(BIN)/pytest
+
+conformance: $(VENV)/.dev ## The sandbox's API server against what a real one answers (CLUSTER=real asks a real one)
+	$(BIN)/pytest e2e/conformance --cluster $(or $(CLUSTER),sandbox)
 
 e2e: $(VENV)/.dev ## The end-to-end suite on a real kube-apiserver (KUBEBUILDER_ASSETS, or built with Go)
 	$(BIN)/pytest e2e --cluster real
@@ -28,6 +31,7 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter
 
 bench: $(VENV)/.dev ## Measure the runtime against kopf, controller-runtime and kube-rs; BENCH=--quick is shorter
 	$(BIN)/python -m benchmarks $(BENCH)
+	$(BIN)/python -m benchmarks.servers
 
 fmt: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .

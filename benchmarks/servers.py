@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from benchmarks.processes import ROOT, MeasurementError
+from e2e.realserver import Unavailable, programs
 
 CONNECTIONS = 8
 WATCHERS = 20
@@ -280,20 +281,26 @@ async def _measure(server: Server, count: int) -> dict[str, float]:
     return figures
 
 
-def measure(count: int) -> dict[str, dict[str, float]]:
+def measure(count: int, repetitions: int) -> dict[str, dict[str, float]]:
     """Figures by server.
 
     :param count: objects.
+    :param repetitions: the best counts, because whatever else runs on the machine can only add to a cost.
     :raises MeasurementError: when a server fails.
     """
     result: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory(prefix="bench-servers-") as name:
+    for _ in range(repetitions):
+        # In turn, so that a noisy minute of the machine meets both.
         for kind in ("sandbox", "real"):
-            server = Server(kind, Path(name))
-            try:
-                result[kind] = asyncio.run(_within(_measure(server, count)))
-            finally:
-                server.stop()
+            with tempfile.TemporaryDirectory(prefix="bench-servers-") as name:
+                server = Server(kind, Path(name))
+                try:
+                    found = asyncio.run(_within(_measure(server, count)))
+                finally:
+                    server.stop()
+            known = result.setdefault(kind, found)
+            for figure, value in found.items():
+                known[figure] = (max if figure in RATED else min)(value, known[figure])
     return result
 
 
@@ -318,10 +325,16 @@ def report(figures: Mapping[str, Mapping[str, float]]) -> tuple[str, list[str]]:
 def main() -> int:
     """Measure and print; 1 when a target fails and ``--check`` was given."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.servers", description=__doc__)
-    parser.add_argument("--objects", type=int, default=2_000)
+    parser.add_argument("--objects", type=int, default=1_000)
+    parser.add_argument("--repetitions", type=int, default=2)
     parser.add_argument("--check", action="store_true", help="exit with 1 when a target does not hold")
     options = parser.parse_args()
-    text, failed = report(measure(options.objects))
+    try:
+        programs()
+    except Unavailable as error:
+        sys.stdout.write(f"skipped: {error}\n")
+        return 0
+    text, failed = report(measure(options.objects, options.repetitions))
     sys.stdout.write(text + "".join(f"misses: {one}\n" for one in failed))
     return int(bool(options.check and failed))
 
