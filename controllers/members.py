@@ -6,8 +6,9 @@ from controllers import reasons as r
 from controllers.cluster import naming
 from controllers.cluster.facts import PodFacts, pod_facts
 from controllers.references import BY_CLUSTER
-from informers.cache.informer import Informer
+from informers.cache.informer import Delta, Informer
 from informers.cache.view import View
+from informers.controller import predicates
 
 
 def ready_addresses(pods: Informer, cluster: View, domain: str) -> list[str]:
@@ -32,6 +33,14 @@ def frozen(cluster: View) -> str:
         if condition["type"] == r.QUORUM_HEALTHY and condition["reason"] == r.SPLIT_BRAIN:
             return str(condition["message"])
     return ""
+
+
+def readiness_or_freeze_changed(delta: Delta) -> bool:
+    """Predicate: what pipelines wait for in a cluster. One that is not Ready anyway may split as well."""
+    old, new = delta.old, delta.new
+    return predicates.ready_changed(delta) or (
+        old is not None and new is not None and bool(frozen(old)) != bool(frozen(new))
+    )
 
 
 def _pods(pods: Informer, cluster: View) -> list[PodFacts]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from controllers.cluster.reconciler import ClusterReconciler
 from controllers.context import Context
 from controllers.kinds import CONFIG_MAP, DISRUPTION_BUDGET, POD, PVC, SERVICE, SERVICE_ACCOUNT, STATEFUL_SET
+from controllers.members import readiness_or_freeze_changed
 from controllers.metrics import ControllerMetrics
 from controllers.pipeline.reconciler import PipelineReconciler
 from controllers.references import (
@@ -106,7 +107,7 @@ def _pipeline_controller(context: Context) -> Controller:
     )
     controller.watches(pipelines, predicate=predicates.spec_changed)
     controller.watches(
-        informers[CLUSTER], predicate=predicates.ready_changed, mapper=dependents_of_cluster(pipelines)
+        informers[CLUSTER], predicate=readiness_or_freeze_changed, mapper=dependents_of_cluster(pipelines)
     )
     for resource in SERVICES:
         # Existence decides, and readiness brings new endpoints into the assignment.

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from controllers.kinds import STATEFUL_SET
+from controllers.members import readiness_or_freeze_changed
 from controllers.pipeline.graph import OWNER_UID
 from controllers.pipeline.reconciler import FINALIZER, PipelineReconciler
 from controllers.references import SERVICES, pipelines_using
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE, TRANSFORM
 from etl_operator.router.errors import Rejected, RouterAdminUnavailable
+from informers.cache.informer import Delta
 from informers.objects import ObjectKey
 from tests.controllers.world import NAMESPACE, Pipeline, World
 
@@ -276,6 +278,20 @@ async def test_another_namespaces_cluster_needs_consent_and_is_not_revealed(exis
     assert condition["reason"] == "CrossNamespaceNotAllowed"
     assert "platform/shared" in condition["message"]
     assert "exist" not in condition["message"]
+
+
+async def test_pipelines_hear_of_a_split_brain_that_begins_and_ends() -> None:
+    running = Running()
+    status = {"conditions": [{"type": "Ready", "status": "False", "reason": "PodsNotReady", "message": ""}]}
+    running.store.edit(CLUSTER, "prod", {"status": status})
+    clusters = running.world.context.informers[CLUSTER]
+    before = clusters.get(ObjectKey(NAMESPACE, "prod"))
+    split = {"type": "QuorumHealthy", "status": "False", "reason": "SplitBrain", "message": "two lead"}
+    running.store.edit(CLUSTER, "prod", {"status": {"conditions": [split, *status["conditions"]]}})
+    after = clusters.get(ObjectKey(NAMESPACE, "prod"))
+    assert readiness_or_freeze_changed(Delta(before, after, False))
+    assert readiness_or_freeze_changed(Delta(after, before, False))
+    assert not readiness_or_freeze_changed(Delta(after, after, False))
 
 
 async def test_a_split_brain_freezes_submission() -> None:
