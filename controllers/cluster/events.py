@@ -13,14 +13,17 @@ from informers.objects import Object
 _QUORUM_TROUBLE = {r.QUORUM_LOST, r.NO_LEADER, r.SPLIT_BRAIN, r.UNREACHABLE, r.ADMIN_UNAVAILABLE}
 
 
-def record_transitions(events: EventRecorder, obj: Object, conditions: Conditions) -> None:
-    """Tell what changed between the conditions as read and as written."""
-    for kind, reason, action, note in transitions(conditions):
+def record_transitions(events: EventRecorder, obj: Object, conditions: Conditions, *, led: bool) -> None:
+    """Tell what changed between the conditions as read and as written.
+
+    :param led: whether the cluster is known to have had a leader: a first quorum is not a restored one.
+    """
+    for kind, reason, action, note in transitions(conditions, led=led):
         events.event(obj, type=kind, reason=reason, action=action, note=note)
 
 
 def transitions(
-    conditions: Conditions,
+    conditions: Conditions, *, led: bool
 ) -> list[tuple[Literal["Normal", "Warning"], str, str, str]]:
     """Type, reason, action and note of every event a status change is worth. Pure."""
     found: list[tuple[Literal["Normal", "Warning"], str, str, str]] = []
@@ -31,7 +34,7 @@ def transitions(
         # One reason for people to look for: the condition has the exact one.
         reason = r.SPLIT_BRAIN if quorum["reason"] == r.SPLIT_BRAIN else r.QUORUM_LOST
         found.append(("Warning", reason, "Observe", quorum["message"]))
-    elif quorum and quorum["status"] == "True" and before is not None and before["status"] == "False":
+    elif led and quorum and quorum["status"] == "True" and before and before["status"] == "False":
         found.append(("Normal", r.QUORUM_RESTORED, "Observe", quorum["message"]))
     config = conditions.turned(r.CONFIG_APPLIED)
     if config and config["reason"] == r.ROLLING:

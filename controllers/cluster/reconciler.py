@@ -201,7 +201,7 @@ class ClusterReconciler:
         ):
             # Events follow the write, so that a status that failed to be written is not announced twice.
             record_warnings(self._context.events, obj, cluster)
-            record_transitions(self._context.events, obj, conditions)
+            record_transitions(self._context.events, obj, conditions, led=bool(memory.leader_id))
         self._note_leader(key, obj, seen, memory)
         self._context.metrics.consensus(key, seen.consensus)
         ready = conditions.is_true(r.READY)

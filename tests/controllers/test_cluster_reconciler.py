@@ -311,6 +311,19 @@ async def test_a_new_leader_is_told_once() -> None:
     assert running.world.events.reasons().count("LeaderChanged") == 1
 
 
+async def test_a_first_quorum_is_not_told_as_a_restored_one() -> None:
+    running = Running()
+    running.world.routers.leader = 0
+    await running.once()
+    running.world.run_stateful_set(NAME)
+    await running.once()
+    assert running.condition("QuorumHealthy")["reason"] == "NoLeader"
+    running.world.routers.leader = 1
+    await running.once()
+    assert running.condition("QuorumHealthy")["status"] == "True"
+    assert "QuorumRestored" not in running.world.events.reasons()
+
+
 async def test_a_lost_quorum_is_seen_and_healed() -> None:
     running = await Running().started()
     running.world.routers.down = {"prod-1", "prod-2"}
