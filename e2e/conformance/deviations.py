@@ -29,10 +29,6 @@ class Deviation:
 
 DEVIATIONS = (
     Deviation(
-        "the cost of validation rules is not estimated: definitions whose rules are too costly are accepted",
-        ("definition: costly rule", "definition: costly rules in a list"),
-    ),
-    Deviation(
         "the refusal of a changed claim does not show the change as a difference of Go values",
         ("update: claim modes",),
     ),

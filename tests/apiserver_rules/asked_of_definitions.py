@@ -122,6 +122,39 @@ SCHEMAS: dict[str, Object] = {
             "properties": {"l": {"type": "array", "items": _rule("self.a.matches('^x+$')")}},
         }
     ),
+    "cheap rules in a list": definition(
+        {"type": "object", "properties": {"l": {"type": "array", "items": _rule("self.a == 'x'")}}}
+    ),
+    "one loop": definition(_ruled("self.l.all(one, one != 'x')", l={"type": "array", "items": _TEXT})),
+    "one loop over a map": definition(
+        _ruled(
+            "self.m.all(key, self.m[key] > 3)",
+            m={"type": "object", "additionalProperties": {"type": "integer"}},
+        )
+    ),
+    "one search": definition(_rule("self.a.matches('^x+$')")),
+    "search in a loop": definition(
+        _ruled("self.l.all(one, one.matches('^x+$'))", l={"type": "array", "items": _TEXT})
+    ),
+    "bounded search in a loop": definition(
+        _ruled(
+            "self.l.all(one, one.matches('^x+$'))",
+            l={"type": "array", "maxItems": 64, "items": {**_TEXT, "maxLength": 64}},
+        )
+    ),
+    "bounded loops": definition(
+        _ruled(
+            "self.l.all(one, self.l.exists_one(two, one == two))",
+            l={"type": "array", "maxItems": 64, "items": {**_TEXT, "maxLength": 64}},
+        )
+    ),
+    "loops over two lists": definition(
+        _ruled(
+            "self.l.all(one, self.k.exists(two, one.n == two.n))",
+            l={"type": "array", "items": _spec(n=_TEXT)},
+            k={"type": "array", "items": _spec(n=_TEXT)},
+        )
+    ),
     "unclosed group": definition(_spec(a={**_TEXT, "pattern": "(a"})),
     "nothing to repeat": definition(_spec(a={**_TEXT, "pattern": "*a"})),
     "range upside down": definition(_spec(a={**_TEXT, "pattern": "[z-a]"})),

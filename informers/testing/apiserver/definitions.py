@@ -99,7 +99,7 @@ def _check_versions(new: Object) -> Iterator[Cause]:
             path = "spec.validation.openAPIV3Schema"
         for problem in check_structural(schema):
             where, _, text = problem.partition(": ")
-            yield Cause(_reason(text), text, f"{path}.{where}")
+            yield Cause(_reason(text), text, f"{path}.{where}".rstrip("."))
     for stored in (new.get("status") or {}).get("storedVersions") or ():
         if stored not in names:
             text = (

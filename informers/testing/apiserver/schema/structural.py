@@ -8,6 +8,7 @@ from typing import Any
 
 from informers.testing.apiserver.schema import filling
 from informers.testing.apiserver.schema.cel import CompileError, Rule, check_types
+from informers.testing.apiserver.schema.cost import check_costs
 from informers.testing.apiserver.schema.node import JUNCTORS, Compiler, pattern_problem
 from informers.testing.apiserver.schema.validation import Validation, shown
 
@@ -47,6 +48,8 @@ def check_structural(raw: Mapping[str, Any]) -> list[str]:
             "properties[metadata]: Forbidden: must not specify anything other than name and generateName, "
             "but metadata is implicitly specified"
         )
+    if not problems:
+        problems = [f"{path}: {problem}" for path, problem in check_costs(raw)]
     return problems
 
 
