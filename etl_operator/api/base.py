@@ -154,6 +154,9 @@ def spoken(rules: Iterable[Rule | TransitionRule]) -> list[dict[str, str]]:
 
 def without_nulls(value: Any) -> Any:
     """A mapping without entries that are ``None``; anything else as it is."""
+    if type(value) is dict and None not in value.values():
+        # Nearly always, and asked of every section of every object.
+        return value
     if isinstance(value, Mapping):
         return {key: below for key, below in value.items() if below is not None}
     return value
