@@ -72,7 +72,6 @@ async def test_the_spec_reaches_the_pods(scene: Scene) -> None:
             assert len(await node.list_services()) == 1
     with pytest.raises(Invalid, match="raftPort cannot be changed"):
         await scene.patch(CLUSTER, "shape", {"spec": {"service": {"raftPort": 50062}}})
-    await scene.still()
 
 
 async def test_a_bad_image_costs_one_member_and_can_be_taken_back(scene: Scene) -> None:
@@ -91,7 +90,6 @@ async def test_a_bad_image_costs_one_member_and_can_be_taken_back(scene: Scene) 
     assert len(before & {pod["metadata"]["uid"] for pod in await scene.pods("image")}) == 2
     await scene.patch(CLUSTER, "image", {"spec": {"image": "etl-router:latest"}})
     await scene.ready(CLUSTER, "image")
-    await scene.still()
 
 
 async def test_volumes_grow_and_never_shrink(scene: Scene) -> None:
