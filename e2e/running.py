@@ -85,18 +85,29 @@ async def eventually(
     return result
 
 
+def _environment(sandbox: Sandbox) -> dict[str, str]:
+    return {**os.environ, "KUBECONFIG": str(sandbox.kubeconfig), "HOME": str(sandbox.state_dir)}
+
+
+def kubectl_process(sandbox: Sandbox, *arguments: str) -> subprocess.Popen[str]:
+    """Start the real kubectl against the sandbox; its output and errors are read by the caller."""
+    return subprocess.Popen(
+        ["kubectl", *arguments],
+        env=_environment(sandbox),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def kubectl(
     sandbox: Sandbox, *arguments: str, stdin: str | None = None, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the real kubectl against the sandbox."""
     return subprocess.run(
         ["kubectl", *arguments],
-        env={
-            **os.environ,
-            "KUBECONFIG": str(sandbox.kubeconfig),
-            "HOME": str(sandbox.state_dir),
-            **(environment or {}),
-        },
+        env={**_environment(sandbox), **(environment or {})},
         input=stdin,
         capture_output=True,
         text=True,

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
+from e2e.commands import NEEDS_KUBECTL, run
 from e2e.running import Sandbox, kubectl
 
-pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
+pytestmark = NEEDS_KUBECTL
 
 KINDS = ("etlrouterclusters", "etlpipelines", "etlsources", "etltransforms", "etlsinks")
-
-
-def run(sandbox: Sandbox, *arguments: str, stdin: str | None = None) -> str:
-    """The output of a command that has to succeed."""
-    done = kubectl(sandbox, *arguments, stdin=stdin)
-    assert done.returncode == 0, f"kubectl {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
-    return done.stdout
 
 
 def test_get_shows_the_columns_people_need(sandbox: Sandbox) -> None:
@@ -137,10 +130,3 @@ def test_the_installation_kustomization_is_accepted(sandbox: Sandbox) -> None:
     assert "etl-operator-controller-manager" in run(
         sandbox, "get", "deployments", "-n", "etl-operator-system", "-o", "name"
     )
-
-
-@NO_KUBELET
-def test_what_is_refused_says_so(sandbox: Sandbox) -> None:
-    refused = kubectl(sandbox, "exec", "my-cluster-0", "--", "true")
-    assert refused.returncode != 0
-    assert "does not serve exec" in refused.stderr
