@@ -76,7 +76,7 @@ def test_the_names_are_those_the_sandbox_and_the_bindings_use() -> None:
 
 # -- roles -----------------------------------------------------------------------------------------
 
-READ = {"get", "list", "watch"}
+WATCH = {"list", "watch"}
 APPLY = {"create", "patch"}
 
 
@@ -90,18 +90,19 @@ def needed() -> set[tuple[str, str, str, str]]:
     """What the controllers do, call by call."""
     found: set[tuple[str, str, str, str]] = set()
     for kind in KINDS:
-        found |= grants(kind.resource, READ) | grants(kind.resource, {"patch"}, "status")
+        found |= grants(kind.resource, WATCH) | grants(kind.resource, {"patch"}, "status")
         if not kind.scalable:
             # Finalizers.
             found |= grants(kind.resource, {"patch"})
         else:
             found |= grants(kind.resource, {"update"}, "finalizers")
     for child in (CONFIG_MAP, SERVICE, SERVICE_ACCOUNT, DISRUPTION_BUDGET, STATEFUL_SET):
-        found |= grants(child, READ | APPLY)
+        # Looked at before they are applied for the first time: a foreign object stays.
+        found |= grants(child, WATCH | APPLY | {"get"})
     for optional_child in (SERVICE_ACCOUNT, DISRUPTION_BUDGET):
         found |= grants(optional_child, {"delete"})
-    found |= grants(POD, READ | {"delete"})
-    found |= grants(PVC, READ | {"patch"})
+    found |= grants(POD, WATCH | {"delete"})
+    found |= grants(PVC, WATCH | {"patch"})
     found |= grants(STORAGE_CLASS, {"get"})
     found |= {("events.k8s.io", "events", verb, "") for verb in APPLY}
     return found
@@ -128,7 +129,7 @@ def test_nobody_gets_secrets_or_everything() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "verbs"), [("view", READ), ("edit", {"create", "update", "patch", "delete"})]
+    ("name", "verbs"), [("view", WATCH | {"get"}), ("edit", {"create", "update", "patch", "delete"})]
 )
 def test_people_get_their_rights_on_every_kind(name: str, verbs: set[str]) -> None:
     role = only(DEFAULT, "ClusterRole", f"etl-operator-{name}")

@@ -2,10 +2,10 @@
 {{- define "etl-operator.rules" -}}
 - apiGroups: [etl.router]
   resources: [etlrouterclusters]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [etl.router]
   resources: [etlpipelines, etlsources, etltransforms, etlsinks]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 - apiGroups: [etl.router]
   resources:
   - etlrouterclusters/status
@@ -31,10 +31,10 @@
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, delete]
+  verbs: [list, watch, delete]
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 {{- end -}}
 
 {{- define "etl-operator.clusterRules" -}}
