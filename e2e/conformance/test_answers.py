@@ -35,8 +35,8 @@ def _recorded(path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def answers(server: Path) -> dict[str, Object]:
-    """The answers to the conversation."""
+def told(server: Path) -> tuple[dict[str, Object], dict[str, list[Object]]]:
+    """The answers to the conversation, which mostly waits, and meanwhile those to the scenarios."""
 
     async def hold(transport: HttpTransport) -> dict[str, Object]:
         await conversation_record.clear(transport)
@@ -44,15 +44,25 @@ def answers(server: Path) -> dict[str, Object]:
         await conversation_record.clear(transport)
         return found
 
-    found: dict[str, Object] = _with(server, hold)
+    async def both(transport: HttpTransport) -> tuple[dict[str, Object], dict[str, list[Object]]]:
+        conversing = asyncio.create_task(hold(transport))
+        played = await scenario_record.play_all(transport)
+        return await conversing, played
+
+    found: tuple[dict[str, Object], dict[str, list[Object]]] = _with(server, both)
     return found
 
 
-@pytest.fixture(scope="session")
-def played(server: Path) -> dict[str, list[Object]]:
-    """The answers to the scenarios."""
-    found: dict[str, list[Object]] = _with(server, scenario_record.play_all)
-    return found
+@pytest.fixture
+def answers(told: tuple[dict[str, Object], dict[str, list[Object]]]) -> dict[str, Object]:
+    """The answers to the conversation, by title."""
+    return told[0]
+
+
+@pytest.fixture
+def played(told: tuple[dict[str, Object], dict[str, list[Object]]]) -> dict[str, list[Object]]:
+    """The answers to the scenarios, by name."""
+    return told[1]
 
 
 def _with(server: Path, work: Any) -> Any:

@@ -16,7 +16,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from etl_operator.sandbox.apiserver.access import GRANTS, Access
+from etl_operator.sandbox.apiserver.access import Access
 from etl_operator.sandbox.apiserver.audit import Audit
 from etl_operator.sandbox.apiserver.bootstrap import bootstrap_objects
 from etl_operator.sandbox.apiserver.documents import Documents
@@ -77,6 +77,8 @@ class EmbeddedServer:
         self._core = ApiServer(self._clock)
         self._authority = authority(self._directory)
         self._tokens = Tokens(self._directory, self._account_uid, self._clock.time)
+        self._grant_changes = 0
+        self._core.subscribe(self._count_grants)
         self._journal: Journal | None = None
         self._audit_log = audit_log
         self._audit: Audit | None = None
@@ -113,7 +115,7 @@ class EmbeddedServer:
         self._running.add_done_callback(_report_failure)
         if self._audit_log is not None:
             self._audit = Audit(self._audit_log, self._clock.time)
-        access = Access(self._tokens, self._grants, self._grants_revision, self._audit)
+        access = Access(self._tokens, self._grants, lambda: self._grant_changes, self._audit)
         front = Front(
             self._core,
             access,
@@ -174,8 +176,8 @@ class EmbeddedServer:
     def _grants(self, plural: str) -> list[RawObject]:
         return list(self._core.all(_GRANTS[plural]))
 
-    def _grants_revision(self) -> int:
-        return self._core.revision_of(*GRANTS)
+    def _count_grants(self, change: Change) -> None:
+        self._grant_changes += change.resource.group == RBAC_GROUP
 
     def _load(self, path: Path) -> None:
         self._journal = Journal(path)
