@@ -113,6 +113,20 @@ def test_secrets_items_modes_and_projections(tmp_path: Path) -> None:
     assert list((root / "gone").iterdir()) == []
 
 
+def test_limits_become_files(tmp_path: Path) -> None:
+    def item(container: str) -> Object:
+        reference = {"containerName": container, "resource": "limits.memory", "divisor": "1Mi"}
+        return {"path": "memory", "mode": 0o440, "resourceFieldRef": reference}
+
+    pod = pod_with({"name": "info", "downwardAPI": {"items": [item("main")]}})
+    pod["spec"]["containers"][0]["resources"] = {"limits": {"memory": "1Gi"}}
+    Volumes(pod, "ip", tmp_path / "pod", tmp_path).prepare(Shelf())
+    assert (tmp_path / "pod" / "volumes" / "info" / "memory").read_text() == "1024"
+    pod["spec"]["volumes"][0]["downwardAPI"]["items"] = [item("other")]
+    with pytest.raises(VolumeMissing, match="couldn't find container other"):
+        Volumes(pod, "ip", tmp_path / "pod", tmp_path).prepare(Shelf())
+
+
 @pytest.mark.parametrize(
     ("volume", "said"),
     [

@@ -92,9 +92,20 @@ def test_what_is_missing_is_named(entry: Object, said: str) -> None:
         env({"name": "X", "valueFrom": entry})
 
 
-def test_resources_are_told_as_written() -> None:
-    entry = {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}
-    assert env(entry, resources={"limits": {"cpu": "2"}}) == {"CPU": "2"}
+@pytest.mark.parametrize(
+    ("resource", "divisor", "told"),
+    [
+        ("limits.cpu", "0", "2"),
+        ("limits.cpu", "1m", "1500"),
+        ("limits.memory", None, "536870912"),
+        ("limits.memory", "1Mi", "512"),
+        ("requests.cpu", None, "0"),
+    ],
+)
+def test_resources_are_told_in_whole_divisors(resource: str, divisor: str | None, told: str) -> None:
+    reference = {"resource": resource, **({"divisor": divisor} if divisor else {})}
+    entry = {"name": "X", "valueFrom": {"resourceFieldRef": reference}}
+    assert env(entry, resources={"limits": {"cpu": "1500m", "memory": "512Mi"}}) == {"X": told}
 
 
 @given(st.text())

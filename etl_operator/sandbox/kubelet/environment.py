@@ -7,11 +7,13 @@ of volume mounts become the directories behind them, and cluster DNS names addre
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from informers.objects import Object
+from informers.testing.apiserver.quantity import parse
 
 Lookup = Callable[[str, str], Object | None]
 """(``ConfigMap`` or ``Secret``, name) to the object in the pod's namespace."""
@@ -107,7 +109,7 @@ def _value_from(
     if "fieldRef" in source:
         return field(pod, host, source["fieldRef"]["fieldPath"])
     if "resourceFieldRef" in source:
-        return _resource(container, source["resourceFieldRef"]["resource"])
+        return resource_field(container, source["resourceFieldRef"])
     kind, reference = (
         ("ConfigMap", source["configMapKeyRef"])
         if "configMapKeyRef" in source
@@ -151,6 +153,9 @@ def field(pod: Object, host: str, path: str) -> str:
     raise ConfigMissing(f"unsupported fieldPath: {path}")
 
 
-def _resource(container: Mapping[str, Any], name: str) -> str:
-    group, _, resource = name.partition(".")
-    return str(((container.get("resources") or {}).get(group) or {}).get(resource, "0"))
+def resource_field(container: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
+    """A limit or request in whole divisors, rounded up; 0 where none is set."""
+    group, _, resource = str(reference["resource"]).partition(".")
+    wanted = ((container.get("resources") or {}).get(group) or {}).get(resource, "0")
+    divisor = parse(reference.get("divisor") or "1").value or 1
+    return str(math.ceil(parse(wanted).value / divisor))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from etl_operator.sandbox.kubelet.environment import Lookup, data_of, field
+from etl_operator.sandbox.kubelet.environment import Lookup, data_of, field, resource_field
 from informers.objects import Object
 
 _PROJECTED = {"configMap", "secret", "downwardAPI"}
@@ -127,10 +127,18 @@ class Volumes:
     def _of_fields(self, source: Mapping[str, Any]) -> dict[str, tuple[bytes, int]]:
         mode = int(source.get("defaultMode") or 0o644)
         return {
-            item["path"]: (field(self._pod, self._host, item["fieldRef"]["fieldPath"]).encode(), mode)
+            item["path"]: (self._told(item).encode(), int(item.get("mode") or mode))
             for item in source.get("items") or ()
-            if "fieldRef" in item
         }
+
+    def _told(self, item: Mapping[str, Any]) -> str:
+        if "fieldRef" in item:
+            return field(self._pod, self._host, item["fieldRef"]["fieldPath"])
+        reference, spec = item["resourceFieldRef"], self._pod["spec"]
+        for container in (*spec["containers"], *(spec.get("initContainers") or ())):
+            if container["name"] == reference.get("containerName"):
+                return resource_field(container, reference)
+        raise VolumeMissing(f"couldn't find container {reference.get('containerName')}")
 
 
 def _refuse_unknown(volume: Mapping[str, Any]) -> None:
