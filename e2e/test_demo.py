@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -109,3 +110,14 @@ def test_a_killed_sandbox_is_taken_up_again_from_its_directory(start_sandbox: St
     assert len([line for line in second.processes() if "etl_operator.node" in line]) == 3
     assert second.stop() == 0
     second.wait_for_no_process()
+
+
+def test_asking_twice_ends_it_at_once(start_sandbox: Start) -> None:
+    sandbox = start_sandbox()
+    sandbox.wait_for_output("everything is Ready")
+    (operator,) = (line for line in sandbox.processes() if "etl_operator.cli run" in line)
+    os.kill(int(operator.split()[0]), signal.SIGSTOP)
+    sandbox.process.send_signal(signal.SIGINT)
+    sandbox.wait_for_output("stopping everything")
+    assert sandbox.stop(signal.SIGINT) == 128 + signal.SIGINT
+    sandbox.wait_for_no_process()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import os
 import signal
 import socket
 import tempfile
@@ -39,6 +40,9 @@ log = logging.getLogger(__name__)
 
 SERVICE_ACCOUNT = "etl-operator-system/etl-operator-controller-manager"
 """Whom the operator logs in as: the account and roles of ``config/default``."""
+
+_STOP_WITHIN = 60.0
+"""Seconds for an orderly end: the operator's grace, the pods' and a little more."""
 
 _OPERATOR_LEASE = "etl-operator-leader"
 _API_VERSION = "etl.router/v1"
@@ -106,13 +110,22 @@ async def run_sandbox(settings: SandboxSettings, control_plane: MakeControlPlane
 
 
 def _stop_on_signals(main: asyncio.Future[int], progress: Progress) -> list[int]:
+    """The first signal stops things in order; a second one, or too long a wait, ends them at once."""
     received: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def end_at_once(why: str) -> None:
+        progress.say(f"{why}: ending at once, the guard process kills what is left")
+        # Not an exception: whatever hangs may swallow one. The guard sees its pipe end.
+        os._exit(128 + received[0])
 
     def stop(number: int) -> None:
         received.append(number)
-        progress.say("stopping everything" if len(received) == 1 else "still stopping, one moment")
-        if len(received) == 1:
-            main.cancel()
+        if len(received) > 1:
+            end_at_once("asked again")
+        progress.say("stopping everything; once more ends it at once")
+        main.cancel()
+        loop.call_later(_STOP_WITHIN, end_at_once, f"not stopped within {_STOP_WITHIN:.0f} s")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop, number)
