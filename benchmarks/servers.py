@@ -57,8 +57,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._events is not None:
             # Whatever chunks put between or into them, every event says once what it is.
-            found = (self._tail + data).count(_EVENT)
-            self._tail = data[1 - len(_EVENT) :]
+            seen = self._tail + data
+            found = seen.count(_EVENT)
+            self._tail = seen[1 - len(_EVENT) :]
             if found:
                 self._events.put_nowait(found)
             return
