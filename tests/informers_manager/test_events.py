@@ -303,6 +303,20 @@ def test_recording_never_raises(caplog: pytest.LogCaptureFixture) -> None:
     assert "could not be recorded" in caplog.text
 
 
+@pytest.mark.parametrize(("cause", "loud"), [("NamespaceTerminating", False), ("Quota", True)])
+def test_a_namespace_that_ends_takes_events_along_in_silence(
+    cause: str, loud: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(recorder: EventRecorder, server: Server, metrics: Metrics) -> None:
+        server.error = lambda: Forbidden(403, "Forbidden", "no", {"causes": [{"reason": cause}]})
+        say(recorder)
+        await asyncio.sleep(1)
+        assert dropped(metrics) == {"refused": 1}
+        assert [one.levelname for one in caplog.records] == (["WARNING"] if loud else [])
+
+    running(work)
+
+
 def test_flushing_sends_what_is_left_or_gives_up_in_time(caplog: pytest.LogCaptureFixture) -> None:
     async def work(recorder: EventRecorder, server: Server, metrics: Metrics) -> None:
         loop = asyncio.get_running_loop()
