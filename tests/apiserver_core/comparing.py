@@ -56,3 +56,15 @@ def comparable(value: Any, name: str = "") -> Any:
     if isinstance(value, str):
         return _CURRENT.sub("current: …", _TIME.sub("<time>", _UID.sub("<uid>", value)))
     return value
+
+
+def unordered(answer: Any) -> Any:
+    """A refusal without the order of its causes, which servers do not promise."""
+    body = answer["body"]
+    causes = (body.get("details") or {}).get("causes") if isinstance(body, dict) else None
+    if not causes or len(causes) == 1 or body.get("reason") != "Invalid":
+        return answer
+    details = {**body["details"], "causes": sorted(causes, key=json.dumps)}
+    # The sentence repeats the causes.
+    message = body["message"].partition(" is invalid: ")[0]
+    return {**answer, "body": {**body, "details": details, "message": message}}
