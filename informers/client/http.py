@@ -1,4 +1,5 @@
-"""The pooled HTTP transport.
+"""The pooled HTTP transport: connections of our own to a server that is reached directly, aiohttp's through a
+proxy.
 
 It follows no redirect, asks no environment variable for a proxy, and never compresses: the API server is
 near, and unpacking costs more than it saves.
@@ -9,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, quote_plus, unquote, urlsplit, urlunsplit
 
 import aiohttp
@@ -22,13 +24,10 @@ from informers.client.kubeconfig import ClusterAccess
 from informers.client.requests import APPLY_PATCH
 from informers.client.tls import TlsContexts
 from informers.client.transport import HttpRequest, HttpResponse, HttpStream
+from informers.client.wire import CONNECT_TIMEOUT, KEEP_ALIVE, CannotConnect, Endpoint, Message, Wire
 from informers.clock import Clock, SystemClock
 from informers.errors import ConfigError, TransportError
 
-CONNECT_TIMEOUT = 10.0
-"""Seconds for TCP connect and TLS handshake."""
-KEEP_ALIVE = 60.0
-"""Seconds an idle connection is kept; API servers keep theirs longer, so reuse seldom meets a closed one."""
 USER_AGENT = "informers"
 
 _SAFE = "/:@!$&'()*+,;=~"
@@ -37,6 +36,47 @@ _escaped = functools.lru_cache(1024)(quote_plus)
 """Parameters are few and repeat, but for continuation tokens."""
 _READ_BUFFER = 2**18
 _BROKEN = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
+_WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
+
+
+class _Answer(Protocol):
+    """The answer of either kind of connection, its head read."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    async def readany(self) -> bytes:
+        """Some of the body; b"" at its end."""
+        ...
+
+    async def read(self) -> bytes:
+        """The rest of the body."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection; end it, unless the answer was read completely."""
+        ...
+
+
+class _Proxied:
+    """An answer of aiohttp."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+        self.status = answer.status
+        self.headers = {name.lower(): value for name, value in answer.headers.items()}
+
+    async def readany(self) -> bytes:
+        return await self._answer.content.readany()
+
+    async def read(self) -> bytes:
+        return await self._answer.read()
+
+    def close(self) -> None:
+        self._answer.close()
 
 
 class HttpTransport:
@@ -57,6 +97,7 @@ class HttpTransport:
         self._tls = TlsContexts(access.tls) if access.server.startswith("https") else None
         self._proxy, self._proxy_headers = _split_proxy(access.proxy)
         self._session: aiohttp.ClientSession | None = None
+        self._wire = Wire()
         self._closed = False
         self.host = URL(access.server).authority
         """Where requests go, as metrics label them."""
@@ -66,11 +107,13 @@ class HttpTransport:
 
         :raises TransportError: when there is none.
         """
-        answer = await self._authenticated(request, _whole(request.timeout))
+        answer = await self._authenticated(request, streaming=False)
         try:
-            return HttpResponse(answer.status, await _guarded(request, answer.read()), _lower(answer.headers))
+            return HttpResponse(answer.status, await answer.read(), answer.headers)
+        except _BROKEN as error:
+            raise _no_answer(request, error) from error
         finally:
-            # Right in every case: a response that was read completely has let go of its connection already.
+            # Right in every case: a response that was read completely lets go of its connection only.
             answer.close()
 
     def stream(self, request: HttpRequest) -> AbstractAsyncContextManager[HttpStream]:
@@ -83,23 +126,21 @@ class HttpTransport:
     async def close(self) -> None:
         """Close pooled connections. What still runs fails with ``TransportError``."""
         self._closed = True
+        await self._wire.close()
         if self._session is not None:
             await self._session.close()
 
     @asynccontextmanager
     async def _stream(self, request: HttpRequest) -> AsyncIterator[HttpStream]:
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=request.timeout)
-        answer = await self._authenticated(request, limits)
+        answer = await self._authenticated(request, streaming=True)
         try:
             yield _Stream(request, answer)
         finally:
             answer.close()
 
-    async def _authenticated(
-        self, request: HttpRequest, limits: aiohttp.ClientTimeout
-    ) -> aiohttp.ClientResponse:
+    async def _authenticated(self, request: HttpRequest, *, streaming: bool) -> _Answer:
         credential = await self._credential(None)
-        answer = await self._send(request, limits, credential)
+        answer = await self._send(request, credential, streaming)
         if answer.status != 401:
             return answer
         try:
@@ -110,7 +151,7 @@ class HttpTransport:
         if renewed == credential:
             return answer
         answer.close()
-        return await self._send(request, limits, renewed)
+        return await self._send(request, renewed, streaming)
 
     async def _credential(self, rejected: Credential | None) -> Credential:
         source = self._access.credentials
@@ -119,23 +160,70 @@ class HttpTransport:
         except ConfigError as error:
             raise TransportError(f"no credential: {error}") from error
 
-    async def _send(
-        self, request: HttpRequest, limits: aiohttp.ClientTimeout, credential: Credential
-    ) -> aiohttp.ClientResponse:
-        arguments: dict[str, Any] = {}
+    async def _send(self, request: HttpRequest, credential: Credential, streaming: bool) -> _Answer:
+        if self._closed:
+            raise TransportError("the transport is closed")
+        context = None
         if self._tls is not None:
             try:
-                arguments["ssl"] = self._tls.context(credential, self._clock.monotonic())
+                context = self._tls.context(credential, self._clock.monotonic())
             except ConfigError as error:
                 raise TransportError(str(error)) from error
-            if self._access.tls.server_name:
-                arguments["server_hostname"] = self._access.tls.server_name
-        url = self._url(request)
         headers = [*self._headers, ("Accept", request.accept)]
         if request.body is not None:
             headers.append(("Content-Type", request.content_type))
         if credential.authorization is not None:
             headers.append(("Authorization", credential.authorization))
+        origin = _origin(self._access.server)
+        if self._proxy is None and origin is not None:
+            return await self._direct(request, origin, headers, context, streaming)
+        return await self._through_proxy(request, headers, context, streaming)
+
+    async def _direct(
+        self,
+        request: HttpRequest,
+        origin: tuple[str, int],
+        headers: list[tuple[str, str]],
+        context: ssl.SSLContext | None,
+        streaming: bool,
+    ) -> _Answer:
+        body = request.body
+        if body is not None or request.method in _WITH_BODY:
+            headers.append(("Content-Length", str(len(body or b""))))
+        _, authority, _ = _parts(self._access.server)
+        lines = [f"{request.method} {self._target(request)} HTTP/1.1", f"Host: {authority}"]
+        lines += [f"{name}: {value}" for name, value in headers]
+        head = "\r\n".join(lines)
+        if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1 or "\0" in head:
+            # Without a word of it: it may be the token.
+            raise TransportError(f"{request.method} {request.path}: a header with a line break in it")
+        message = Message(
+            request.method,
+            f"{head}\r\n\r\n".encode() + (body or b""),
+            request.content_type == APPLY_PATCH,
+            None if streaming else request.timeout,
+            request.timeout if streaming else None,
+        )
+        endpoint = Endpoint(*origin, context, self._access.tls.server_name or origin[0])
+        try:
+            return await self._wire.send(endpoint, message)
+        except _BROKEN as error:
+            raise _no_answer(request, error) from error
+
+    async def _through_proxy(
+        self,
+        request: HttpRequest,
+        headers: list[tuple[str, str]],
+        context: ssl.SSLContext | None,
+        streaming: bool,
+    ) -> _Answer:
+        arguments: dict[str, Any] = {}
+        if context is not None:
+            arguments["ssl"] = context
+            if self._access.tls.server_name:
+                arguments["server_hostname"] = self._access.tls.server_name
+        scheme, authority, _ = _parts(self._access.server)
+        url = URL(f"{scheme}://{authority}{self._target(request)}", encoded=True)
 
         def send() -> Any:
             return self._opened().request(
@@ -143,7 +231,7 @@ class HttpTransport:
                 url,
                 data=request.body,
                 headers=headers,
-                timeout=limits,
+                timeout=_limits(request.timeout, streaming),
                 allow_redirects=False,
                 proxy=self._proxy,
                 proxy_headers=self._proxy_headers,
@@ -161,23 +249,18 @@ class HttpTransport:
                 answer = await send()
         except _BROKEN as error:
             raise _no_answer(request, error) from error
-        return answer
+        return _Proxied(answer)
 
-    def _url(self, request: HttpRequest) -> URL:
-        # Put together from its parts: to have one parsed takes as long as all the rest of this.
+    def _target(self, request: HttpRequest) -> str:
+        """Path and query, as they are sent."""
         path = request.path if _PLAIN_PATH(request.path) else quote(request.path, safe=_SAFE)
-        scheme, authority, prefix = _parts(self._access.server)
-        return URL.build(
-            scheme=scheme,
-            authority=authority,
-            path=prefix + path,
-            query_string="&".join([f"{_escaped(name)}={_escaped(value)}" for name, value in request.query]),
-            encoded=True,
-        )
+        target = _parts(self._access.server)[2] + path
+        if not request.query:
+            return target
+        query = "&".join([f"{_escaped(name)}={_escaped(value)}" for name, value in request.query])
+        return f"{target}?{query}"
 
     def _opened(self) -> aiohttp.ClientSession:
-        if self._closed:
-            raise TransportError("the transport is closed")
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 # Unlimited: every watch holds a connection for minutes and must not starve the rest, whose
@@ -192,37 +275,40 @@ class HttpTransport:
 
 
 class _Stream:
-    def __init__(self, request: HttpRequest, answer: aiohttp.ClientResponse) -> None:
+    def __init__(self, request: HttpRequest, answer: _Answer) -> None:
         self._request = request
         self._answer = answer
         self.status = answer.status
-        self.headers: Mapping[str, str] = _lower(answer.headers)
+        self.headers = answer.headers
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Body bytes as they come.
 
         :raises TransportError: when the connection breaks or stays silent too long.
         """
-        content = self._answer.content
-        while chunk := await _guarded(self._request, content.readany()):
+        readany = self._answer.readany
+        while True:
+            try:
+                chunk = await readany()
+            except _BROKEN as error:
+                raise _no_answer(self._request, error) from error
+            if not chunk:
+                return
             yield chunk
 
     async def read(self) -> bytes:
         """The rest of the body."""
-        return await _guarded(self._request, self._answer.read())
-
-
-async def _guarded(request: HttpRequest, reading: Any) -> bytes:
-    try:
-        content: bytes = await reading
-    except _BROKEN as error:
-        raise _no_answer(request, error) from error
-    return content
+        try:
+            return await self._answer.read()
+        except _BROKEN as error:
+            raise _no_answer(self._request, error) from error
 
 
 def _no_answer(request: HttpRequest, error: BaseException) -> TransportError:
     where = ""
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
+    if isinstance(error, CannotConnect):
+        where, error = f"{error}: ", error.reason
+    elif isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
         where = f"cannot connect to {error.host}:{error.port}: "
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             error = error.certificate_error
@@ -241,13 +327,20 @@ def _parts(server: str) -> tuple[str, str, str]:
 
 
 @functools.lru_cache(16)
-def _whole(seconds: float | None) -> aiohttp.ClientTimeout:
-    """Limits of an ordinary exchange; there are only a few different ones."""
+def _origin(server: str) -> tuple[str, int] | None:
+    """Host and port, where they are all there is to it."""
+    url = URL(server)
+    if url.scheme not in ("http", "https") or url.raw_user is not None or not url.raw_host or not url.port:
+        return None
+    return url.raw_host, url.port
+
+
+@functools.lru_cache(16)
+def _limits(seconds: float | None, streaming: bool) -> aiohttp.ClientTimeout:
+    """There are only a few different ones."""
+    if streaming:
+        return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=seconds)
     return aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_TIMEOUT)
-
-
-def _lower(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
 
 
 def _split_proxy(proxy: str | None) -> tuple[str | None, dict[str, str] | None]:
