@@ -4,6 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Continuous integration passes PIP_CONSTRAINT, so that it installs locked versions.
+# Most tests wait for processes: several at once are faster even on two cores. WORKERS=0 runs one by one.
+WORKERS ?= 3
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test conformance e2e bench lint fmt manifests clean
@@ -15,13 +18,13 @@ demo: $(VENV)/.sandbox ## Run the operator and the sample objects on the embedde
 	$(BIN)/etl-operator sandbox --until-ready --timeout 120
 
 test: lint ## Check style, types and floors, then run every test
-	$(BIN)/pytest
+	$(PYTEST)
 
 conformance: $(VENV)/.dev ## The sandbox's API server against what a real one answers (CLUSTER=real asks a real one)
-	$(BIN)/pytest e2e/conformance --cluster $(or $(CLUSTER),sandbox)
+	$(PYTEST) e2e/conformance --cluster $(or $(CLUSTER),sandbox)
 
 e2e: $(VENV)/.dev ## The end-to-end suite on a real kube-apiserver (KUBEBUILDER_ASSETS, or built with Go)
-	$(BIN)/pytest e2e --cluster real
+	$(PYTEST) e2e --cluster real
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
