@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 REMEMBERED = 1024
 """Different pieces a table knows at once. Beyond that it starts anew: what repeats is soon back."""
+_SLOTS = 256
+"""Pieces a full table has met once, and would know if they came again. A power of two."""
 
 _EMPTY = frozenset({b"", b"null", b"{}", b"[]"})
 
@@ -37,6 +39,7 @@ class Shared(Generic[T]):
         nothing: tuple[bytes, T] = (b"", finish(kind()))
         self._empty = dict.fromkeys((b"", b"null", msgspec.json.encode(kind())), nothing)
         self._known = dict(self._empty)
+        self._met: list[bytes] = [b""] * _SLOTS
 
     def keep(self, raw: msgspec.Raw | bytes) -> bytes:
         """The copy to keep.
@@ -46,9 +49,18 @@ class Shared(Generic[T]):
         # Not the Raw itself: that refers to the whole page it was found in.
         content = bytes(raw)
         found = self._known.get(content)
-        if found is None:
-            found = self._learn(content)
-        return found[0]
+        if found is not None:
+            return found[0]
+        if len(self._known) < REMEMBERED:
+            return self._learn(content)[0]
+        # Where every object says something else, learning it all would only push out what repeats.
+        slot = hash(content) & (_SLOTS - 1)
+        met = self._met[slot]
+        if met == content:
+            return self._learn(met)[0]
+        self._decode(content)
+        self._met[slot] = content
+        return content
 
     def knows(self, content: bytes) -> bool:
         """Whether the piece was kept lately."""

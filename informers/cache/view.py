@@ -217,6 +217,7 @@ class _Creation(msgspec.Struct, gc=False):
 
 _HEADER = msgspec.json.Decoder(Header)
 _CREATION = msgspec.json.Decoder(_Creation)
+_COMMA = 0x2C
 _MANAGED_FIELDS = b'"managedFields":'
 _MARK = b"last-applied-configuration"
 _LAST_APPLIED = f'"{LAST_APPLIED}":'.encode()
@@ -308,12 +309,17 @@ def _pruned(content: bytes, managed_fields: msgspec.Raw, last_applied: bool) -> 
 
 
 def _without_managed_fields(content: bytes, value: msgspec.Raw) -> bytes | None:
+    # One function, without copies to look at: every change of every object comes through here.
     start = content.find(_MANAGED_FIELDS)
-    member = _MANAGED_FIELDS + bytes(value)
-    end = start + len(member)
+    begin = start + len(_MANAGED_FIELDS)
+    end = begin + len(value)
     # Not there: spaced out, or a field of that name somewhere else. There twice: no telling which is which.
-    if start < 0 or content[start:end] != member or content.find(_MANAGED_FIELDS, end) >= 0:
+    if start <= 0 or not content.startswith(value, begin) or content.find(_MANAGED_FIELDS, end) >= 0:
         return None
+    if content[end] == _COMMA:
+        return content[:start] + content[end + 1 :]
+    if content[start - 1] == _COMMA:
+        return content[: start - 1] + content[end:]
     return _without(content, start, end)
 
 

@@ -135,6 +135,22 @@ def test_tables_forget_and_nobody_notices(pieces: list[dict[str, str]]) -> None:
     assert [shared.value(content) for content in kept] == pieces
 
 
+def test_what_every_object_says_differently_does_not_push_out_what_repeats() -> None:
+    shared = Shared(dict[str, str], mapping)
+
+    def repeated(name: str) -> bytes:
+        return json.dumps({"name": name}).encode()
+
+    kept = shared.keep(repeated("a"))
+    for number in range(4 * REMEMBERED):
+        shared.keep(json.dumps({"number": str(number)}).encode())
+    assert shared.keep(repeated("a")) is kept
+    # What repeats may change; then what no longer does has to go.
+    assert shared.keep(repeated("b")) is shared.keep(repeated("b"))
+    with pytest.raises(msgspec.ValidationError):
+        shared.keep(b'{"number":1}')
+
+
 @pytest.mark.parametrize(
     "meta", [{"labels": {"a": 1}}, {"annotations": []}, {"finalizers": "x"}, {"ownerReferences": [1]}]
 )
