@@ -12,7 +12,8 @@ A key in work is never handed out again before ``done``; what arrives meanwhile 
 
 Order among ready keys: a key's rank is the moment it became ready plus the patience of its priority.
 An urgent key thus overtakes, but a patient one is never overtaken by what comes later than its patience:
-ageing without touching the heap.
+ageing without touching what is queued. Keys of one priority become ready in the order of their ranks, so
+that a line per priority is enough; only keys that became more urgent in between need a heap.
 """
 
 from __future__ import annotations
@@ -160,10 +161,11 @@ class _Item:
     backing_off: bool = False
     causes: tuple[str, ...] = ()
     ticket: int = 0
-    """The heap entry that counts; entries with other tickets are leftovers."""
+    """The entry that counts; entries with other tickets are leftovers."""
 
 
 _Entry = tuple[float, int, ObjectKey]
+"""Rank, or due time; ticket; key."""
 
 
 class WorkQueue:
@@ -182,7 +184,10 @@ class WorkQueue:
         self._backoff = backoff or Backoff(rng or random.Random())  # noqa: S311
         self.observer: QueueObserver = _Silent()
         self._items: dict[ObjectKey, _Item] = {}
-        self._ready: list[_Entry] = []
+        self._ready = tuple(deque[_Entry]() for _ in Priority)
+        """By priority, each in the order of ranks."""
+        self._raised: list[_Entry] = []
+        """Heap of keys whose priority rose while they were ready."""
         self._delayed: list[_Entry] = []
         self._processing: dict[ObjectKey, float] = {}
         self._failures: dict[ObjectKey, int] = {}
@@ -217,7 +222,7 @@ class WorkQueue:
             item.priority = priority
         if item.place is _READY:
             if more_urgent:
-                self._push_ready(item)
+                heappush(self._raised, self._ranked(item))
         elif cuts or not item.backing_off:
             item.backing_off = False
             now = self._clock.monotonic()
@@ -291,8 +296,8 @@ class WorkQueue:
         now = self._clock.monotonic()
         if self._delayed:
             self._promote(now)
-        while self._ready:
-            _, ticket, key = heappop(self._ready)
+        while (entry := self._pop_ready()) is not None:
+            _, ticket, key = entry
             item = self._items.get(key)
             if item is None or item.ticket != ticket:
                 continue
@@ -347,7 +352,9 @@ class WorkQueue:
         """Refuse everything from now on; waiting getters end. Keys in work can still be ``done``."""
         self._closed = True
         self._items.clear()
-        self._ready.clear()
+        for line in self._ready:
+            line.clear()
+        self._raised.clear()
         self._delayed.clear()
         self._failures.clear()
         if self._timer is not None:
@@ -415,14 +422,25 @@ class WorkQueue:
         item.place = _READY
         item.backing_off = False
         item.since = now
-        self._push_ready(item)
+        self._ready[item.priority].append(self._ranked(item))
         self.observer.added()
         if self._waiters:
             self._wake()
 
-    def _push_ready(self, item: _Item) -> None:
+    def _ranked(self, item: _Item) -> _Entry:
         item.ticket = self._tickets = self._tickets + 1
-        heappush(self._ready, (item.since + _PATIENCE[item.priority], item.ticket, item.key))
+        return item.since + _PATIENCE[item.priority], item.ticket, item.key
+
+    def _pop_ready(self) -> _Entry | None:
+        """The entry of the lowest rank, dead or alive."""
+        first: _Entry | None = None
+        first_line: deque[_Entry] | None = None
+        for line in self._ready:
+            if line and (first is None or line[0] < first):
+                first, first_line = line[0], line
+        if self._raised and (first is None or self._raised[0] < first):
+            return heappop(self._raised)
+        return first_line.popleft() if first_line is not None else None
 
     def _push_delayed(self, item: _Item) -> None:
         if len(self._delayed) > 2 * len(self._items) + _LEFTOVERS:

@@ -7,10 +7,13 @@ import itertools
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from informers.errors import Conflict, Forbidden, Terminal, TooManyRequests, TransportError
 from informers.objects import ObjectKey
 from informers.queue import Backoff, Priority, QueueClosed, WorkQueue
+from informers.queue.workqueue import PATIENCE
 from informers.testing.clock import VirtualClock, run_virtual
 
 A, B, C = (ObjectKey("default", name) for name in "abc")
@@ -91,6 +94,50 @@ def test_a_ready_key_rises_with_a_more_urgent_cause() -> None:
         work.add(B, priority=Priority.INITIAL)
         work.add(B, priority=Priority.CHANGE)
         assert (await work.get()).key == B
+
+    run_virtual(main())
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 1.0, 4.0, 20.0]),
+            st.none() | st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(list(Priority))),
+        ),
+        max_size=60,
+    )
+)
+def test_the_order_is_that_of_moment_and_patience(
+    steps: list[tuple[float, tuple[str, Priority] | None]],
+) -> None:
+    """Against a list that is searched for the lowest rank every time."""
+
+    async def main() -> None:
+        work, count = queue(), itertools.count()
+        ranks: dict[ObjectKey, tuple[float, int]] = {}
+        known: dict[ObjectKey, tuple[float, Priority]] = {}
+
+        def take() -> None:
+            got = work.get_nowait()
+            expected = min(ranks, key=lambda key: ranks[key], default=None)
+            assert (got.key if got is not None else None) == expected
+            if expected is not None:
+                del ranks[expected], known[expected]
+                work.done(expected)
+
+        for pause, added in steps:
+            await asyncio.sleep(pause)
+            if added is None:
+                take()
+                continue
+            key, priority = ObjectKey("n", added[0]), added[1]
+            work.add(key, priority=priority)
+            since, before = known.get(key, (asyncio.get_running_loop().time(), None))
+            if before is None or priority < before:
+                known[key] = since, priority
+                ranks[key] = since + PATIENCE[priority], next(count)
+        while ranks:
+            take()
 
     run_virtual(main())
 
