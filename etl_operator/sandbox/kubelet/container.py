@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from etl_operator.sandbox.kubelet.environment import (
 )
 from etl_operator.sandbox.kubelet.images import Image
 from etl_operator.sandbox.kubelet.logs import LogFiles, read
+from etl_operator.sandbox.kubelet.memory import memory_limit
 from etl_operator.sandbox.kubelet.place import EventType, Place
 from etl_operator.sandbox.kubelet.process import CannotStart, Run
 from etl_operator.sandbox.kubelet.status import ContainerRecord
@@ -35,6 +36,7 @@ _GRACE = 30.0
 """Seconds, where a pod says nothing about it."""
 _START_ERROR = 128
 _CANNOT_EXECUTE = 126
+_KILLED = 128 + signal.SIGKILL
 
 
 class Container:
@@ -67,6 +69,7 @@ class Container:
         self._backoff = place.backoff()
         self._stopping = asyncio.Event()
         self._run: Run | None = None
+        self._over_limit = False
         self._kills: set[asyncio.Task[int]] = set()
         self._launch: tuple[dict[str, str], Path] = ({}, place.directory)
 
@@ -148,9 +151,12 @@ class Container:
         )
         self._tell("Normal", "Started", "Starting", f"Started container {self.record.name}")
         self._changed()
-        code = await self._supervise(self._run)
+        with self._limited(self._run):
+            code = await self._supervise(self._run)
         self._run = None
-        self.record.end(self._place.now(), code)
+        # It may have ended by itself just before it was killed.
+        reason = "OOMKilled" if self._over_limit and code == _KILLED else ""
+        self.record.end(self._place.now(), code, reason)
         self.started.clear()
         self._changed()
         return code
@@ -226,6 +232,27 @@ class Container:
                 # It was asked to stop between its start and now.
                 self._kill(run)
             return await run.wait()
+
+    @contextlib.contextmanager
+    def _limited(self, run: Run) -> Iterator[None]:
+        self._over_limit = False
+        limit = memory_limit(self.record.spec)
+        if limit is None:
+            yield
+            return
+
+        def kill() -> None:
+            self._over_limit = True
+            shown = self.record.spec["resources"]["limits"]["memory"]
+            note = f"Container {self.record.name} uses more memory than its limit of {shown}"
+            self._tell("Warning", "OOMKilling", "Killing", note)
+            run.signal(signal.SIGKILL)
+
+        self._place.memory.add(run.pid, limit, kill)
+        try:
+            yield
+        finally:
+            self._place.memory.remove(run.pid)
 
     @contextlib.asynccontextmanager
     async def _probed(self, run: Run) -> AsyncIterator[None]:

@@ -16,6 +16,7 @@ from etl_operator.sandbox.kubelet.addresses import AddressBook
 from etl_operator.sandbox.kubelet.backoff import CrashBackoff
 from etl_operator.sandbox.kubelet.environment import Lookup
 from etl_operator.sandbox.kubelet.images import ImageTable
+from etl_operator.sandbox.kubelet.memory import MemoryWatch, platform_reader
 from etl_operator.sandbox.kubelet.names import NameRewriter
 from etl_operator.sandbox.kubelet.place import Place, pod_directory
 from etl_operator.sandbox.kubelet.registration import Registration
@@ -71,6 +72,7 @@ class ProcessNode:
         self._name = name
         state_dir.mkdir(parents=True, exist_ok=True)
         self._events = EventRecorder(client, controller="kubelet", instance=name, clock=clock, rng=rng)
+        self._memory = MemoryWatch(platform_reader())
         addresses = AddressBook(state_dir / "addresses.json")
         self._place = Place(
             node=name,
@@ -83,6 +85,7 @@ class ProcessNode:
             names=_Names(self._caches, addresses, domain).rewriter,
             recorder=self._events,
             find=self._caches.lookup,
+            memory=self._memory,
             backoff=backoff,
         )
         self._workers: dict[str, PodWorker] = {}
@@ -97,6 +100,7 @@ class ProcessNode:
                 group.create_task(registration.run())
                 group.create_task(self._events.run())
                 group.create_task(self._keep_logs_small())
+                group.create_task(self._memory.run())
                 for informer in self._caches.all:
                     group.create_task(informer.run())
                 await asyncio.gather(*(informer.wait_synced() for informer in self._caches.all))

@@ -12,6 +12,7 @@ from etl_operator.sandbox.kubelet.addresses import AddressBook
 from etl_operator.sandbox.kubelet.backoff import CrashBackoff
 from etl_operator.sandbox.kubelet.environment import Lookup
 from etl_operator.sandbox.kubelet.images import Image, ImageTable
+from etl_operator.sandbox.kubelet.memory import MemoryWatch
 from etl_operator.sandbox.kubelet.names import NameRewriter
 from etl_operator.sandbox.kubelet.status import timestamp
 from etl_operator.sandbox.reaper import Reaper
@@ -40,6 +41,7 @@ class Place:
     :param directory: below it lie ``pods``, ``claims`` and ``images``.
     :param find: looks up ConfigMaps, Secrets and claims of a namespace.
     :param names: replaces cluster DNS names by addresses.
+    :param memory: enforces memory limits.
     :param backoff: makes a container's restart back-off.
     """
 
@@ -53,6 +55,7 @@ class Place:
     names: NameRewriter
     recorder: Recorder
     find: Callable[[str], Lookup]
+    memory: MemoryWatch
     backoff: Callable[[], CrashBackoff]
 
     def now(self) -> str:
