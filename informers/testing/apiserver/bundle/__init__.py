@@ -1,6 +1,6 @@
-"""The schemas of the built-in kinds: Kubernetes' own OpenAPI definitions (Apache-2.0).
+"""The schemas of the built-in kinds, as a real server serves them (Apache-2.0, see NOTICE).
 
-``make.py`` writes the bundle.
+``make.py`` writes the bundle out of the ``/openapi/v3`` of a kube-apiserver.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def definitions() -> dict[str, Any]:
 
 @cache
 def builtin_schemas() -> Mapping[tuple[str, str, str], dict[str, Any]]:
-    """The schemas of whole objects by (group, version, kind), references resolved. Read-only.
+    """The schemas of whole objects by (group, version, kind), as :func:`resolved`. Read-only.
 
     Fragments used in several places are the same dictionary everywhere.
     """
@@ -46,7 +46,8 @@ def builtin_schemas() -> Mapping[tuple[str, str, str], dict[str, Any]]:
 def resolved(name: str) -> dict[str, Any]:
     """One definition with every reference replaced by what it refers to.
 
-    A definition that contains itself is cut there: any value is accepted below.
+    A definition that contains itself is cut there: any value is accepted below. Enumerations are left out:
+    they inform readers, while what a server accepts, and how it refuses the rest, is up to each kind.
 
     :raises KeyError: no such definition.
     """
@@ -74,7 +75,9 @@ class _Resolver:
             return value
         target = value.get("$ref")
         if not isinstance(target, str):
-            return {key: self._fragment(one) for key, one in value.items()}
+            # A list: the schema of schemas has a field of this name.
+            kept = {key: one for key, one in value.items() if key != "enum" or not isinstance(one, list)}
+            return {key: self._fragment(one) for key, one in kept.items()}
         found = self.definition(target.removeprefix(_REFERENCE))
         if len(value) == 1:
             return found

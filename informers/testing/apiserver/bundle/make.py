@@ -1,87 +1,86 @@
-"""Writes the bundle of built-in schemas. For developers, when it moves to another minor version.
+"""Writes the bundle of built-in schemas out of a running kube-apiserver's ``/openapi/v3``.
 
-::
+For developers, when the bundle moves to another minor version (``VERSION`` beside this file)::
 
-    python -m venv throwaway && throwaway/bin/pip install kubernetes-validate
-    throwaway/bin/python informers/testing/apiserver/bundle/make.py throwaway/lib/python3.*/site-packages
+    python -m informers.testing.apiserver.bundle.make KUBECONFIG
 
-The package carries the OpenAPI definitions of Kubernetes, list types and merge keys included, in
-JSON-Schema dress. What is written is the OpenAPI v3 form of the kinds the embedded server knows.
+Of each document the components are taken that the kinds named here refer to. They are kept as served,
+but for what :func:`normal` says; the same server always gives the same bytes.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import gzip
 import json
-import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-VERSION = "1.37"
+from informers.client import Client, HttpTransport, load_kubeconfig
+from informers.testing.apiserver.bundle import VERSION
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
-_SOURCE = "#/$defs/"
-_TARGET = "#/components/schemas/"
+_REFERENCE = "#/components/schemas/"
 _GVK = "x-kubernetes-group-version-kind"
 
-_CORE = (
-    "Binding ConfigMap Endpoints Event LimitRange Namespace Node PersistentVolume PersistentVolumeClaim Pod "
-    "PodTemplate ReplicationController ResourceQuota Secret Service ServiceAccount"
-)
-ROOTS = [
-    *(f"io.k8s.api.core.v1.{kind}" for kind in _CORE.split()),
-    *(
-        f"io.k8s.api.apps.v1.{kind}"
-        for kind in ("ControllerRevision", "DaemonSet", "Deployment", "ReplicaSet", "StatefulSet")
+KINDS: Mapping[str, tuple[str, str]] = {
+    "api": (_META, "APIVersions"),
+    "apis": (_META, "APIGroupList"),
+    "api/v1": (
+        "io.k8s.api.core.v1.",
+        "Binding ConfigMap Endpoints Event LimitRange Namespace Node PersistentVolume PersistentVolumeClaim "
+        "Pod PodTemplate ReplicationController ResourceQuota Secret Service ServiceAccount",
     ),
-    *(f"io.k8s.api.batch.v1.{kind}" for kind in ("CronJob", "Job")),
-    *(f"io.k8s.api.policy.v1.{kind}" for kind in ("Eviction", "PodDisruptionBudget")),
-    *(f"io.k8s.api.rbac.v1.{kind}" for kind in ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")),
-    *(f"io.k8s.api.networking.v1.{kind}" for kind in ("Ingress", "IngressClass", "NetworkPolicy")),
-    *(
-        f"io.k8s.api.authorization.v1.{kind}"
-        for kind in (
-            "LocalSubjectAccessReview",
-            "SelfSubjectAccessReview",
-            "SelfSubjectRulesReview",
-            "SubjectAccessReview",
-        )
+    "apis/apiextensions.k8s.io/v1": (
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.",
+        "CustomResourceDefinition",
     ),
-    "io.k8s.api.authentication.v1.SelfSubjectReview",
-    "io.k8s.api.authentication.v1.TokenRequest",
-    "io.k8s.api.authentication.v1.TokenReview",
-    "io.k8s.api.autoscaling.v1.Scale",
-    "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler",
-    "io.k8s.api.coordination.v1.Lease",
-    "io.k8s.api.discovery.v1.EndpointSlice",
-    "io.k8s.api.events.v1.Event",
-    "io.k8s.api.scheduling.v1.PriorityClass",
-    "io.k8s.api.storage.v1.StorageClass",
-    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
-    *(
-        _META + kind
-        for kind in ("APIGroupList", "APIResourceList", "APIVersions", "DeleteOptions", "ListMeta", "Status")
+    "apis/apps/v1": (
+        "io.k8s.api.apps.v1.",
+        "ControllerRevision DaemonSet Deployment ReplicaSet StatefulSet",
     ),
-]
-
-# The source derives from OpenAPI v2, which has no defaults. These two belong to list-map keys, so without
-# them field ownership would be recorded under other keys than on a real server.
-_DEFAULTS = {
-    ("io.k8s.api.core.v1.ContainerPort", "protocol"): "TCP",
-    ("io.k8s.api.core.v1.ServicePort", "protocol"): "TCP",
+    # TokenRequest is a subresource of service accounts: it stands in the core document.
+    "apis/authentication.k8s.io/v1": (
+        "io.k8s.api.authentication.v1.",
+        "SelfSubjectReview TokenRequest TokenReview",
+    ),
+    "apis/authorization.k8s.io/v1": (
+        "io.k8s.api.authorization.v1.",
+        "LocalSubjectAccessReview SelfSubjectAccessReview SelfSubjectRulesReview SubjectAccessReview",
+    ),
+    "apis/autoscaling/v1": ("io.k8s.api.autoscaling.v1.", "Scale"),
+    "apis/autoscaling/v2": ("io.k8s.api.autoscaling.v2.", "HorizontalPodAutoscaler"),
+    "apis/batch/v1": ("io.k8s.api.batch.v1.", "CronJob Job"),
+    "apis/coordination.k8s.io/v1": ("io.k8s.api.coordination.v1.", "Lease"),
+    "apis/discovery.k8s.io/v1": ("io.k8s.api.discovery.v1.", "EndpointSlice"),
+    "apis/events.k8s.io/v1": ("io.k8s.api.events.v1.", "Event"),
+    "apis/networking.k8s.io/v1": ("io.k8s.api.networking.v1.", "Ingress IngressClass NetworkPolicy"),
+    "apis/policy/v1": ("io.k8s.api.policy.v1.", "Eviction PodDisruptionBudget"),
+    "apis/rbac.authorization.k8s.io/v1": (
+        "io.k8s.api.rbac.v1.",
+        "ClusterRole ClusterRoleBinding Role RoleBinding",
+    ),
+    "apis/scheduling.k8s.io/v1": ("io.k8s.api.scheduling.v1.", "PriorityClass"),
+    "apis/storage.k8s.io/v1": ("io.k8s.api.storage.v1.", "StorageClass"),
 }
-# Definitions that JSON Schema cannot say, or says differently from how a server treats them.
+"""The documents that are read, and the package and kinds wanted of each."""
+
+ROOTS = (
+    *(package + kind for package, kinds in KINDS.values() for kind in kinds.split()),
+    *(_META + kind for kind in ("APIResourceList", "DeleteOptions", "ListMeta", "Status")),
+)
+"""The components wanted; they bring what they refer to."""
+
+# What OpenAPI 3.0 cannot say, or says differently from how a server treats them.
+_ANYTHING: dict[str, Any] = {"x-kubernetes-preserve-unknown-fields": True}
 _SPECIAL: dict[str, dict[str, Any]] = {
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": {"x-kubernetes-int-or-string": True},
-    "io.k8s.apimachinery.pkg.runtime.RawExtension": {
-        "type": "object",
-        "x-kubernetes-preserve-unknown-fields": True,
-    },
-    _META + "FieldsV1": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+    "io.k8s.apimachinery.pkg.runtime.RawExtension": {"type": "object", **_ANYTHING},
+    _META + "FieldsV1": {"type": "object", **_ANYTHING},
     **{
-        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1." + name: {
-            "x-kubernetes-preserve-unknown-fields": True
-        }
+        f"io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.{name}": _ANYTHING
         for name in (
             "JSON",
             "JSONSchemaPropsOrArray",
@@ -92,37 +91,69 @@ _SPECIAL: dict[str, dict[str, Any]] = {
 }
 
 
-def convert(value: Any) -> Any:
-    """The OpenAPI v3 form of a JSON-Schema fragment: no nulls in types, references to components."""
-    if isinstance(value, list):
-        return [convert(one) for one in value]
-    if not isinstance(value, dict):
-        return value
-    result = {key: convert(one) for key, one in value.items()}
-    if isinstance(result.get("$ref"), str):
-        result["$ref"] = _TARGET + result["$ref"].removeprefix(_SOURCE)
-    kinds = result.get("type")
-    if isinstance(kinds, list):
-        real = [kind for kind in kinds if kind != "null"]
-        if len(real) == 1:
-            result["type"] = real[0]
-    if isinstance(result.get("enum"), list):
-        result["enum"] = [one for one in result["enum"] if one is not None]
+async def documents(client: Client) -> dict[str, Any]:
+    """The OpenAPI v3 documents the bundle is made of, by their path below ``/openapi/v3/``.
+
+    :raises informers.errors.ApiError: a document is not served.
+    """
+    return {name: await client.raw("GET", f"/openapi/v3/{name}") for name in KINDS}
+
+
+async def served_version(client: Client) -> str:
+    """The server's minor version, such as ``1.37``."""
+    found = await client.raw("GET", "/version")
+    # Some distributions write the minor version as "37+".
+    return f"{found['major']}.{found['minor'].rstrip('+')}"
+
+
+def merged(served: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The components of several documents by name.
+
+    Each document lists its own group alone on what is served in every group, such as DeleteOptions:
+    those lists are joined.
+
+    :raises ValueError: two documents say different things about one component.
+    """
+    result: dict[str, Any] = {}
+    for document in served:
+        for name, schema in (document.get("components") or {}).get("schemas", {}).items():
+            before = result.setdefault(name, schema)
+            if {**before, _GVK: None} != {**schema, _GVK: None}:
+                raise ValueError(f"two documents differ in {name}")
+            kinds = before.get(_GVK) or []
+            more = [kind for kind in schema.get(_GVK) or [] if kind not in kinds]
+            if more:
+                result[name] = {**before, _GVK: [*kinds, *more]}
     return result
 
 
-def definition(name: str, source: dict[str, Any]) -> dict[str, Any]:
+def normal(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A fragment as the compiler of schemas expects it.
+
+    - A reference with something beside it is served as an ``allOf`` of one; here both stand together.
+    - A default that is the zero value of its Go type (``{}``, ``""``, ``0``, ``false``) is dropped: a
+      server gets it by decoding into that type, and leaves most of them out again when it encodes.
+    """
+    result = dict(schema)
+    if result.get("properties"):
+        result["properties"] = {key: normal(one) for key, one in result["properties"].items()}
+    for word in ("items", "additionalProperties"):
+        if isinstance(result.get(word), Mapping):
+            result[word] = normal(result[word])
+    if len(result.get("allOf") or ()) == 1:
+        result.update(result.pop("allOf")[0])
+    if not result.get("default", True):
+        del result["default"]
+    return result
+
+
+def definition(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     """One definition of the bundle."""
-    result: dict[str, Any] = convert(source)
     if name in _SPECIAL:
-        return {"description": result.get("description", ""), **_SPECIAL[name]}
-    for field, schema in result.get("properties", {}).items():
-        if field in ("apiVersion", "kind") and _GVK in result:
-            schema.pop("enum", None)
-        if (name, field) in _DEFAULTS:
-            schema["default"] = _DEFAULTS[name, field]
-    if len(result.get(_GVK, ())) > 1:
-        # Served in every group, such as DeleteOptions: the list would be longer than the definition.
+        return {"description": schema.get("description", ""), **_SPECIAL[name]}
+    result = normal(schema)
+    if len(result.get(_GVK) or ()) > 1:
+        # Served in every group: the list would be longer than the definition.
         del result[_GVK]
     return result
 
@@ -135,33 +166,55 @@ def references(value: Any) -> set[str]:
         return set()
     found = set().union(*map(references, value.values()))
     if isinstance(value.get("$ref"), str):
-        found.add(value["$ref"].removeprefix(_TARGET))
+        found.add(value["$ref"].removeprefix(_REFERENCE))
     return found
 
 
-def bundle(source: dict[str, Any]) -> dict[str, Any]:
-    """The definitions reachable from the roots."""
+def bundle(served: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The definitions reachable from the roots, by name.
+
+    :param served: OpenAPI v3 documents.
+    :raises KeyError: a component is in none of them.
+    """
+    components = merged(served)
     result: dict[str, Any] = {}
     waiting = list(ROOTS)
     while waiting:
         name = waiting.pop()
         if name not in result:
-            result[name] = definition(name, source[name])
+            result[name] = definition(name, components[name])
             waiting.extend(references(result[name]))
     return dict(sorted(result.items()))
 
 
-def main(packages: str) -> None:
+def packed(definitions: Mapping[str, Any]) -> bytes:
+    """The content of the bundle's file: the same bytes for the same definitions."""
+    text = json.dumps(definitions, separators=(",", ":"), sort_keys=True)
+    return gzip.compress(text.encode(), 9, mtime=0)
+
+
+async def write(kubeconfig: str) -> None:
     """Write the bundle beside this file.
 
-    :param packages: the ``site-packages`` directory that holds ``kubernetes_validate``.
+    :param kubeconfig: of a server of the bundle's version; whoever is authenticated may read what is needed.
     """
-    folder = Path(packages) / "kubernetes_validate" / "kubernetes-json-schema"
-    definitions = json.loads((folder / f"v{VERSION}.0-local" / "_definitions.json").read_text())["$defs"]
-    text = json.dumps(bundle(definitions), separators=(",", ":"), sort_keys=True)
-    target = Path(__file__).with_name(f"builtin-{VERSION}.json.gz")
-    target.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    client = Client(HttpTransport(load_kubeconfig(kubeconfig)))
+    try:
+        found = await served_version(client)
+        if found != VERSION:
+            raise SystemExit(f"the server is {found}, and the bundle's VERSION is {VERSION}")
+        content = packed(bundle((await documents(client)).values()))
+    finally:
+        await client.close()
+    await asyncio.to_thread(Path(__file__).with_name(f"builtin-{VERSION}.json.gz").write_bytes, content)
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m informers.testing.apiserver.bundle.make")
+    parser.add_argument("kubeconfig", help=f"of a kube-apiserver {VERSION}")
+    asyncio.run(write(parser.parse_args().kubeconfig))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()
