@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 from typing import NamedTuple, cast
@@ -26,7 +27,9 @@ HIGH_WATER = 2**18
 _BUFFER = 2**18
 _NEXT_ADDRESS = 0.25
 """Seconds after which the next address of a host is tried as well."""
+_ADDRESS = re.compile(r"[0-9.]+|.*:.*").fullmatch
 _LAST_WORDS = 1.0
+"""Seconds the end of connections that were aborted is waited for."""
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"))
 
 
@@ -380,7 +383,8 @@ class Wire:
                     endpoint.port,
                     ssl=endpoint.context,
                     server_hostname=endpoint.server_name if endpoint.context is not None else None,
-                    happy_eyeballs_delay=_NEXT_ADDRESS,
+                    # Only for names: asyncio loses a socket when the race is cancelled as it is won.
+                    happy_eyeballs_delay=None if _ADDRESS(endpoint.host) else _NEXT_ADDRESS,
                 )
         except (OSError, UnicodeError) as error:
             raise CannotConnect(endpoint, error) from error

@@ -191,6 +191,14 @@ class TestCredentials:
                 assert (await transport.request(GET)).status == 401
             assert requests == 3
 
+    @pytest.mark.parametrize("token", ["a\r\nX-Remote-User: root", "a\nb", "a\0"])
+    async def test_a_token_that_would_be_more_than_one_header_is_not_sent(self, token: str) -> None:
+        access = ClusterAccess("http://127.0.0.1:1", credentials=StaticCredentials(bearer(token)))
+        async with transport_to(access) as transport:
+            with pytest.raises(TransportError, match="line break") as caught:
+                await transport.request(GET)
+        assert token not in str(caught.value)
+
     async def test_no_credential_is_no_answer(self) -> None:
         class Broken(Renewing):
             async def current(self) -> Credential:
