@@ -24,6 +24,7 @@ conformance: $(VENV)/.dev ## The sandbox's API server against what a real one an
 	$(PYTEST) e2e/conformance --cluster $(or $(CLUSTER),sandbox)
 
 e2e: $(VENV)/.dev ## The end-to-end suite on a real kube-apiserver (KUBEBUILDER_ASSETS, or built with Go)
+	$(BIN)/python -m e2e.realserver
 	$(PYTEST) e2e --cluster real
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter

@@ -290,3 +290,12 @@ def _free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [int(one.getsockname()[1]) for one in sockets]
+
+
+if __name__ == "__main__":
+    # `make e2e` builds before the tests start: a first build takes longer than any test may.
+    try:
+        for name, path in programs().items():
+            click.echo(f"{name}: {path}")
+    except Unavailable as error:
+        raise SystemExit(str(error)) from None

@@ -52,8 +52,16 @@ def setup(manager: Manager) -> None:
 async def main() -> None:
     clock = SystemClock()
     client = Client(HttpTransport(load_default(None)), clock=clock)
-    addresses = {"metrics_address": "0", "health_address": "0"}
-    manager = Manager(client, clock=clock, metrics=Metrics(), name="expiry", preflight=True, **addresses)
+    metrics = Metrics()
+    manager = Manager(
+        client,
+        clock=clock,
+        metrics=metrics,
+        name="expiry",
+        metrics_address="0",
+        health_address="0",
+        preflight=True,
+    )
     setup(manager)
     try:
         await manager.run()

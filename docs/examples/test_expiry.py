@@ -3,11 +3,11 @@
 import pytest
 from expiry import CONFIG_MAP, TTL, setup
 
-from informers.objects import ObjectKey
+from informers.objects import Object, ObjectKey
 from informers.testing.simulation import Simulation, simulate
 
 
-def config_map(name: str, ttl: str) -> dict:
+def config_map(name: str, ttl: str) -> Object:
     metadata = {"namespace": "default", "name": name, "annotations": {TTL: ttl}}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
 
