@@ -87,7 +87,8 @@ def _fragment(raw: Mapping[str, Any], path: str, level: str) -> Iterator[tuple[s
 
 def _children(raw: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
     for name, below in (raw.get("properties") or {}).items():
-        yield from _fragment(below, _inside(path, f"properties[{name}]"), "field")
+        # In a map of Go structs a null is an empty one.
+        yield from _fragment(below or {}, _inside(path, f"properties[{name}]"), "field")
     additional = raw.get("additionalProperties")
     here = _inside(path, "additionalProperties")
     if isinstance(additional, Mapping):
@@ -178,7 +179,7 @@ def _junctor(raw: Mapping[str, Any], path: str, either: bool) -> Iterator[tuple[
         if word in raw and not (either and word == "type"):
             yield _inside(path, word), "Forbidden: must be empty to be structural"
     for name, below in (raw.get("properties") or {}).items():
-        yield from _junctor(below, _inside(path, f"properties[{name}]"), either)
+        yield from _junctor(below or {}, _inside(path, f"properties[{name}]"), either)
     if isinstance(raw.get("items"), Mapping):
         yield from _junctor(raw["items"], _inside(path, "items"), either)
     for word in JUNCTORS:
