@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from controllers.reasons import READY, RECONCILING, STALLED
@@ -12,11 +12,6 @@ from informers.cache.informer import Informer
 from informers.client import Client
 from informers.errors import NotFound
 from informers.objects import Object, Resource
-
-
-def timestamp(seconds: float) -> str:
-    """RFC 3339 with whole seconds, as Kubernetes writes it."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def seconds_of(stamp: str) -> float:

@@ -13,7 +13,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import socket
 import ssl
 import subprocess
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from etl_operator.sandbox.apiserver.special import Logs
 from etl_operator.sandbox.reaper import Reaper, dying_with_parent
+from etl_operator.sandbox.run import free_ports
 from informers.objects import Object
 
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
@@ -118,7 +118,7 @@ class RealServer:
         """
         found = await asyncio.to_thread(programs)
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        client, peer, secure, manager = _free_ports(4)
+        client, peer, secure, manager = free_ports(4)
         self.url = f"https://127.0.0.1:{secure}"
         self._write_credentials()
         etcd = f"http://127.0.0.1:{client}"
@@ -282,14 +282,6 @@ def _manager_flags(directory: Path, kubeconfig: Path, port: int) -> list[str]:
 def _private(path: Path, content: bytes) -> None:
     path.touch(mode=0o600)
     path.write_bytes(content)
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 if __name__ == "__main__":

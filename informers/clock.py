@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from asyncio import get_running_loop
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -31,3 +32,11 @@ class SystemClock:
 
     def time(self) -> float:
         return time.time()
+
+
+def timestamp(seconds: float) -> str:
+    """A time as Kubernetes writes it in objects: RFC 3339, UTC, whole seconds.
+
+    :param seconds: since the epoch; parts of a second are dropped.
+    """
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -17,9 +17,10 @@ from controllers.cluster.status import Observation, cluster_status
 from controllers.cluster.volumes import VolumePlan, plan_volumes
 from controllers.context import Context
 from controllers.kinds import POD, PVC, STATEFUL_SET, STORAGE_CLASS
-from controllers.status import Conditions, timestamp, write_status
+from controllers.status import Conditions, write_status
 from etl_operator.api import CLUSTER, EtlRouterCluster
 from etl_operator.router.cluster import RouterCluster
+from informers.clock import timestamp
 from informers.errors import BadRequest, Forbidden, Invalid, NotFound
 from informers.objects import Object, ObjectKey, Result
 

@@ -18,13 +18,14 @@ from controllers.pipeline.sync import Known, Synced, endpoints, foreign, synchro
 from controllers.references import choose_cluster, missing_references, spec_of
 from controllers.retrying import Pauses, verdict
 from controllers.service.registration import astray
-from controllers.status import Conditions, seconds_of, timestamp, write_status
+from controllers.status import Conditions, seconds_of, write_status
 from etl_operator.api import CLUSTER, PIPELINE, EtlPipeline
 from etl_operator.router.client import RouterNode
 from etl_operator.router.cluster import RouterCluster
 from etl_operator.router.errors import Rejected, RouterAdminUnavailable, RouterError
 from etl_operator.router.pb import router_pb2 as pb
 from informers.cache.view import View
+from informers.clock import timestamp
 from informers.controller.finalizer import add_finalizer, remove_finalizer
 from informers.errors import NotFound
 from informers.objects import Object, ObjectKey, Result

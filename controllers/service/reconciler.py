@@ -16,11 +16,12 @@ from controllers.retrying import Pauses
 from controllers.service.probe import Health, probe
 from controllers.service.registration import home_of, probe_settings, registration, service_id, winner_of
 from controllers.service.status import Registered, conclude, judge_service, service_figures
-from controllers.status import Conditions, timestamp, write_status
+from controllers.status import Conditions, write_status
 from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.router.errors import RouterError
 from etl_operator.router.registry import Registration
 from informers.cache.view import View
+from informers.clock import timestamp
 from informers.controller.finalizer import add_finalizer, remove_finalizer
 from informers.errors import NotFound
 from informers.objects import Object, ObjectKey, Resource, Result

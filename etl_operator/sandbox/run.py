@@ -201,7 +201,7 @@ class _Sandbox:
             await client.delete(LEASE, ObjectKey(namespace, _OPERATOR_LEASE))
         kubeconfig = plane.state_dir / "operator.kubeconfig"
         write_kubeconfig(kubeconfig, await server.kubeconfig_for(SERVICE_ACCOUNT))
-        metrics, health = _free_ports(2)
+        metrics, health = free_ports(2)
         log_file = plane.state_dir / "operator.log"
         self._operator = OperatorProcess(
             kubeconfig,
@@ -366,7 +366,7 @@ def _own_kubeconfig(path: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Free ports of 127.0.0.1, all different because they are held until the last is found."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]

@@ -7,13 +7,12 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from etl_operator.sandbox.manifests import ManifestError
 from etl_operator.sandbox.progress import State, readiness
 from informers.cache.informer import Delta, Informer
 from informers.client import Client
-from informers.clock import SystemClock
+from informers.clock import SystemClock, timestamp
 from informers.errors import ApiError, NotFound, TooManyRequests
 from informers.objects import Object, ObjectKey, Resource
 
@@ -144,7 +143,7 @@ def _unknown(condition: Object) -> Object:
         "status": "Unknown",
         "reason": "SandboxRestarted",
         "message": "the sandbox was restarted",
-        "lastTransitionTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "lastTransitionTime": timestamp(SystemClock().time()),
     }
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
-from datetime import UTC, datetime
 from typing import Protocol
 
 from aiohttp import web
 
 from etl_operator.sandbox.apiserver.reviews import token_request
 from etl_operator.sandbox.apiserver.tokens import Tokens
+from informers.clock import timestamp
 from informers.objects import Object
 from informers.testing.apiserver.errors import StatusError
 
@@ -37,11 +37,7 @@ def refuse_unserved(subresource: str) -> None:
 
 def issue_token(tokens: Tokens, account: Object, body: Object) -> Object:
     """``POST serviceaccounts/<name>/token``."""
-    return token_request(tokens, account, body, _rfc3339)
-
-
-def _rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return token_request(tokens, account, body, timestamp)
 
 
 async def stream_logs(

@@ -14,10 +14,9 @@ from etl_operator.sandbox.kubelet.environment import Lookup
 from etl_operator.sandbox.kubelet.images import Image, ImageTable
 from etl_operator.sandbox.kubelet.memory import MemoryWatch
 from etl_operator.sandbox.kubelet.names import NameRewriter
-from etl_operator.sandbox.kubelet.status import timestamp
 from etl_operator.sandbox.reaper import Reaper
 from informers.client import Client
-from informers.clock import Clock
+from informers.clock import Clock, timestamp
 from informers.objects import Object
 
 NODE_ADDRESS = "127.0.0.1"

@@ -10,10 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from etl_operator.sandbox.kubelet.place import NODE_ADDRESS
-from etl_operator.sandbox.kubelet.status import timestamp
 from etl_operator.sandbox.loops.kinds import LEASE, NODE
 from informers.client import Client
-from informers.clock import Clock
+from informers.clock import Clock, timestamp
 from informers.errors import AlreadyExists, NotFound, RuntimeFault
 from informers.objects import Object, ObjectKey
 

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
 
 from etl_operator.sandbox.loops import kinds
 from etl_operator.sandbox.loops.claims import PROTECTION, bound_status, default_class, spec_patch, used
@@ -18,7 +17,7 @@ from etl_operator.sandbox.loops.stateful import StatefulSetLoop
 from informers.cache.informer import Delta, Informer
 from informers.cache.view import View
 from informers.client import Client
-from informers.clock import Clock, SystemClock
+from informers.clock import Clock, SystemClock, timestamp
 from informers.errors import AlreadyExists, Forbidden, Invalid, NotFound
 from informers.objects import Object, ObjectKey, Resource
 
@@ -151,7 +150,7 @@ class _Loops:
             one["metadata"]["uid"]: int(one["spec"].get("replicas", 1))
             for one in self._objects(self._caches.stateful_sets, key.namespace)
         }
-        now = datetime.fromtimestamp(self._clock.time(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = timestamp(self._clock.time())
         status = budget_status(budget, self._objects(self._caches.pods, key.namespace), scales, now)
         await self._report(self._caches.budgets, budget, status)
 

@@ -10,9 +10,8 @@ import asyncio
 import copy
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 
-from informers.clock import Clock
+from informers.clock import Clock, timestamp
 from informers.objects import Object, ObjectKey, Resource
 from informers.testing.apiserver import writing
 from informers.testing.apiserver.builtin import BuiltinRules
@@ -82,7 +81,7 @@ class ApiServer:
         """The time as it stands in objects: RFC 3339, seconds."""
         second = int(self.clock.time())
         if second != self._now[0]:
-            self._now = second, datetime.fromtimestamp(second, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            self._now = second, timestamp(second)
         return self._now[1]
 
     def context(self, type_: ResourceType, subresource: str) -> Context:

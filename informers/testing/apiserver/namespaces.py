@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from informers.objects import Object, ObjectKey, Resource
@@ -135,35 +135,25 @@ def _conditions(left: list[tuple[Resource, Object]]) -> Iterator[Object]:
         "ContentDeleted",
         "All content successfully deleted, may be waiting on finalization",
     )
-    if not left:
-        yield _condition(
-            "NamespaceContentRemaining", "False", "ContentRemoved", "All content successfully removed"
-        )
-        yield _condition(
-            "NamespaceFinalizersRemaining",
-            "False",
-            "ContentHasNoFinalizers",
-            "All content-preserving finalizers finished",
-        )
-        return
     kinds = Counter(f"{resource.plural}.{resource.group}" for resource, _ in left)
-    text = ", ".join(f"{kind} has {count} resource instances" for kind, count in sorted(kinds.items()))
-    yield _condition(
-        "NamespaceContentRemaining", "True", "SomeResourcesRemain", f"Some resources are remaining: {text}"
+    yield _remaining(
+        "NamespaceContentRemaining",
+        (f"{kind} has {count} resource instances" for kind, count in sorted(kinds.items())),
+        ("SomeResourcesRemain", "Some resources are remaining"),
+        ("ContentRemoved", "All content successfully removed"),
     )
     held = Counter(name for _, obj in left for name in obj["metadata"].get("finalizers") or ())
-    if not held:
-        yield _condition(
-            "NamespaceFinalizersRemaining",
-            "False",
-            "ContentHasNoFinalizers",
-            "All content-preserving finalizers finished",
-        )
-        return
-    text = ", ".join(f"{name} in {count} resource instances" for name, count in sorted(held.items()))
-    yield _condition(
+    yield _remaining(
         "NamespaceFinalizersRemaining",
-        "True",
-        "SomeFinalizersRemain",
-        f"Some content in the namespace has finalizers remaining: {text}",
+        (f"{name} in {count} resource instances" for name, count in sorted(held.items())),
+        ("SomeFinalizersRemain", "Some content in the namespace has finalizers remaining"),
+        ("ContentHasNoFinalizers", "All content-preserving finalizers finished"),
     )
+
+
+def _remaining(kind: str, found: Iterable[str], some: tuple[str, str], none: tuple[str, str]) -> Object:
+    """A condition that is true while anything is found, and lists it; reason and message for either case."""
+    listed = ", ".join(found)
+    if listed:
+        return _condition(kind, "True", some[0], f"{some[1]}: {listed}")
+    return _condition(kind, "False", *none)
