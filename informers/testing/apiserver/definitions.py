@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from informers.objects import Object, Resource
-from informers.testing.apiserver.errors import Cause
+from informers.testing.apiserver.errors import Cause, StatusError
 from informers.testing.apiserver.names import dns_1035_label, dns_subdomain
 from informers.testing.apiserver.refusals import not_implemented
 from informers.testing.apiserver.registry import ResourceType, ScalePaths
 from informers.testing.apiserver.schema import check_structural, compile_schema
+from informers.testing.apiserver.schema.shape import misfit
 from informers.testing.apiserver.schema.validation import invalid
 
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
@@ -95,6 +96,10 @@ def _check_versions(new: Object) -> Iterator[Cause]:
         if not schema:
             yield Cause("FieldValueRequired", "Required value", path)
             continue
+        wrong = misfit(schema, path)
+        if wrong is not None:
+            # The table of Go types ends where a type contains itself; a server cannot even decode this.
+            raise StatusError(400, "BadRequest", f"the schema cannot be decoded: {wrong} is of a wrong type")
         if shared:
             path = "spec.validation.openAPIV3Schema"
         for problem in check_structural(schema):
