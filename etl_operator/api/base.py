@@ -1,14 +1,17 @@
 """What all models share: how they read JSON, and rules that are both CEL and Python.
 
 The models accept and reject what the API server does with the CustomResourceDefinitions made of them: types
-are not converted, unknown fields are ignored (the server prunes them), ``null`` counts as absent.
+are not converted, unknown fields are ignored (the server prunes them), ``null`` counts as absent, 3.0 is 3.
+
+Objects are read far more often than they are odd, so validators in Python are few: what a model accepts at
+once needs no more, and only what it does not is read a second time as the server would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -16,10 +19,12 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
-    model_validator,
+    ValidationError,
 )
 from pydantic.alias_generators import to_camel
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, core_schema, from_json
+
+from etl_operator.api.schema import as_stored, inlined
 
 RULES = "x-kubernetes-validations"
 
@@ -51,7 +56,10 @@ class TransitionRule:
 
 
 class Model(BaseModel):
-    """Base of all models: immutable, strict, camelCase in JSON and snake_case in Python."""
+    """Base of all models: immutable, strict, camelCase in JSON and snake_case in Python.
+
+    A field that may be ``None`` has no other default, so that a null says the same as no entry.
+    """
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -66,15 +74,42 @@ class Model(BaseModel):
     rules: ClassVar[tuple[Rule, ...]] = ()
     transitions: ClassVar[tuple[TransitionRule, ...]] = ()
 
-    @model_validator(mode="before")
     @classmethod
-    def _drop_nulls(cls, value: Any) -> Any:
-        return without_nulls(value)
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Read decoded JSON.
 
-    @model_validator(mode="after")
-    def _check_rules(self) -> Model:
-        check(self.rules, self)
-        return self
+        :raises ValidationError: when it does not fit.
+        """
+        read: Self
+        try:
+            read = cls.__pydantic_validator__.validate_python(obj, **options)
+        except ValidationError:
+            stored = as_stored(obj, inlined(cls))
+        else:
+            return read
+        read = cls.__pydantic_validator__.validate_python(stored, **options)
+        return read
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """Read JSON, without decoding it to dictionaries first.
+
+        :raises ValidationError: when it does not fit, or is no JSON.
+        """
+        read: Self
+        try:
+            read = cls.__pydantic_validator__.validate_json(json_data, **options)
+        except ValidationError as error:
+            if any(one["type"] == "json_invalid" for one in error.errors()):
+                raise
+        else:
+            return read
+        return cls.model_validate(from_json(json_data), **options)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler(source)
+        return core_schema.no_info_after_validator_function(_checked, schema) if cls.rules else schema
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -86,6 +121,11 @@ class Model(BaseModel):
 
 
 _M = TypeVar("_M", bound=Model)
+
+
+def _checked(model: _M) -> _M:
+    check(model.rules, model)
+    return model
 
 
 def section(model: type[_M]) -> Any:
@@ -140,23 +180,13 @@ class ListType:
         return value
 
 
-def check(rules: Iterable[Rule], value: Any) -> None:
+def check(rules: Sequence[Rule], value: Any) -> None:
     """Raise :class:`ValueError` with the messages of all broken rules."""
-    broken = [rule.message for rule in rules if not rule.holds(value)]
-    if broken:
-        raise ValueError("; ".join(broken))
+    for rule in rules:
+        if not rule.holds(value):
+            raise ValueError("; ".join(rule.message for rule in rules if not rule.holds(value)))
 
 
 def spoken(rules: Iterable[Rule | TransitionRule]) -> list[dict[str, str]]:
     """Rules as ``x-kubernetes-validations``."""
     return [{"rule": rule.cel, "message": rule.message} for rule in rules]
-
-
-def without_nulls(value: Any) -> Any:
-    """A mapping without entries that are ``None``; anything else as it is."""
-    if type(value) is dict and None not in value.values():
-        # Nearly always, and asked of every section of every object.
-        return value
-    if isinstance(value, Mapping):
-        return {key: below for key, below in value.items() if below is not None}
-    return value

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from etl_operator.api.base import Model, Rule, TransitionRule, section
 from etl_operator.api.fields import (
-    WHOLE,
     Annotations,
     Arguments,
     Counter,
@@ -52,12 +51,12 @@ class Raft(Model):
         ),
     )
 
-    election_timeout_ms: Annotated[int, Field(ge=20, le=120_000), WHOLE] = 1000
+    election_timeout_ms: Annotated[int, Field(ge=20, le=120_000)] = 1000
     """Milliseconds without a heartbeat after which a follower stands for election; the router draws from this
     to twice this. Default 1000. Below five heartbeats the operator warns."""
-    heartbeat_interval_ms: Annotated[int, Field(ge=10, le=60_000), WHOLE] = 100
+    heartbeat_interval_ms: Annotated[int, Field(ge=10, le=60_000)] = 100
     """Milliseconds between two heartbeats of the leader. Default 100."""
-    snapshot_interval: Annotated[int, Field(ge=1, le=100_000_000), WHOLE] = 10_000
+    snapshot_interval: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000
     """Log entries between two snapshots. Default 10000."""
 
 
@@ -217,7 +216,7 @@ class ClusterSpec(Model):
         ),
     )
 
-    replicas: Annotated[int, Field(ge=1, le=15), WHOLE] = 3
+    replicas: Annotated[int, Field(ge=1, le=15)] = 3
     """Number of members, 1 to 15. Default 3. An odd number: an even one tolerates no more failures."""
     image: Image | None = None
     """Image of the router. Default: the operator's setting --router-image."""

@@ -5,20 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic import Field, PlainValidator, WithJsonSchema
 
-from etl_operator.api.base import ListType, without_nulls
+from etl_operator.api.base import ListType
 
 QUANTITY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$"
 _QUANTITY = re.compile(QUANTITY_PATTERN)
 _QUANTITY_LENGTH = 32
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-
-
-def _whole(value: Any) -> Any:
-    # JSON has one kind of number: 3.0 is an integer to the API server.
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _quantity(value: Any) -> Any:
@@ -33,18 +28,12 @@ def _quantity(value: Any) -> Any:
     return value
 
 
-WHOLE = BeforeValidator(_whole)
-"""Makes an integer field take what JSON calls an integer. It comes after the bounds in ``Annotated``."""
-
-NO_NULLS = BeforeValidator(without_nulls)
-"""Makes a map field treat a null as an absent entry. It comes after the bounds in ``Annotated``."""
-
-Port = Annotated[int, Field(ge=1, le=65535), WHOLE]
+Port = Annotated[int, Field(ge=1, le=65535)]
 MOST = 2**53 - 1
 """The largest bound an API server can hold: it keeps bounds as floating-point numbers, and one that does not
 fit its field's format afterwards makes it refuse every value."""
 
-Counter = Annotated[int, Field(ge=0, le=MOST, json_schema_extra={"format": "int64"}), WHOLE]
+Counter = Annotated[int, Field(ge=0, le=MOST, json_schema_extra={"format": "int64"})]
 """A number that only grows, such as a log index."""
 
 Quantity = Annotated[
@@ -88,9 +77,9 @@ LongText = Annotated[str, Field(max_length=MAX_MESSAGE)]
 
 LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
 
-Labels = Annotated[dict[str, LabelValue], Field(max_length=64), NO_NULLS]
-Annotations = Annotated[dict[str, Text], Field(max_length=64), NO_NULLS]
-Quantities = Annotated[dict[str, Quantity], Field(max_length=16), NO_NULLS]
+Labels = Annotated[dict[str, LabelValue], Field(max_length=64)]
+Annotations = Annotated[dict[str, Text], Field(max_length=64)]
+Quantities = Annotated[dict[str, Quantity], Field(max_length=16)]
 
 Arguments = Annotated[list[Text], Field(max_length=128)]
 Namespaces = Annotated[list[NamespaceOrAll], ListType(), Field(max_length=64)]

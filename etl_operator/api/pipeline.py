@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from etl_operator.api.base import Checked, Model, Rule
-from etl_operator.api.fields import WHOLE, Counter, ObjectName, ShortText, Text
+from etl_operator.api.fields import Counter, ObjectName, ShortText, Text
 from etl_operator.api.metadata import ClusterRef, ObjectMeta, Status
 
 
@@ -30,7 +30,7 @@ Steps = Annotated[
     ),
 ]
 
-BackoffMs = Annotated[int, Field(ge=0, le=3_600_000), WHOLE]
+BackoffMs = Annotated[int, Field(ge=0, le=3_600_000)]
 
 
 def _backoff_fits(dlq: DeadLetterQueue) -> bool:
@@ -50,7 +50,7 @@ class DeadLetterQueue(Model):
 
     enabled: bool = False
     """Whether failed records are kept. Default false."""
-    max_retries: Annotated[int, Field(ge=0, le=1000), WHOLE] = 3
+    max_retries: Annotated[int, Field(ge=0, le=1000)] = 3
     """Attempts before a record counts as failed, 0 to 1000. Default 3."""
     sink: ObjectName | None = None
     """EtlSink for failed records. Default: none, the router keeps them."""
@@ -75,7 +75,7 @@ class PipelineSpec(Model):
     """Whether the pipeline runs; false disables it in the router and lets it drain. Default true."""
     cluster_ref: ClusterRef | None = None
     """Router cluster to run on. Default: the only one of the namespace, or else the one named default."""
-    drain_timeout_seconds: Annotated[int, Field(ge=0, le=86_400), WHOLE] = 30
+    drain_timeout_seconds: Annotated[int, Field(ge=0, le=86_400)] = 30
     """Seconds a deleted pipeline may drain before it is deleted all the same. Default 30."""
     deletion_policy: Literal["Delete", "Orphan"] = "Delete"
     """What becomes of the pipeline in the router when this object is deleted. Default Delete."""

@@ -12,8 +12,6 @@ from pydantic import Field
 
 from etl_operator.api.base import ListType, Model, Rule
 from etl_operator.api.fields import (
-    NO_NULLS,
-    WHOLE,
     Namespace,
     ObjectName,
     Quantities,
@@ -21,11 +19,11 @@ from etl_operator.api.fields import (
     ShortText,
 )
 
-Weight = Annotated[int, Field(ge=1, le=100), WHOLE]
+Weight = Annotated[int, Field(ge=1, le=100)]
 Key = Annotated[str, Field(min_length=1, max_length=316)]
 OptionalKey = Annotated[str, Field(max_length=316)]
 Keys = Annotated[list[Key], Field(max_length=64)]
-MatchLabels = Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=64), NO_NULLS]
+MatchLabels = Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=64)]
 Values = Annotated[list[ShortText], Field(max_length=256)]
 
 
@@ -125,7 +123,7 @@ class Toleration(Model):
     """Value of the taint. Default: empty."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Effect of the taint. Default: all effects."""
-    toleration_seconds: Annotated[int, Field(ge=-(2**31), le=2**31 - 1), WHOLE] | None = None
+    toleration_seconds: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] | None = None
     """Seconds a NoExecute taint is put up with. Default: for ever."""
 
 
@@ -249,7 +247,7 @@ class Affinity(Model):
 class TopologySpreadConstraint(Model):
     """How evenly pods are spread over places."""
 
-    max_skew: Annotated[int, Field(ge=1, le=2**31 - 1), WHOLE]
+    max_skew: Annotated[int, Field(ge=1, le=2**31 - 1)]
     """Largest difference in the number of pods between two places."""
     topology_key: Key
     """Nodes with the same value of this label are one place."""
@@ -257,7 +255,7 @@ class TopologySpreadConstraint(Model):
     """What to do when it cannot be kept."""
     label_selector: LabelSelector | None = None
     """Which pods are counted."""
-    min_domains: Annotated[int, Field(ge=1, le=2**31 - 1), WHOLE] | None = None
+    min_domains: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     """Least number of places. Default: 1."""
     match_label_keys: Keys | None = None
     """Labels whose values the counted pods must share."""

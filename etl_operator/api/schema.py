@@ -1,28 +1,54 @@
-"""From pydantic models to structural schemas: what a CustomResourceDefinition may contain."""
+"""Structural schemas, made of pydantic models: what a CustomResourceDefinition may contain, and what a server
+makes of values by it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from etl_operator.api.base import Model
+from pydantic import BaseModel
 
 _REFERENCE = "#/$defs/"
 _UNSPOKEN = frozenset({"$defs", "$ref", "anyOf", "const", "title"})
 """Words of JSON schema that a structural schema must not have, or that say nothing to users."""
 
 
-def structural_schema(kind: type[Model]) -> dict[str, Any]:
-    """The ``openAPIV3Schema`` of a kind.
-
-    References are inlined, optional fields lose their null: the server drops nulls before it validates.
-    """
-    raw = kind.model_json_schema(by_alias=True, mode="validation")
-    schema = _fragment(raw, raw.get("$defs") or {})
+def structural_schema(kind: type[BaseModel]) -> dict[str, Any]:
+    """The ``openAPIV3Schema`` of a kind."""
+    schema = dict(inlined(kind))
     # These three are the server's: saying more about metadata is forbidden in a structural schema.
-    schema["properties"]["metadata"] = {"type": "object"}
+    schema["properties"] = {**schema["properties"], "metadata": {"type": "object"}}
     schema["required"] = ["spec"]
     return schema
+
+
+@cache
+def inlined(model: type[BaseModel]) -> Mapping[str, Any]:
+    """The schema of a model without references; optional fields have lost their null. Read-only."""
+    raw = model.model_json_schema(by_alias=True, mode="validation")
+    return _fragment(raw, raw.get("$defs") or {})
+
+
+def as_stored(value: Any, schema: Mapping[str, Any]) -> Any:
+    """Decoded JSON as the server keeps it: without nulls, which only lists and free-form objects may hold,
+    and with 3 for 3.0 where an integer belongs.
+
+    :param schema: from :func:`inlined`.
+    """
+    if isinstance(value, list):
+        return [as_stored(item, schema.get("items") or {}) for item in value]
+    if isinstance(value, Mapping) and not schema.keys().isdisjoint(("properties", "additionalProperties")):
+        fields, others = schema.get("properties") or {}, schema.get("additionalProperties") or {}
+        return {
+            name: as_stored(below, fields.get(name, others))
+            for name, below in value.items()
+            if below is not None
+        }
+    if schema.get("type") == "integer" and isinstance(value, float) and value.is_integer():
+        # JSON has one kind of number.
+        return int(value)
+    return value
 
 
 def _fragment(raw: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from etl_operator.api.base import Model, section
 from etl_operator.api.fields import (
-    WHOLE,
     Annotations,
     Counter,
     Endpoint,
@@ -49,7 +48,7 @@ class HealthCheck(Model):
 
     enabled: bool = False
     """Probe the endpoint, and be Ready only while it is healthy. Default false."""
-    interval_seconds: Annotated[int, Field(ge=1, le=3600), WHOLE] = 10
+    interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
     """Seconds between two probes: grpc.health.v1, or a plain connection where it has none. Default 10."""
 
 
@@ -62,9 +61,9 @@ class ServiceSpec(Model):
     """Settings of the service, any object; the operator does not look at it. Default: none."""
     labels: Annotations | None = None
     """Labels the router may select services by, besides those of this object. Default: none."""
-    weight: Annotated[int, Field(ge=1, le=1000), WHOLE] = 100
+    weight: Annotated[int, Field(ge=1, le=1000)] = 100
     """Share of the load among services of one name, 1 to 1000. Default 100."""
-    max_concurrent_requests: Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE] = 0
+    max_concurrent_requests: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """Requests the service takes at once; 0 means no limit. Default 0."""
     cluster_ref: ClusterRef | None = None
     """Router cluster to register with. Default: the only one of the namespace, or else the one named

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from etl_operator.api import CLUSTER, EtlRouterCluster
+from etl_operator.api.base import Model
 from etl_operator.api.conditions import set_condition
 from etl_operator.api.crds import KINDS, Kind, schema_of
 from etl_operator.api.validation import validate
@@ -30,13 +33,12 @@ def made(kind: Kind) -> st.SearchStrategy[Object]:
     return objects(kind.resource.api_version, kind.resource.kind, schema_of(kind.resource))
 
 
-def refusal(kind: Kind, obj: Object) -> str:
-    """Why the model refuses an object; "" when it does not."""
+def reading(read: Callable[[Any], Model], content: Any) -> tuple[Model | None, str]:
+    """What is read, or why it is refused."""
     try:
-        kind.model.model_validate(obj)
+        return read(content), ""
     except ValidationError as error:
-        return str(error)
-    return ""
+        return None, str(error)
 
 
 @EACH
@@ -46,13 +48,14 @@ def test_both_accept_and_reject_the_same_objects(kind: Kind, data: st.DataObject
     obj = data.draw(spoiled(made(kind)))
     untouched = copy.deepcopy(obj)
     stored, causes = admitted(kind.resource, obj)
-    refused = refusal(kind, obj)
+    read, refused = reading(kind.model.model_validate, obj)
     event("accepted" if not causes else "rejected")
     assert bool(causes) == bool(refused), f"server: {causes}\nmodel: {refused}"
     # The operator reads what the server stored: it must be the same object that the user wrote.
     if not causes:
-        assert kind.model.model_validate(stored) == kind.model.model_validate(obj)
+        assert kind.model.model_validate(stored) == read
     assert obj == untouched
+    assert reading(kind.model.model_validate_json, json.dumps(obj)) == (read, refused)
 
 
 @EACH

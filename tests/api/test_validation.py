@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import pytest
+from pydantic import ValidationError
 
-from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE, TRANSFORM
+from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE, TRANSFORM, EtlSource
+from etl_operator.api.base import Model
+from etl_operator.api.crds import KINDS, Kind
 from etl_operator.api.validation import validate
 from informers.objects import Object, Resource
 from tests.api.server import admitted
@@ -113,6 +117,26 @@ def test_a_null_is_an_absent_field() -> None:
     assert validate(manifest(CLUSTER, {"raft": None, "podLabels": {"a": None}})) == []
     (problem,) = validate(manifest(SOURCE, None))
     assert problem.field == "spec"
+
+
+def models(part: Any) -> set[type[Model]]:
+    """The models a type is made of, and all below them."""
+    if isinstance(part, type) and issubclass(part, Model):
+        return {part}.union(*(models(field.annotation) for field in part.model_fields.values()))
+    return set().union(*map(models, get_args(part)))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.resource.kind)
+def test_a_null_that_is_accepted_says_the_same_as_no_entry(kind: Kind) -> None:
+    for model in models(kind.model):
+        for name, field in model.model_fields.items():
+            if NoneType in get_args(field.annotation):
+                assert field.default is None, f"{model.__name__}.{name}"
+
+
+def test_what_is_no_json_is_refused() -> None:
+    with pytest.raises(ValidationError, match="Invalid JSON"):
+        EtlSource.model_validate_json(b'{"kind": ')
 
 
 @pytest.mark.parametrize(
