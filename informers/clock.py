@@ -7,7 +7,8 @@ virtual loop of :mod:`informers.testing` hours pass in milliseconds.
 from __future__ import annotations
 
 import time
-from asyncio import get_running_loop
+from asyncio import BaseEventLoop, get_running_loop
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -25,10 +26,17 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock. ``monotonic`` is the running loop's own, so timers and readings agree."""
+    """The machine's clock. ``monotonic`` is the running loop's own, so timers and readings agree. For one
+    event loop."""
 
-    def monotonic(self) -> float:
-        return get_running_loop().time()
+    def __init__(self) -> None:
+        self.monotonic: Callable[[], float] = self._first
+
+    def _first(self) -> float:
+        loop = get_running_loop()
+        # What asyncio's own loops show, without the two calls around it; read several times per reconcile.
+        self.monotonic = time.monotonic if type(loop).time is BaseEventLoop.time else loop.time
+        return loop.time()
 
     def time(self) -> float:
         return time.time()

@@ -6,34 +6,22 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from informers.cache.budget import Budget
 from informers.cache.overlay import Entry, Overlay
 from informers.cache.packing import Intake, Packer, PackingOptions, total
-from informers.cache.store import Change, IndexFunction, Size, Store, values_of
+from informers.cache.store import Delta, IndexFunction, Size, Store, values_of
 from informers.cache.view import View, view_of_object
 from informers.client.client import Client
 from informers.clock import Clock
-from informers.objects import Object, ObjectKey, Resource, new_tuple
+from informers.objects import Object, ObjectKey, Resource
 from informers.watch.events import Apply, Delete, Event, Init, InitApply
 from informers.watch.reflector import Reflector, WatchOptions
 
+__all__ = ["Delta", "Handler", "Informer"]
+
 log = logging.getLogger(__name__)
-
-
-class Delta(NamedTuple):
-    """A change of one object, as the server's stream showed it.
-
-    :param old: before; ``None`` for an object that was not there.
-    :param new: after; ``None`` for one that is gone. ``old`` is then its last known state.
-    :param initial: the object existed before the informer (or the handler) came.
-    """
-
-    old: View | None
-    new: View | None
-    initial: bool = False
-
 
 Handler: TypeAlias = Callable[[Delta], None]
 
@@ -95,7 +83,7 @@ class Informer:
             self._stores.append(store)
             intake = self._packer.intake(store)
             self._scopes[one] = _Scope(
-                client, resource, store, intake, self._deliver, self._on_synced, options, clock, rng
+                client, resource, store, intake, self._handlers, self._on_synced, options, clock, rng
             )
         self._every_scope = tuple(self._scopes.values())
 
@@ -173,7 +161,7 @@ class Informer:
         """
         for scope in self._scopes.values():
             for view in tuple(scope.store.all()):
-                _tell(handler, Delta(None, view, True))
+                _tell((handler,), Delta(None, view, True))
         self._handlers.append(handler)
 
     # -- life --------------------------------------------------------------------------------------
@@ -217,10 +205,6 @@ class Informer:
         scope = self._scope(namespace)
         return (scope,) if scope is not None else ()
 
-    def _deliver(self, delta: Delta) -> None:
-        for handler in self._handlers:
-            _tell(handler, delta)
-
     def _on_synced(self) -> None:
         if all(scope.synced for scope in self._scopes.values()):
             self._all_synced.set()
@@ -235,7 +219,7 @@ class _Scope:
         resource: Resource,
         store: Store,
         intake: Intake,
-        deliver: Handler,
+        handlers: Sequence[Handler],
         on_synced: Callable[[], None],
         options: WatchOptions,
         clock: Clock,
@@ -258,7 +242,7 @@ class _Scope:
         """Counts what may change the answers to readers."""
         self._overlay = Overlay()
         self.overlaid = self._overlay.entries
-        self._deliver = deliver
+        self._handlers = handlers
         self._on_synced = on_synced
 
     # reading: the store, and over it what was written
@@ -312,13 +296,16 @@ class _Scope:
 
     def _take(self, events: Sequence[Event]) -> None:
         # In the order of their frequency: this is where every change passes.
+        put, overlay = self.store.put, self._overlay
         for event in events:
             self.moves += 1
             if isinstance(event, Apply):
-                change = self.store.put(event.view)
-                obsolete = self._overlay.event(event.view, deleted=False)
-                if change is not None:
-                    self._hand_out(change, initial=False)
+                view = event.view
+                delta = put(view)
+                # First the store, then the overlay, then who reads both.
+                obsolete = overlay.event(view, deleted=False)
+                if delta is not None:
+                    self._hand_out(delta)
                 if obsolete:
                     self._lay_ghosts(obsolete)
             elif isinstance(event, InitApply):
@@ -336,36 +323,36 @@ class _Scope:
         if self.store.collecting:
             self.store.forget(view.key)
             return
-        change = self.store.remove(view)
+        delta = self.store.remove(view)
         obsolete = self._overlay.event(view, deleted=True)
-        if change is not None:
-            self._hand_out(change, initial=False)
+        if delta is not None:
+            self._hand_out(delta)
         self._lay_ghosts(obsolete)
 
     def _replace(self, version: str) -> None:
         first, self.synced = not self.synced, True
-        changes = self.store.commit()
+        deltas = self.store.commit(initial=first)
         self._intake.complete()
         obsolete = self._overlay.relisted(version, self.store.get)
-        for change in changes:
-            self._hand_out(change, initial=first)
+        for delta in deltas:
+            self._hand_out(delta)
         self._lay_ghosts(obsolete)
         if first:
             self._on_synced()
 
-    def _hand_out(self, change: Change, *, initial: bool) -> None:
-        old, new = change
+    def _hand_out(self, delta: Delta) -> None:
+        old, new, initial = delta
         if old is not None and new is not None and old.uid != new.uid:
             # Deleted and created anew in between; two objects, two deltas.
-            self._deliver(Delta(old, None, initial))
-            old = None
-        self._deliver(new_tuple(Delta, (old, new, initial)))
+            _tell(self._handlers, Delta(old, None, initial))
+            delta = Delta(None, new, initial)
+        _tell(self._handlers, delta)
 
     def _lay_ghosts(self, obsolete: Iterable[Entry]) -> None:
         """What readers saw, and the stream never showed, is gone: nobody else will say so."""
         for entry in obsolete:
             if not entry.gone and self.store.get(entry.view.key) is None:
-                self._deliver(Delta(entry.view, None))
+                _tell(self._handlers, Delta(entry.view, None))
 
 
 def _is_gone(obj: Object) -> bool:
@@ -378,9 +365,10 @@ def _is_gone(obj: Object) -> bool:
     )
 
 
-def _tell(handler: Handler, delta: Delta) -> None:
-    try:
-        handler(delta)
-    except Exception:
-        view = delta.new or delta.old
-        log.exception("a handler failed on %s", view.key if view is not None else "a change")
+def _tell(handlers: Iterable[Handler], delta: Delta) -> None:
+    for handler in handlers:
+        try:
+            handler(delta)
+        except Exception:
+            view = delta.new or delta.old
+            log.exception("a handler failed on %s", view.key if view is not None else "a change")

@@ -24,11 +24,17 @@ IndexFunction: TypeAlias = Callable[[View], Iterable[str]]
 """The values an object is filed under; pure."""
 
 
-class Change(NamedTuple):
-    """What one write did: the view before and after, either of which may be absent."""
+class Delta(NamedTuple):
+    """A change of one object, as the server's stream showed it.
+
+    :param old: before; ``None`` for an object that was not there.
+    :param new: after; ``None`` for one that is gone. ``old`` is then its last known state.
+    :param initial: the object existed before the informer (or the handler) came.
+    """
 
     old: View | None
     new: View | None
+    initial: bool = False
 
 
 class Size(NamedTuple):
@@ -109,25 +115,29 @@ class Store:
 
     # -- the writer ------------------------------------------------------------------------------------
 
-    def put(self, view: View) -> Change | None:
+    def put(self, view: View) -> Delta | None:
         """Store one view that has just come. ``None`` when that version was there already."""
+        name = view.name
         views = self._views.get(view.namespace)
         if views is None:
             views = self._views[view.namespace] = {}
-        old = views.get(view.name)
-        if old is not None and _same(old, view):
-            return None
-        views[view.name] = view
+        old = views.get(name)
         if old is None:
             self._objects += 1
+            self._raw += len(view.body)
+        elif old.resource_version == view.resource_version and old.uid == view.uid:
+            return None
+        elif old.codec is None:
+            self._raw += len(view.body) - len(old.body)
         else:
-            self._discount(old)
-        self._raw += len(view.body)
+            self._compressed -= len(old.body)
+            self._raw += len(view.body)
+        views[name] = view
         if self._functions:
             self._indexes.replace(old, view)
-        return new_tuple(Change, (old, view))
+        return new_tuple(Delta, (old, view, False))
 
-    def remove(self, last: View) -> Change | None:
+    def remove(self, last: View) -> Delta | None:
         """Drop a key. ``None`` when it was not there.
 
         :param last: the object as the deletion showed it; kept as the old state of the change, because it is
@@ -140,7 +150,7 @@ class Store:
         self._discount(old)
         if self._functions:
             self._indexes.replace(old, None)
-        return Change(last if last.uid == old.uid else old, None)
+        return Delta(last if last.uid == old.uid else old, None)
 
     def begin(self) -> None:
         """Start to collect a new state; what was collected before is dropped."""
@@ -169,24 +179,27 @@ class Store:
         if self._pending is not None:
             _pop(self._pending, *key)
 
-    def commit(self) -> list[Change]:
+    def commit(self, *, initial: bool = False) -> list[Delta]:
         """Replace the state by the collected one, and say what that changed: first what vanished (with the
-        last known view), then what came or moved."""
+        last known view), then what came or moved.
+
+        :param initial: nothing was known before.
+        """
         assert self._pending is not None, "commit() comes after begin()"
         before, after = self._views, self._pending
         self._views, self._pending = after, None
         changes = []
         for namespace, views in before.items():
             left = after.get(namespace, _NO_VIEWS)
-            changes += [Change(view, None) for name, view in views.items() if name not in left]
+            changes += [Delta(view, None) for name, view in views.items() if name not in left]
         for namespace, views in after.items():
             known = before.get(namespace, _NO_VIEWS)
             for name, view in views.items():
                 old = known.get(name)
                 if old is not view:
-                    changes.append(new_tuple(Change, (old, view)))
+                    changes.append(new_tuple(Delta, (old, view, initial)))
         if self._functions:
-            for old, new in changes:
+            for old, new, _ in changes:
                 self._indexes.replace(old, new)
         self._measure()
         return changes

@@ -21,7 +21,7 @@ from informers.cache.informer import Informer
 from informers.clock import Clock, SystemClock
 from informers.controller.current import CURRENT, Reconcile
 from informers.controller.gate import Gate
-from informers.controller.measuring import ControllerMetrics, Outcome, Probe
+from informers.controller.measuring import ControllerMetrics, Probe
 from informers.controller.predicates import Predicate
 from informers.controller.reconciler import BlockingReconciler, Reconciler
 from informers.controller.sources import Mapper, Source
@@ -293,14 +293,18 @@ class Controller:
             ended.set_result(None)
 
     async def _work(self, slot: _Slot) -> None:
+        get_nowait, gate = self.queue.get_nowait, self._gate
         turn_began, turn_count = self._clock.monotonic(), 0
         while not slot.replaced:
             try:
                 # A coroutine for every key costs as much as taking it.
-                work = self.queue.get_nowait() or await self.queue.get()
+                work = get_nowait() or await self.queue.get()
             except QueueClosed:
                 return
-            now = await self._process(slot, work)
+            if gate is not None and self._skipped(gate, work.key, work.taken_at):
+                now = work.taken_at
+            else:
+                now = await self._process(slot, work)
             turn_count += 1
             if turn_count >= _TURN_COUNT or now - turn_began >= _TURN:
                 # Neither a full queue nor a reconcile that finds nothing to do ever waits.
@@ -309,43 +313,37 @@ class Controller:
 
     async def _process(self, slot: _Slot, work: Work) -> float:
         """Reconcile one key; returns the time it ended."""
-        key, began = work.key, work.taken_at
-        if self._gate is not None and self._skipped(self._gate, key, began):
-            return began
+        key, _, causes, failures, began = work
         slot.key, slot.began = key, began
         self._number += 1
         reads = self._gate.begin(key) if self._gate is not None else None
-        # Set in this worker's own context; it ends with the next one, or with the worker.
-        slot.reconcile = Reconcile(self.name, key, work.causes, self._prefix, self._number, reads)
-        CURRENT.set(slot.reconcile)
-        outcome = await self._run(slot, work)
-        ended = self._clock.monotonic()
-        if self._metrics is not None:
-            self._metrics.reconciled(outcome, ended - began)
-        return ended
-
-    async def _run(self, slot: _Slot, work: Work) -> Outcome:
-        key = work.key
+        # Set in this worker's own context, until its next reconcile.
+        slot.reconcile = reconcile = Reconcile(self.name, key, causes, self._prefix, self._number, reads)
+        CURRENT.set(reconcile)
         result: Result | None = None
         try:
             answer = await (self._reconcile(key) if self._tracing is None else self._traced(work))
             if not isinstance(answer, Result):
                 raise TypeError(f"reconcile must return a Result, not {type(answer).__name__}")
             result = answer
-            outcome = self._succeeded(key, result)
+            if failures:
+                self.queue.forget(key)
+            if result.requeue_after is not None:
+                self.queue.add_after(key, result.requeue_after, cause="requeue")
         except asyncio.CancelledError as cancelled:
             if self._told_to_end(slot):
                 raise
-            outcome = self._failed(slot, work, self._explain(slot, cancelled))
+            self._failed(slot, work, self._explain(slot, cancelled))
         except Exception as error:
-            outcome = self._failed(slot, work, error)
+            self._failed(slot, work, error)
         finally:
             slot.key = None
-            CURRENT.set(None)
             if self._gate is not None:
                 self._gate.end(key, self._clock.monotonic(), result)
-            self._release(slot, key)
-        return outcome
+            ended = self._release(slot, key)
+        if self._metrics is not None:
+            self._metrics.reconciled(result, ended - began)
+        return ended
 
     async def _traced(self, work: Work) -> Result:
         assert self._tracing is not None
@@ -369,7 +367,8 @@ class Controller:
         asked = slot.task.cancelling() if slot.task is not None else 0
         return self._stopping or asked > int(slot.overdue)
 
-    def _release(self, slot: _Slot, key: ObjectKey) -> None:
+    def _release(self, slot: _Slot, key: ObjectKey) -> float:
+        """Let the key go; returns the time."""
         if slot.overdue:
             slot.overdue = False
             if slot.task is not None:
@@ -377,8 +376,8 @@ class Controller:
         if self._threads is not None and self._threads.busy(key):
             # The key is not free before its thread has returned.
             self._threads.when_returned(key, lambda: self.queue.done(key))
-        else:
-            self.queue.done(key)
+            return self._clock.monotonic()
+        return self.queue.done(key)
 
     def _explain(self, slot: _Slot, cancelled: asyncio.CancelledError) -> Exception:
         if slot.overdue:
@@ -389,22 +388,14 @@ class Controller:
         error.__cause__ = cancelled
         return error
 
-    def _succeeded(self, key: ObjectKey, result: Result) -> Outcome:
-        self.queue.forget(key)
-        if result.requeue_after is None:
-            return Outcome.SUCCESS
-        self.queue.add_after(key, result.requeue_after, cause="requeue")
-        return Outcome.REQUEUE_AFTER
-
-    def _failed(self, slot: _Slot, work: Work, error: Exception) -> Outcome:
+    def _failed(self, slot: _Slot, work: Work, error: Exception) -> None:
         delay = self.queue.retry(work.key, error)
         if self._metrics is not None:
             self._metrics.failed(terminal=isinstance(error, Terminal))
             if isinstance(error, DeadlineExceeded):
                 self._metrics.timed_out()
-        reconcile = CURRENT.get()
         extra = {
-            **(reconcile.fields() if reconcile is not None else {}),
+            **(slot.reconcile.fields() if slot.reconcile is not None else {}),
             "failures": work.failures + 1,
             "retry_in": None if delay is None else round(delay, 3),
             "seconds": round(self._clock.monotonic() - slot.began, 3),
@@ -417,7 +408,6 @@ class Controller:
         else:
             # A stack trace, but only of the first failure in a row.
             log.error("reconcile failed: %s", _sentence(error), extra=extra, exc_info=error)
-        return Outcome.ERROR
 
     # -- deadlines --------------------------------------------------------------------------------
 

@@ -8,43 +8,35 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from informers.objects import ObjectKey
 
 if TYPE_CHECKING:
     from informers.controller.gate import Reads
 
 
-class Reconcile:
-    """One call of a reconciler.
+class Reconcile(msgspec.Struct, frozen=True, eq=False):
+    """One call of a reconciler. A struct, because one is made for every call.
 
     :param controller: its name.
     :param causes: why the key was in the queue.
+    :param prefix: of this process.
     :param number: counts the reconciles of one process, with ``prefix`` the :attr:`id`.
     :param reads: notes what is read, for the input gate; ``None`` without one.
     """
 
-    __slots__ = ("_number", "_prefix", "causes", "controller", "key", "reads")
-
-    def __init__(
-        self,
-        controller: str,
-        key: ObjectKey,
-        causes: tuple[str, ...],
-        prefix: str,
-        number: int,
-        reads: Reads | None,
-    ) -> None:
-        self.controller = controller
-        self.key = key
-        self.causes = causes
-        self.reads = reads
-        self._prefix = prefix
-        self._number = number
+    controller: str
+    key: ObjectKey
+    causes: tuple[str, ...]
+    prefix: str
+    number: int
+    reads: Reads | None
 
     @property
     def id(self) -> str:
         """Names this call in logs and spans; unlike that of any other call, also of other processes."""
-        return f"{self._prefix}-{self._number}"
+        return f"{self.prefix}-{self.number}"
 
     def fields(self) -> dict[str, object]:
         """What a structured log line says of it."""

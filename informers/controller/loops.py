@@ -133,9 +133,10 @@ class _Suspect:
         return self.resource.path(*self.key)
 
     @property
-    def cause(self) -> str:
-        """How a change of it is told to the controllers that watch it."""
-        return f"{self.resource.kind} {self.key} changed"
+    def causes(self) -> tuple[str, str]:
+        """How a change of it is told to other controllers that watch it, and to its own."""
+        kind = self.resource.kind
+        return f"{kind} {self.key} changed", f"{kind} changed"
 
 
 class _Writes:
@@ -143,8 +144,8 @@ class _Writes:
 
     def __init__(self, suspect: _Suspect) -> None:
         self._path = suspect.path
-        self._no_other = {suspect.cause, "requeue", "retry"}
-        self._own_cause = suspect.cause
+        self._key = suspect.key
+        self._causes = suspect.causes
         self._all = self._own = 0
 
     def sent(self, request: HttpRequest) -> None:
@@ -153,9 +154,12 @@ class _Writes:
         if request.method == "GET" or not (path == self._path or path.startswith(f"{self._path}/")):
             return
         reconcile = current()
-        causes = set(reconcile.causes) if reconcile is not None else set()
         self._all += 1
-        self._own += self._own_cause in causes and causes <= self._no_other
+        if reconcile is not None:
+            elsewhere, own = self._causes
+            known = {elsewhere, own} if reconcile.key == self._key else {elsewhere}
+            causes = set(reconcile.causes)
+            self._own += bool(causes & known) and causes <= known | {"requeue", "retry"}
 
     @property
     def loops(self) -> bool:
@@ -188,7 +192,7 @@ class LoopDetector:
         self._writes: _Writes | None = None
         self._limit = limit
         self._window = window
-        self._counts: list[dict[ObjectKey, int]] = []
+        self._counts: list[dict[str, int]] = []
         self._began: float | None = None
         self._suspects: deque[_Suspect] = deque()
         self._resting: dict[tuple[Resource, ObjectKey], float] = {}
@@ -210,18 +214,20 @@ class LoopDetector:
 
     def watch(self, informer: Informer) -> None:
         """Count the changes of a resource, while :meth:`run` runs."""
-        counts: dict[ObjectKey, int] = {}
+        counts: dict[str, int] = {}
+        """By uid."""
         self._counts.append(counts)
         resource, limit = informer.resource, self._limit
 
         def count(delta: Delta) -> None:
-            old, new = delta.old, delta.new
+            old, new, _ = delta
             if old is None or new is None or self._began is None:
                 return
-            changed = counts[new.key] = counts.get(new.key, 0) + 1
+            uid = new.uid
+            changed = counts[uid] = counts.get(uid, 0) + 1
             if changed > limit:
                 self._suspect(resource, delta, changed)
-                counts[new.key] = 0
+                counts[uid] = 0
 
         informer.add_handler(count)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from informers.metrics import QUEUE_SECONDS, Labels, Metrics, Samples
+from informers.objects import Result
 from informers.queue import Statistics, WorkQueue
 
 _CONTROLLER = ("controller",)
@@ -42,7 +43,9 @@ class ControllerMetrics:
         reconciles = metrics.counter(
             "controller_runtime_reconcile_total", "Reconciles by how they ended.", ("controller", "result")
         )
-        self._outcomes = {outcome: reconciles.cell(controller, outcome.value) for outcome in Outcome}
+        outcomes = {outcome: reconciles.cell(controller, outcome.value) for outcome in Outcome}
+        self._success, self._error = outcomes[Outcome.SUCCESS], outcomes[Outcome.ERROR]
+        self._requeue_after = outcomes[Outcome.REQUEUE_AFTER]
         self._seconds = metrics.histogram(
             "controller_runtime_reconcile_time_seconds", "Seconds a reconcile took.", _CONTROLLER
         ).cell(controller)
@@ -121,9 +124,14 @@ class ControllerMetrics:
             _single(labels, lambda: queue.statistics().longest_running),
         )
 
-    def reconciled(self, outcome: Outcome, seconds: float) -> None:
-        """A reconcile ended."""
-        self._outcomes[outcome].inc()
+    def reconciled(self, result: Result | None, seconds: float) -> None:
+        """A reconcile ended, with a result or an error."""
+        if result is None:
+            self._error.value += 1
+        elif result.requeue_after is None:
+            self._success.value += 1
+        else:
+            self._requeue_after.value += 1
         self._seconds.observe(seconds)
 
     def failed(self, *, terminal: bool) -> None:

@@ -52,7 +52,9 @@ class Source:
         self._informer = informer
         self._predicate = predicate
         self._mapper = mapper
-        self._kind = informer.resource.kind
+        self._kind = kind = informer.resource.kind
+        self._own_causes = {verb: f"{kind} {verb}" for verb in ("changed", "created", "gone", "listed")}
+        """Of an object that concerns itself, the key says which."""
         self._started = False
         informer.add_handler(self._handle)
 
@@ -67,7 +69,8 @@ class Source:
         logged: neither may end the informer, which serves others too."""
         if not self._started:
             return
-        view = delta.new or delta.old
+        old, new, initial = delta
+        view = new or old
         if view is None:
             return
         try:
@@ -75,14 +78,12 @@ class Source:
                 return
         except Exception:
             log.exception("predicate failed, the change passes", extra={"kind": self._kind, "key": view.key})
-        key = view.key
-        # Spelt out: this is where every change passes, and the key's own text costs a call.
-        name = f"{key[0]}/{key[1]}" if key[0] else key[1]
-        cause = f"{self._kind} {name} {_verb(delta)}"
         if self._mapper is None:
-            self._queue.add(key, priority=urgency(delta), cause=cause)
+            cause = self._own_causes[_verb(delta)]
+            self._queue.add(view.key, priority=urgency(delta), cause=cause)
             return
-        priority = Priority.INITIAL if delta.initial else Priority.EVENT
+        cause = f"{self._kind} {view.key} {_verb(delta)}"
+        priority = Priority.INITIAL if initial else Priority.EVENT
         for concerned in self._mapped(self._mapper, delta):
             self._queue.add(concerned, priority=priority, cause=cause)
 
@@ -106,23 +107,26 @@ def urgency(delta: Delta) -> Priority:
     Deletions and changes of what people wrote go first and cut a back-off short. Everything else, a
     controller's own status writes above all, waits for its turn.
     """
-    old, new = delta.old, delta.new
+    old, new, initial = delta
     if new is None:
-        return Priority.DELETION
+        return _DELETION
     if new.deleting and (old is None or not old.deleting):
-        return Priority.DELETION
-    if delta.initial:
+        return _DELETION
+    if initial:
         return Priority.INITIAL
-    if old is None or old.uid != new.uid:
-        return Priority.CHANGE
-    if old.generation != new.generation or marked_anew(old, new):
-        return Priority.CHANGE
-    return Priority.EVENT
+    if old is None or old.uid != new.uid or old.generation != new.generation or marked_anew(old, new):
+        return _CHANGE
+    return _EVENT
+
+
+# Members of an enum class are found by code; this is asked of every change.
+_DELETION, _CHANGE, _EVENT = Priority.DELETION, Priority.CHANGE, Priority.EVENT
 
 
 def _verb(delta: Delta) -> str:
-    if delta.new is None:
+    old, new, initial = delta
+    if new is None:
         return "gone"
-    if delta.initial:
+    if initial:
         return "listed"
-    return "created" if delta.old is None else "changed"
+    return "created" if old is None else "changed"

@@ -46,7 +46,7 @@ class Threads:
                 self._left[key] = future
             raise
 
-    def when_returned(self, key: ObjectKey, then: Callable[[], None]) -> None:
+    def when_returned(self, key: ObjectKey, then: Callable[[], object]) -> None:
         """Call ``then`` in the event loop once the thread that was left behind at this key returns."""
         loop = asyncio.get_running_loop()
 

@@ -27,6 +27,8 @@ from enum import Enum, IntEnum
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from informers.clock import Clock, SystemClock
 from informers.errors import RuntimeFault
 from informers.objects import ObjectKey, new_tuple
@@ -142,30 +144,33 @@ class _Place(Enum):
     READY = 1
     WAITING = 2
     HELD = 3
+    GONE = 4
+    """Handed out; entries that still refer to it are leftovers."""
 
 
 # Members of an enum class are found by code and hashed by code, far too slowly for what happens with every
 # change of every object.
-_READY, _WAITING, _HELD = _Place.READY, _Place.WAITING, _Place.HELD
+_READY, _WAITING, _HELD, _GONE = _Place.READY, _Place.WAITING, _Place.HELD, _Place.GONE
 _CHANGE = Priority.CHANGE
 _PATIENCE = tuple(PATIENCE[priority] for priority in Priority)
 
 
-@dataclass(slots=True)
-class _Item:
+class _Item(msgspec.Struct, gc=False, eq=False):
+    """One wish. A struct, because one is made for every change of every object."""
+
     key: ObjectKey
     priority: Priority
     place: _Place
     since: float
     """When it became ready, or will."""
+    rank: float
+    """Only of use while it is ready."""
+    causes: tuple[str, ...]
     backing_off: bool = False
-    causes: tuple[str, ...] = ()
-    ticket: int = 0
-    """The entry that counts; entries with other tickets are leftovers."""
 
 
-_Entry = tuple[float, int, ObjectKey]
-"""Rank, or due time; ticket; key."""
+_Entry = tuple[float, int, _Item]
+"""Of a heap: rank or due time; a number that no other entry has; item."""
 
 
 class WorkQueue:
@@ -182,20 +187,34 @@ class WorkQueue:
         self._clock = clock or SystemClock()
         # Jitter needs no secrecy.
         self._backoff = backoff or Backoff(rng or random.Random())  # noqa: S311
-        self.observer: QueueObserver = _Silent()
+        self.observer = _Silent()
         self._items: dict[ObjectKey, _Item] = {}
-        self._ready = tuple(deque[_Entry]() for _ in Priority)
+        self._ready = tuple(deque[_Item]() for _ in Priority)
         """By priority, each in the order of ranks."""
         self._raised: list[_Entry] = []
         """Heap of keys whose priority rose while they were ready."""
         self._delayed: list[_Entry] = []
         self._processing: dict[ObjectKey, float] = {}
         self._failures: dict[ObjectKey, int] = {}
-        self._tickets = 0
+        self._entries = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._closed = False
+
+    @property
+    def observer(self) -> QueueObserver:
+        """Told what happens; nobody by default."""
+        return self._observer
+
+    @observer.setter
+    def observer(self, observer: QueueObserver) -> None:
+        self._observer = observer
+        self._tell_added, self._tell_taken, self._tell_finished = (
+            observer.added,
+            observer.taken,
+            observer.finished,
+        )
 
     # -- adding -------------------------------------------------------------------------------------
 
@@ -209,12 +228,21 @@ class WorkQueue:
         if self._closed:
             return
         cuts = priority <= _CHANGE
-        if cuts:
+        if cuts and self._failures:
             self._failures.pop(key, None)
         item = self._items.get(key)
         if item is None:
             now = self._clock.monotonic()
-            self._enter(key, priority, cause, now, now)
+            if key in self._processing:
+                self._enter(key, priority, cause, now, now)
+                return
+            # Spelt out: the way of nearly every change of every object.
+            causes = (cause,) if cause else ()
+            item = self._items[key] = _Item(key, priority, _READY, now, now + _PATIENCE[priority], causes)
+            self._ready[priority].append(item)
+            self._tell_added()
+            if self._waiters:
+                self._wake()
             return
         _note(item, cause)
         more_urgent = priority < item.priority
@@ -222,7 +250,8 @@ class WorkQueue:
             item.priority = priority
         if item.place is _READY:
             if more_urgent:
-                heappush(self._raised, self._ranked(item))
+                item.rank = item.since + _PATIENCE[priority]
+                heappush(self._raised, self._entry(item.rank, item))
         elif cuts or not item.backing_off:
             item.backing_off = False
             now = self._clock.monotonic()
@@ -296,15 +325,16 @@ class WorkQueue:
         now = self._clock.monotonic()
         if self._delayed:
             self._promote(now)
-        while (entry := self._pop_ready()) is not None:
-            _, ticket, key = entry
-            item = self._items.get(key)
-            if item is None or item.ticket != ticket:
+        while (item := self._pop_ready()) is not None:
+            if item.place is not _READY:
                 continue
+            item.place = _GONE
+            key = item.key
             del self._items[key]
             self._processing[key] = now
-            self.observer.taken(now - item.since)
-            return new_tuple(Work, (key, item.priority, item.causes, self._failures.get(key, 0), now))
+            self._tell_taken(now - item.since)
+            failures = self._failures.get(key, 0) if self._failures else 0
+            return new_tuple(Work, (key, item.priority, item.causes, failures, now))
         return None
 
     async def get(self) -> Work:
@@ -330,16 +360,17 @@ class WorkQueue:
                     self._waiters.remove(waiter)
         raise QueueClosed("the queue is shut down")
 
-    def done(self, key: ObjectKey) -> None:
+    def done(self, key: ObjectKey) -> float:
         """The work on a key has ended, well or not. What was asked meanwhile comes up now, or when due.
 
+        :returns: when that was, on the queue's clock.
         :raises KeyError: when the key is not in work.
         """
         now = self._clock.monotonic()
-        self.observer.finished(now - self._processing.pop(key))
+        self._tell_finished(now - self._processing.pop(key))
         item = self._items.get(key)
         if item is None:
-            return
+            return now
         if self._closed:
             del self._items[key]
         elif item.since <= now:
@@ -347,6 +378,7 @@ class WorkQueue:
         else:
             item.place = _WAITING
             self._push_delayed(item)
+        return now
 
     def shut_down(self) -> None:
         """Refuse everything from now on; waiting getters end. Keys in work can still be ``done``."""
@@ -407,7 +439,7 @@ class WorkQueue:
     # -- inside -------------------------------------------------------------------------------------
 
     def _enter(self, key: ObjectKey, priority: Priority, cause: str, due: float, now: float) -> _Item:
-        item = _Item(key, priority, _HELD, due, False, (cause,) if cause else ())
+        item = _Item(key, priority, _HELD, due, 0.0, (cause,) if cause else ())
         self._items[key] = item
         if key in self._processing:
             return item
@@ -422,49 +454,44 @@ class WorkQueue:
         item.place = _READY
         item.backing_off = False
         item.since = now
-        self._ready[item.priority].append(self._ranked(item))
-        self.observer.added()
+        item.rank = now + _PATIENCE[item.priority]
+        self._ready[item.priority].append(item)
+        self._tell_added()
         if self._waiters:
             self._wake()
 
-    def _ranked(self, item: _Item) -> _Entry:
-        item.ticket = self._tickets = self._tickets + 1
-        return item.since + _PATIENCE[item.priority], item.ticket, item.key
-
-    def _pop_ready(self) -> _Entry | None:
-        """The entry of the lowest rank, dead or alive."""
-        first: _Entry | None = None
-        first_line: deque[_Entry] | None = None
+    def _pop_ready(self) -> _Item | None:
+        """The item of the lowest rank, or a leftover."""
+        first: deque[_Item] | None = None
         for line in self._ready:
-            if line and (first is None or line[0] < first):
-                first, first_line = line[0], line
-        if self._raised and (first is None or self._raised[0] < first):
-            return heappop(self._raised)
-        return first_line.popleft() if first_line is not None else None
+            if line and (first is None or line[0].rank < first[0].rank):
+                first = line
+        if self._raised and (first is None or self._raised[0][0] < first[0].rank):
+            return heappop(self._raised)[2]
+        return first.popleft() if first is not None else None
+
+    def _entry(self, when: float, item: _Item) -> _Entry:
+        self._entries += 1
+        return when, self._entries, item
 
     def _push_delayed(self, item: _Item) -> None:
         if len(self._delayed) > 2 * len(self._items) + _LEFTOVERS:
             # A key that is often delayed and often comes up earlier leaves entries behind.
-            live = [entry for entry in self._delayed if self._counts(entry)]
+            live = [entry for entry in self._delayed if _counts(entry)]
             heapify(live)
             self._delayed = live
-        item.ticket = self._tickets = self._tickets + 1
-        heappush(self._delayed, (item.since, item.ticket, item.key))
+        heappush(self._delayed, self._entry(item.since, item))
         self._set_timer()
-
-    def _counts(self, entry: _Entry) -> bool:
-        item = self._items.get(entry[2])
-        return item is not None and item.ticket == entry[1]
 
     def _promote(self, now: float) -> None:
         """Move what is due to the ready keys."""
         while self._delayed:
             entry = self._delayed[0]
-            if not self._counts(entry):
+            if not _counts(entry):
                 heappop(self._delayed)
             elif entry[0] <= now:
                 heappop(self._delayed)
-                self._make_ready(self._items[entry[2]], now)
+                self._make_ready(entry[2], now)
             else:
                 break
 
@@ -490,6 +517,12 @@ class WorkQueue:
             if not waiter.done():
                 waiter.set_result(None)
                 return
+
+
+def _counts(entry: _Entry) -> bool:
+    """Whether the entry of a delayed item is its last one."""
+    due, _, item = entry
+    return item.place is _WAITING and item.since == due
 
 
 def _note(item: _Item, cause: str) -> None:

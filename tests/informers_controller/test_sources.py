@@ -148,9 +148,9 @@ def test_an_object_already_being_deleted_at_the_start_is_urgent_but_its_later_ch
 
 
 def test_the_cause_says_what_happened() -> None:
-    assert queued(Delta(None, PLAIN, initial=True))[0].causes == ("Widget default/w listed",)
-    assert queued(Delta(PLAIN, None))[0].causes == ("Widget default/w gone",)
-    assert queued(changed(generation=2))[0].causes == ("Widget default/w changed",)
+    assert queued(Delta(None, PLAIN, initial=True))[0].causes == ("Widget listed",)
+    assert queued(Delta(PLAIN, None))[0].causes == ("Widget gone",)
+    assert queued(changed(generation=2))[0].causes == ("Widget changed",)
 
 
 def owned_by(*owners: tuple[str, str, bool], resource_version: str = "2") -> View:
