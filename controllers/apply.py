@@ -9,7 +9,6 @@ from typing import Any
 from controllers.comparing import APPLIED_HASH, contains, digest
 from informers.cache.informer import Informer
 from informers.client import Client
-from informers.client.requests import encode
 from informers.controller.ownership import is_owned_by, owner_reference
 from informers.controller.settled import Settled
 from informers.errors import NotFound
@@ -57,7 +56,7 @@ class Applier:
         key = ObjectKey.of(desired)
         view, child = self._informers[resource].get(key), (resource, key)
         # All that the outcome depends on, besides the child itself.
-        wish = encode((desired, owner["metadata"]["uid"]))
+        wish = (desired, owner["metadata"]["uid"])
         if view is not None and self._settled.holds(child, wish, view):
             return Outcome.UNCHANGED
         self._settled.forget(child)

@@ -8,9 +8,9 @@ from benchmarks.stub.objects import desired_stateful_set, name_of
 from controllers.comparing import contains
 from controllers.kinds import STATEFUL_SET
 from etl_operator.api import PIPELINE
-from etl_operator.api.pipeline import PipelineSpec
+from etl_operator.api.pipeline import PipelineSpec, PipelineStatus
 from informers.cache.informer import Informer
-from informers.client.requests import encode
+from informers.cache.typed import Typed
 from informers.controller.gate import GatedInformer
 from informers.controller.settled import Settled
 from informers.objects import Object, ObjectKey, Result
@@ -51,12 +51,11 @@ class Building:
             return Result.done()
         view, child = self._pipelines.get(key), self._children.get(key)
         assert view is not None and child is not None, f"{key} and its child are cached"
-        spec = PipelineSpec.model_validate(view.object()["spec"])
+        spec = Typed(view, PipelineSpec, PipelineStatus).spec
         desired = desired_stateful_set(key.name, key.namespace, view.uid, 3 if spec.enabled else 0)
-        wish = encode(desired)
-        if not self._settled.holds(key, wish, child):
+        if not self._settled.holds(key, desired, child):
             assert contains(child.object(), desired), f"{key} must be converged"
-            self._settled.remember(key, wish, child)
+            self._settled.remember(key, desired, child)
         return Result.done()
 
 

@@ -9,8 +9,9 @@ once needs no more, and only what it does not is read a second time as the serve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import (
@@ -109,7 +110,13 @@ class Model(BaseModel):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = handler(source)
-        return core_schema.no_info_after_validator_function(_checked, schema) if cls.rules else schema
+        if not cls.rules:
+            return schema
+        check = checker(cls.rules)
+        if schema["type"] == "function-after" and schema["function"]["function"] is check:
+            # A part of another model comes with its rules already.
+            return schema
+        return core_schema.no_info_after_validator_function(check, schema)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -121,11 +128,6 @@ class Model(BaseModel):
 
 
 _M = TypeVar("_M", bound=Model)
-
-
-def _checked(model: _M) -> _M:
-    check(model.rules, model)
-    return model
 
 
 def section(model: type[_M]) -> Any:
@@ -144,14 +146,10 @@ class Checked:
     rules: tuple[Rule, ...]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+        return core_schema.no_info_after_validator_function(checker(self.rules), handler(source))
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {**handler(core), RULES: spoken(self.rules)}
-
-    def _checked(self, value: Any) -> Any:
-        check(self.rules, value)
-        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +178,17 @@ class ListType:
         return value
 
 
-def check(rules: Sequence[Rule], value: Any) -> None:
-    """Raise :class:`ValueError` with the messages of all broken rules."""
-    for rule in rules:
-        if not rule.holds(value):
-            raise ValueError("; ".join(rule.message for rule in rules if not rule.holds(value)))
+@cache
+def checker(rules: tuple[Rule, ...]) -> Callable[[Any], Any]:
+    """A validator: returns the value, or raises :class:`ValueError` with the messages of all broken rules."""
+
+    def check(value: Any) -> Any:
+        for rule in rules:
+            if not rule.holds(value):
+                raise ValueError("; ".join(rule.message for rule in rules if not rule.holds(value)))
+        return value
+
+    return check
 
 
 def spoken(rules: Iterable[Rule | TransitionRule]) -> list[dict[str, str]]:

@@ -14,7 +14,6 @@ whole object.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Generic, TypeVar
 
 import msgspec
@@ -30,7 +29,7 @@ class _Parts(msgspec.Struct, gc=False):
     status: msgspec.Raw = msgspec.Raw()
 
 
-_PARTS = msgspec.json.Decoder(_Parts)
+_decode = msgspec.json.Decoder(_Parts).decode
 _NULL = b"null"
 
 
@@ -43,33 +42,43 @@ class Typed(Generic[SpecT, StatusT]):
     :param status: the same for the status.
     """
 
+    _parts: _Parts | None = None
+    _read_spec: SpecT | None = None
+    _read_status: StatusT | None = None
+
     def __init__(self, view: View, spec: type[SpecT], status: type[StatusT]) -> None:
         self.view = view
         self._spec = spec
         self._status = status
 
-    @cached_property
+    @property
     def spec(self) -> SpecT:
         """The spec; an object without one is read as if it were ``{}``.
 
         :raises ValueError: when it does not fit: pydantic's or msgspec's ``ValidationError``.
         """
-        raw = self._parts.spec
-        return decode_as(raw if _present(raw) else b"{}", self._spec)
+        read = self._read_spec
+        if read is None:
+            content = bytes(self._split().spec)
+            if not content or content == _NULL:
+                content = b"{}"
+            read = self._read_spec = decode_as(content, self._spec)
+        return read
 
-    @cached_property
+    @property
     def status(self) -> StatusT | None:
         """The status, or ``None`` where nobody has written one.
 
         :raises ValueError: when it does not fit: pydantic's or msgspec's ``ValidationError``.
         """
-        raw = self._parts.status
-        return decode_as(raw, self._status) if _present(raw) else None
+        if self._read_status is None:
+            content = bytes(self._split().status)
+            if content and content != _NULL:
+                self._read_status = decode_as(content, self._status)
+        return self._read_status
 
-    @cached_property
-    def _parts(self) -> _Parts:
-        return _PARTS.decode(self.view.json)
-
-
-def _present(raw: msgspec.Raw) -> bool:
-    return len(raw) > 0 and bytes(raw) != _NULL
+    def _split(self) -> _Parts:
+        """The bytes of the two parts; the rest of the object is not decoded."""
+        if self._parts is None:
+            self._parts = _decode(self.view.json)
+        return self._parts

@@ -167,14 +167,14 @@ class View(msgspec.Struct, frozen=True, gc=False, eq=False):
         force_setattr(self, "body", packed)
 
 
-def decode_as(content: bytes | msgspec.Raw, model: type[T]) -> T:
+def decode_as(content: bytes, model: type[T]) -> T:
     """JSON as a pydantic model, or as anything msgspec decodes.
 
     :raises ValueError: when it does not fit.
     """
     validate = getattr(model, "model_validate_json", None)
     if validate is not None:
-        made: T = validate(bytes(content))
+        made: T = validate(content)
         return made
     return msgspec.json.decode(content, type=model)
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
+
+import msgspec
 
 from informers.cache.view import View
+
+# Only its hash is of interest, and this form is made in less time than JSON.
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Settled:
@@ -19,17 +25,17 @@ class Settled:
     def __contains__(self, child: Hashable) -> bool:
         return child in self._known
 
-    def holds(self, child: Hashable, wish: bytes, observed: View) -> bool:
+    def holds(self, child: Hashable, wish: Any, observed: View) -> bool:
         """Whether just this wish was met by just this version.
 
         :param child: what tells children apart, such as resource and key.
-        :param wish: everything the comparison depends on besides ``observed``, encoded.
+        :param wish: everything the comparison depends on besides ``observed``, as plain data.
         """
-        return self._known.get(child) == (hash(wish), observed.uid, observed.resource_version)
+        return self._known.get(child) == (hash(_encode(wish)), observed.uid, observed.resource_version)
 
-    def remember(self, child: Hashable, wish: bytes, observed: View) -> None:
+    def remember(self, child: Hashable, wish: Any, observed: View) -> None:
         """The comparison was made, and the wish is met."""
-        self._known[child] = hash(wish), observed.uid, observed.resource_version
+        self._known[child] = hash(_encode(wish)), observed.uid, observed.resource_version
 
     def forget(self, child: Hashable) -> None:
         """The child is gone, or of no interest any more."""
