@@ -18,8 +18,6 @@ REMEMBERED = 1024
 _SLOTS = 256
 """Pieces a full table has met once, and would know if they came again. A power of two."""
 
-_EMPTY = frozenset({b"", b"null", b"{}", b"[]"})
-
 
 def mapping(content: Any) -> Mapping[str, str]:
     """A dictionary nobody can write to."""
@@ -29,6 +27,9 @@ def mapping(content: Any) -> Mapping[str, str]:
 class Shared(Generic[T]):
     """A table of pieces of one type. What says nothing is ``b""``.
 
+    ``kept[content]`` is the copy to keep of a piece; it raises ``msgspec.ValidationError`` when the piece is of
+    another type. A look-up instead of a call: several happen for every change of every object.
+
     :param kind: what a piece of JSON must be.
     :param finish: makes the value that is handed out, which callers share.
     """
@@ -36,47 +37,43 @@ class Shared(Generic[T]):
     def __init__(self, kind: Any, finish: Callable[[Any], T]) -> None:
         self._decode = msgspec.json.Decoder(kind).decode
         self._finish = finish
-        nothing: tuple[bytes, T] = (b"", finish(kind()))
-        self._empty = dict.fromkeys((b"", b"null", msgspec.json.encode(kind())), nothing)
-        self._known = dict(self._empty)
+        self._nothing = frozenset((b"", b"null", msgspec.json.encode(kind())))
+        self._values: dict[bytes, T] = {b"": finish(kind())}
         self._met: list[bytes] = [b""] * _SLOTS
-
-    def keep(self, raw: msgspec.Raw | bytes) -> bytes:
-        """The copy to keep.
-
-        :raises msgspec.ValidationError: when the piece is of another type.
-        """
-        # Not the Raw itself: that refers to the whole page it was found in.
-        content = bytes(raw)
-        found = self._known.get(content)
-        if found is not None:
-            return found[0]
-        if len(self._known) < REMEMBERED:
-            return self._learn(content)[0]
-        # Where every object says something else, learning it all would only push out what repeats.
-        slot = hash(content) & (_SLOTS - 1)
-        met = self._met[slot]
-        if met == content:
-            return self._learn(met)[0]
-        self._decode(content)
-        self._met[slot] = content
-        return content
-
-    def knows(self, content: bytes) -> bool:
-        """Whether the piece was kept lately."""
-        return content in self._known
+        self.kept: dict[bytes, bytes] = _Kept(self._keep, dict.fromkeys(self._nothing, b""))
 
     def value(self, content: bytes) -> T:
         """The value of a piece that was kept."""
-        found = self._known.get(content)
+        found = self._values.get(content)
         if found is None:
-            found = self._learn(content)
-        return found[1]
+            found = self._finish(self._decode(content))
+            if content in self.kept:
+                self._values[content] = found
+        return found
 
-    def _learn(self, content: bytes) -> tuple[bytes, T]:
-        learned = content, self._finish(self._decode(content))
-        if len(self._known) >= REMEMBERED:
-            # A new table, not a cleared one: threads read as well.
-            self._known = dict(self._empty)
-        self._known[content] = learned
-        return learned
+    def _keep(self, content: bytes) -> bytes:
+        """The copy to keep of a piece that is not in the table."""
+        if len(self.kept) >= REMEMBERED:
+            # Where every object says something else, learning it all would only push out what repeats.
+            slot = hash(content) & (_SLOTS - 1)
+            if self._met[slot] != content:
+                self._decode(content)
+                self._met[slot] = content
+                return content
+            content = self._met[slot]
+            # New tables, not cleared ones: threads read as well.
+            self._values = {b"": self._values[b""]}
+            self.kept = _Kept(self._keep, dict.fromkeys(self._nothing, b""))
+        value = self._finish(self._decode(content))
+        self.kept[content] = content
+        self._values[content] = value
+        return content
+
+
+class _Kept(dict[bytes, bytes]):
+    def __init__(self, missing: Callable[[bytes], bytes], known: dict[bytes, bytes]) -> None:
+        super().__init__(known)
+        self._missing = missing
+
+    def __missing__(self, content: bytes) -> bytes:
+        return self._missing(content)

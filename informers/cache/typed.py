@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from informers.cache.view import View, decode_as
+from informers.cache.view import View, reader
 
 SpecT = TypeVar("SpecT")
 StatusT = TypeVar("StatusT")
@@ -30,7 +30,7 @@ class _Parts(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Parts).decode
-_NULL = b"null"
+_ABSENT = frozenset((b"", b"null"))
 
 
 class Typed(Generic[SpecT, StatusT]):
@@ -59,10 +59,10 @@ class Typed(Generic[SpecT, StatusT]):
         """
         read = self._read_spec
         if read is None:
-            content = bytes(self._split().spec)
-            if not content or content == _NULL:
+            content = bytes((self._parts or self._split()).spec)
+            if len(content) < 5 and content in _ABSENT:
                 content = b"{}"
-            read = self._read_spec = decode_as(content, self._spec)
+            read = self._read_spec = reader(self._spec)(content)
         return read
 
     @property
@@ -72,13 +72,12 @@ class Typed(Generic[SpecT, StatusT]):
         :raises ValueError: when it does not fit: pydantic's or msgspec's ``ValidationError``.
         """
         if self._read_status is None:
-            content = bytes(self._split().status)
-            if content and content != _NULL:
-                self._read_status = decode_as(content, self._status)
+            content = bytes((self._parts or self._split()).status)
+            if len(content) > 4 or content not in _ABSENT:
+                self._read_status = reader(self._status)(content)
         return self._read_status
 
     def _split(self) -> _Parts:
         """The bytes of the two parts; the rest of the object is not decoded."""
-        if self._parts is None:
-            self._parts = _decode(self.view.json)
+        self._parts = _decode(self.view.json)
         return self._parts

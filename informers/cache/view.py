@@ -11,7 +11,8 @@ all objects that say the same, and become values when they are read.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -144,7 +145,7 @@ class View(msgspec.Struct, frozen=True, gc=False, eq=False):
         :param model: a pydantic model, or anything msgspec decodes (``Struct``, dataclass, ``TypedDict``).
         :raises ValueError: when the object does not fit; pydantic's and msgspec's errors are.
         """
-        return decode_as(self.json, model)
+        return reader(model)(self.json)
 
     @property
     def packed(self) -> bool:
@@ -167,16 +168,14 @@ class View(msgspec.Struct, frozen=True, gc=False, eq=False):
         force_setattr(self, "body", packed)
 
 
-def decode_as(content: bytes, model: type[T]) -> T:
-    """JSON as a pydantic model, or as anything msgspec decodes.
+@cache
+def reader(model: type[T]) -> Callable[[bytes], T]:
+    """What makes a model of JSON.
 
-    :raises ValueError: when it does not fit.
+    :param model: a pydantic model, or anything msgspec decodes.
     """
-    validate = getattr(model, "model_validate_json", None)
-    if validate is not None:
-        made: T = validate(content)
-        return made
-    return msgspec.json.decode(content, type=model)
+    validate: Callable[[bytes], T] | None = getattr(model, "model_validate_json", None)
+    return validate or msgspec.json.Decoder(model).decode
 
 
 _ABSENT = msgspec.Raw()
@@ -217,9 +216,9 @@ class _Creation(msgspec.Struct, gc=False):
 
 _HEADER = msgspec.json.Decoder(Header)
 _CREATION = msgspec.json.Decoder(_Creation)
-_COMMA = 0x2C
+_COMMA, _BACKSLASH = b",\\"
 _MANAGED_FIELDS = b'"managedFields":'
-_MARK = b"last-applied-configuration"
+_MARK = b"last-applied-c"
 _LAST_APPLIED = f'"{LAST_APPLIED}":'.encode()
 # Neither pattern can match inside a JSON string: there every quote has a backslash before it.
 _LAST_APPLIED_ENTRY = re.compile(re.escape(_LAST_APPLIED) + rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
@@ -253,16 +252,41 @@ def view_of(header: Header, content: bytes, prefix: bytes = b"") -> View | None:
     meta = header.metadata
     if not meta.name:
         return None
-    namespace = meta.namespace or ""
-    # Names may be escaped; then only decoding tells. What is known was looked through before.
     annotations = bytes(meta.annotations)
-    rest = None
-    if not _ANNOTATIONS.knows(annotations) and (_MARK in annotations or b"\\" in annotations):
-        rest = _without_last(annotations)
+    rest = _without_last(annotations) if _may_have_last(annotations) else None
     if meta.managed_fields is not _ABSENT or rest is not None:
         content = _pruned(content, meta.managed_fields, rest is not None)
     if not header.kind and prefix:
         content = prefix + content.lstrip()[1:]
+    return _view(meta, annotations if rest is None else rest, content)
+
+
+def view_within(meta: Metadata, content: bytes, begin: int, end: int) -> View | None:
+    """The same for an object that is a part of ``content`` and begins with its kind, its version and its
+    metadata: what looks like managedFields first is then that of the metadata.
+
+    :returns: ``None`` also for what takes a closer look; :func:`view_of` does.
+    :raises msgspec.ValidationError: when its metadata are not of the Kubernetes kind.
+    """
+    annotations = bytes(meta.annotations)
+    # Spelt out: the way of nearly every change of every object.
+    doubtful = _BACKSLASH in annotations or annotations.find(_MARK) >= 0
+    if not meta.name or (doubtful and annotations not in _ANNOTATIONS.kept):
+        return None
+    value = meta.managed_fields
+    if value is _ABSENT:
+        return _view(meta, annotations, content[begin:end])
+    start = content.find(_MANAGED_FIELDS, begin, end)
+    value_at = start + len(_MANAGED_FIELDS)
+    rest = value_at + len(value)
+    # Followed by a comma: names come after it, in the order servers write.
+    if start < 0 or not content.startswith(value, value_at) or content[rest] != _COMMA:
+        return None
+    return _view(meta, annotations, content[begin:start] + content[rest + 1 : end])
+
+
+def _view(meta: Metadata, annotations: bytes, body: bytes) -> View:
+    namespace = meta.namespace or ""
     return View(
         _NAMESPACES.get(namespace) or _namespace(namespace),
         meta.name,
@@ -270,12 +294,19 @@ def view_of(header: Header, content: bytes, prefix: bytes = b"") -> View | None:
         meta.resource_version,
         meta.generation or 0,
         meta.deletion_timestamp is not None,
-        _LABELS.keep(meta.labels),
-        _ANNOTATIONS.keep(annotations if rest is None else rest),
-        _FINALIZERS.keep(meta.finalizers) if meta.finalizers is not _ABSENT else b"",
-        _OWNERS.keep(meta.owner_references) if meta.owner_references is not _ABSENT else b"",
-        content,
+        # Copies, not the Raw values themselves: those refer to the whole page they were found in.
+        _LABELS.kept[bytes(meta.labels)],
+        _ANNOTATIONS.kept[annotations],
+        _FINALIZERS.kept[bytes(meta.finalizers)] if meta.finalizers is not _ABSENT else b"",
+        _OWNERS.kept[bytes(meta.owner_references)] if meta.owner_references is not _ABSENT else b"",
+        body,
     )
+
+
+def _may_have_last(annotations: bytes) -> bool:
+    # Names may be escaped; then only decoding tells. What is known was looked through before.
+    found = _BACKSLASH in annotations or annotations.find(_MARK) >= 0
+    return found and annotations not in _ANNOTATIONS.kept
 
 
 def _namespace(name: str) -> str:

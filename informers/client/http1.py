@@ -18,7 +18,10 @@ _HEAD_END = b"\r\n\r\n"
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [^\r\n]*)?").fullmatch
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00\r\n]*)").fullmatch
 _LENGTH = re.compile(r"[0-9]{1,15}").fullmatch
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?\r\n").match
+_CHUNK_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?").fullmatch
+_LINE_END = b"\r\n"
+_MOST_SIZES = 256
+"""Size lines a parser remembers: a watch has one chunk per event, and events of one kind are alike."""
 _NO_BODY = frozenset((204, 304))
 
 
@@ -33,7 +36,7 @@ class ResponseParser:
     """
 
     __slots__ = (
-        "_chunk_ends", "_held", "_left", "_method", "_read", "begun", "complete", "excess", "headers",
+        "_held", "_left", "_method", "_read", "_sizes", "begun", "complete", "excess", "headers",
         "keep_alive", "status",
     )  # fmt: skip
 
@@ -43,7 +46,7 @@ class ResponseParser:
         """What came and cannot be understood before more has come; never a part of the body."""
         self._left = 0
         """Body bytes still to come, of this chunk or of the whole."""
-        self._chunk_ends = False
+        self._sizes: dict[bytes, int] = {}
         self._read: Callable[[bytes, list[bytes]], None] = self._head
         self.begun = False
         """Whether anything has come."""
@@ -117,6 +120,8 @@ class ResponseParser:
         if coding is not None:
             if length is not None or version == 0 or coding.strip().lower() != "chunked":
                 raise Malformed(f"cannot read a body with transfer coding {coding!r}")
+            # As after every chunk.
+            self._held = _LINE_END
             return self._chunked
         if length is not None:
             if not _LENGTH(length):
@@ -145,38 +150,41 @@ class ResponseParser:
         if self._held:
             data = self._held + data
             self._held = b""
-        at, end = 0, len(data)
-        left = self._left
+        at, end, left = 0, len(data), self._left
         while at < end:
-            if left:
-                piece = data[at : at + left]
-                pieces.append(piece)
-                at += len(piece)
-                left -= len(piece)
-                self._chunk_ends = not left
-            elif self._chunk_ends:
-                if not data.startswith(b"\r\n", at):
-                    if end - at > 1 or data[at] != 0x0D:
-                        raise Malformed("a chunk longer than it said")
+            if not left:
+                # The end of the chunk before, or of the head, belongs to the line: one look-up for both.
+                line_end = data.find(_LINE_END, at + 2)
+                if line_end < 0:
+                    _check_beginning(data[at:])
                     break
-                self._chunk_ends = False
-                at += 2
-            else:
-                size = _CHUNK_SIZE(data, at)
-                if size is None:
-                    if end - at > MAX_SIZE_LINE or data.find(b"\n", at) >= 0:
-                        raise Malformed("a chunk without a size")
-                    break
-                at = size.end()
-                left = int(size[1], 16)
+                line = data[at:line_end]
+                left = self._sizes.get(line) or self._size(line)
+                at = line_end + 2
                 if not left:
                     self._read = self._trailers
                     # The empty line that ends them may be the first.
-                    self._held = b"\r\n"
+                    self._held = _LINE_END
                     self._read(data[at:], pieces)
                     return
+            piece = data[at : at + left]
+            if piece:
+                pieces.append(piece)
+                at += len(piece)
+                left -= len(piece)
         self._left = left
         self._held = data[at:]
+
+    def _size(self, line: bytes) -> int:
+        """What the line before a chunk says."""
+        _check_beginning(line)
+        said = _CHUNK_SIZE(line)
+        if said is None:
+            raise Malformed("a chunk without a size")
+        size = int(said[1], 16)
+        if len(self._sizes) < _MOST_SIZES:
+            self._sizes[line] = size
+        return size
 
     def _trailers(self, data: bytes, pieces: list[bytes]) -> None:
         data = self._held + data
@@ -198,6 +206,14 @@ class ResponseParser:
         self.complete = True
         self._read = self._after
         self.excess = bool(data)
+
+
+def _check_beginning(line: bytes) -> None:
+    """What may still become the line before a chunk, or is one."""
+    if line[:2] != _LINE_END[: len(line)]:
+        raise Malformed("a chunk longer than it said")
+    if len(line) > MAX_SIZE_LINE + 2 or b"\n" in line[2:]:
+        raise Malformed("a chunk without a size")
 
 
 def _parsed(head: bytes) -> tuple[int, int, dict[str, str]]:

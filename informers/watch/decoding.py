@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from informers.cache.view import Header, View, type_prefix, view_of, view_of_bytes
-from informers.objects import Resource, new_tuple
+from informers.cache.view import Header, View, type_prefix, view_of, view_of_bytes, view_within
+from informers.objects import Resource
 from informers.watch.machine import Bookmark, Changed, Changes, Input, Page, Refused
 
 log = logging.getLogger(__name__)
@@ -22,8 +22,10 @@ INITIAL_END = "k8s.io/initial-events-end"
 
 _KINDS = {b"MODIFIED": False, b"ADDED": False, b"DELETED": True}
 _STARTS = [(kind, b'{"type":"%s","object":' % kind) for kind in (*_KINDS, b"BOOKMARK", b"ERROR")]
-
-_CHANGES = [(start, _KINDS[kind]) for kind, start in _STARTS if kind in _KINDS]
+_CHANGES = tuple(start for kind, start in _STARTS if _KINDS.get(kind) is False)
+_MODIFIED, _ADDED = map(len, _CHANGES)
+_TYPE_AT = _CHANGES[0].index(b"MODIFIED")
+_A, _BRACE = b"A}"
 
 
 class _ListMeta(msgspec.Struct, gc=False, rename="camel"):
@@ -41,8 +43,16 @@ class _Line(msgspec.Struct, gc=False):
     object: msgspec.Raw
 
 
+class _Event(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A line of a watch; nothing else may be in it, so that its object ends where it ends."""
+
+    type: str
+    object: Header
+
+
 _LIST = msgspec.json.Decoder(_List)
 _LINE = msgspec.json.Decoder(_Line)
+_EVENTS = msgspec.json.Decoder(_Event)
 _HEADER = msgspec.json.Decoder(Header)
 _ANNOTATIONS = msgspec.json.Decoder(dict[str, str] | None)
 
@@ -83,48 +93,66 @@ class LineDecoder:
         self._resource = resource
         self._prefix = type_prefix(resource.api_version, resource.kind)
         self._rest: list[bytes] = []
+        kind, version = (
+            msgspec.json.encode({name: value})[1:-1]
+            for name, value in (("kind", resource.kind), ("apiVersion", resource.api_version))
+        )
+        # Custom objects come with their fields in order, built-in ones as their types have them.
+        starts = [b'{%b,%b,"metadata":{' % both for both in ((version, kind), (kind, version))]
+        self._changes = tuple(start + one for start in _CHANGES for one in starts)
 
     def feed(self, chunk: bytes) -> list[Input]:
         """What the chunk completes, in order.
 
         :raises msgspec.DecodeError: when a line is not JSON; the stream is then of no use any more.
         """
+        begin, end = 0, chunk.rfind(b"\n") + 1
         inputs: list[Input] = []
-        changes: list[Changed] = []
-        for line in self._lines(chunk):
+        if end:
+            changes: list[Changed] = []
+            if self._rest:
+                begin = chunk.find(b"\n") + 1
+                first = b"".join((*self._rest, chunk[:begin]))
+                self._rest.clear()
+                changes = self._read(first, 0, len(first), inputs, changes)
+            if begin < end:
+                changes = self._read(chunk, begin, end, inputs, changes)
+            if changes:
+                inputs.append(Changes(changes))
+        if end < len(chunk):
+            self._rest.append(chunk[end:])
+        return inputs
+
+    def _read(
+        self, content: bytes, begin: int, end: int, inputs: list[Input], changes: list[Changed]
+    ) -> list[Changed]:
+        """The lines between ``begin`` and ``end``; changes become an input when something else follows.
+
+        :returns: the changes that have not.
+        """
+        events, changed, at = _decoded(content, begin, end), self._changes, 0
+        while begin < end:
+            stop = content.find(b"\n", begin)
+            view, given = None, None
             # Nearly every line there ever is; the rest takes its time.
-            given = self._change(line) or self._decode(line)
-            if isinstance(given, Changed):
+            if events is not None and content[stop - 1] == _BRACE and content.startswith(changed, begin):
+                start = begin + (_ADDED if content[begin + _TYPE_AT] == _A else _MODIFIED)
+                view = view_within(events[at].object.metadata, content, start, stop - 1)
+            if view is not None:
+                changes.append((view, False))
+                at += 1
+            elif line := content[begin:stop].strip():
+                at += 1
+                given = self._decode(line)
+            begin = stop + 1
+            if isinstance(given, tuple):
                 changes.append(given)
             elif given is not None:
                 if changes:
                     inputs.append(Changes(changes))
                     changes = []
                 inputs.append(given)
-        if changes:
-            inputs.append(Changes(changes))
-        return inputs
-
-    def _lines(self, chunk: bytes) -> list[bytes]:
-        *whole, rest = chunk.split(b"\n")
-        if whole and self._rest:
-            whole[0] = b"".join((*self._rest, whole[0]))
-            self._rest.clear()
-        if rest:
-            self._rest.append(rest)
-        return [line for line in whole if line.strip()]
-
-    def _change(self, line: bytes) -> Changed | None:
-        """A change as servers write it; ``None`` for whatever else, and for what is not clear at once."""
-        for start, deleted in _CHANGES:
-            if line.startswith(start) and line.endswith(b"}"):
-                content = line[len(start) : -1]
-                try:
-                    view = view_of(_HEADER.decode(content), content, self._prefix)
-                except (msgspec.DecodeError, RecursionError):
-                    return None
-                return new_tuple(Changed, (view, deleted)) if view is not None else None
-        return None
+        return changes
 
     def _decode(self, line: bytes) -> Changed | Bookmark | Refused | None:
         try:
@@ -157,7 +185,15 @@ class LineDecoder:
         if view is None or deleted is None:
             log.warning("%s: skipped a %s: no name, or no known kind", self._resource, kind.decode())
             return None
-        return Changed(view, deleted)
+        return view, deleted
+
+
+def _decoded(content: bytes, begin: int, end: int) -> list[_Event] | None:
+    """One event for every line that is not blank; ``None`` when one of them must be looked at by itself."""
+    try:
+        return _EVENTS.decode_lines(memoryview(content)[begin:end])
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _split(line: bytes) -> tuple[bytes, bytes] | None:

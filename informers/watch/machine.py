@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from informers.cache.view import View
 from informers.watch.events import Apply, Delete, Event, Init, InitApply, InitDone
@@ -87,11 +87,8 @@ class Page:
     continue_token: str
 
 
-class Changed(NamedTuple):
-    """One object on a stream."""
-
-    view: View
-    deleted: bool
+Changed: TypeAlias = tuple[View, bool]
+"""One object on a stream, and whether it was deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +283,7 @@ def _listing_refused(state: State, given: Refused) -> Step:
 
 def _watching_changes(state: State, given: Changes) -> Step:
     events = [Delete(view) if deleted else Apply(view) for view, deleted in given.items]
-    version = given.items[-1].view.resource_version
+    version = given.items[-1][0].resource_version
     return Step(replace(state, version=version or state.version), events)
 
 
