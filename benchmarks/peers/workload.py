@@ -8,9 +8,9 @@ from benchmarks.stub.objects import desired_stateful_set, name_of
 from controllers.comparing import contains
 from controllers.kinds import STATEFUL_SET
 from etl_operator.api import PIPELINE
-from etl_operator.api.pipeline import PipelineSpec, PipelineStatus
+from etl_operator.api.pipeline import PipelineSpec
 from informers.cache.informer import Informer
-from informers.cache.typed import Typed
+from informers.cache.typed import read_spec
 from informers.controller.gate import GatedInformer
 from informers.controller.settled import Settled
 from informers.objects import Object, ObjectKey, Result
@@ -51,7 +51,7 @@ class Building:
             return Result.done()
         view, child = self._pipelines.get(key), self._children.get(key)
         assert view is not None and child is not None, f"{key} and its child are cached"
-        spec = Typed(view, PipelineSpec, PipelineStatus).spec
+        spec = read_spec(view, PipelineSpec)
         desired = desired_stateful_set(key.name, key.namespace, view.uid, 3 if spec.enabled else 0)
         if not self._settled.holds(key, desired, child):
             assert contains(child.object(), desired), f"{key} must be converged"

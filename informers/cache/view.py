@@ -11,8 +11,7 @@ all objects that say the same, and become values when they are read.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -145,7 +144,7 @@ class View(msgspec.Struct, frozen=True, gc=False, eq=False):
         :param model: a pydantic model, or anything msgspec decodes (``Struct``, dataclass, ``TypedDict``).
         :raises ValueError: when the object does not fit; pydantic's and msgspec's errors are.
         """
-        return reader(model)(self.json)
+        return decode_as(self.json, model)
 
     @property
     def packed(self) -> bool:
@@ -168,14 +167,16 @@ class View(msgspec.Struct, frozen=True, gc=False, eq=False):
         force_setattr(self, "body", packed)
 
 
-@cache
-def reader(model: type[T]) -> Callable[[bytes], T]:
-    """What makes a model of JSON.
+def decode_as(content: bytes, model: type[T]) -> T:
+    """JSON as a pydantic model, or as anything msgspec decodes.
 
-    :param model: a pydantic model, or anything msgspec decodes.
+    :raises ValueError: when it does not fit.
     """
-    validate: Callable[[bytes], T] | None = getattr(model, "model_validate_json", None)
-    return validate or msgspec.json.Decoder(model).decode
+    validate = getattr(model, "model_validate_json", None)
+    if validate is not None:
+        made: T = validate(content)
+        return made
+    return msgspec.json.decode(content, type=model)
 
 
 _ABSENT = msgspec.Raw()

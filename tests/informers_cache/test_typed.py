@@ -9,7 +9,7 @@ import pydantic
 import pytest
 from pydantic.alias_generators import to_camel
 
-from informers.cache.typed import Typed
+from informers.cache.typed import Typed, read_spec, read_status
 from informers.cache.view import View, view_of_object
 
 
@@ -35,7 +35,14 @@ def view(**fields: Any) -> View:
     return found
 
 
-def test_both_libraries_and_only_once() -> None:
+def test_a_part_is_read_as_either_librarys_model() -> None:
+    found = view(spec={"maxRetries": 5}, status={"phase": "Running"})
+    assert read_spec(found, Spec) == Spec(maxRetries=5)
+    assert read_spec(found, dict[str, int]) == {"maxRetries": 5}
+    assert read_status(found, Status) == Status("Running")
+
+
+def test_both_are_read_only_once() -> None:
     pipeline = Typed(view(spec={"maxRetries": 5}, status={"phase": "Running"}), Spec, Status)
     assert pipeline.spec == Spec(maxRetries=5)
     assert pipeline.status == Status("Running")
