@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "real": (sys.executable, "-m", "e2e.realcluster"),
 }
 """How a control plane with everything around it is started, by ``--cluster``."""
+_JOINED = (sys.executable, "-m", "e2e.joined", "--join")
+"""How a sandbox joins the cluster of a kubeconfig, which follows."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,8 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="sandbox",
         metavar="sandbox|real|kind|KUBECONFIG",
         help="sandbox: the embedded control plane (default); real: kube-apiserver, kube-controller-manager "
-        "and etcd from KUBEBUILDER_ASSETS, or built with the Go toolchain; the conformance suite also takes "
-        "kind, where Docker runs, and the kubeconfig of any cluster that may be written to",
+        "and etcd from KUBEBUILDER_ASSETS, or built with the Go toolchain; kind: a cluster of its own, where "
+        "Docker runs; or the kubeconfig of a cluster that can be thrown away: its nodes are cordoned and its "
+        "default StorageClass set aside meanwhile, and in the end every object of the operator's kinds and "
+        "every namespace that is new is deleted",
     )
     parser.addoption(
         "--examples",
@@ -46,13 +51,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only the embedded control plane promises, by name."""
-    if config.getoption("--cluster") == "sandbox":
+    """Leave out what only the embedded control plane promises, by name; on a shared cluster, sort."""
+    wanted = config.getoption("--cluster")
+    if wanted == "sandbox":
         return
     for item in items:
         mark = item.get_closest_marker("sandbox_only")
         if mark is not None:
             item.add_marker(pytest.mark.skip(reason=str(mark.args[0])))
+    if wanted not in COMMANDS:
+        items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    """When a test's turn is where only one sandbox can be at a time: the one that stays comes last."""
+    fixtures = getattr(item, "fixturenames", ())
+    return ("start_sandbox" in fixtures) + ("sandbox" in fixtures)
 
 
 @pytest.fixture(scope="session")
@@ -64,30 +78,66 @@ def cluster(request: pytest.FixtureRequest) -> str:
             programs()
         except Unavailable as error:
             pytest.exit(str(error), returncode=2)
+    elif wanted not in COMMANDS and hasattr(request.config, "workerinput"):
+        pytest.exit(f"--cluster {wanted}: one cluster cannot be shared by workers; use -n 0", returncode=2)
     return wanted
 
 
 @pytest.fixture(scope="session")
-def start_sandbox(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Sandbox]]:
+def shared_cluster(cluster: str) -> Iterator[Path | None]:
+    """The kubeconfig of the one cluster that all tests are about, where there is such a one."""
+    if cluster in COMMANDS:
+        yield None
+    elif cluster == "kind":
+        yield from _kind()
+    else:
+        yield Path(cluster).absolute()
+
+
+def _kind() -> Iterator[Path]:
+    """A cluster in Docker."""
+    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode:
+        pytest.skip("--cluster kind needs Docker, which does not run here")
+    from pytest_kind import KindCluster
+
+    made = KindCluster("etl-operator-e2e")
+    made.create()
+    try:
+        yield Path(made.kubeconfig_path).absolute()
+    finally:
+        made.delete()
+
+
+@pytest.fixture(scope="session")
+def start_sandbox(
+    cluster: str, shared_cluster: Path | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Sandbox]]:
     """Starts sandboxes, and ends them whatever happens."""
-    if cluster not in COMMANDS:
-        pytest.skip(f"the operator's own tests start a sandbox themselves; {cluster} is none")
+    command = (*_JOINED, str(shared_cluster)) if shared_cluster else COMMANDS[cluster]
     started: list[Sandbox] = []
 
     def start(*arguments: str, directory: Path | None = None) -> Sandbox:
-        where = directory or tmp_path_factory.mktemp("sandbox")
-        sandbox = Sandbox(COMMANDS[cluster], where, *arguments)
+        if shared_cluster:
+            # It has room for one. Tests are sorted so that nobody needs the one before any more.
+            end()
+        sandbox = Sandbox(command, directory or tmp_path_factory.mktemp("sandbox"), *arguments)
         started.append(sandbox)
         return sandbox
 
-    yield start
-    for sandbox in started:
-        if sandbox.process.poll() is None:
+    def end() -> None:
+        while started:
+            sandbox = started.pop()
             try:
                 sandbox.stop()
             except subprocess.TimeoutExpired:
                 sandbox.process.kill()
                 sandbox.process.wait()
+
+    yield start
+    end()
+    if shared_cluster:
+        # The last one may have been killed.
+        subprocess.run([*command, "--leave"], check=True)
 
 
 @pytest.fixture(scope="session")

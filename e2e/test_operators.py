@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -83,7 +84,9 @@ class Operator:
     def __init__(self, sandbox: Sandbox, directory: Path, name: str, port: int | None = None) -> None:
         config = yaml.safe_load(sandbox.kubeconfig.read_text())
         if port is not None:
-            config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{port}"
+            cluster = config["clusters"][0]["cluster"]
+            cluster["tls-server-name"] = urlsplit(cluster["server"]).hostname
+            cluster["server"] = f"https://127.0.0.1:{port}"
         kubeconfig = directory / f"{name}.kubeconfig"
         kubeconfig.write_text(yaml.safe_dump(config))
         found = re.search(r"grpc_proxy=(\S+)", sandbox.output)
@@ -179,8 +182,9 @@ async def pipelines(scene: Scene, cluster: str, count: int) -> list[str]:
 async def test_a_cut_off_leader_steps_down_and_the_other_goes_on(
     bare: Sandbox, stage: Scene, start: Callable[..., Operator]
 ) -> None:
-    server = yaml.safe_load(bare.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
-    async with Line("127.0.0.1", int(server.rpartition(":")[2])).running() as line:
+    config = yaml.safe_load(bare.kubeconfig.read_text())
+    server = urlsplit(config["clusters"][0]["cluster"]["server"])
+    async with Line(str(server.hostname), server.port or 443).running() as line:
         first = start("first", line.port)
         leader = await holder(stage)
         await stage.cluster("pair", 3)

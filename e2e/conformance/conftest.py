@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -47,28 +46,14 @@ def _started(cluster: str, directory: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def server(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def server(
+    cluster: str, shared_cluster: Path | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
     """The kubeconfig of an administrator of the server under test."""
-    if cluster in ("sandbox", "real"):
+    if shared_cluster is None:
         yield from _started(cluster, tmp_path_factory.mktemp("conformance"))
-    elif cluster == "kind":
-        yield from _kind()
     else:
-        yield Path(cluster)
-
-
-def _kind() -> Iterator[Path]:
-    """A cluster in Docker."""
-    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode:
-        pytest.skip("--cluster kind needs Docker, which does not run here")
-    from pytest_kind import KindCluster
-
-    made = KindCluster("conformance")
-    made.create()
-    try:
-        yield Path(made.kubeconfig_path)
-    finally:
-        made.delete()
+        yield shared_cluster
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from etl_operator.sandbox.apiserver.kubeconfig import CLUSTER, write_kubeconfig
 from etl_operator.sandbox.controlplane import ControlPlane, Embedded, MakeControlPlane
 from etl_operator.sandbox.kubelet import ImageTable, ProcessNode
 from etl_operator.sandbox.loops import run_loops
+from etl_operator.sandbox.loops.claims import OWN_CLASS
 from etl_operator.sandbox.loops.kinds import LEASE
 from etl_operator.sandbox.manifests import ManifestError, built_in, load_manifests
 from etl_operator.sandbox.operator import OperatorProcess
@@ -46,17 +47,6 @@ _STOP_WITHIN = 60.0
 
 _OPERATOR_LEASE = "etl-operator-leader"
 _API_VERSION = "etl.router/v1"
-_STORAGE_CLASS: Object = {
-    "apiVersion": "storage.k8s.io/v1",
-    "kind": "StorageClass",
-    "metadata": {
-        "name": "standard",
-        "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
-    },
-    "provisioner": "sandbox.etl.router/directory",
-    "reclaimPolicy": "Delete",
-    "allowVolumeExpansion": True,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +165,7 @@ class _Sandbox:
         write_kubeconfig(settings.kubeconfig, server.admin_kubeconfig())
         client = Client(HttpTransport(load_kubeconfig(str(settings.kubeconfig))))
         plane.stack.push_async_callback(client.close)
-        await apply_all(client, [_STORAGE_CLASS])
+        await apply_all(client, [OWN_CLASS])
         # Before the node and the operator find out what is true now.
         await forget_readiness(client, _API_VERSION)
         await plane.pieces.start("controller loops", run_loops(client, only=server.missing_loops))

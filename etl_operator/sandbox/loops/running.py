@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from etl_operator.sandbox.loops import kinds
-from etl_operator.sandbox.loops.claims import PROTECTION, bound_status, default_class, spec_patch, used
 from etl_operator.sandbox.loops.disruption import budget_status
 from etl_operator.sandbox.loops.endpoints import endpoint_slice
 from etl_operator.sandbox.loops.keyed import KeyedLoop
+from etl_operator.sandbox.loops.provisioner import CLAIM_INDEX, Provisioner, claim_of_volume, volumes_by_claim
 from etl_operator.sandbox.loops.stateful import StatefulSetLoop
 from informers.cache.informer import Delta, Informer
-from informers.cache.view import View
+from informers.cache.store import IndexFunction
 from informers.client import Client
 from informers.clock import Clock, SystemClock, timestamp
 from informers.errors import AlreadyExists, Forbidden, Invalid, NotFound
@@ -37,8 +37,8 @@ async def run_loops(
     """Run the loops until cancelled.
 
     They are clients like any other; their account may read and write pods, claims, services, endpoint
-    slices, StatefulSets, their revisions, budgets and service accounts in every namespace, and read
-    namespaces and storage classes.
+    slices, StatefulSets, their revisions, budgets and service accounts in every namespace, read and write
+    volumes, and read namespaces and storage classes.
 
     :param only: the loops to run, of :data:`ALL`; where a controller manager runs, its own are enough.
     :param clock: the system's where not given.
@@ -59,8 +59,8 @@ async def run_loops(
 
 class _Caches:
     def __init__(self, client: Client, clock: Clock, rng: random.Random) -> None:
-        def informer(resource: Resource) -> Informer:
-            made = Informer(client, resource, clock=clock, rng=rng)
+        def informer(resource: Resource, indexes: Mapping[str, IndexFunction] | None = None) -> Informer:
+            made = Informer(client, resource, clock=clock, rng=rng, indexes=indexes or {})
             self.all.append(made)
             return made
 
@@ -68,6 +68,7 @@ class _Caches:
         self.stateful_sets = informer(kinds.STATEFUL_SET)
         self.pods = informer(kinds.POD)
         self.claims = informer(kinds.PVC)
+        self.volumes = informer(kinds.VOLUME, {CLAIM_INDEX: volumes_by_claim})
         self.revisions = informer(kinds.CONTROLLER_REVISION)
         self.services = informer(kinds.SERVICE)
         self.slices = informer(kinds.ENDPOINT_SLICE)
@@ -85,7 +86,7 @@ class _Loops:
         self._stateful = KeyedLoop("StatefulSet", StatefulSetLoop(client, caches, clock).sync)
         self._endpoints = KeyedLoop("EndpointSlice", self._sync_endpoints)
         self._budgets = KeyedLoop("PodDisruptionBudget", self._sync_budget)
-        self._claims = KeyedLoop("PersistentVolumeClaim", self._sync_claim)
+        self._claims = KeyedLoop("PersistentVolumeClaim", Provisioner(client, caches).sync)
         self._namespaces = KeyedLoop("Namespace", self._sync_namespace)
 
     def start(self) -> list[KeyedLoop]:
@@ -105,6 +106,7 @@ class _Loops:
         caches.claims.add_handler(_itself(self._claims))
         caches.pods.add_handler(_neighbours(caches.claims, self._claims))
         caches.classes.add_handler(_everything(caches.claims, self._claims))
+        caches.volumes.add_handler(_claim_of(self._claims))
         caches.namespaces.add_handler(_itself(self._namespaces))
         caches.accounts.add_handler(_namespace_of(self._namespaces))
         return [self._stateful, self._endpoints, self._budgets, self._claims, self._namespaces]
@@ -153,34 +155,6 @@ class _Loops:
         now = timestamp(self._clock.time())
         status = budget_status(budget, self._objects(self._caches.pods, key.namespace), scales, now)
         await self._report(self._caches.budgets, budget, status)
-
-    async def _sync_claim(self, key: ObjectKey) -> None:
-        view = self._caches.claims.get(key)
-        if view is None:
-            return
-        if view.deleting:
-            await self._let_go(view)
-            return
-        claim = view.object()
-        classes = [one.object() for one in self._caches.classes.list()]
-        if patch := spec_patch(claim, default_class(classes)):
-            with contextlib.suppress(NotFound):
-                claim = await self._client.patch(kinds.PVC, key, {"spec": patch})
-        await self._report(self._caches.claims, claim, bound_status(claim))
-
-    async def _let_go(self, view: View) -> None:
-        """A deleted claim goes once no pod uses it."""
-        claim = view.object()
-        if PROTECTION not in view.finalizers or used(
-            claim, self._objects(self._caches.pods, view.key.namespace)
-        ):
-            return
-        left = [one for one in view.finalizers if one != PROTECTION]
-        identity = {"uid": view.uid, "resourceVersion": view.resource_version}
-        with contextlib.suppress(NotFound):
-            await self._client.patch(
-                kinds.PVC, view.key, {"metadata": {**identity, "finalizers": left or None}}
-            )
 
     async def _sync_namespace(self, key: ObjectKey) -> None:
         """Every namespace has a service account ``default``, also when somebody deletes it."""
@@ -253,6 +227,17 @@ def _neighbours(cache: Informer, loop: KeyedLoop) -> Handler:
         view = delta.new or delta.old
         for neighbour in cache.list(view.key.namespace) if view is not None else ():
             loop.add(neighbour.key)
+
+    return handle
+
+
+def _claim_of(loop: KeyedLoop) -> Handler:
+    """Wakes the loop for the claim a volume was made for."""
+
+    def handle(delta: Delta) -> None:
+        view = delta.new or delta.old
+        if view is not None and (key := claim_of_volume(view)) is not None:
+            loop.add(key)
 
     return handle
 
