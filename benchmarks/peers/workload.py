@@ -46,11 +46,11 @@ class Building:
         self._settled = Settled()
 
     async def reconcile(self, key: ObjectKey) -> Result:
-        if key == LAST:
+        view, child = self._pipelines.get(key), self._children.get(key)
+        if view is None or child is None:
+            assert key == LAST, f"{key} and its child are cached"
             self.last.set()
             return Result.done()
-        view, child = self._pipelines.get(key), self._children.get(key)
-        assert view is not None and child is not None, f"{key} and its child are cached"
         spec = read_spec(view, PipelineSpec)
         desired = desired_stateful_set(key.name, key.namespace, view.uid, 3 if spec.enabled else 0)
         if not self._settled.holds(key, desired, child):

@@ -198,8 +198,13 @@ def desired_stateful_set(name: str, namespace: str, owner_uid: str, replicas: in
         {"name": "metrics", "containerPort": 9090, "protocol": "TCP"},
     ]
     # The thresholds are the defaults; Go's comparison does not tell an unset number from zero.
-    probe = {"grpc": {"port": 50051}, "periodSeconds": 10, "timeoutSeconds": 2}
-    probe |= {"successThreshold": 1, "failureThreshold": 3}
+    probe = {
+        "grpc": {"port": 50051},
+        "periodSeconds": 10,
+        "timeoutSeconds": 2,
+        "successThreshold": 1,
+        "failureThreshold": 3,
+    }
     container = {
         "name": "router",
         "image": "etl-router:1.0.0",
