@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from informers.cache.view import View, decode_as
+from informers.cache.view import View, reader
 
 T = TypeVar("T")
 SpecT = TypeVar("SpecT")
@@ -42,7 +42,8 @@ def read_spec(view: View, model: type[T]) -> T:
     content = bytes(_decode(view.json).spec)
     if len(content) <= len(_NULL) and content in (b"", _NULL):
         content = b"{}"
-    return decode_as(content, model)
+    made: T = reader(model)(content)
+    return made
 
 
 def read_status(view: View, model: type[T]) -> T | None:
@@ -52,7 +53,10 @@ def read_status(view: View, model: type[T]) -> T | None:
     :raises ValueError: when it does not fit: pydantic's or msgspec's ``ValidationError``.
     """
     content = bytes(_decode(view.json).status)
-    return decode_as(content, model) if content not in (b"", _NULL) else None
+    if content in (b"", _NULL):
+        return None
+    made: T = reader(model)(content)
+    return made
 
 
 class Typed(Generic[SpecT, StatusT]):

@@ -11,7 +11,8 @@ all objects that say the same, and become values when they are read.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -144,7 +145,8 @@ class View(msgspec.Struct, frozen=True, gc=False, eq=False):
         :param model: a pydantic model, or anything msgspec decodes (``Struct``, dataclass, ``TypedDict``).
         :raises ValueError: when the object does not fit; pydantic's and msgspec's errors are.
         """
-        return decode_as(self.json, model)
+        made: T = reader(model)(self.json)
+        return made
 
     @property
     def packed(self) -> bool:
@@ -167,16 +169,14 @@ class View(msgspec.Struct, frozen=True, gc=False, eq=False):
         force_setattr(self, "body", packed)
 
 
-def decode_as(content: bytes, model: type[T]) -> T:
-    """JSON as a pydantic model, or as anything msgspec decodes.
+def _reader(model: Any) -> Callable[[bytes], Any]:
+    # A decoder of msgspec's is dear to make.
+    return getattr(model, "model_validate_json", None) or msgspec.json.Decoder(model).decode
 
-    :raises ValueError: when it does not fit.
-    """
-    validate = getattr(model, "model_validate_json", None)
-    if validate is not None:
-        made: T = validate(content)
-        return made
-    return msgspec.json.decode(content, type=model)
+
+reader: Callable[[Any], Callable[[bytes], Any]] = cache(_reader)
+"""What makes a model of JSON, or raises :class:`ValueError` where it does not fit; for pydantic models, and
+anything msgspec decodes."""
 
 
 _ABSENT = msgspec.Raw()
