@@ -43,6 +43,10 @@ class Resource:
     kind: str
     namespaced: bool = True
 
+    def __hash__(self) -> int:
+        # Resources are keys of many tables, and few share a plural.
+        return hash(self.plural)
+
     @property
     def api_version(self) -> str:
         """``group/version``, or just ``version`` for the core group."""

@@ -6,9 +6,12 @@ Nothing here reads the clock, and nothing is changed in place: each function ret
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from etl_operator.api.fields import MAX_MESSAGE
+
+_TYPE = itemgetter("type")
 
 
 def get_condition(items: Sequence[Mapping[str, Any]], type: str) -> Mapping[str, Any] | None:
@@ -17,7 +20,7 @@ def get_condition(items: Sequence[Mapping[str, Any]], type: str) -> Mapping[str,
 
 
 def set_condition(
-    items: Sequence[Mapping[str, Any]],
+    items: Sequence[dict[str, Any]],
     type: str,
     status: str,
     reason: str,
@@ -43,13 +46,9 @@ def set_condition(
         "lastTransitionTime": now if before is None or moved else before["lastTransitionTime"],
         "observedGeneration": generation,
     }
-    return _sorted([*remove_condition(items, type), condition])
+    return sorted((*(item for item in items if item["type"] != type), condition), key=_TYPE)
 
 
-def remove_condition(items: Sequence[Mapping[str, Any]], type: str) -> list[dict[str, Any]]:
+def remove_condition(items: Sequence[dict[str, Any]], type: str) -> list[dict[str, Any]]:
     """The conditions without one type, sorted by type."""
-    return _sorted([item for item in items if item["type"] != type])
-
-
-def _sorted(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [dict(item) for item in sorted(items, key=lambda item: str(item["type"]))]
+    return sorted((item for item in items if item["type"] != type), key=_TYPE)
