@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 from controllers import reasons as r
 from controllers.cluster import naming
 from controllers.cluster.facts import PodFacts, pod_facts
-from controllers.references import BY_CLUSTER
+from controllers.references import BY_CLUSTER, spec_in
 from informers.cache.informer import Delta, Informer
+from informers.cache.typed import read_status
 from informers.cache.view import View
 from informers.controller import predicates
 
@@ -24,12 +28,12 @@ def running_addresses(pods: Informer, cluster: View, domain: str) -> list[str]:
 
 def wanted_members(cluster: View) -> int:
     """``spec.replicas``."""
-    return int((cluster.object().get("spec") or {}).get("replicas", 3))
+    return int(spec_in(cluster).get("replicas", 3))
 
 
 def frozen(cluster: View) -> str:
     """Why nothing may be written to the cluster now, or ""."""
-    for condition in (cluster.object().get("status") or {}).get("conditions") or ():
+    for condition in (read_status(cluster, dict[str, Any]) or {}).get("conditions") or ():
         if condition["type"] == r.QUORUM_HEALTHY and condition["reason"] == r.SPLIT_BRAIN:
             return str(condition["message"])
     return ""
@@ -44,10 +48,14 @@ def readiness_or_freeze_changed(delta: Delta) -> bool:
 
 
 def _pods(pods: Informer, cluster: View) -> list[PodFacts]:
-    found = (
-        pod_facts(view.object(), cluster.key.name) for view in pods.by_index(BY_CLUSTER, str(cluster.key))
-    )
+    found = (_facts(view, cluster.key.name) for view in pods.by_index(BY_CLUSTER, str(cluster.key)))
     return sorted((pod for pod in found if pod), key=lambda pod: pod.ordinal)
+
+
+@lru_cache(maxsize=1024)
+def _facts(view: View, cluster: str) -> PodFacts | None:
+    # Thousands of pipelines ask for the same few pods, and a view never changes.
+    return pod_facts(view.object(), cluster)
 
 
 def _address(cluster: View, pod: PodFacts, domain: str) -> str:

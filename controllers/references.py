@@ -9,6 +9,7 @@ from typing import Any
 from controllers import reasons as r
 from etl_operator.api import CLUSTER, SINK, SOURCE, TRANSFORM
 from informers.cache.informer import Informer
+from informers.cache.typed import read_spec
 from informers.cache.view import View
 from informers.objects import Object, ObjectKey, Resource
 
@@ -74,7 +75,7 @@ def _explicit(namespace: str, wanted: ObjectKey, clusters: Informer) -> ClusterC
                 reason=r.CLUSTER_NOT_FOUND, message=f"{CLUSTER.kind} {wanted} does not exist"
             )
         return ClusterChoice(view)
-    allowed = (view.object()["spec"].get("allowedNamespaces") or ()) if view else ()
+    allowed = (spec_in(view).get("allowedNamespaces") or ()) if view else ()
     if view is None or not (namespace in allowed or "*" in allowed):
         # One answer for both cases: whether a cluster exists is not for other namespaces to find out.
         return ClusterChoice(
@@ -126,16 +127,15 @@ def users_of(resource: Resource, key: ObjectKey, pipelines: Informer) -> list[st
 
 def index_cluster_ref(view: View) -> Iterable[str]:
     """For :data:`BY_CLUSTER_REF`."""
-    wanted = explicit_cluster(view.key.namespace, view.object().get("spec") or {})
+    wanted = explicit_cluster(view.key.namespace, spec_in(view))
     return (str(wanted),) if wanted else ()
 
 
 def index_services(view: View) -> Iterable[str]:
     """For :data:`BY_SERVICE`."""
-    spec = view.object().get("spec") or {}
     return {
         service_value(resource, ObjectKey(view.key.namespace, name))
-        for resource, name in service_references(spec)
+        for resource, name in service_references(spec_in(view))
     }
 
 
@@ -181,9 +181,8 @@ def services_used(resource: Resource) -> Callable[[View], list[ObjectKey]]:
     """Services of one kind that the pipeline that changed refers to."""
 
     def mapper(view: View) -> list[ObjectKey]:
-        spec = view.object().get("spec") or {}
-        namespace = view.key.namespace
-        return [ObjectKey(namespace, name) for kind, name in service_references(spec) if kind is resource]
+        namespace, references = view.key.namespace, service_references(spec_in(view))
+        return [ObjectKey(namespace, name) for kind, name in references if kind is resource]
 
     return mapper
 
@@ -211,6 +210,11 @@ def spec_of(obj: Object) -> Mapping[str, Any]:
     """The spec as the user wrote it."""
     spec: Mapping[str, Any] = obj.get("spec") or {}
     return spec
+
+
+def spec_in(view: View) -> Mapping[str, Any]:
+    """The same, where nothing else of the object is of interest."""
+    return read_spec(view, dict[str, Any])
 
 
 PIPELINE_INDEXES = {BY_CLUSTER_REF: index_cluster_ref, BY_SERVICE: index_services}

@@ -107,7 +107,8 @@ class PipelineReconciler:
         if left is not None:
             conditions.working(*left)
             return await self._write(key, obj, {}, conditions, phase_before(obj), self._pauses.next(key))
-        pipeline = EtlPipeline.model_validate(obj)
+        # Its status is the operator's own word, and not read from the model.
+        pipeline = EtlPipeline.model_validate({**obj, "status": None})
         config = build_config(pipeline)
         await self._hold(obj)
         try:

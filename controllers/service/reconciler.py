@@ -54,7 +54,7 @@ class ServiceReconciler:
             return await self._finalize(key, view, obj, conditions)
         conditions.clear(r.DELETION_BLOCKED)
         choice = choose_cluster(key.namespace, spec_of(obj), self._context.informers[CLUSTER])
-        home = home_of(obj, self._context.informers[CLUSTER])
+        home = home_of(view, self._context.informers[CLUSTER])
         if home is None:
             return await self._homeless(key, obj, conditions, choice)
         rival = self._rival(view, home)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from controllers import reasons as r
-from controllers.references import BY_NAME, SERVICES, choose_cluster, service_references, spec_of
+from controllers.references import BY_NAME, SERVICES, choose_cluster, service_references, spec_in, spec_of
 from etl_operator.api import CLUSTER, SINK, SOURCE, TRANSFORM
 from etl_operator.router.registry import Registration
 from informers.cache.informer import Informer
+from informers.cache.typed import read_status
 from informers.cache.view import View
 from informers.objects import Object, ObjectKey, Resource
 
@@ -68,7 +69,7 @@ def winner_of(
     rivals: list[tuple[str, str, Resource, View]] = []
     for resource in SERVICES:
         for view in informers[resource].by_index(BY_NAME, name):
-            chosen = home_of(view.object(), informers[CLUSTER])
+            chosen = home_of(view, informers[CLUSTER])
             if chosen is not None and chosen.key == cluster:
                 rivals.append((view.creation_timestamp, view.uid, resource, view))
     if not rivals:
@@ -77,15 +78,16 @@ def winner_of(
     return resource, view
 
 
-def home_of(obj: Object, clusters: Informer) -> View | None:
+def home_of(service: View, clusters: Informer) -> View | None:
     """The cluster a service is, or is to be, registered with.
 
     A second cluster in the namespace makes the choice ambiguous; that must not end what works with the first.
     """
-    choice = choose_cluster(obj["metadata"]["namespace"], spec_of(obj), clusters)
+    choice = choose_cluster(service.key.namespace, spec_in(service), clusters)
     if choice.reason != r.AMBIGUOUS_CLUSTER:
         return choice.cluster
-    namespace, _, name = str((obj.get("status") or {}).get("cluster") or "").partition("/")
+    status = read_status(service, dict[str, Any]) or {}
+    namespace, _, name = str(status.get("cluster") or "").partition("/")
     former = clusters.get(ObjectKey(namespace, name)) if name else None
     return None if former is None or former.deleting else former
 
@@ -99,7 +101,7 @@ def astray(
         view = informers[resource].get(ObjectKey(namespace, name))
         if view is None:
             continue
-        chosen = home_of(view.object(), informers[CLUSTER])
+        chosen = home_of(view, informers[CLUSTER])
         if chosen is None or chosen.key != cluster:
             where = f"belongs to cluster {chosen.key}" if chosen else "has no cluster"
             found.append(f"{resource.kind} {name} {where}")

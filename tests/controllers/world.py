@@ -29,6 +29,7 @@ from controllers.settings import ControllerSettings
 from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.router.errors import NotLeader, RouterError, Unreachable
 from etl_operator.router.pb import router_pb2 as pb
+from informers.client.requests import encode
 from informers.errors import AlreadyExists, NotFound
 from informers.objects import Object, ObjectKey, Resource
 
@@ -54,6 +55,10 @@ class StoredView:
         self.creation_timestamp: str = meta["creationTimestamp"]
         owners = [ref["uid"] for ref in meta.get("ownerReferences") or () if ref.get("controller")]
         self.owner_uid: str | None = owners[0] if owners else None
+
+    @property
+    def json(self) -> bytes:
+        return encode(self._obj)
 
     def object(self) -> Object:
         return copy.deepcopy(self._obj)
