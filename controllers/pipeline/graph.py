@@ -15,6 +15,12 @@ OWNER_UID = "etl.router/owner-uid"
 SPEC_HASH = "etl.router/spec-hash"
 DLQ_PREFIX = "etl.router/dlq."
 
+_TYPES: Mapping[Resource, pb.StageType] = {
+    SOURCE: pb.STAGE_TYPE_SOURCE,
+    TRANSFORM: pb.STAGE_TYPE_TRANSFORM,
+    SINK: pb.STAGE_TYPE_SINK,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class StageRef:
@@ -45,11 +51,12 @@ def build_config(pipeline: EtlPipeline) -> pb.PipelineConfig:
     """The wanted PipelineConfig. Its metadata says whose it is and which spec it was made of."""
     name = pipeline.metadata.name
     key = ObjectKey(pipeline.metadata.namespace or "", name)
-    line = [stage for stage in stages(pipeline) if not stage.id.endswith("-dlq")]
+    found = stages(pipeline)
+    line = [stage for stage in found if not stage.id.endswith("-dlq")]
     config = pb.PipelineConfig(
         id=pipeline_id(key),
         name=name,
-        stages=[_stage(stage) for stage in stages(pipeline)],
+        stages=[_stage(stage) for stage in found],
         edges=[pb.Edge(from_stage=before.id, to_stage=after.id) for before, after in pairwise(line)],
         metadata=_metadata(pipeline),
     )
@@ -75,15 +82,10 @@ def _metadata(pipeline: EtlPipeline) -> dict[str, str]:
 
 
 def _stage(stage: StageRef) -> pb.Stage:
-    types: Mapping[Resource, pb.StageType] = {
-        SOURCE: pb.STAGE_TYPE_SOURCE,
-        TRANSFORM: pb.STAGE_TYPE_TRANSFORM,
-        SINK: pb.STAGE_TYPE_SINK,
-    }
     return pb.Stage(
         id=stage.id,
         name=stage.service,
-        stage_type=types[stage.resource],
+        stage_type=_TYPES[stage.resource],
         service_selector=pb.ServiceSelector(
             service_name=stage.service, load_balance=pb.LOAD_BALANCE_ROUND_ROBIN
         ),
