@@ -25,8 +25,8 @@ StatusT = TypeVar("StatusT")
 
 
 class _Parts(msgspec.Struct, gc=False):
-    spec: msgspec.Raw = msgspec.Raw()
-    status: msgspec.Raw = msgspec.Raw()
+    spec: msgspec.Raw = msgspec.Raw(b"{}")
+    status: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _decode = msgspec.json.Decoder(_Parts).decode
@@ -40,9 +40,7 @@ def read_spec(view: View, model: type[T]) -> T:
     :raises ValueError: when it does not fit: pydantic's or msgspec's ``ValidationError``.
     """
     content = bytes(_decode(view.json).spec)
-    if len(content) <= len(_NULL) and content in (b"", _NULL):
-        content = b"{}"
-    made: T = reader(model)(content)
+    made: T = reader(model)(content if content != _NULL else b"{}")
     return made
 
 
@@ -53,7 +51,7 @@ def read_status(view: View, model: type[T]) -> T | None:
     :raises ValueError: when it does not fit: pydantic's or msgspec's ``ValidationError``.
     """
     content = bytes(_decode(view.json).status)
-    if content in (b"", _NULL):
+    if content == _NULL:
         return None
     made: T = reader(model)(content)
     return made
