@@ -389,11 +389,19 @@ async def test_a_node_that_comes_back_takes_its_pods_up_again(world: World) -> N
         assert list((world.directory / "pods").iterdir()) == []
 
 
-async def test_pods_of_other_nodes_and_schedulers_are_left_alone(world: World) -> None:
-    theirs = pod(container(FOR_EVER), schedulerName="another")
+def for_node(name: str) -> Object:
+    """As a DaemonSet says which node its pod is for."""
+    field = {"key": "metadata.name", "operator": "In", "values": [name]}
+    terms = {"nodeSelectorTerms": [{"matchFields": [field]}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+
+
+@pytest.mark.parametrize("spec", [{"schedulerName": "another"}, {"affinity": for_node("another")}])
+async def test_pods_of_other_nodes_and_schedulers_are_left_alone(world: World, spec: Object) -> None:
+    theirs = pod(container(FOR_EVER), **spec)
     async with world.node():
         await world.create(theirs)
-        ours = pod(container(FOR_EVER))
+        ours = pod(container(FOR_EVER), affinity=for_node("sandbox"))
         ours["metadata"]["name"] = "q"
         await world.create(ours)
 

@@ -69,10 +69,14 @@ class Shelf:
         return self.objects.get((kind, name))
 
 
+def volumes_of(pod: Object, directory: Path, claims: Path) -> Volumes:
+    return Volumes(pod, "ip", directory, claims, lambda source: f"token for {source['audience']}")
+
+
 def test_config_maps_become_files_that_follow_their_object(tmp_path: Path) -> None:
     shelf = Shelf()
     shelf.put("ConfigMap", "c", data={"a": "one", "b": "two"})
-    volumes = Volumes(pod_with({"name": "v", "configMap": {"name": "c"}}), "ip", tmp_path / "pod", tmp_path)
+    volumes = volumes_of(pod_with({"name": "v", "configMap": {"name": "c"}}), tmp_path / "pod", tmp_path)
     volumes.prepare(shelf)
     directory = tmp_path / "pod" / "volumes" / "v"
     assert {file.name: file.read_text() for file in directory.iterdir()} == {"a": "one", "b": "two"}
@@ -97,19 +101,22 @@ def test_secrets_items_modes_and_projections(tmp_path: Path) -> None:
             "projected": {
                 "sources": [
                     {"configMap": {"name": "c"}},
+                    {"serviceAccountToken": {"path": "t", "audience": "vault"}},
                     {"downwardAPI": {"items": [{"path": "l", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
                 ]
             },
         },
         {"name": "gone", "configMap": {"name": "missing", "optional": True}},
     )
-    volumes = Volumes(pod, "ip", tmp_path / "pod", tmp_path)
+    volumes = volumes_of(pod, tmp_path / "pod", tmp_path)
     volumes.prepare(shelf)
     root = tmp_path / "pod" / "volumes"
     assert (root / "one" / "sub" / "k").read_bytes() == b"\x00raw"
     assert [file.name for file in (root / "one").iterdir()] == ["sub"]
     assert (root / "all" / "x").read_text() == "1"
     assert (root / "all" / "l").read_text() == 'app="x"'
+    assert (root / "all" / "t").read_text() == "token for vault"
+    assert (root / "all" / "t").stat().st_mode & 0o077 == 0
     assert list((root / "gone").iterdir()) == []
 
 
@@ -120,11 +127,11 @@ def test_limits_become_files(tmp_path: Path) -> None:
 
     pod = pod_with({"name": "info", "downwardAPI": {"items": [item("main")]}})
     pod["spec"]["containers"][0]["resources"] = {"limits": {"memory": "1Gi"}}
-    Volumes(pod, "ip", tmp_path / "pod", tmp_path).prepare(Shelf())
+    volumes_of(pod, tmp_path / "pod", tmp_path).prepare(Shelf())
     assert (tmp_path / "pod" / "volumes" / "info" / "memory").read_text() == "1024"
     pod["spec"]["volumes"][0]["downwardAPI"]["items"] = [item("other")]
     with pytest.raises(VolumeMissing, match="couldn't find container other"):
-        Volumes(pod, "ip", tmp_path / "pod", tmp_path).prepare(Shelf())
+        volumes_of(pod, tmp_path / "pod", tmp_path).prepare(Shelf())
 
 
 @pytest.mark.parametrize(
@@ -136,14 +143,14 @@ def test_limits_become_files(tmp_path: Path) -> None:
         ({"persistentVolumeClaim": {"claimName": "none"}}, 'persistentvolumeclaim "none" not found'),
         ({"persistentVolumeClaim": {"claimName": "new"}}, "is not bound"),
         ({"hostPath": {"path": "/etc"}}, "the process node has no hostPath"),
-        ({"projected": {"sources": [{"serviceAccountToken": {}}]}}, "has no serviceAccountToken"),
+        ({"projected": {"sources": [{"clusterTrustBundle": {}}]}}, "has no clusterTrustBundle"),
     ],
 )
 def test_a_volume_waits_for_what_it_refers_to(tmp_path: Path, volume: Object, said: str) -> None:
     shelf = Shelf()
     shelf.put("ConfigMap", "c", data={})
     shelf.put("PersistentVolumeClaim", "new")
-    volumes = Volumes(pod_with({"name": "v", **volume}), "ip", tmp_path / "pod", tmp_path)
+    volumes = volumes_of(pod_with({"name": "v", **volume}), tmp_path / "pod", tmp_path)
     with pytest.raises(VolumeMissing, match=said):
         volumes.prepare(shelf)
 
@@ -154,7 +161,7 @@ def test_claims_outlive_pods_and_go_with_their_object(tmp_path: Path) -> None:
     claims = tmp_path / "claims"
     mounts = [{"name": "v", "mountPath": "/data"}, {"name": "v", "mountPath": "/sub", "subPath": "inner"}]
     pod = pod_with({"name": "v", "persistentVolumeClaim": {"claimName": "data"}}, mounts=mounts)
-    volumes = Volumes(pod, "ip", tmp_path / "pod", claims)
+    volumes = volumes_of(pod, tmp_path / "pod", claims)
     volumes.prepare(shelf)
     found = volumes.mounts(pod["spec"]["containers"][0], shelf)
     real = Path(found["/data"])

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import shutil
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from pathlib import Path
 
 from etl_operator.sandbox.kubelet.addresses import AddressBook
@@ -157,6 +157,7 @@ class ProcessNode:
             spec.get("schedulerName", "default-scheduler") == "default-scheduler"
             and not spec.get("schedulingGates")
             and not pod["metadata"].get("deletionTimestamp")
+            and self._name in _meant_for(spec, self._name)
         )
 
     def _start(self, worker: PodWorker) -> None:
@@ -199,6 +200,19 @@ class ProcessNode:
         remove_orphans(
             self._place.claims, (claim_directory(view.object()) for view in self._caches.claims.list())
         )
+
+
+def _meant_for(spec: Object, unless_said: str) -> Collection[str]:
+    """The names of the nodes a pod is for. Each pod of a DaemonSet is for one, which its affinity names."""
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    named = [
+        name
+        for term in required.get("nodeSelectorTerms") or ()
+        for field in term.get("matchFields") or ()
+        for name in field.get("values") or ()
+    ]
+    return named or (unless_said,)
 
 
 async def _nothing() -> AsyncGenerator[bytes, None]:

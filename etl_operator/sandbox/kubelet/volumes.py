@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from etl_operator.sandbox.kubelet.environment import Lookup, data_of, field, resource_field
 from informers.objects import Object
 
-_PROJECTED = {"configMap", "secret", "downwardAPI"}
-_KINDS = {"name", *_PROJECTED, "emptyDir", "projected", "persistentVolumeClaim"}
+_FROM_OBJECTS = {"configMap", "secret", "downwardAPI"}
+_PROJECTED = {*_FROM_OBJECTS, "serviceAccountToken"}
+_KINDS = {"name", *_FROM_OBJECTS, "emptyDir", "projected", "persistentVolumeClaim"}
 
 
 class VolumeMissing(Exception):
@@ -25,13 +26,17 @@ class Volumes:
 
     :param directory: the pod's own; made on demand, removed by :meth:`remove`.
     :param claims: where the directories of PersistentVolumeClaims are.
+    :param token: gives the token of a ``serviceAccountToken``.
     """
 
-    def __init__(self, pod: Object, host: str, directory: Path, claims: Path) -> None:
+    def __init__(
+        self, pod: Object, host: str, directory: Path, claims: Path, token: Callable[[Mapping[str, Any]], str]
+    ) -> None:
         self._pod = pod
         self._host = host
         self._directory = directory
         self._claims = claims
+        self._token = token
 
     def prepare(self, find: Lookup) -> None:
         """Make every directory and bring its files up to date.
@@ -102,6 +107,9 @@ class Volumes:
                 files |= self._of_object("Secret", source["secret"], source["secret"]["name"], find)
             elif "downwardAPI" in source:
                 files |= self._of_fields(source["downwardAPI"])
+            elif "serviceAccountToken" in source:
+                wanted = source["serviceAccountToken"]
+                files[wanted["path"]] = (self._token(wanted).encode(), 0o600)
         return files
 
     def _of_object(

@@ -11,6 +11,7 @@ from typing import Any
 from etl_operator.sandbox.kubelet.container import Container
 from etl_operator.sandbox.kubelet.place import NODE_ADDRESS, EventType, Place
 from etl_operator.sandbox.kubelet.status import ContainerRecord, pod_status, recall
+from etl_operator.sandbox.kubelet.tokens import AccountTokens
 from etl_operator.sandbox.kubelet.volumes import VolumeMissing, Volumes
 from etl_operator.sandbox.loops.kinds import POD
 from informers.errors import ApiError, Conflict, NotFound, RuntimeFault
@@ -36,7 +37,10 @@ class PodWorker:
         self._place = place
         self._pod = pod
         self._address = NODE_ADDRESS if pod["spec"].get("hostNetwork") else place.addresses.address(self.key)
-        self._volumes = Volumes(pod, self._address, place.pod_directory(pod), place.claims)
+        self._tokens = AccountTokens(place.client, place.clock, pod)
+        self._volumes = Volumes(
+            pod, self._address, place.pod_directory(pod), place.claims, self._tokens.token
+        )
         statuses = pod.get("status") or {}
         self._init = self._make("initContainers", statuses.get("initContainerStatuses") or ())
         self._containers = self._make("containers", statuses.get("containerStatuses") or ())
@@ -204,8 +208,8 @@ class PodWorker:
         said, pause = "", _FIRST_RETRY
         while not self._ending.is_set():
             try:
-                self._prepare_volumes()
-            except (VolumeMissing, OSError) as error:
+                await self._prepare_volumes()
+            except (VolumeMissing, OSError, RuntimeFault) as error:
                 for one in self._containers:
                     one.record.wait("ContainerCreating")
                 # A claim that is about to be bound is worth no event.
@@ -219,16 +223,19 @@ class PodWorker:
                 return True
         return False
 
-    def _prepare_volumes(self) -> None:
+    async def _prepare_volumes(self) -> None:
+        await self._tokens.renew()
         self._volumes.prepare(self._place.find(self.key.namespace))
 
     async def _keep_refreshing(self) -> None:
         while True:
-            await self._config_changed.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._tokens.due_in()):
+                    await self._config_changed.wait()
             self._config_changed.clear()
             try:
-                self._prepare_volumes()
-            except (VolumeMissing, OSError) as error:
+                await self._prepare_volumes()
+            except (VolumeMissing, OSError, RuntimeFault) as error:
                 # What is gone meanwhile stays as it was: a running pod keeps its files.
                 log.debug("volumes of pod %s: %s", self.key, error)
 
