@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from informers.cache.informer import Delta
+from informers.cache.typed import read_status
 from informers.cache.view import View
 
 Predicate: TypeAlias = Callable[[Delta], bool]
@@ -58,7 +59,7 @@ def all_of(*predicates: Predicate) -> Predicate:
 
 
 def _readiness(view: View) -> tuple[Any, ...]:
-    status: Mapping[str, Any] = view.object().get("status") or {}
+    status: Mapping[str, Any] = read_status(view, dict[str, Any]) or {}
     conditions = status.get("conditions") or ()
     ready = next((one.get("status") for one in conditions if one.get("type") == READY), None)
     return ready, status.get("phase"), status.get("podIP")
