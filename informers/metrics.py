@@ -74,17 +74,34 @@ class CounterCell:
 class HistogramCell:
     """One series of a histogram, without the look-up. After a removal it counts unseen."""
 
-    __slots__ = ("_bounds", "counts", "total")
+    __slots__ = ("_bounds", "_counts", "_pending", "_total", "later")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
+        self._counts = [0] * (len(bounds) + 1)
+        self._total = 0.0
+        self._pending: list[float] = []
+        self.later: Callable[[float], None] = self._pending.append
+        """Notes an observation for the next :meth:`settle`, which whoever uses this calls now and then: for
+        where even the call of :meth:`observe` is felt."""
 
     def observe(self, value: float) -> None:
         """Count one observation."""
-        self.counts[bisect_left(self._bounds, value)] += 1
-        self.total += value
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._total += value
+
+    def settle(self) -> None:
+        """Count what was noted."""
+        bounds, counts, pending = self._bounds, self._counts, self._pending
+        for value in pending:
+            counts[bisect_left(bounds, value)] += 1
+        self._total += sum(pending)
+        pending.clear()
+
+    def read(self) -> tuple[Sequence[int], float]:
+        """Observations by bucket, the one without a bound last, and their sum."""
+        self.settle()
+        return self._counts, self._total
 
 
 class Counter(_Series):
@@ -93,6 +110,7 @@ class Counter(_Series):
     def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
         super().__init__(name, documentation, labels)
         self._cells: dict[Labels, CounterCell] = {}
+        self._readers: dict[Labels, Callable[[], float]] = {}
 
     def inc(self, *labels: str, amount: float = 1.0) -> None:
         """Add ``amount``, one by default."""
@@ -108,15 +126,23 @@ class Counter(_Series):
             self._cells[labels] = CounterCell()
         return self._cells[labels]
 
+    def read_from(self, reader: Callable[[], float], *labels: str) -> None:
+        """A series that somebody else counts, read when somebody scrapes."""
+        self._check(labels)
+        self._readers[labels] = reader
+
     def remove(self, *labels: str) -> None:
         """Drop a series; an unknown one is no error."""
         self._cells.pop(labels, None)
+        self._readers.pop(labels, None)
 
     def family(self) -> Metric:
         """The cells as the Prometheus client library has them."""
         family = CounterMetricFamily(self.name, self.documentation, labels=self.labels)
-        for labels in sorted(self._cells):
-            family.add_metric(labels, self._cells[labels].value)
+        values = {labels: cell.value for labels, cell in self._cells.items()}
+        values |= {labels: reader() for labels, reader in self._readers.items()}
+        for labels in sorted(values):
+            family.add_metric(labels, values[labels])
         return family
 
 
@@ -181,9 +207,9 @@ class Histogram(_Series):
         """The cells as the Prometheus client library has them."""
         family = HistogramMetricFamily(self.name, self.documentation, labels=self.labels)
         for labels in sorted(self._cells):
-            cell = self._cells[labels]
-            buckets = list(zip(self._names, map(float, accumulate(cell.counts)), strict=True))
-            family.add_metric(labels, buckets=buckets, sum_value=cell.total)
+            counts, total = self._cells[labels].read()
+            buckets = list(zip(self._names, map(float, accumulate(counts)), strict=True))
+            family.add_metric(labels, buckets=buckets, sum_value=total)
         return family
 
 

@@ -296,16 +296,28 @@ class _Scope:
 
     def _take(self, events: Sequence[Event]) -> None:
         # In the order of their frequency: this is where every change passes.
-        put, overlay = self.store.put, self._overlay
+        put, handlers, overlay, overlaid = self.store.put, self._handlers, self._overlay, self.overlaid
+        obsolete: Iterable[Entry] = ()
         for event in events:
             self.moves += 1
             if isinstance(event, Apply):
                 view = event.view
-                delta = put(view)
                 # First the store, then the overlay, then who reads both.
-                obsolete = overlay.event(view, deleted=False)
+                delta = put(view)
+                if overlaid:
+                    obsolete = overlay.event(view, deleted=False)
+                else:
+                    overlay.latest = view.resource_version
                 if delta is not None:
-                    self._hand_out(delta)
+                    old = delta[0]
+                    if old is None or old.uid == view.uid:
+                        for handler in handlers:
+                            try:
+                                handler(delta)
+                            except Exception:
+                                _complain(delta)
+                    else:
+                        self._hand_out(delta)
                 if obsolete:
                     self._lay_ghosts(obsolete)
             elif isinstance(event, InitApply):
@@ -370,5 +382,10 @@ def _tell(handlers: Iterable[Handler], delta: Delta) -> None:
         try:
             handler(delta)
         except Exception:
-            view = delta.new or delta.old
-            log.exception("a handler failed on %s", view.key if view is not None else "a change")
+            _complain(delta)
+
+
+def _complain(delta: Delta) -> None:
+    """Log what a handler has just raised."""
+    view = delta.new or delta.old
+    log.exception("a handler failed on %s", view.key if view is not None else "a change")

@@ -37,7 +37,7 @@ class Overlay:
     def __init__(self) -> None:
         self._entries: dict[ObjectKey, Entry] = {}
         self._reached: Order | None = None
-        self._latest = ""
+        self.latest = ""
         """The version of the last event, as long as nobody needs to compare it."""
         self.enabled = True
         """False once the server has shown a version that cannot be compared."""
@@ -80,7 +80,7 @@ class Overlay:
         """The store has taken an event in; returns the entries this made obsolete, but for the key's own."""
         if not self._entries:
             # The way of almost every event. Versions come in order, so the last one stands for all.
-            self._latest = view.resource_version
+            self.latest = view.resource_version
             return ()
         order = self._reach(view.resource_version)
         if order is None:
@@ -114,9 +114,9 @@ class Overlay:
         return self.caught_up(version)
 
     def _reach_latest(self) -> None:
-        if self._latest:
-            self._reach(self._latest)
-            self._latest = ""
+        if self.latest:
+            self._reach(self.latest)
+            self.latest = ""
 
     def _reach(self, version: str) -> Order | None:
         order = order_of(version)

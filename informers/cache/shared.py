@@ -24,56 +24,49 @@ def mapping(content: Any) -> Mapping[str, str]:
     return MappingProxyType(content)
 
 
-class Shared(Generic[T]):
-    """A table of pieces of one type. What says nothing is ``b""``.
-
-    ``kept[content]`` is the copy to keep of a piece; it raises ``msgspec.ValidationError`` when the piece is of
-    another type. A look-up instead of a call: several happen for every change of every object.
+class Shared(dict[bytes, bytes], Generic[T]):
+    """A table of pieces of one type: ``shared[content]`` is the copy to keep of a piece, ``b""`` of one that
+    says nothing. A look-up instead of a call, for several happen with every change of every object; it raises
+    ``msgspec.ValidationError`` for a piece of another type.
 
     :param kind: what a piece of JSON must be.
     :param finish: makes the value that is handed out, which callers share.
+    :param checked: false leaves it to readers to find out that a piece is of another type.
     """
 
-    def __init__(self, kind: Any, finish: Callable[[Any], T]) -> None:
+    def __init__(self, kind: Any, finish: Callable[[Any], T], *, checked: bool = True) -> None:
+        self._nothing = dict.fromkeys((b"", b"null", msgspec.json.encode(kind())), b"")
+        super().__init__(self._nothing)
+        self._checked = checked
         self._decode = msgspec.json.Decoder(kind).decode
         self._finish = finish
-        self._nothing = frozenset((b"", b"null", msgspec.json.encode(kind())))
-        self._values: dict[bytes, T] = {b"": finish(kind())}
+        self._empty: T = finish(kind())
+        self._values: dict[bytes, T] = {b"": self._empty}
         self._met: list[bytes] = [b""] * _SLOTS
-        self.kept: dict[bytes, bytes] = _Kept(self._keep, dict.fromkeys(self._nothing, b""))
 
     def value(self, content: bytes) -> T:
         """The value of a piece that was kept."""
         found = self._values.get(content)
         if found is None:
             found = self._finish(self._decode(content))
-            if content in self.kept:
+            if content in self:
                 self._values[content] = found
         return found
 
-    def _keep(self, content: bytes) -> bytes:
-        """The copy to keep of a piece that is not in the table."""
-        if len(self.kept) >= REMEMBERED:
+    def __missing__(self, content: bytes) -> bytes:
+        if self._checked:
+            self._decode(content)
+        if len(self) >= REMEMBERED:
             # Where every object says something else, learning it all would only push out what repeats.
             slot = hash(content) & (_SLOTS - 1)
-            if self._met[slot] != content:
-                self._decode(content)
+            met = self._met[slot]
+            if met != content:
                 self._met[slot] = content
                 return content
-            content = self._met[slot]
-            # New tables, not cleared ones: threads read as well.
-            self._values = {b"": self._values[b""]}
-            self.kept = _Kept(self._keep, dict.fromkeys(self._nothing, b""))
-        value = self._finish(self._decode(content))
-        self.kept[content] = content
-        self._values[content] = value
+            # Threads look things up as well; what they miss meanwhile they find out by themselves.
+            self.clear()
+            self.update(self._nothing)
+            self._values = {b"": self._empty}
+            content = met
+        self[content] = content
         return content
-
-
-class _Kept(dict[bytes, bytes]):
-    def __init__(self, missing: Callable[[bytes], bytes], known: dict[bytes, bytes]) -> None:
-        super().__init__(known)
-        self._missing = missing
-
-    def __missing__(self, content: bytes) -> bytes:
-        return self._missing(content)

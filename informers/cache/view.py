@@ -40,7 +40,9 @@ class OwnerReference(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
 
 _LABELS = Shared(dict[str, str], mapping)
-_ANNOTATIONS = Shared(dict[str, str], mapping)
+# Often different in every object and every version, and read by few: a look at all of them would cost as much
+# as a third of the header. No API server stores annotations of another type.
+_ANNOTATIONS = Shared(dict[str, str], mapping, checked=False)
 _FINALIZERS = Shared(tuple[str, ...], tuple)
 _OWNERS = Shared(tuple[OwnerReference, ...], tuple)
 
@@ -90,7 +92,10 @@ class View(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     @property
     def annotations(self) -> Mapping[str, str]:
-        """``metadata.annotations`` but for the last-applied one; cannot be written to."""
+        """``metadata.annotations`` but for the last-applied one; cannot be written to.
+
+        :raises msgspec.ValidationError: when they are not all text.
+        """
         return _ANNOTATIONS.value(self.annotations_json)
 
     @property
@@ -219,14 +224,25 @@ _HEADER = msgspec.json.Decoder(Header)
 _CREATION = msgspec.json.Decoder(_Creation)
 _COMMA, _BACKSLASH = b",\\"
 _MANAGED_FIELDS = b'"managedFields":'
+_MANAGED_FIELDS_LENGTH = len(_MANAGED_FIELDS)
 _MARK = b"last-applied-c"
 _LAST_APPLIED = f'"{LAST_APPLIED}":'.encode()
 # Neither pattern can match inside a JSON string: there every quote has a backslash before it.
 _LAST_APPLIED_ENTRY = re.compile(re.escape(_LAST_APPLIED) + rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
-_NAMESPACES: dict[str, str] = {}
-"""One string per namespace, for all objects in it."""
 _MOST_NAMESPACES = 4096
+
+
+class _Namespaces(dict[str, str]):
+    """One string per namespace, for all objects in it."""
+
+    def __missing__(self, name: str) -> str:
+        if len(self) >= _MOST_NAMESPACES:
+            self.clear()
+        return self.setdefault(name, name)
+
+
+_NAMESPACES = _Namespaces()
 
 
 def view_of_bytes(content: bytes | memoryview, prefix: bytes = b"") -> View | None:
@@ -259,7 +275,19 @@ def view_of(header: Header, content: bytes, prefix: bytes = b"") -> View | None:
         content = _pruned(content, meta.managed_fields, rest is not None)
     if not header.kind and prefix:
         content = prefix + content.lstrip()[1:]
-    return _view(meta, annotations if rest is None else rest, content)
+    return View(
+        _NAMESPACES[meta.namespace or ""],
+        meta.name,
+        meta.uid,
+        meta.resource_version,
+        meta.generation or 0,
+        meta.deletion_timestamp is not None,
+        _LABELS[bytes(meta.labels)],
+        _ANNOTATIONS[annotations if rest is None else rest],
+        _FINALIZERS[bytes(meta.finalizers)],
+        _OWNERS[bytes(meta.owner_references)],
+        content,
+    )
 
 
 def view_within(meta: Metadata, content: bytes, begin: int, end: int) -> View | None:
@@ -269,37 +297,34 @@ def view_within(meta: Metadata, content: bytes, begin: int, end: int) -> View | 
     :returns: ``None`` also for what takes a closer look; :func:`view_of` does.
     :raises msgspec.ValidationError: when its metadata are not of the Kubernetes kind.
     """
+    # Everything is spelt out: the way of nearly every change of every object.
     annotations = bytes(meta.annotations)
-    # Spelt out: the way of nearly every change of every object.
     doubtful = _BACKSLASH in annotations or annotations.find(_MARK) >= 0
-    if not meta.name or (doubtful and annotations not in _ANNOTATIONS.kept):
+    if not meta.name or (doubtful and annotations not in _ANNOTATIONS):
         return None
     value = meta.managed_fields
     if value is _ABSENT:
-        return _view(meta, annotations, content[begin:end])
-    start = content.find(_MANAGED_FIELDS, begin, end)
-    value_at = start + len(_MANAGED_FIELDS)
-    rest = value_at + len(value)
-    # Followed by a comma: names come after it, in the order servers write.
-    if start < 0 or not content.startswith(value, value_at) or content[rest] != _COMMA:
-        return None
-    return _view(meta, annotations, content[begin:start] + content[rest + 1 : end])
-
-
-def _view(meta: Metadata, annotations: bytes, body: bytes) -> View:
-    namespace = meta.namespace or ""
+        body = content[begin:end]
+    else:
+        start = content.find(_MANAGED_FIELDS, begin, end)
+        value_at = start + _MANAGED_FIELDS_LENGTH
+        rest = value_at + len(value)
+        # Followed by a comma: names come after it, in the order servers write.
+        if start < 0 or not content.startswith(value, value_at) or content[rest] != _COMMA:
+            return None
+        body = content[begin:start] + content[rest + 1 : end]
     return View(
-        _NAMESPACES.get(namespace) or _namespace(namespace),
+        _NAMESPACES[meta.namespace or ""],
         meta.name,
         meta.uid,
         meta.resource_version,
         meta.generation or 0,
         meta.deletion_timestamp is not None,
         # Copies, not the Raw values themselves: those refer to the whole page they were found in.
-        _LABELS.kept[bytes(meta.labels)],
-        _ANNOTATIONS.kept[annotations],
-        _FINALIZERS.kept[bytes(meta.finalizers)] if meta.finalizers is not _ABSENT else b"",
-        _OWNERS.kept[bytes(meta.owner_references)] if meta.owner_references is not _ABSENT else b"",
+        _LABELS[bytes(meta.labels)],
+        _ANNOTATIONS[annotations],
+        _FINALIZERS[bytes(meta.finalizers)] if meta.finalizers is not _ABSENT else b"",
+        _OWNERS[bytes(meta.owner_references)] if meta.owner_references is not _ABSENT else b"",
         body,
     )
 
@@ -307,14 +332,7 @@ def _view(meta: Metadata, annotations: bytes, body: bytes) -> View:
 def _may_have_last(annotations: bytes) -> bool:
     # Names may be escaped; then only decoding tells. What is known was looked through before.
     found = _BACKSLASH in annotations or annotations.find(_MARK) >= 0
-    return found and annotations not in _ANNOTATIONS.kept
-
-
-def _namespace(name: str) -> str:
-    """The one string for a namespace that has not been met lately."""
-    if len(_NAMESPACES) >= _MOST_NAMESPACES:
-        _NAMESPACES.clear()
-    return _NAMESPACES.setdefault(name, name)
+    return found and annotations not in _ANNOTATIONS
 
 
 def _without_last(annotations: bytes) -> bytes | None:

@@ -309,6 +309,8 @@ class Controller:
             if turn_count >= _TURN_COUNT or now - turn_began >= _TURN:
                 # Neither a full queue nor a reconcile that finds nothing to do ever waits.
                 await asyncio.sleep(0)
+                if self._metrics is not None:
+                    self._metrics.settle()
                 turn_began, turn_count = self._clock.monotonic(), 0
 
     async def _process(self, slot: _Slot, work: Work) -> float:
@@ -340,7 +342,10 @@ class Controller:
             slot.key = None
             if self._gate is not None:
                 self._gate.end(key, self._clock.monotonic(), result)
-            ended = self._release(slot, key)
+            if slot.overdue or self._threads is not None:
+                ended = self._release(slot, key)
+            else:
+                ended = self.queue.done(key)
         if self._metrics is not None:
             self._metrics.reconciled(result, ended - began)
         return ended

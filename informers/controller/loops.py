@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
@@ -192,7 +192,7 @@ class LoopDetector:
         self._writes: _Writes | None = None
         self._limit = limit
         self._window = window
-        self._counts: list[dict[str, int]] = []
+        self._counts: list[defaultdict[str, int]] = []
         self._began: float | None = None
         self._suspects: deque[_Suspect] = deque()
         self._resting: dict[tuple[Resource, ObjectKey], float] = {}
@@ -214,7 +214,7 @@ class LoopDetector:
 
     def watch(self, informer: Informer) -> None:
         """Count the changes of a resource, while :meth:`run` runs."""
-        counts: dict[str, int] = {}
+        counts: defaultdict[str, int] = defaultdict(int)
         """By uid."""
         self._counts.append(counts)
         resource, limit = informer.resource, self._limit
@@ -224,7 +224,7 @@ class LoopDetector:
             if old is None or new is None or self._began is None:
                 return
             uid = new.uid
-            changed = counts[uid] = counts.get(uid, 0) + 1
+            changed = counts[uid] = counts[uid] + 1
             if changed > limit:
                 self._suspect(resource, delta, changed)
                 counts[uid] = 0

@@ -86,13 +86,11 @@ class ControllerMetrics:
 
     def _watch_queue(self, metrics: Metrics, queue: WorkQueue) -> None:
         labels = (self._name, self._name)
-        self._adds, self._retries = (
-            metrics.counter(name, documentation, _QUEUE).cell(*labels)
-            for name, documentation in (
-                ("workqueue_adds_total", "Keys that became ready."),
-                ("workqueue_retries_total", "Failed keys scheduled again."),
-            )
-        )
+        adds = metrics.counter("workqueue_adds_total", "Keys that became ready.", _QUEUE)
+        adds.read_from(lambda: queue.added, *labels)
+        self._retries = metrics.counter(
+            "workqueue_retries_total", "Failed keys scheduled again.", _QUEUE
+        ).cell(*labels)
         self._waited, self._worked = (
             metrics.histogram(name, documentation, _QUEUE, QUEUE_SECONDS).cell(*labels)
             for name, documentation in (
@@ -101,9 +99,8 @@ class ControllerMetrics:
             )
         )
         # The queue calls these once per key; a method of ours in between would cost as much as the counting.
-        self.added = self._adds.inc
-        self.taken = self._waited.observe
-        self.finished = self._worked.observe
+        self.taken = self._waited.later
+        self.finished = self._worked.later
         self.retried = self._retries.inc
         metrics.sampled(
             "workqueue_depth",
@@ -132,7 +129,13 @@ class ControllerMetrics:
             self._success.value += 1
         else:
             self._requeue_after.value += 1
-        self._seconds.observe(seconds)
+        self._seconds.later(seconds)
+
+    def settle(self) -> None:
+        """Count what was noted; called every few dozen reconciles."""
+        self._waited.settle()
+        self._worked.settle()
+        self._seconds.settle()
 
     def failed(self, *, terminal: bool) -> None:
         """It raised."""

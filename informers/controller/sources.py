@@ -38,8 +38,8 @@ def owner_mapper(kind: str, group: str | None = None) -> Mapper:
 class Source:
     """One watched resource, as one controller sees it: an informer's handler that fills a queue.
 
-    Changes are let go until :meth:`start`, which queues all that is there: a standby may stand by for months,
-    and what came and went meanwhile is nobody's business any more.
+    Begins with :meth:`start`, which queues all that is there: a standby may stand by for months, and what
+    came and went meanwhile is nobody's business any more.
 
     :param mapper: the keys an object concerns; its own when ``None``. Asked about the object before and
         after, so that what lost a reference is looked at as well as what gained it.
@@ -53,39 +53,49 @@ class Source:
         self._predicate = predicate
         self._mapper = mapper
         self._kind = kind = informer.resource.kind
-        self._own_causes = {verb: f"{kind} {verb}" for verb in ("changed", "created", "gone", "listed")}
-        """Of an object that concerns itself, the key says which."""
-        self._started = False
-        informer.add_handler(self._handle)
+        # Of an object that concerns itself, the key says which.
+        self._changed, self._created = f"{kind} changed", f"{kind} created"
+        self._gone, self._listed = f"{kind} gone", f"{kind} listed"
 
     def start(self) -> None:
-        """Queue what exists, and from now on what changes."""
-        self._started = True
-        for view in self._informer.list():
-            self._handle(Delta(None, view, initial=True))
+        """Queue what exists, and from now on what changes. Once."""
+        self._informer.add_handler(self._handle_own if self._mapper is None else self._handle_mapped)
 
-    def _handle(self, delta: Delta) -> None:
-        """Queue what a change concerns. A faulty predicate lets everything pass; a faulty mapper is
-        logged: neither may end the informer, which serves others too."""
-        if not self._started:
-            return
+    def _handle_own(self, delta: Delta) -> None:
+        """Queue a changed object."""
         old, new, initial = delta
-        view = new or old
-        if view is None:
+        view = old if new is None else new
+        if view is None or (self._predicate is not None and not self._passes(delta, view)):
             return
-        try:
-            if self._predicate is not None and not self._predicate(delta):
-                return
-        except Exception:
-            log.exception("predicate failed, the change passes", extra={"kind": self._kind, "key": view.key})
-        if self._mapper is None:
-            cause = self._own_causes[_verb(delta)]
-            self._queue.add(view.key, priority=urgency(delta), cause=cause)
+        if new is None:
+            cause = self._gone
+        elif initial:
+            cause = self._listed
+        else:
+            cause = self._created if old is None else self._changed
+        self._queue.add(view.key, priority=urgency(delta), cause=cause)
+
+    def _handle_mapped(self, delta: Delta) -> None:
+        """Queue what a change concerns."""
+        old, new, initial = delta
+        view = old if new is None else new
+        if view is None or (self._predicate is not None and not self._passes(delta, view)):
             return
+        assert self._mapper is not None, "chosen for its sake"
         cause = f"{self._kind} {view.key} {_verb(delta)}"
         priority = Priority.INITIAL if initial else Priority.EVENT
         for concerned in self._mapped(self._mapper, delta):
             self._queue.add(concerned, priority=priority, cause=cause)
+
+    def _passes(self, delta: Delta, view: View) -> bool:
+        """What the predicate says. A faulty one lets everything pass, as a faulty mapper lets nothing:
+        neither may end the informer, which serves others too."""
+        assert self._predicate is not None, "asked only if there is one"
+        try:
+            return self._predicate(delta)
+        except Exception:
+            log.exception("predicate failed, the change passes", extra={"kind": self._kind, "key": view.key})
+            return True
 
     def _mapped(self, mapper: Mapper, delta: Delta) -> Iterable[ObjectKey]:
         keys: dict[ObjectKey, None] = {}

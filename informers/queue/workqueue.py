@@ -117,9 +117,6 @@ class Entry:
 class QueueObserver(Protocol):
     """Told what happens, for metrics."""
 
-    def added(self) -> None:
-        """A key became ready."""
-
     def taken(self, waited: float) -> None:
         """A key was handed out, ``waited`` seconds after it became ready."""
 
@@ -131,8 +128,6 @@ class QueueObserver(Protocol):
 
 
 class _Silent:
-    def added(self) -> None: ...
-
     def taken(self, waited: float) -> None: ...
 
     def finished(self, worked: float) -> None: ...
@@ -188,6 +183,8 @@ class WorkQueue:
         # Jitter needs no secrecy.
         self._backoff = backoff or Backoff(rng or random.Random())  # noqa: S311
         self.observer = _Silent()
+        self.added = 0
+        """Keys that became ready, since the beginning."""
         self._items: dict[ObjectKey, _Item] = {}
         self._ready = tuple(deque[_Item]() for _ in Priority)
         """By priority, each in the order of ranks."""
@@ -210,11 +207,8 @@ class WorkQueue:
     @observer.setter
     def observer(self, observer: QueueObserver) -> None:
         self._observer = observer
-        self._tell_added, self._tell_taken, self._tell_finished = (
-            observer.added,
-            observer.taken,
-            observer.finished,
-        )
+        # Called for every key; the look-up would cost as much as the call.
+        self._tell_taken, self._tell_finished = observer.taken, observer.finished
 
     # -- adding -------------------------------------------------------------------------------------
 
@@ -240,7 +234,7 @@ class WorkQueue:
             causes = (cause,) if cause else ()
             item = self._items[key] = _Item(key, priority, _READY, now, now + _PATIENCE[priority], causes)
             self._ready[priority].append(item)
-            self._tell_added()
+            self.added += 1
             if self._waiters:
                 self._wake()
             return
@@ -325,17 +319,28 @@ class WorkQueue:
         now = self._clock.monotonic()
         if self._delayed:
             self._promote(now)
-        while (item := self._pop_ready()) is not None:
-            if item.place is not _READY:
-                continue
-            item.place = _GONE
-            key = item.key
-            del self._items[key]
-            self._processing[key] = now
-            self._tell_taken(now - item.since)
-            failures = self._failures.get(key, 0) if self._failures else 0
-            return new_tuple(Work, (key, item.priority, item.causes, failures, now))
-        return None
+        while True:
+            first: deque[_Item] | None = None
+            for line in self._ready:
+                if line and (first is None or line[0].rank < first[0].rank):
+                    first = line
+            if self._raised and (first is None or self._raised[0][0] < first[0].rank):
+                item = heappop(self._raised)[2]
+            elif first is not None:
+                item = first.popleft()
+            else:
+                return None
+            if item.place is _READY:
+                return self._hand_out(item, now)
+
+    def _hand_out(self, item: _Item, now: float) -> Work:
+        item.place = _GONE
+        key = item.key
+        del self._items[key]
+        self._processing[key] = now
+        self._tell_taken(now - item.since)
+        failures = self._failures.get(key, 0) if self._failures else 0
+        return new_tuple(Work, (key, item.priority, item.causes, failures, now))
 
     async def get(self) -> Work:
         """The next key, waiting for one. Every key taken must be given to :meth:`done`.
@@ -456,19 +461,9 @@ class WorkQueue:
         item.since = now
         item.rank = now + _PATIENCE[item.priority]
         self._ready[item.priority].append(item)
-        self._tell_added()
+        self.added += 1
         if self._waiters:
             self._wake()
-
-    def _pop_ready(self) -> _Item | None:
-        """The item of the lowest rank, or a leftover."""
-        first: deque[_Item] | None = None
-        for line in self._ready:
-            if line and (first is None or line[0].rank < first[0].rank):
-                first = line
-        if self._raised and (first is None or self._raised[0][0] < first[0].rank):
-            return heappop(self._raised)[2]
-        return first.popleft() if first is not None else None
 
     def _entry(self, when: float, item: _Item) -> _Entry:
         self._entries += 1

@@ -133,25 +133,26 @@ class LineDecoder:
         events, changed, at = _decoded(content, begin, end), self._changes, 0
         while begin < end:
             stop = content.find(b"\n", begin)
-            view, given = None, None
             # Nearly every line there ever is; the rest takes its time.
             if events is not None and content[stop - 1] == _BRACE and content.startswith(changed, begin):
                 start = begin + (_ADDED if content[begin + _TYPE_AT] == _A else _MODIFIED)
                 view = view_within(events[at].object.metadata, content, start, stop - 1)
-            if view is not None:
-                changes.append((view, False))
-                at += 1
-            elif line := content[begin:stop].strip():
+                if view is not None:
+                    changes.append((view, False))
+                    at += 1
+                    begin = stop + 1
+                    continue
+            if line := content[begin:stop].strip():
                 at += 1
                 given = self._decode(line)
+                if isinstance(given, tuple):
+                    changes.append(given)
+                elif given is not None:
+                    if changes:
+                        inputs.append(Changes(changes))
+                        changes = []
+                    inputs.append(given)
             begin = stop + 1
-            if isinstance(given, tuple):
-                changes.append(given)
-            elif given is not None:
-                if changes:
-                    inputs.append(Changes(changes))
-                    changes = []
-                inputs.append(given)
         return changes
 
     def _decode(self, line: bytes) -> Changed | Bookmark | Refused | None:

@@ -129,9 +129,9 @@ def test_objects_that_say_the_same_share_it() -> None:
 @given(st.lists(st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=3), max_size=30))
 def test_tables_forget_and_nobody_notices(pieces: list[dict[str, str]]) -> None:
     shared = Shared(dict[str, str], mapping)
-    kept = [shared.kept[json.dumps(piece).encode()] for piece in pieces]
+    kept = [shared[json.dumps(piece).encode()] for piece in pieces]
     for number in range(REMEMBERED):
-        assert shared.kept[json.dumps({"number": str(number)}).encode()]
+        assert shared[json.dumps({"number": str(number)}).encode()]
     assert [shared.value(content) for content in kept] == pieces
 
 
@@ -141,22 +141,26 @@ def test_what_every_object_says_differently_does_not_push_out_what_repeats() -> 
     def repeated(name: str) -> bytes:
         return json.dumps({"name": name}).encode()
 
-    kept = shared.kept[repeated("a")]
+    kept = shared[repeated("a")]
     for number in range(4 * REMEMBERED):
-        assert shared.kept[json.dumps({"number": str(number)}).encode()]
-    assert shared.kept[repeated("a")] is kept
+        assert shared[json.dumps({"number": str(number)}).encode()]
+    assert shared[repeated("a")] is kept
     # What repeats may change; then what no longer does has to go.
-    assert shared.kept[repeated("b")] is shared.kept[repeated("b")]
+    assert shared[repeated("b")] is shared[repeated("b")]
     with pytest.raises(msgspec.ValidationError):
-        assert shared.kept[b'{"number":1}']
+        assert shared[b'{"number":1}']
 
 
-@pytest.mark.parametrize(
-    "meta", [{"labels": {"a": 1}}, {"annotations": []}, {"finalizers": "x"}, {"ownerReferences": [1]}]
-)
+@pytest.mark.parametrize("meta", [{"labels": {"a": 1}}, {"finalizers": "x"}, {"ownerReferences": [1]}])
 def test_metadata_of_another_kind_are_refused_at_once(meta: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError):
         view({"metadata": {"name": "x", **meta}})
+
+
+def test_annotations_of_another_kind_are_refused_to_their_readers() -> None:
+    strange = view({"metadata": {"name": "x", "annotations": {"a": 1}}})
+    with pytest.raises(msgspec.ValidationError):
+        assert strange.annotations
 
 
 def test_no_name_is_no_object() -> None:

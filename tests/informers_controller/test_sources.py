@@ -39,9 +39,8 @@ class Told:
 
     def add_handler(self, handler: Callable[[Delta], None]) -> None:
         self._handlers.append(handler)
-
-    def list(self) -> Iterable[View]:
-        return tuple(self.views.values())
+        for known in tuple(self.views.values()):
+            handler(Delta(None, known, initial=True))
 
     def tell(self, delta: Delta) -> None:
         if delta.new is not None:

@@ -40,8 +40,16 @@ def objects(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         names = st.sampled_from([LAST_APPLIED, "x", "managedFields"])
         meta["annotations"] = draw(st.none() | st.dictionaries(names, TEXT))
-    meta = dict(draw(st.permutations(list(meta.items()))))
-    obj = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": draw(JSON_VALUES)}
+    obj = {
+        "kind": "Pod",
+        "apiVersion": "v1",
+        "metadata": dict(sorted(meta.items())),
+        "spec": draw(JSON_VALUES),
+    }
+    if draw(st.booleans()):
+        # As servers write it; else as nobody does.
+        return obj
+    obj["metadata"] = dict(draw(st.permutations(list(meta.items()))))
     return dict(draw(st.permutations(list(obj.items()))))
 
 
