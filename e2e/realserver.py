@@ -106,6 +106,7 @@ class RealServer:
         self._processes: list[asyncio.subprocess.Process] = []
         self._admin = secrets.token_urlsafe(24)
         self.url = ""
+        # Its controllers bind claims; somebody else has to provide the volumes.
         self.missing_loops = ("PersistentVolumeClaim",)
 
     def serve_logs(self, logs: Logs) -> None:
@@ -273,9 +274,6 @@ def _manager_flags(directory: Path, kubeconfig: Path, port: int) -> list[str]:
         "--leader-elect=false",
         "--use-service-account-credentials=false",
         f"--service-account-private-key-file={directory / 'accounts.key'}",
-        # Claims are bound to directories by the sandbox's own loop, which these would contradict.
-        "--controllers=*,-persistentvolume-binder-controller,-persistentvolume-expander-controller,"
-        "-persistentvolumeclaim-protection-controller,-persistentvolume-attach-detach-controller",
     ]
 
 
