@@ -60,20 +60,27 @@ async def occupy(client: Client, run: str) -> None:
 
     :param run: tells this sandbox, and those that take it up again, from others.
     """
-    others = [one for one in await _all(client, STORAGE_CLASS) if one["provisioner"] != PROVISIONER]
-    replaced = [one for one in others if one["metadata"]["name"] == OWN_CLASS["metadata"]["name"]]
+    name = OWN_CLASS["metadata"]["name"]
+    classes = [one for one in await _all(client, STORAGE_CLASS) if one["provisioner"] != PROVISIONER]
+    replaced = [one for one in classes if one["metadata"]["name"] == name]
     if await run_recorded(client) is None:
         await _write_record(client, run, replaced)
+    await set_aside(client)
+    for one in replaced:
+        await _delete(client, STORAGE_CLASS, ObjectKey.of(one))
+
+
+async def set_aside(client: Client) -> None:
+    """Cordon the nodes of the cluster, and let none of its StorageClasses be the default."""
+    marked = {_SET_ASIDE: "true"}
     for node in await _all(client, NODE):
         if node["metadata"]["name"] != NODE_NAME and not node["spec"].get("unschedulable"):
-            cordoned = {"metadata": {"annotations": {_SET_ASIDE: "true"}}, "spec": {"unschedulable": True}}
+            cordoned = {"metadata": {"annotations": marked}, "spec": {"unschedulable": True}}
             await client.patch(NODE, ObjectKey.of(node), cordoned, field_manager=_MANAGER)
-    for found in others:
-        if found in replaced:
-            await _delete(client, STORAGE_CLASS, ObjectKey.of(found))
-        elif _annotations(found).get(DEFAULT_CLASS) == "true":
-            moved = {"metadata": {"annotations": {_SET_ASIDE: "true", DEFAULT_CLASS: "false"}}}
-            await client.patch(STORAGE_CLASS, ObjectKey.of(found), moved, field_manager=_MANAGER)
+    for one in await _all(client, STORAGE_CLASS):
+        if one["provisioner"] != PROVISIONER and _annotations(one).get(DEFAULT_CLASS) == "true":
+            moved = {"metadata": {"annotations": {**marked, DEFAULT_CLASS: "false"}}}
+            await client.patch(STORAGE_CLASS, ObjectKey.of(one), moved, field_manager=_MANAGER)
 
 
 async def leave(client: Client) -> None:
@@ -88,7 +95,10 @@ async def leave(client: Client) -> None:
     try:
         await _delete_all(client, frozenset(record["namespaces"].split()))
     finally:
-        await _put_back(client, json.loads(record["classes"]))
+        for one in json.loads(record["classes"]):
+            with suppress(AlreadyExists):
+                await client.create(STORAGE_CLASS, one)
+        await put_back(client)
     await _delete(client, CONFIG_MAP, RECORD)
 
 
@@ -178,7 +188,8 @@ async def _end(client: Client, resource: Resource, obj: Object) -> None:
             await client.delete(resource, key, uid=meta["uid"], propagation="Background")
 
 
-async def _put_back(client: Client, classes: list[Object]) -> None:
+async def put_back(client: Client) -> None:
+    """Undo :func:`set_aside`."""
     for node in await _all(client, NODE):
         if _SET_ASIDE in _annotations(node):
             back: dict[str, Any] = {
@@ -190,9 +201,6 @@ async def _put_back(client: Client, classes: list[Object]) -> None:
         if _SET_ASIDE in _annotations(found):
             default = {"metadata": {"annotations": {_SET_ASIDE: None, DEFAULT_CLASS: "true"}}}
             await client.patch(STORAGE_CLASS, ObjectKey.of(found), default, field_manager=_MANAGER)
-    for one in classes:
-        with suppress(AlreadyExists):
-            await client.create(STORAGE_CLASS, one)
 
 
 def _provisioner(volume: Object) -> str | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from e2e.conformance.deviations import DEVIATIONS
+from e2e.occupation import put_back, set_aside
 from informers.client import Client, HttpTransport, load_kubeconfig
 
 START_WITHIN = 90.0
@@ -52,8 +55,24 @@ def server(
     """The kubeconfig of an administrator of the server under test."""
     if shared_cluster is None:
         yield from _started(cluster, tmp_path_factory.mktemp("conformance"))
-    else:
+        return
+    # The tests are their own scheduler and node.
+    _with_client(shared_cluster, set_aside)
+    try:
         yield shared_cluster
+    finally:
+        _with_client(shared_cluster, put_back)
+
+
+def _with_client(kubeconfig: Path, work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        client = Client(HttpTransport(load_kubeconfig(str(kubeconfig))))
+        try:
+            await work(client)
+        finally:
+            await client.close()
+
+    asyncio.run(main())
 
 
 @pytest.fixture
