@@ -228,7 +228,9 @@ func (b *bench) noopBuild() {
 			return err
 		}
 		desired := statefulSet(&pipeline)
-		if !equality.Semantic.DeepDerivative(desired.Spec, observed.Spec) {
+		if !equality.Semantic.DeepDerivative(desired.Spec, observed.Spec) ||
+			!equality.Semantic.DeepDerivative(desired.Labels, observed.Labels) ||
+			!equality.Semantic.DeepDerivative(desired.OwnerReferences, observed.OwnerReferences) {
 			fail("%s must be converged", request)
 		}
 		return nil

@@ -230,7 +230,9 @@ async fn counted(
         let key = ObjectRef::new(&pipeline.name_any()).within(&pipeline.namespace().unwrap_or_default());
         let observed = children.get(&key).expect("every pipeline has a child");
         let desired = stateful_set(&pipeline);
-        if observed.spec != desired {
+        let labelled = desired.labels().iter().all(|(key, value)| observed.labels().get(key) == Some(value));
+        let owned = observed.owner_references() == desired.owner_references();
+        if observed.spec != desired.spec || !labelled || !owned {
             eprintln!("{key} must be converged");
             std::process::exit(1);
         }

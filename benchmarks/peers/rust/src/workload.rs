@@ -1,8 +1,8 @@
 //! The custom resource, and what is built and applied.
 
-use k8s_openapi::api::apps::v1::StatefulSetSpec;
+use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{CustomResource, ResourceExt};
+use kube::{CustomResource, Resource, ResourceExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
 
@@ -45,10 +45,10 @@ pub struct EtlPipelineStatus {
 
 /// Builds what every program builds in the reconcile benchmark. The comparison is by equality, so the server's
 /// defaults are written out.
-pub fn stateful_set(pipeline: &EtlPipeline) -> StatefulSetSpec {
+pub fn stateful_set(pipeline: &EtlPipeline) -> StatefulSet {
     use k8s_openapi::api::core::v1::*;
     use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
     use std::collections::BTreeMap;
 
     let name = pipeline.name_any();
@@ -143,7 +143,17 @@ pub fn stateful_set(pipeline: &EtlPipeline) -> StatefulSetSpec {
         }),
         ..Default::default()
     };
-    StatefulSetSpec {
+    let owner = pipeline
+        .controller_owner_ref(&())
+        .map(|owner| OwnerReference { block_owner_deletion: Some(true), ..owner });
+    let metadata = ObjectMeta {
+        name: Some(name.clone()),
+        namespace: pipeline.namespace(),
+        labels: Some(labels.clone()),
+        owner_references: owner.map(|owner| vec![owner]),
+        ..Default::default()
+    };
+    let spec = StatefulSetSpec {
         replicas: Some(if pipeline.spec.enabled { 3 } else { 0 }),
         service_name: Some(format!("{name}-headless")),
         pod_management_policy: text("Parallel"),
@@ -159,7 +169,8 @@ pub fn stateful_set(pipeline: &EtlPipeline) -> StatefulSetSpec {
             ..Default::default()
         }),
         ..Default::default()
-    }
+    };
+    StatefulSet { metadata, spec, ..Default::default() }
 }
 
 /// What the apply scenario sends: namespace, name, and about half a kilobyte.
