@@ -46,8 +46,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say what the suite's own mark means."""
+    """Say what the suite's own mark means; refuse workers that would share a cluster."""
     config.addinivalue_line("markers", "sandbox_only(reason): about the embedded control plane itself")
+    wanted = config.getoption("--cluster")
+    if wanted not in COMMANDS and config.getoption("numprocesses", None):
+        raise pytest.UsageError(f"--cluster {wanted}: a cluster has room for one sandbox at a time, use -n 0")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -78,8 +81,6 @@ def cluster(request: pytest.FixtureRequest) -> str:
             programs()
         except Unavailable as error:
             pytest.exit(str(error), returncode=2)
-    elif wanted not in COMMANDS and hasattr(request.config, "workerinput"):
-        pytest.exit(f"--cluster {wanted}: one cluster cannot be shared by workers; use -n 0", returncode=2)
     return wanted
 
 

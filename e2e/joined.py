@@ -32,7 +32,6 @@ from informers.errors import ConfigError, RuntimeFault
 from informers.objects import Object
 
 _FILES = ("certificate-authority", "client-certificate", "client-key")
-_NOT_CARRIED = ("as", "as-groups", "as-uid", "as-user-extra")
 
 
 class JoinedServer:
@@ -187,11 +186,13 @@ def _locked(url: str) -> IO[str]:
 
 
 async def _leave(kubeconfig: Path) -> None:
-    client = Client(HttpTransport(load_kubeconfig(str(kubeconfig))))
-    try:
-        await occupation.leave(client)
-    finally:
-        await client.close()
+    access = load_kubeconfig(str(kubeconfig))
+    with _locked(access.server):
+        client = Client(HttpTransport(access))
+        try:
+            await occupation.leave(client)
+        finally:
+            await client.close()
 
 
 @click.command()
