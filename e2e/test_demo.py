@@ -97,7 +97,6 @@ def test_no_process_outlives_the_sandbox(start_sandbox: Start, how: signal.Signa
         assert "Traceback" not in sandbox.output
 
 
-@pytest.mark.sandbox_only("a real store and its keys are not the sandbox's to keep")
 def test_a_killed_sandbox_is_taken_up_again_from_its_directory(start_sandbox: Start) -> None:
     first = start_sandbox()
     first.wait_for_output("everything is Ready")

@@ -240,7 +240,8 @@ class _Sandbox:
             await asyncio.wait(wanted, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if pieces.failed.done():
                 await pieces.failed
-            return 0 if all_ready.is_set() else self._not_ready()
+            # Not the event itself: an object may have changed since, and it was told that all were Ready.
+            return 0 if waiting.done() else self._not_ready()
         finally:
             waiting.cancel()
 
