@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -23,6 +24,12 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 """How a control plane with everything around it is started, by ``--cluster``."""
 _JOINED = (sys.executable, "-m", "e2e.joined", "--join")
 """How a sandbox joins the cluster of a kubeconfig, which follows."""
+
+
+_KIND_VERSION = "v0.33.0"
+"""Of kind, unless the variable ``KIND_VERSION`` says otherwise: its Kubernetes is the one of ``real``."""
+_CREATED_WITHIN = 900
+"""Seconds a cluster in Docker may take, its download included."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,7 +56,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Say what the suite's own mark means; refuse workers that would share a cluster."""
     config.addinivalue_line("markers", "sandbox_only(reason): about the embedded control plane itself")
     wanted = config.getoption("--cluster")
-    if wanted not in COMMANDS and config.getoption("numprocesses", None):
+    if wanted in COMMANDS:
+        return
+    if wanted != "kind" and not Path(wanted).is_file():
+        raise pytest.UsageError(f"--cluster {wanted}: not sandbox, real, kind or the file of a kubeconfig")
+    if config.getoption("numprocesses", None):
         raise pytest.UsageError(f"--cluster {wanted}: a cluster has room for one sandbox at a time, use -n 0")
 
 
@@ -64,6 +75,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=str(mark.args[0])))
     if wanted not in COMMANDS:
         items.sort(key=_turn)
+    if wanted == "kind":
+        # Whichever test comes first waits for the cluster.
+        for item in items:
+            if item.get_closest_marker("skip") is None:
+                item.add_marker(pytest.mark.timeout(_CREATED_WITHIN), append=False)
+                break
 
 
 def _turn(item: pytest.Item) -> int:
@@ -99,9 +116,10 @@ def _kind() -> Iterator[Path]:
     """A cluster in Docker."""
     if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode:
         pytest.skip("--cluster kind needs Docker, which does not run here")
-    from pytest_kind import KindCluster
+    from pytest_kind import cluster as kind
 
-    made = KindCluster("etl-operator-e2e")
+    kind.KIND_VERSION = os.environ.get("KIND_VERSION", _KIND_VERSION)
+    made = kind.KindCluster("etl-operator-e2e")
     made.create()
     try:
         yield Path(made.kubeconfig_path).absolute()
