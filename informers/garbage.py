@@ -9,14 +9,18 @@ from functools import cache
 from typing import Any
 
 
-def freeze() -> None:
-    """Take everything alive now out of the collector's sight, garbage first.
+def freeze(*, collect: bool) -> None:
+    """Take everything alive now out of the collector's sight.
 
     For the moments when much has come to stay: after imports, and after caches have filled. Modules are a
     hundred thousand objects and more; a full collection without them takes milliseconds and not a tenth of
     a second. What is frozen is still freed by its reference count; only a cycle of it would stay for good.
+
+    :param collect: garbage first. Right after imports there is next to none, and looking for it takes as
+        long as taking in a thousand objects.
     """
-    gc.collect()
+    if collect:
+        gc.collect()
     gc.freeze()
 
 

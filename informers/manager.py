@@ -312,7 +312,7 @@ class Manager:
         self._check_not_started()
         self._started = True
         if self._freeze:
-            freeze_objects()
+            freeze_objects(collect=False)
         try:
             await self._start_servers()
             await self._serve()
@@ -362,7 +362,7 @@ class Manager:
                 log.warning("cache not filled yet: %s", informer.health())
         log.info("caches are filled", extra={"informers": len(self._informers)})
         if self._freeze:
-            freeze_objects()
+            freeze_objects(collect=True)
 
     async def _lead(self) -> None:
         if self._leader is not None:

@@ -81,7 +81,7 @@ class Informer:
             )
             store = Store(self._indexes)
             self._stores.append(store)
-            intake = self._packer.intake(store)
+            intake = self._packer.intake()
             self._scopes[one] = _Scope(
                 client, resource, store, intake, self._handlers, self._on_synced, options, clock, rng
             )

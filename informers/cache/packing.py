@@ -5,7 +5,7 @@ cold packs it. A version is a view, and packing only changes the form of its bod
 object meanwhile, no older state can come back. Packed stays packed: a resync that reads everything must not
 blow the cache up again.
 
-A large first state is packed as it comes in, so that the raw form of all of it never exists at once.
+A large state is packed as it comes in, as far as it takes to never have twice its final size in memory.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from informers.cache.budget import Budget
 from informers.cache.codec import ZstdCodec, train
-from informers.cache.store import Size, Store
+from informers.cache.store import HEADER_BYTES, Size, Store
 from informers.cache.view import View
 from informers.garbage import give_back
 
@@ -37,7 +38,9 @@ class PackingOptions:
     :param samples: objects a dictionary is trained on.
     :param sample_bytes: bytes of them at most, for the time training takes grows with them.
     :param slice_bytes: bytes packed in one go: well under a millisecond.
-    :param backlog_bytes: raw bytes of an incoming state that may wait for a dictionary.
+    :param incoming_bytes: raw bytes of an incoming state that may wait for its end in any case, or a quarter
+        of the budget where that is less: whoever waits for the state does not also wait for the packing.
+    :param backlog_bytes: raw bytes of an incoming state that may wait for a dictionary, beyond these.
     :param decay: how much worse than when it was trained a dictionary may do before it is replaced.
     :param judged: packed objects after which a dictionary is judged.
     """
@@ -50,7 +53,8 @@ class PackingOptions:
     samples: int = 500
     sample_bytes: int = 1024 * 1024
     slice_bytes: int = 128 * 1024
-    backlog_bytes: int = 4 * 1024 * 1024
+    incoming_bytes: int = 10 * 1024 * 1024
+    backlog_bytes: int = 1024 * 1024
     decay: float = 1.5
     judged: int = 1000
 
@@ -194,34 +198,57 @@ class Packer:
 
     # -- an incoming state -------------------------------------------------------------------------
 
-    def intake(self, store: Store) -> Intake:
+    def intake(self) -> Intake:
         """For the states of one store."""
-        return Intake(self, store)
+        return Intake(self)
 
-    async def pack_incoming(self, store: Store, views: Sequence[View], size: int) -> bool:
-        """Pack what has come so far of a state.
+    async def pack_incoming(self, waiting: list[View], too_much: int) -> tuple[int, int]:
+        """Pack what has come of a state and may not wait for its end: the newest first, which is at hand.
 
-        :param size: bytes of the views.
-        :returns: whether it was done; not, for as long as there is no dictionary.
+        :param waiting: what is raw; what is packed is taken out.
+        :param too_much: raw bytes of it to be packed.
+        :returns: how many were, and what came of them; none as long as there is no dictionary.
         """
         options = self._options
-        if size < options.slice_bytes or not options.enabled:
-            return False
         if self._codec is None:
-            if len(views) < options.samples or self._is_hopeless(len(views)):
-                return False
+            if len(waiting) < options.samples or self._is_hopeless(len(waiting)):
+                return 0, 0
             if self._training is None:
-                self._train([view.json for view in views])
+                self._train([view.json for view in waiting])
             assert self._training is not None
-            if size < options.backlog_bytes and not self._training.done():
+            if too_much < options.backlog_bytes and not self._training.done():
                 # It is learned beside the next pages.
-                return False
-            await self._trained(len(views))
-            if self._codec is None:
-                return False
-        await self.pack(store, views)
+                return 0, 0
+            await self._trained(len(waiting))
+        codec, window = self._codec, self._window
+        before, after = window[1:]
+        while codec is not None and waiting and window[1] - before < too_much:
+            slice_end = window[1] + options.slice_bytes
+            while waiting and window[1] < slice_end:
+                view = waiting.pop()
+                if view.codec is None:
+                    content = view.body
+                    packed = codec.pack(content)
+                    view.replace_body(codec, packed)
+                    window[0] += 1
+                    window[1] += len(content)
+                    window[2] += len(packed)
+            await asyncio.sleep(0)
+        done = window[1] - before, window[2] - after
+        self._freed += done[0]
         await self._judge()
-        return True
+        return done
+
+    def allowed(self, resting: int) -> int:
+        """Bytes of an incoming state that may be raw.
+
+        :param resting: what the rest of it takes.
+        """
+        options = self._options
+        if not options.enabled:
+            return sys.maxsize
+        limit = self._budget.limit // 4 or sys.maxsize
+        return min(max(options.incoming_bytes, resting), limit)
 
     # -- dictionaries ------------------------------------------------------------------------------
 
@@ -289,22 +316,26 @@ class Packer:
 
 
 class Intake:
-    """What comes in while a new state is collected, until it is packed or the state is complete."""
+    """What comes in while a new state is collected, until it is packed or the state is complete.
 
-    def __init__(self, packer: Packer, store: Store) -> None:
+    As much may be raw as the rest takes, so that the state never takes more than twice what it will in the end.
+    """
+
+    def __init__(self, packer: Packer) -> None:
         self._packer = packer
-        self._store = store
-        self._views: list[View] = []
-        self._bytes = 0
+        self._waiting: list[View] = []
+        self._raw = 0
+        self._rest = 0
 
     def came(self, view: View) -> None:
         """A view of the state that is being collected."""
-        self._views.append(view)
-        self._bytes += len(view.body)
+        self._waiting.append(view)
+        self._raw += len(view.body)
+        self._rest += HEADER_BYTES
 
     def begin(self) -> None:
         """Another state begins."""
-        self._views, self._bytes = [], 0
+        self._waiting, self._raw, self._rest = [], 0, 0
 
     def complete(self) -> None:
         """The state is complete. What has not been packed is left to a sweep, which comes at once."""
@@ -312,9 +343,12 @@ class Intake:
         self._packer.kick()
 
     async def relieve(self) -> None:
-        """Pack what came in. Called between two pieces of a state, so that they come no faster than this."""
-        if self._views and await self._packer.pack_incoming(self._store, self._views, self._bytes):
-            self.begin()
+        """Pack what is too much. Called between two pieces of a state, which come no faster than this."""
+        too_much = self._raw - self._packer.allowed(self._rest)
+        if too_much > 0:
+            packed, into = await self._packer.pack_incoming(self._waiting, too_much)
+            self._raw -= packed
+            self._rest += into
 
 
 def total(stores: Iterable[Store]) -> Size:

@@ -7,8 +7,9 @@ relist is collected beside the live state and replaces it in one step.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
+from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 from informers.cache.view import Codec, View
@@ -179,30 +180,21 @@ class Store:
         if self._pending is not None:
             _pop(self._pending, *key)
 
-    def commit(self, *, initial: bool = False) -> list[Delta]:
+    def commit(self, *, initial: bool = False) -> Iterator[Delta]:
         """Replace the state by the collected one, and say what that changed: first what vanished (with the
         last known view), then what came or moved.
 
         :param initial: nothing was known before.
+        :returns: the changes, found as they are asked for; to be used up before the next change.
         """
         assert self._pending is not None, "commit() comes after begin()"
         before, after = self._views, self._pending
         self._views, self._pending = after, None
-        changes = []
-        for namespace, views in before.items():
-            left = after.get(namespace, _NO_VIEWS)
-            changes += [Delta(view, None) for name, view in views.items() if name not in left]
-        for namespace, views in after.items():
-            known = before.get(namespace, _NO_VIEWS)
-            for name, view in views.items():
-                old = known.get(name)
-                if old is not view:
-                    changes.append(new_tuple(Delta, (old, view, initial)))
         if self._functions:
-            for old, new, _ in changes:
+            for old, new, _ in _changes(before, after, initial):
                 self._indexes.replace(old, new)
         self._measure()
-        return changes
+        return _changes(before, after, initial)
 
     def replace_body(self, view: View, codec: Codec, packed: bytes) -> None:
         """Keep a view's JSON in another form, wherever the view is; it stays the same view."""
@@ -222,10 +214,25 @@ class Store:
     def _measure(self) -> None:
         """Count everything anew."""
         self._objects = sum(map(len, self._views.values()))
-        self._raw = sum(len(view.body) for view in self.all() if view.codec is None)
         self._compressed = sum(len(view.body) for view in self.all() if view.codec is not None)
+        self._raw = sum(map(len, map(_BODY, self.all()))) - self._compressed
 
 
+def _changes(before: Views, after: Views, initial: bool) -> Iterator[Delta]:
+    for namespace, views in before.items():
+        left = after.get(namespace, _NO_VIEWS)
+        for name, view in views.items():
+            if name not in left:
+                yield Delta(view, None)
+    for namespace, views in after.items():
+        known = before.get(namespace, _NO_VIEWS)
+        for name, view in views.items():
+            old = known.get(name)
+            if old is not view:
+                yield new_tuple(Delta, (old, view, initial))
+
+
+_BODY = attrgetter("body")
 _NO_VIEWS: dict[str, View] = {}
 
 
