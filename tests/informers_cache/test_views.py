@@ -179,3 +179,11 @@ def test_versions_compare_as_numbers_of_any_size(older: str, newer: str) -> None
 @pytest.mark.parametrize("opaque", ["", "abc", "01", "-1", "1.5", "१२", "1e3"])
 def test_other_versions_are_opaque(opaque: str) -> None:
     assert order_of(opaque) is None
+
+
+def test_a_view_is_known_by_identity_whatever_form_its_body_has() -> None:
+    first, second = view_of_object(POD), view_of_object(POD)
+    assert first is not None and second is not None
+    known = {first: 1, second: 2}
+    first.cool()
+    assert known[first] == 1 and known[second] == 2
