@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from e2e.running import Sandbox, eventually
+from e2e.scene import Scene
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE, TRANSFORM
 from etl_operator.router.client import RouterClients
 from informers.client import Client
@@ -93,10 +94,8 @@ async def pipelines_on(addresses: list[str]) -> list[set[str]]:
 
 async def test_killing_the_leader_brings_a_new_one_into_the_status(sandbox: Sandbox, client: Client) -> None:
     before = (await becomes_ready(client, CLUSTER, MY_CLUSTER))["status"]
-    (leader,) = (
-        line for line in sandbox.processes() if re.search(rf"--node-id {before['leaderId']}\b", line)
-    )
-    os.kill(int(leader.split()[0]), signal.SIGKILL)
+    leader = await Scene(sandbox, client, MY_CLUSTER.namespace).process(before["leaderPod"])
+    os.kill(leader, signal.SIGKILL)
 
     async def moved_on() -> Object | None:
         status = (await client.get(CLUSTER, MY_CLUSTER))["status"]
