@@ -156,7 +156,7 @@ def start_sandbox(
     end()
     if shared_cluster:
         # The last one may have been killed.
-        subprocess.run([*command, "--leave"], check=True)
+        subprocess.run([*command, "--leave"], check=True, cwd=Path(__file__).parent.parent)
 
 
 @pytest.fixture(scope="session")

@@ -85,12 +85,16 @@ class JoinedServer:
                 await client.close()
 
     async def stop(self) -> None:
-        """Leave the cluster as it was."""
+        """Leave the cluster as it was.
+
+        :raises informers.errors.Terminal: naming what does not go.
+        """
         try:
             if self._client is not None:
                 await occupation.leave(self._client)
-                await self._client.close()
         finally:
+            if self._client is not None:
+                await self._client.close()
             if self._lock is not None:
                 self._lock.close()
 

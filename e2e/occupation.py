@@ -24,6 +24,7 @@ from informers.errors import AlreadyExists, Conflict, NotFound, Terminal, TooMan
 from informers.objects import Object, ObjectKey, Resource
 
 NODE_NAME = "sandbox"
+"""As the process node calls itself."""
 RECORD = ObjectKey("kube-system", "etl-operator-sandbox")
 """The ConfigMap that says whose sandbox has joined."""
 
@@ -39,7 +40,8 @@ _CLUSTER_LABEL = "etl.router/cluster"
 _SET_ASIDE = "sandbox.etl.router/set-aside"
 """An annotation on what was changed and has to be put back."""
 _MANAGER = "etl-operator-sandbox"
-_LEFT_WITHIN = 45.0
+_LEFT_WITHIN = 30.0
+"""Seconds; a sandbox that stops has one minute for all it has to do."""
 _AGAIN = 0.3
 
 
@@ -86,7 +88,7 @@ async def set_aside(client: Client) -> None:
 async def leave(client: Client) -> None:
     """Delete everything that came with a sandbox, and put back what was set aside. Safe to repeat.
 
-    :raises informers.errors.Terminal: naming what does not go within 45 s.
+    :raises informers.errors.Terminal: naming what does not go within 30 s.
     """
     try:
         record = (await client.get(CONFIG_MAP, RECORD))["data"]
