@@ -7,7 +7,7 @@ own series are the ones people have dashboards for.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import accumulate
@@ -92,10 +92,20 @@ class HistogramCell:
 
     def settle(self) -> None:
         """Count what was noted."""
-        bounds, counts, pending = self._bounds, self._counts, self._pending
-        for value in pending:
-            counts[bisect_left(bounds, value)] += 1
+        counts, pending = self._counts, self._pending
+        if not pending:
+            return
         self._total += sum(pending)
+        pending.sort()
+        below = 0
+        for index, bound in enumerate(self._bounds):
+            up_to = bisect_right(pending, bound)
+            counts[index] += up_to - below
+            below = up_to
+            if below == len(pending):
+                break
+        else:
+            counts[-1] += len(pending) - below
         pending.clear()
 
     def read(self) -> tuple[Sequence[int], float]:

@@ -91,8 +91,11 @@ class Informer:
 
     def get(self, key: ObjectKey) -> View | None:
         """The object, or ``None`` when it does not exist or is not watched."""
-        scope = self._scope(key.namespace)
-        return scope.get(key) if scope is not None else None
+        scopes = self._scopes
+        scope = scopes.get(key[0]) or scopes.get("")
+        if scope is None:
+            return None
+        return scope.get(key) if scope.overlaid else scope.store.get(key)
 
     def list(self, namespace: str | None = None) -> Sequence[View]:
         """Every object, or those of one namespace; in no particular order."""
@@ -248,9 +251,9 @@ class _Scope:
     # reading: the store, and over it what was written
 
     def get(self, key: ObjectKey) -> View | None:
-        if self._overlay:
+        if self.overlaid:
             self.catch_up()
-            entry = self._overlay.get(key)
+            entry = self.overlaid.get(key)
             if entry is not None:
                 return None if entry.gone else entry.view
         return self.store.get(key)

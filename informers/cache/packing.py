@@ -318,7 +318,7 @@ class Packer:
 class Intake:
     """What comes in while a new state is collected, until it is packed or the state is complete.
 
-    As much may be raw as the rest takes, so that the state never takes more than twice what it will in the end.
+    As much may be raw as the rest takes: the state never takes more than twice what it will in the end.
     """
 
     def __init__(self, packer: Packer) -> None:

@@ -64,9 +64,8 @@ class _Slot:
     """A worker: what it is at, and since when."""
 
     task: asyncio.Task[None] | None = None
-    key: ObjectKey | None = None
+    work: Work | None = None
     reconcile: Reconcile | None = None
-    began: float = 0.0
     overdue: bool = False
     """Its reconcile was told to end."""
     replaced: bool = False
@@ -243,9 +242,9 @@ class Controller:
         """What is being reconciled, longest first."""
         now = self._clock.monotonic()
         busy = [
-            Running(one.key, now - slot.began, one.causes, one.id)
+            Running(one.key, now - work.taken_at, one.causes, one.id)
             for slot in self._slots
-            if slot.key is not None and (one := slot.reconcile) is not None
+            if (work := slot.work) is not None and (one := slot.reconcile) is not None
         ]
         return sorted(busy, key=lambda running: running.seconds, reverse=True)
 
@@ -264,7 +263,7 @@ class Controller:
         return f"reconcile of {worst.key} has run for {worst.seconds:.0f} s and ignores its cancellation"
 
     def _active(self) -> int:
-        return sum(slot.key is not None for slot in self._slots)
+        return sum(slot.work is not None for slot in self._slots)
 
     def _stuck(self) -> int:
         threads = self._threads.left_behind if self._threads is not None else 0
@@ -293,7 +292,7 @@ class Controller:
             ended.set_result(None)
 
     async def _work(self, slot: _Slot) -> None:
-        get_nowait, gate = self.queue.get_nowait, self._gate
+        get_nowait, gate, reconcile = self.queue.get_nowait, self._gate, self._reconcile
         turn_began, turn_count = self._clock.monotonic(), 0
         while not slot.replaced:
             try:
@@ -304,7 +303,13 @@ class Controller:
             if gate is not None and self._skipped(gate, work.key, work.taken_at):
                 now = work.taken_at
             else:
-                now = await self._process(slot, work)
+                self._begin(slot, work)
+                try:
+                    result = await (reconcile(work.key) if self._tracing is None else self._traced(work))
+                except BaseException as error:
+                    now = self._raised(slot, work, error)
+                else:
+                    now = self._returned(slot, work, result)
             turn_count += 1
             if turn_count >= _TURN_COUNT or now - turn_began >= _TURN:
                 # Neither a full queue nor a reconcile that finds nothing to do ever waits.
@@ -313,41 +318,52 @@ class Controller:
                     self._metrics.settle()
                 turn_began, turn_count = self._clock.monotonic(), 0
 
-    async def _process(self, slot: _Slot, work: Work) -> float:
-        """Reconcile one key; returns the time it ended."""
-        key, _, causes, failures, began = work
-        slot.key, slot.began = key, began
+    def _begin(self, slot: _Slot, work: Work) -> None:
+        key = work.key
+        slot.work = work
         self._number += 1
         reads = self._gate.begin(key) if self._gate is not None else None
         # Set in this worker's own context, until its next reconcile.
-        slot.reconcile = reconcile = Reconcile(self.name, key, causes, self._prefix, self._number, reads)
-        CURRENT.set(reconcile)
-        result: Result | None = None
+        slot.reconcile = Reconcile(self.name, key, work.causes, self._prefix, self._number, reads)
+        CURRENT.set(slot.reconcile)
+
+    def _returned(self, slot: _Slot, work: Work, result: Result) -> float:
+        """A reconcile has ended well; returns the time."""
+        if not isinstance(result, Result):
+            wrong = TypeError(f"reconcile must return a Result, not {type(result).__name__}")
+            return self._raised(slot, work, wrong)
+        if work.failures:
+            self.queue.forget(work.key)
+        if result.requeue_after is not None:
+            self.queue.add_after(work.key, result.requeue_after, cause="requeue")
+        return self._let_go(slot, work, result)
+
+    def _raised(self, slot: _Slot, work: Work, error: BaseException) -> float:
+        """A reconcile has not ended well; returns the time.
+
+        :raises BaseException: what ends the worker.
+        """
         try:
-            answer = await (self._reconcile(key) if self._tracing is None else self._traced(work))
-            if not isinstance(answer, Result):
-                raise TypeError(f"reconcile must return a Result, not {type(answer).__name__}")
-            result = answer
-            if failures:
-                self.queue.forget(key)
-            if result.requeue_after is not None:
-                self.queue.add_after(key, result.requeue_after, cause="requeue")
-        except asyncio.CancelledError as cancelled:
-            if self._told_to_end(slot):
-                raise
-            self._failed(slot, work, self._explain(slot, cancelled))
-        except Exception as error:
+            if isinstance(error, asyncio.CancelledError) and not self._told_to_end(slot):
+                error = self._explain(slot, error)
+            if not isinstance(error, Exception):
+                raise error
             self._failed(slot, work, error)
         finally:
-            slot.key = None
-            if self._gate is not None:
-                self._gate.end(key, self._clock.monotonic(), result)
-            if slot.overdue or self._threads is not None:
-                ended = self._release(slot, key)
-            else:
-                ended = self.queue.done(key)
+            ended = self._let_go(slot, work, None)
+        return ended
+
+    def _let_go(self, slot: _Slot, work: Work, result: Result | None) -> float:
+        """The key is free, unless a thread still has it; returns the time."""
+        slot.work = None
+        if self._gate is not None:
+            self._gate.end(work.key, self._clock.monotonic(), result)
+        if slot.overdue or self._threads is not None:
+            ended = self._release(slot, work.key)
+        else:
+            ended = self.queue.done(work.key)
         if self._metrics is not None:
-            self._metrics.reconciled(result, ended - began)
+            self._metrics.reconciled(result, ended - work.taken_at)
         return ended
 
     async def _traced(self, work: Work) -> Result:
@@ -403,7 +419,7 @@ class Controller:
             **(slot.reconcile.fields() if slot.reconcile is not None else {}),
             "failures": work.failures + 1,
             "retry_in": None if delay is None else round(delay, 3),
-            "seconds": round(self._clock.monotonic() - slot.began, 3),
+            "seconds": round(self._clock.monotonic() - work.taken_at, 3),
         }
         if isinstance(error, Conflict | Fenced):
             # Both are part of normal life: somebody was faster, or leads now.
@@ -426,9 +442,9 @@ class Controller:
 
     def _look_at(self, slot: _Slot, now: float) -> float | None:
         """Act on a worker that is late; when to look at it again, if before another full deadline."""
-        if slot.key is None or slot.replaced:
+        if slot.work is None or slot.replaced:
             return None
-        due = slot.began + self.deadline
+        due = slot.work.taken_at + self.deadline
         if now < due:
             return due
         if not slot.overdue:
@@ -441,7 +457,11 @@ class Controller:
         slot.replaced = True
         log.error(
             "reconcile ignores its cancellation; another worker takes over the other keys",
-            extra={"controller": self.name, "key": slot.key, "seconds": round(now - slot.began, 1)},
+            extra={
+                "controller": self.name,
+                "key": slot.work.key,
+                "seconds": round(now - slot.work.taken_at, 1),
+            },
         )
         self._start_worker()
         return None

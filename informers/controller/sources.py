@@ -9,7 +9,7 @@ from typing import TypeAlias
 from informers.cache.informer import Delta, Informer
 from informers.cache.view import View
 from informers.controller.predicates import Predicate, marked_anew
-from informers.objects import ObjectKey
+from informers.objects import ObjectKey, new_tuple
 from informers.queue import Priority, WorkQueue
 
 log = logging.getLogger(__name__)
@@ -67,13 +67,15 @@ class Source:
         view = old if new is None else new
         if view is None or (self._predicate is not None and not self._passes(delta, view)):
             return
+        priority = urgency(delta)
         if new is None:
             cause = self._gone
         elif initial:
             cause = self._listed
         else:
             cause = self._created if old is None else self._changed
-        self._queue.add(view.key, priority=urgency(delta), cause=cause)
+        key = new_tuple(ObjectKey, (view.namespace, view.name))
+        self._queue.add(key, priority=priority, cause=cause)
 
     def _handle_mapped(self, delta: Delta) -> None:
         """Queue what a change concerns."""

@@ -25,13 +25,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from heapq import heapify, heappop, heappush
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
 from informers.clock import Clock, SystemClock
 from informers.errors import RuntimeFault
-from informers.objects import ObjectKey, new_tuple
+from informers.objects import ObjectKey
 from informers.queue.backoff import Backoff
 
 
@@ -72,16 +72,16 @@ _LEFTOVERS = 64
 """Dead heap entries that are not worth sweeping."""
 
 
-class Work(NamedTuple):
-    """A key handed out, with why."""
+class Work(msgspec.Struct, gc=False, eq=False):
+    """A key handed out, with why. Read-only."""
 
     key: ObjectKey
     priority: Priority
     causes: tuple[str, ...]
     """At most :data:`MAX_CAUSES`, in order of arrival, then "more" if there were more."""
-    failures: int
+    failures: int = 0
     """Failures in a row before this try."""
-    taken_at: float
+    taken_at: float = 0.0
     """When it was handed out, on the queue's clock."""
 
 
@@ -138,31 +138,43 @@ class _Silent:
 class _Place(Enum):
     READY = 1
     WAITING = 2
-    HELD = 3
-    GONE = 4
-    """Handed out; entries that still refer to it are leftovers."""
+    WORKING = 3
+    HELD = 4
 
 
 # Members of an enum class are found by code and hashed by code, far too slowly for what happens with every
 # change of every object.
-_READY, _WAITING, _HELD, _GONE = _Place.READY, _Place.WAITING, _Place.HELD, _Place.GONE
+_READY, _WAITING, _WORKING, _HELD = _Place.READY, _Place.WAITING, _Place.WORKING, _Place.HELD
 _CHANGE = Priority.CHANGE
 _PATIENCE = tuple(PATIENCE[priority] for priority in Priority)
 
 
-class _Item(msgspec.Struct, gc=False, eq=False):
-    """One wish. A struct, because one is made for every change of every object."""
+class _Item(Work):
+    """A wish, and what became of it. Handed out itself: one is made for every change of every object."""
 
-    key: ObjectKey
-    priority: Priority
-    place: _Place
-    since: float
+    place: _Place = _READY
+    since: float = 0.0
     """When it became ready, or will."""
-    rank: float
-    """Only of use while it is ready."""
-    causes: tuple[str, ...]
+    rank: float = 0.0
+    """Lower ones first; only of use while it is ready."""
+    order: int = 0
+    """Among equals; no two ready items have the same."""
     backing_off: bool = False
+    held: _Item | None = None
+    """What is asked for while it is in work."""
 
+
+class _Causes(dict[str, tuple[str, ...]]):
+    """One tuple per cause that comes alone."""
+
+    def __missing__(self, cause: str) -> tuple[str, ...]:
+        if len(self) >= _MOST_CAUSES:
+            self.clear()
+        causes = self[cause] = (cause,) if cause else ()
+        return causes
+
+
+_MOST_CAUSES = 256
 
 _Entry = tuple[float, int, _Item]
 """Of a heap: rank or due time; a number that no other entry has; item."""
@@ -183,21 +195,25 @@ class WorkQueue:
         # Jitter needs no secrecy.
         self._backoff = backoff or Backoff(rng or random.Random())  # noqa: S311
         self.observer = _Silent()
-        self.added = 0
-        """Keys that became ready, since the beginning."""
+        self._order = self._rises = 0
         self._items: dict[ObjectKey, _Item] = {}
         self._ready = tuple(deque[_Item]() for _ in Priority)
         """By priority, each in the order of ranks."""
         self._raised: list[_Entry] = []
         """Heap of keys whose priority rose while they were ready."""
         self._delayed: list[_Entry] = []
-        self._processing: dict[ObjectKey, float] = {}
+        self._pushed = 0
+        self._alone = _Causes()
         self._failures: dict[ObjectKey, int] = {}
-        self._entries = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._closed = False
+
+    @property
+    def added(self) -> int:
+        """Keys that became ready, since the beginning."""
+        return self._order - self._rises
 
     @property
     def observer(self) -> QueueObserver:
@@ -226,26 +242,30 @@ class WorkQueue:
             self._failures.pop(key, None)
         item = self._items.get(key)
         if item is None:
-            now = self._clock.monotonic()
-            if key in self._processing:
-                self._enter(key, priority, cause, now, now)
-                return
             # Spelt out: the way of nearly every change of every object.
-            causes = (cause,) if cause else ()
-            item = self._items[key] = _Item(key, priority, _READY, now, now + _PATIENCE[priority], causes)
+            now = self._clock.monotonic()
+            rank = now + _PATIENCE[priority]
+            self._order = order = self._order + 1
+            item = _Item(key, priority, self._alone[cause], 0, 0.0, _READY, now, rank, order)
+            self._items[key] = item
             self._ready[priority].append(item)
-            self.added += 1
             if self._waiters:
                 self._wake()
             return
+        if item.place is _WORKING:
+            if item.held is None:
+                self._enter(key, priority, cause, self._clock.monotonic())
+                return
+            item = item.held
         _note(item, cause)
         more_urgent = priority < item.priority
         if more_urgent:
             item.priority = priority
         if item.place is _READY:
             if more_urgent:
-                item.rank = item.since + _PATIENCE[priority]
-                heappush(self._raised, self._entry(item.rank, item))
+                self._rises += 1
+                self._rank(item)
+                heappush(self._raised, (item.rank, item.order, item))
         elif cuts or not item.backing_off:
             item.backing_off = False
             now = self._clock.monotonic()
@@ -265,11 +285,10 @@ class WorkQueue:
             return
         if self._closed:
             return
-        now = self._clock.monotonic()
-        due = now + seconds
-        item = self._items.get(key)
+        due = self._clock.monotonic() + seconds
+        item = self._wish(key)
         if item is None:
-            self._enter(key, priority, cause, due, now)
+            self._enter(key, priority, cause, due)
             return
         _note(item, cause)
         item.priority = min(item.priority, priority)
@@ -286,7 +305,7 @@ class WorkQueue:
         """
         if self._closed:
             return None
-        item = self._items.get(key)
+        item = self._wish(key)
         if item is not None and item.priority <= Priority.CHANGE and item.since <= self._clock.monotonic():
             return None
         failures = self._failures.get(key, 0) + 1
@@ -296,10 +315,9 @@ class WorkQueue:
             return None
         self._failures[key] = failures
         self.observer.retried()
-        now = self._clock.monotonic()
-        due = now + delay
+        due = self._clock.monotonic() + delay
         if item is None:
-            item = self._enter(key, Priority.RETRY, cause or "retry", due, now)
+            item = self._enter(key, Priority.RETRY, cause or "retry", due)
         elif item.place is not _READY:
             _note(item, cause or "retry")
             item.since = due
@@ -322,25 +340,22 @@ class WorkQueue:
         while True:
             first: deque[_Item] | None = None
             for line in self._ready:
-                if line and (first is None or line[0].rank < first[0].rank):
+                if line and (first is None or _before(line[0], first[0])):
                     first = line
-            if self._raised and (first is None or self._raised[0][0] < first[0].rank):
+            if self._raised and (first is None or not _before(first[0], self._raised[0][2])):
                 item = heappop(self._raised)[2]
             elif first is not None:
                 item = first.popleft()
             else:
                 return None
             if item.place is _READY:
-                return self._hand_out(item, now)
-
-    def _hand_out(self, item: _Item, now: float) -> Work:
-        item.place = _GONE
-        key = item.key
-        del self._items[key]
-        self._processing[key] = now
+                break
+        item.place = _WORKING
+        item.taken_at = now
         self._tell_taken(now - item.since)
-        failures = self._failures.get(key, 0) if self._failures else 0
-        return new_tuple(Work, (key, item.priority, item.causes, failures, now))
+        if self._failures:
+            item.failures = self._failures.get(item.key, 0)
+        return item
 
     async def get(self) -> Work:
         """The next key, waiting for one. Every key taken must be given to :meth:`done`.
@@ -371,24 +386,27 @@ class WorkQueue:
         :returns: when that was, on the queue's clock.
         :raises KeyError: when the key is not in work.
         """
+        item = self._items[key]
+        if item.place is not _WORKING:
+            raise KeyError(key)
         now = self._clock.monotonic()
-        self._tell_finished(now - self._processing.pop(key))
-        item = self._items.get(key)
-        if item is None:
-            return now
-        if self._closed:
+        self._tell_finished(now - item.taken_at)
+        held = item.held
+        if held is None or self._closed:
             del self._items[key]
-        elif item.since <= now:
-            self._make_ready(item, now)
+            return now
+        self._items[key] = held
+        if held.since <= now:
+            self._make_ready(held, now)
         else:
-            item.place = _WAITING
-            self._push_delayed(item)
+            held.place = _WAITING
+            self._push_delayed(held)
         return now
 
     def shut_down(self) -> None:
         """Refuse everything from now on; waiting getters end. Keys in work can still be ``done``."""
         self._closed = True
-        self._items.clear()
+        self._items = {key: item for key, item in self._items.items() if item.place is _WORKING}
         for line in self._ready:
             line.clear()
         self._raised.clear()
@@ -406,12 +424,15 @@ class WorkQueue:
         now = self._clock.monotonic()
         ready = dict.fromkeys(Priority, 0)
         waiting = 0
+        running = []
         for item in self._items.values():
             if item.place is _READY:
                 ready[item.priority] += 1
-            else:
+            elif item.place is _WAITING:
                 waiting += 1
-        running = [now - began for began in self._processing.values()]
+            else:
+                running.append(now - item.taken_at)
+                waiting += item.held is not None
         return Statistics(
             ready=ready,
             waiting=waiting,
@@ -424,50 +445,58 @@ class WorkQueue:
     def entries(self) -> list[Entry]:
         """Every key the queue knows of, keys in work first, then by how long they have waited."""
         now = self._clock.monotonic()
+        working = [item for item in self._items.values() if item.place is _WORKING]
+        queued = [item for item in self._items.values() if item.place is not _WORKING]
+        queued += [item.held for item in working if item.held is not None]
+        failures = self._failures
         entries = [
-            Entry(key, "processing", None, now - began, (), self._failures.get(key, 0))
-            for key, began in self._processing.items()
+            Entry(one.key, "processing", None, now - one.taken_at, (), failures.get(one.key, 0))
+            for one in working
         ]
-        queued = [
+        others = [
             Entry(
-                item.key,
-                item.place.name.lower(),
-                item.priority,
-                now - item.since,
-                tuple(item.causes),
-                self._failures.get(item.key, 0),
+                one.key,
+                one.place.name.lower(),
+                one.priority,
+                now - one.since,
+                one.causes,
+                failures.get(one.key, 0),
             )
-            for item in self._items.values()
+            for one in queued
         ]
-        return entries + sorted(queued, key=lambda entry: entry.seconds, reverse=True)
+        return entries + sorted(others, key=lambda entry: entry.seconds, reverse=True)
 
     # -- inside -------------------------------------------------------------------------------------
 
-    def _enter(self, key: ObjectKey, priority: Priority, cause: str, due: float, now: float) -> _Item:
-        item = _Item(key, priority, _HELD, due, 0.0, (cause,) if cause else ())
-        self._items[key] = item
-        if key in self._processing:
+    def _wish(self, key: ObjectKey) -> _Item | None:
+        """What is asked for, and not in work yet."""
+        item = self._items.get(key)
+        return item.held if item is not None and item.place is _WORKING else item
+
+    def _enter(self, key: ObjectKey, priority: Priority, cause: str, due: float) -> _Item:
+        """A first wish for a key, or a first one while it is in work."""
+        item = _Item(key, priority, self._alone[cause], 0, 0.0, _HELD, due)
+        working = self._items.get(key)
+        if working is not None:
+            working.held = item
             return item
-        if due <= now:
-            self._make_ready(item, now)
-        else:
-            item.place = _WAITING
-            self._push_delayed(item)
+        self._items[key] = item
+        item.place = _WAITING
+        self._push_delayed(item)
         return item
 
     def _make_ready(self, item: _Item, now: float) -> None:
         item.place = _READY
         item.backing_off = False
         item.since = now
-        item.rank = now + _PATIENCE[item.priority]
+        self._rank(item)
         self._ready[item.priority].append(item)
-        self.added += 1
         if self._waiters:
             self._wake()
 
-    def _entry(self, when: float, item: _Item) -> _Entry:
-        self._entries += 1
-        return when, self._entries, item
+    def _rank(self, item: _Item) -> None:
+        self._order += 1
+        item.rank, item.order = item.since + _PATIENCE[item.priority], self._order
 
     def _push_delayed(self, item: _Item) -> None:
         if len(self._delayed) > 2 * len(self._items) + _LEFTOVERS:
@@ -475,7 +504,8 @@ class WorkQueue:
             live = [entry for entry in self._delayed if _counts(entry)]
             heapify(live)
             self._delayed = live
-        heappush(self._delayed, self._entry(item.since, item))
+        self._pushed += 1
+        heappush(self._delayed, (item.since, self._pushed, item))
         self._set_timer()
 
     def _promote(self, now: float) -> None:
@@ -512,6 +542,10 @@ class WorkQueue:
             if not waiter.done():
                 waiter.set_result(None)
                 return
+
+
+def _before(one: _Item, other: _Item) -> bool:
+    return one.rank < other.rank or (one.rank == other.rank and one.order < other.order)
 
 
 def _counts(entry: _Entry) -> bool:
