@@ -310,10 +310,10 @@ class _Scope:
                 if overlaid:
                     obsolete = overlay.event(view, deleted=False)
                 else:
-                    overlay.latest = view.resource_version
+                    overlay.latest = view.metadata.resource_version
                 if delta is not None:
                     old = delta[0]
-                    if old is None or old.uid == view.uid:
+                    if old is None or old.metadata.uid == view.metadata.uid:
                         for handler in handlers:
                             try:
                                 handler(delta)
@@ -324,8 +324,10 @@ class _Scope:
                 if obsolete:
                     self._lay_ghosts(obsolete)
             elif isinstance(event, InitApply):
-                if self.store.collect(event.view):
-                    self._intake.came(event.view)
+                view = event.view
+                view.settle()
+                if self.store.collect(view):
+                    self._intake.came(view)
             elif isinstance(event, Delete):
                 self._delete(event.view)
             elif isinstance(event, Init):

@@ -186,6 +186,7 @@ class Packer:
                 continue
             content = view.body
             packed = codec.pack(content)
+            view.settle()
             store.replace_body(view, codec, packed)
             window[0] += 1
             window[1] += len(content)
@@ -229,6 +230,7 @@ class Packer:
                 if view.codec is None:
                     content = view.body
                     packed = codec.pack(content)
+                    view.settle()
                     view.replace_body(codec, packed)
                     window[0] += 1
                     window[1] += len(content)

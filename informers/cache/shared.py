@@ -26,36 +26,35 @@ def mapping(content: Any) -> Mapping[str, str]:
 
 class Shared(dict[bytes, bytes], Generic[T]):
     """A table of pieces of one type: ``shared[content]`` is the copy to keep of a piece, ``b""`` of one that
-    says nothing. A look-up instead of a call, for several happen with every change of every object; it raises
-    ``msgspec.ValidationError`` for a piece of another type.
+    says nothing. A look-up instead of a call: several happen for every object.
 
     :param kind: what a piece of JSON must be.
     :param finish: makes the value that is handed out, which callers share.
-    :param checked: false leaves it to readers to find out that a piece is of another type.
     """
 
-    def __init__(self, kind: Any, finish: Callable[[Any], T], *, checked: bool = True) -> None:
+    def __init__(self, kind: Any, finish: Callable[[Any], T]) -> None:
         self._nothing = dict.fromkeys((b"", b"null", msgspec.json.encode(kind())), b"")
         super().__init__(self._nothing)
-        self._checked = checked
         self._decode = msgspec.json.Decoder(kind).decode
         self._finish = finish
         self._empty: T = finish(kind())
-        self._values: dict[bytes, T] = {b"": self._empty}
+        self._values: dict[bytes, T] = {}
         self._met: list[bytes] = [b""] * _SLOTS
 
     def value(self, content: bytes) -> T:
-        """The value of a piece that was kept."""
+        """What a piece means.
+
+        :raises msgspec.ValidationError: when it is of another type.
+        """
         found = self._values.get(content)
         if found is None:
-            found = self._finish(self._decode(content))
-            if content in self:
-                self._values[content] = found
+            kept = self[content]
+            found = self._finish(self._decode(content)) if kept else self._empty
+            if kept in self:
+                self._values[kept] = found
         return found
 
     def __missing__(self, content: bytes) -> bytes:
-        if self._checked:
-            self._decode(content)
         if len(self) >= REMEMBERED:
             # Where every object says something else, learning it all would only push out what repeats.
             slot = hash(content) & (_SLOTS - 1)
@@ -66,7 +65,7 @@ class Shared(dict[bytes, bytes], Generic[T]):
             # Threads look things up as well; what they miss meanwhile they find out by themselves.
             self.clear()
             self.update(self._nothing)
-            self._values = {b"": self._empty}
+            self._values = {}
             content = met
         self[content] = content
         return content

@@ -118,15 +118,16 @@ class Store:
 
     def put(self, view: View) -> Delta | None:
         """Store one view that has just come. ``None`` when that version was there already."""
-        name = view.name
-        views = self._views.get(view.namespace)
+        meta = view.metadata
+        name, namespace = meta.name, meta.namespace or ""
+        views = self._views.get(namespace)
         if views is None:
-            views = self._views[view.namespace] = {}
+            views = self._views[namespace] = {}
         old = views.get(name)
         if old is None:
             self._objects += 1
             self._raw += len(view.body)
-        elif old.resource_version == view.resource_version and old.uid == view.uid:
+        elif old.metadata.resource_version == meta.resource_version and old.metadata.uid == meta.uid:
             return None
         elif old.codec is None:
             self._raw += len(view.body) - len(old.body)

@@ -4,8 +4,8 @@ managedFields and kubectl's last-applied annotation are cut out before anything 
 done by slicing it is; where the layout leaves any doubt the object is decoded and encoded again.
 
 A hundred thousand views must neither cost much nor be seen by the garbage collector, so nothing in a header
-is a container: labels, annotations, finalizers and owners are kept as the JSON they came in, one copy for
-all objects that say the same, and become values when they are read.
+is a container: labels, annotations, finalizers and owners are kept as the JSON they came in, and become
+values when they are read. In what has settled down there is one copy for all objects that say the same.
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ class OwnerReference(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
 
 _LABELS = Shared(dict[str, str], mapping)
-# Often different in every object and every version, and read by few: a look at all of them would cost as much
-# as a third of the header. No API server stores annotations of another type.
-_ANNOTATIONS = Shared(dict[str, str], mapping, checked=False)
+_ANNOTATIONS = Shared(dict[str, str], mapping)
 _FINALIZERS = Shared(tuple[str, ...], tuple)
 _OWNERS = Shared(tuple[OwnerReference, ...], tuple)
 
@@ -55,58 +53,99 @@ class Codec(Protocol):
         ...
 
 
+_ABSENT = msgspec.Raw()
+
+
+class Metadata(msgspec.Struct, gc=False, rename="camel"):
+    """What of ``metadata`` a view keeps. A bookmark has nothing but its version.
+
+    No API server stores labels that are not text, and the like; whoever reads such a thing is told.
+    """
+
+    name: str = ""
+    namespace: str | None = None
+    uid: str = ""
+    resource_version: str = ""
+    generation: int | None = None
+    deletion_timestamp: str | None = None
+    labels: msgspec.Raw = _ABSENT
+    annotations: msgspec.Raw = _ABSENT
+    finalizers: msgspec.Raw = _ABSENT
+    owner_references: msgspec.Raw = _ABSENT
+
+
 class View(msgspec.Struct, frozen=True, gc=False, eq=False):
     """An object as of one resource version. Read-only; compared by identity.
 
-    :param namespace: "" for cluster-scoped objects.
-    :param generation: of the wish; 0 where the server keeps none.
-    :param deleting: whether a deletion has been asked for.
+    :param metadata: its header.
     :param body: what :attr:`json` is made from: that very JSON, or a zstd frame of it.
     :param codec: what the body went through; ``None`` while nobody has tried to make it smaller.
     :param hot: read or made lately, so that it is left as it is.
     """
 
-    namespace: str
-    name: str
-    uid: str
-    resource_version: str
-    generation: int
-    deleting: bool
-    labels_json: bytes
-    annotations_json: bytes
-    finalizers_json: bytes
-    owners_json: bytes
+    metadata: Metadata
     body: bytes
     codec: Codec | None = None
     hot: bool = True
 
     @property
+    def namespace(self) -> str:
+        """ "" for cluster-scoped objects."""
+        return self.metadata.namespace or ""
+
+    @property
+    def name(self) -> str:
+        """``metadata.name``."""
+        return self.metadata.name
+
+    @property
     def key(self) -> ObjectKey:
         """Namespace and name."""
-        return new_tuple(ObjectKey, (self.namespace, self.name))
+        meta = self.metadata
+        return new_tuple(ObjectKey, (meta.namespace or "", meta.name))
+
+    @property
+    def uid(self) -> str:
+        """``metadata.uid``."""
+        return self.metadata.uid
+
+    @property
+    def resource_version(self) -> str:
+        """``metadata.resourceVersion``."""
+        return self.metadata.resource_version
+
+    @property
+    def generation(self) -> int:
+        """Of the wish; 0 where the server keeps none."""
+        return self.metadata.generation or 0
+
+    @property
+    def deleting(self) -> bool:
+        """Whether a deletion has been asked for."""
+        return self.metadata.deletion_timestamp is not None
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """``metadata.labels``; shared, so it cannot be written to."""
-        return _LABELS.value(self.labels_json)
+        """``metadata.labels``; shared, so it cannot be written to.
+
+        :raises msgspec.ValidationError: when they are not all text; as with the three others.
+        """
+        return _LABELS.value(bytes(self.metadata.labels))
 
     @property
     def annotations(self) -> Mapping[str, str]:
-        """``metadata.annotations`` but for the last-applied one; cannot be written to.
-
-        :raises msgspec.ValidationError: when they are not all text.
-        """
-        return _ANNOTATIONS.value(self.annotations_json)
+        """``metadata.annotations`` but for the last-applied one; cannot be written to."""
+        return _ANNOTATIONS.value(bytes(self.metadata.annotations))
 
     @property
     def finalizers(self) -> tuple[str, ...]:
         """``metadata.finalizers``."""
-        return _FINALIZERS.value(self.finalizers_json)
+        return _FINALIZERS.value(bytes(self.metadata.finalizers))
 
     @property
     def owners(self) -> tuple[OwnerReference, ...]:
         """``metadata.ownerReferences``."""
-        return _OWNERS.value(self.owners_json)
+        return _OWNERS.value(bytes(self.metadata.owner_references))
 
     @property
     def owner_uid(self) -> str | None:
@@ -160,6 +199,19 @@ class View(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     # -- for the cache's own use -------------------------------------------------------------------
 
+    def settle(self) -> None:
+        """Share with other objects what they say as well. Until then a header refers to its own body."""
+        meta = self.metadata
+        if type(meta.labels) is bytes:
+            return
+        if meta.namespace is not None:
+            meta.namespace = _NAMESPACES[meta.namespace]
+        # Bytes do as Raw does, where only bytes() is called on it.
+        meta.labels = _LABELS[bytes(meta.labels)]  # type: ignore[assignment]
+        meta.annotations = _ANNOTATIONS[bytes(meta.annotations)]  # type: ignore[assignment]
+        meta.finalizers = _FINALIZERS[bytes(meta.finalizers)]  # type: ignore[assignment]
+        meta.owner_references = _OWNERS[bytes(meta.owner_references)]  # type: ignore[assignment]
+
     def cool(self) -> None:
         """Forget that it was read. Whoever reads it before the next call warms it again."""
         force_setattr(self, "hot", False)
@@ -184,32 +236,29 @@ reader: Callable[[Any], Callable[[bytes], Any]] = cache(_reader)
 anything msgspec decodes."""
 
 
-_ABSENT = msgspec.Raw()
-
-
-class Metadata(msgspec.Struct, gc=False, rename="camel"):
-    """What of ``metadata`` a view keeps. A bookmark has nothing but its version."""
-
-    name: str = ""
-    namespace: str | None = None
-    uid: str = ""
-    resource_version: str = ""
-    generation: int | None = None
-    labels: msgspec.Raw = _ABSENT
-    annotations: msgspec.Raw = _ABSENT
-    finalizers: msgspec.Raw = _ABSENT
-    deletion_timestamp: str | None = None
-    creation_timestamp: str | None = None
-    owner_references: msgspec.Raw = _ABSENT
-    managed_fields: msgspec.Raw = _ABSENT
-
-
 class Header(msgspec.Struct, gc=False, rename="camel"):
     """The decoded part of an object; everything else is skipped without being built."""
 
     api_version: str = ""
     kind: str = ""
     metadata: Metadata = msgspec.field(default_factory=Metadata)
+
+
+class _Object(msgspec.Struct, gc=False):
+    """The same where kind and version are known to be there."""
+
+    metadata: Metadata = msgspec.field(default_factory=Metadata)
+
+
+class _Removed(msgspec.Struct, gc=False, rename="camel"):
+    """What does not become a part of a view."""
+
+    annotations: msgspec.Raw = _ABSENT
+    managed_fields: msgspec.Raw = _ABSENT
+
+
+class _Pruning(msgspec.Struct, gc=False):
+    metadata: _Removed = msgspec.field(default_factory=_Removed)
 
 
 class _CreationMetadata(msgspec.Struct, gc=False, rename="camel"):
@@ -221,10 +270,14 @@ class _Creation(msgspec.Struct, gc=False):
 
 
 _HEADER = msgspec.json.Decoder(Header)
+_OBJECT = msgspec.json.Decoder(_Object)
+_PRUNING = msgspec.json.Decoder(_Pruning)
 _CREATION = msgspec.json.Decoder(_Creation)
 _COMMA, _BACKSLASH = b",\\"
 _MANAGED_FIELDS = b'"managedFields":'
-_MANAGED_FIELDS_LENGTH = len(_MANAGED_FIELDS)
+_MANAGED_LIST = b'"managedFields":['
+_AFTER_IT = b'],"name":"'
+_VERSION = b'"resourceVersion":'
 _MARK = b"last-applied-c"
 _LAST_APPLIED = f'"{LAST_APPLIED}":'.encode()
 # Neither pattern can match inside a JSON string: there every quote has a backslash before it.
@@ -253,7 +306,21 @@ def view_of_bytes(content: bytes | memoryview, prefix: bytes = b"") -> View | No
     :returns: ``None`` for what has no name, which is no object.
     :raises msgspec.DecodeError: when it is not JSON, or its metadata are not of the Kubernetes kind.
     """
-    return view_of(_HEADER.decode(content), bytes(content), prefix)
+    body = content = bytes(content)
+    header = _HEADER.decode(content)
+    if not header.metadata.name:
+        return None
+    removed = _PRUNING.decode(content).metadata
+    annotations = bytes(removed.annotations)
+    # Names may be escaped; then only decoding tells.
+    doubtful = _BACKSLASH in annotations or annotations.find(_MARK) >= 0
+    last_applied = doubtful and _has_last(annotations)
+    if removed.managed_fields is not _ABSENT or last_applied:
+        body = _pruned(content, removed.managed_fields, last_applied)
+    if not header.kind and prefix:
+        body = prefix + body.lstrip()[1:]
+    # A header refers to what it was decoded from.
+    return View(header.metadata if body is content else _OBJECT.decode(body).metadata, body)
 
 
 def view_of_object(obj: Object) -> View | None:
@@ -261,86 +328,39 @@ def view_of_object(obj: Object) -> View | None:
     return view_of_bytes(msgspec.json.encode(obj))
 
 
-def view_of(header: Header, content: bytes, prefix: bytes = b"") -> View | None:
-    """The view of an object whose header is decoded already.
+def view_within(content: bytes, begin: int, end: int) -> View | None:
+    """The view of an object that is a part of ``content`` and begins with its kind, its version and its
+    metadata, whose fields are in order: as servers write it.
 
-    :raises msgspec.ValidationError: when its metadata are not of the Kubernetes kind.
+    managedFields are cut out before anything is decoded. What comes between their beginning and the name,
+    which follows them, is theirs: nothing in them is a list. That they are those of the metadata is clear
+    from the version, which follows as well. A cut in any other place leaves what is no JSON.
+
+    :returns: ``None`` for what takes a closer look; :func:`view_of_bytes` does.
+    :raises msgspec.DecodeError: for what is no JSON, at least after the cut.
     """
-    meta = header.metadata
-    if not meta.name:
-        return None
-    annotations = bytes(meta.annotations)
-    rest = _without_last(annotations) if _may_have_last(annotations) else None
-    if meta.managed_fields is not _ABSENT or rest is not None:
-        content = _pruned(content, meta.managed_fields, rest is not None)
-    if not header.kind and prefix:
-        content = prefix + content.lstrip()[1:]
-    return View(
-        _NAMESPACES[meta.namespace or ""],
-        meta.name,
-        meta.uid,
-        meta.resource_version,
-        meta.generation or 0,
-        meta.deletion_timestamp is not None,
-        _LABELS[bytes(meta.labels)],
-        _ANNOTATIONS[annotations if rest is None else rest],
-        _FINALIZERS[bytes(meta.finalizers)],
-        _OWNERS[bytes(meta.owner_references)],
-        content,
-    )
-
-
-def view_within(meta: Metadata, content: bytes, begin: int, end: int) -> View | None:
-    """The same for an object that is a part of ``content`` and begins with its kind, its version and its
-    metadata: what looks like managedFields first is then that of the metadata.
-
-    :returns: ``None`` also for what takes a closer look; :func:`view_of` does.
-    :raises msgspec.ValidationError: when its metadata are not of the Kubernetes kind.
-    """
-    # Everything is spelt out: the way of nearly every change of every object.
-    annotations = bytes(meta.annotations)
-    doubtful = _BACKSLASH in annotations or annotations.find(_MARK) >= 0
-    if not meta.name or (doubtful and annotations not in _ANNOTATIONS):
-        return None
-    value = meta.managed_fields
-    if value is _ABSENT:
+    start = content.find(_MANAGED_LIST, begin, end)
+    if start >= 0:
+        rest = content.find(_AFTER_IT, start, end)
+        if rest < 0 or content.find(_VERSION, begin, start) >= 0:
+            return None
+        body = content[begin:start] + content[rest + 2 : end]
+    elif content.find(_MANAGED_FIELDS, begin, end) < 0:
         body = content[begin:end]
     else:
-        start = content.find(_MANAGED_FIELDS, begin, end)
-        value_at = start + _MANAGED_FIELDS_LENGTH
-        rest = value_at + len(value)
-        # Followed by a comma: names come after it, in the order servers write.
-        if start < 0 or not content.startswith(value, value_at) or content[rest] != _COMMA:
-            return None
-        body = content[begin:start] + content[rest + 1 : end]
-    return View(
-        _NAMESPACES[meta.namespace or ""],
-        meta.name,
-        meta.uid,
-        meta.resource_version,
-        meta.generation or 0,
-        meta.deletion_timestamp is not None,
-        # Copies, not the Raw values themselves: those refer to the whole page they were found in.
-        _LABELS[bytes(meta.labels)],
-        _ANNOTATIONS[annotations],
-        _FINALIZERS[bytes(meta.finalizers)] if meta.finalizers is not _ABSENT else b"",
-        _OWNERS[bytes(meta.owner_references)] if meta.owner_references is not _ABSENT else b"",
-        body,
-    )
-
-
-def _may_have_last(annotations: bytes) -> bool:
-    # Names may be escaped; then only decoding tells. What is known was looked through before.
-    found = _BACKSLASH in annotations or annotations.find(_MARK) >= 0
-    return found and annotations not in _ANNOTATIONS
-
-
-def _without_last(annotations: bytes) -> bytes | None:
-    """Annotations without the last-applied one; ``None`` when it is not among them."""
-    found = msgspec.json.decode(annotations, type=dict[str, str])
-    if found.pop(LAST_APPLIED, None) is None:
         return None
-    return msgspec.json.encode(found) if found else b""
+    meta = _OBJECT.decode(body).metadata
+    if not meta.name or not meta.resource_version:
+        return None
+    if meta.annotations is not _ABSENT:
+        annotations = bytes(meta.annotations)
+        if _BACKSLASH in annotations or annotations.find(_MARK) >= 0:
+            return None
+    return View(meta, body)
+
+
+def _has_last(annotations: bytes) -> bool:
+    return LAST_APPLIED in (msgspec.json.decode(annotations, type=dict[str, Any] | None) or {})
 
 
 def _pruned(content: bytes, managed_fields: msgspec.Raw, last_applied: bool) -> bytes:

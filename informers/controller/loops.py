@@ -223,7 +223,7 @@ class LoopDetector:
             old, new, _ = delta
             if old is None or new is None or self._began is None:
                 return
-            uid = new.uid
+            uid = new.metadata.uid
             changed = counts[uid] = counts[uid] + 1
             if changed > limit:
                 self._suspect(resource, delta, changed)

@@ -25,15 +25,16 @@ def spec_changed(delta: Delta) -> bool:
     return (
         old.generation != new.generation
         or old.deleting != new.deleting
-        or (old.finalizers_json != new.finalizers_json and old.finalizers != new.finalizers)
+        or old.finalizers != new.finalizers
         or marked_anew(old, new)
     )
 
 
 def marked_anew(old: View, new: View) -> bool:
     """Labels or annotations have changed. Mostly they have not, and then not even their JSON has."""
-    return (old.labels_json != new.labels_json and old.labels != new.labels) or (
-        old.annotations_json != new.annotations_json and old.annotations != new.annotations
+    before, after = old.metadata, new.metadata
+    return (bytes(before.labels) != bytes(after.labels) and old.labels != new.labels) or (
+        bytes(before.annotations) != bytes(after.annotations) and old.annotations != new.annotations
     )
 
 

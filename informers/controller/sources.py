@@ -74,7 +74,8 @@ class Source:
             cause = self._listed
         else:
             cause = self._created if old is None else self._changed
-        key = new_tuple(ObjectKey, (view.namespace, view.name))
+        meta = view.metadata
+        key = new_tuple(ObjectKey, (meta.namespace or "", meta.name))
         self._queue.add(key, priority=priority, cause=cause)
 
     def _handle_mapped(self, delta: Delta) -> None:
@@ -122,11 +123,15 @@ def urgency(delta: Delta) -> Priority:
     old, new, initial = delta
     if new is None:
         return _DELETION
-    if new.deleting and (old is None or not old.deleting):
+    after = new.metadata
+    if after.deletion_timestamp is not None and (old is None or not old.deleting):
         return _DELETION
     if initial:
         return Priority.INITIAL
-    if old is None or old.uid != new.uid or old.generation != new.generation or marked_anew(old, new):
+    if old is None:
+        return _CHANGE
+    before = old.metadata
+    if before.generation != after.generation or before.uid != after.uid or marked_anew(old, new):
         return _CHANGE
     return _EVENT
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
-from informers.cache.view import Header, View, type_prefix, view_of, view_of_bytes, view_within
+from informers.cache.view import Header, View, type_prefix, view_of_bytes, view_within
 from informers.objects import Resource
+from informers.watch.events import Apply, Delete
 from informers.watch.machine import Bookmark, Changed, Changes, Input, Page, Refused
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ _CHANGES = tuple(start for kind, start in _STARTS if _KINDS.get(kind) is False)
 _MODIFIED, _ADDED = map(len, _CHANGES)
 _TYPE_AT = _CHANGES[0].index(b"MODIFIED")
 _A, _BRACE = b"A}"
+_UNTYPED = b'{"metadata":{'
 
 
 class _ListMeta(msgspec.Struct, gc=False, rename="camel"):
@@ -43,16 +45,8 @@ class _Line(msgspec.Struct, gc=False):
     object: msgspec.Raw
 
 
-class _Event(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """A line of a watch; nothing else may be in it, so that its object ends where it ends."""
-
-    type: str
-    object: Header
-
-
 _LIST = msgspec.json.Decoder(_List)
 _LINE = msgspec.json.Decoder(_Line)
-_EVENTS = msgspec.json.Decoder(_Event)
 _HEADER = msgspec.json.Decoder(Header)
 _ANNOTATIONS = msgspec.json.Decoder(dict[str, str] | None)
 
@@ -67,11 +61,29 @@ def decode_page(body: bytes, resource: Resource) -> Page:
     except RecursionError:
         raise msgspec.DecodeError("an item is nested too deeply to be read") from None
     prefix = type_prefix(resource.api_version, resource.kind)
-    views = [view for item in page.items or () if (view := _item(bytes(item), prefix, resource)) is not None]
+    ordered = _beginnings(resource)
+    views = []
+    for item in page.items or ():
+        content = bytes(item)
+        view = _view_at_once(content, ordered, prefix) or _view(content, prefix, resource)
+        if view is not None:
+            views.append(view)
     return Page(views, page.metadata.resource_version or "", page.metadata.continue_ or "")
 
 
-def _item(content: bytes, prefix: bytes, resource: Resource) -> View | None:
+def _view_at_once(content: bytes, ordered: tuple[bytes, ...], prefix: bytes) -> View | None:
+    """The view of an item as servers write it; ``None`` for what takes a closer look."""
+    if content.startswith(_UNTYPED):
+        content = prefix + content[1:]
+    elif not content.startswith(ordered):
+        return None
+    try:
+        return view_within(content, 0, len(content))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _view(content: bytes, prefix: bytes, resource: Resource) -> View | None:
     try:
         view = view_of_bytes(content, prefix)
     except msgspec.ValidationError as error:
@@ -81,6 +93,15 @@ def _item(content: bytes, prefix: bytes, resource: Resource) -> View | None:
     if view is None:
         log.warning("%s: skipped an item without a name", resource)
     return view
+
+
+def _beginnings(resource: Resource) -> tuple[bytes, ...]:
+    """How servers begin an object: custom ones with their fields in order, built-in ones as typed."""
+    kind, version = (
+        msgspec.json.encode({name: value})[1:-1]
+        for name, value in (("kind", resource.kind), ("apiVersion", resource.api_version))
+    )
+    return tuple(b'{%b,%b,"metadata":{' % both for both in ((version, kind), (kind, version)))
 
 
 class LineDecoder:
@@ -93,13 +114,7 @@ class LineDecoder:
         self._resource = resource
         self._prefix = type_prefix(resource.api_version, resource.kind)
         self._rest: list[bytes] = []
-        kind, version = (
-            msgspec.json.encode({name: value})[1:-1]
-            for name, value in (("kind", resource.kind), ("apiVersion", resource.api_version))
-        )
-        # Custom objects come with their fields in order, built-in ones as their types have them.
-        starts = [b'{%b,%b,"metadata":{' % both for both in ((version, kind), (kind, version))]
-        self._changes = tuple(start + one for start in _CHANGES for one in starts)
+        self._ordered = tuple(start + one for start in _CHANGES for one in _beginnings(resource))
 
     def feed(self, chunk: bytes) -> list[Input]:
         """What the chunk completes, in order.
@@ -130,22 +145,23 @@ class LineDecoder:
 
         :returns: the changes that have not.
         """
-        events, changed, at = _decoded(content, begin, end), self._changes, 0
+        ordered = self._ordered
         while begin < end:
             stop = content.find(b"\n", begin)
             # Nearly every line there ever is; the rest takes its time.
-            if events is not None and content[stop - 1] == _BRACE and content.startswith(changed, begin):
+            if content[stop - 1] == _BRACE and content.startswith(ordered, begin):
                 start = begin + (_ADDED if content[begin + _TYPE_AT] == _A else _MODIFIED)
-                view = view_within(events[at].object.metadata, content, start, stop - 1)
+                try:
+                    view = view_within(content, start, stop - 1)
+                except (msgspec.DecodeError, RecursionError):
+                    view = None
                 if view is not None:
-                    changes.append((view, False))
-                    at += 1
+                    changes.append(Apply(view))
                     begin = stop + 1
                     continue
             if line := content[begin:stop].strip():
-                at += 1
                 given = self._decode(line)
-                if isinstance(given, tuple):
+                if isinstance(given, Apply | Delete):
                     changes.append(given)
                 elif given is not None:
                     if changes:
@@ -182,19 +198,11 @@ class LineDecoder:
             marks = _ANNOTATIONS.decode(annotations) if len(annotations) else None
             return Bookmark(header.metadata.resource_version, (marks or {}).get(INITIAL_END) == "true")
         deleted = _KINDS.get(kind)
-        view = view_of(header, content, self._prefix) if deleted is not None else None
+        view = view_of_bytes(content, self._prefix) if deleted is not None else None
         if view is None or deleted is None:
             log.warning("%s: skipped a %s: no name, or no known kind", self._resource, kind.decode())
             return None
-        return view, deleted
-
-
-def _decoded(content: bytes, begin: int, end: int) -> list[_Event] | None:
-    """One event for every line that is not blank; ``None`` when one of them must be looked at by itself."""
-    try:
-        return _EVENTS.decode_lines(memoryview(content)[begin:end])
-    except (msgspec.DecodeError, RecursionError):
-        return None
+        return Delete(view) if deleted else Apply(view)
 
 
 def _split(line: bytes) -> tuple[bytes, bytes] | None:

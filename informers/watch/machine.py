@@ -87,8 +87,8 @@ class Page:
     continue_token: str
 
 
-Changed: TypeAlias = tuple[View, bool]
-"""One object on a stream, and whether it was deleted."""
+Changed: TypeAlias = Apply | Delete
+"""One object on a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +234,7 @@ def _on_lost(state: State, _: Lost) -> Step:
 
 
 def _streaming_changes(state: State, given: Changes) -> Step:
-    return Step(state, [Delete(view) if deleted else InitApply(view) for view, deleted in given.items])
+    return Step(state, [InitApply(one.view) if isinstance(one, Apply) else one for one in given.items])
 
 
 def _streaming_bookmark(state: State, given: Bookmark) -> Step:
@@ -282,9 +282,8 @@ def _listing_refused(state: State, given: Refused) -> Step:
 
 
 def _watching_changes(state: State, given: Changes) -> Step:
-    events = [Delete(view) if deleted else Apply(view) for view, deleted in given.items]
-    version = given.items[-1][0].resource_version
-    return Step(replace(state, version=version or state.version), events)
+    version = given.items[-1].view.resource_version
+    return Step(replace(state, version=version or state.version), given.items)
 
 
 def _watching_bookmark(state: State, given: Bookmark) -> Step:

@@ -17,7 +17,7 @@ from informers.errors import TransportError
 from informers.objects import ObjectKey
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.watch.backoff import FIRST, LIMIT, BackOff
-from informers.watch.events import Init, InitApply, InitDone
+from informers.watch.events import Apply, Delete, Init, InitApply, InitDone
 from informers.watch.machine import (
     PAGE_SIZE,
     Bookmark,
@@ -54,7 +54,12 @@ REFUSALS = st.builds(
     st.sampled_from([400, 401, 403, 404, 405, 410, 422, 429, 500, 503, 504]),
     st.none() | st.floats(0, 100),
 )
-CHANGES = st.lists(st.tuples(st.builds(view_at, st.integers(1, 99)), st.booleans()), min_size=1, max_size=3)
+CHANGES = st.lists(
+    st.builds(Apply, st.builds(view_at, st.integers(1, 99)))
+    | st.builds(Delete, st.builds(view_at, st.integers(1, 99))),
+    min_size=1,
+    max_size=3,
+)
 
 
 def inputs_for(phase: Phase) -> st.SearchStrategy[Input]:
@@ -173,7 +178,7 @@ def test_a_list_that_fell_apart_is_read_whole_and_the_next_one_in_pages() -> Non
 
 def test_a_bookmark_moves_the_version() -> None:
     assert step(WATCHING, Bookmark("60")).state.version == "60"
-    assert step(WATCHING, Changes([(view_at(55), False)])).state.version == "55"
+    assert step(WATCHING, Changes([Apply(view_at(55))])).state.version == "55"
 
 
 def test_impossible_inputs_are_faults_of_the_caller() -> None:
