@@ -301,16 +301,17 @@ class _Scope:
         # In the order of their frequency: this is where every change passes.
         put, handlers, overlay, overlaid = self.store.put, self._handlers, self._overlay, self.overlaid
         obsolete: Iterable[Entry] = ()
+        latest = None
+        # Before and after: nobody may take what is read in between for the state of either.
+        self.moves += 1
         for event in events:
-            self.moves += 1
             if isinstance(event, Apply):
                 view = event.view
                 # First the store, then the overlay, then who reads both.
                 delta = put(view)
                 if overlaid:
                     obsolete = overlay.event(view, deleted=False)
-                else:
-                    overlay.latest = view.metadata.resource_version
+                latest = view
                 if delta is not None:
                     old = delta[0]
                     if old is None or old.metadata.uid == view.metadata.uid:
@@ -329,12 +330,16 @@ class _Scope:
                 if self.store.collect(view):
                     self._intake.came(view)
             elif isinstance(event, Delete):
-                self._delete(event.view)
+                latest = event.view
+                self._delete(latest)
             elif isinstance(event, Init):
                 self.store.begin()
                 self._intake.begin()
             else:
                 self._replace(event.version)
+        self.moves += 1
+        if latest is not None:
+            overlay.latest = latest.resource_version
 
     def _delete(self, view: View) -> None:
         if self.store.collecting:

@@ -276,6 +276,7 @@ _CREATION = msgspec.json.Decoder(_Creation)
 _COMMA, _BACKSLASH = b",\\"
 _MANAGED_FIELDS = b'"managedFields":'
 _MANAGED_LIST = b'"managedFields":['
+_BEFORE_F = _MANAGED_LIST.index(b"F")
 _AFTER_IT = b'],"name":"'
 _VERSION = b'"resourceVersion":'
 _MARK = b"last-applied-c"
@@ -339,9 +340,14 @@ def view_within(content: bytes, begin: int, end: int) -> View | None:
     :returns: ``None`` for what takes a closer look; :func:`view_of_bytes` does.
     :raises msgspec.DecodeError: for what is no JSON, at least after the cut.
     """
-    start = content.find(_MANAGED_LIST, begin, end)
+    # Looking for a rare character is several times faster than looking for a word, and mostly enough.
+    start = content.find(b"F", begin, end) - _BEFORE_F
+    if not content.startswith(_MANAGED_LIST, start):
+        start = content.find(_MANAGED_LIST, begin, end)
     if start >= 0:
-        rest = content.find(_AFTER_IT, start, end)
+        rest = content.find(b"]", start, end)
+        if not content.startswith(_AFTER_IT, rest):
+            rest = content.find(_AFTER_IT, start, end)
         if rest < 0 or content.find(_VERSION, begin, start) >= 0:
             return None
         body = content[begin:start] + content[rest + 2 : end]

@@ -5,18 +5,19 @@ Two kinds are worth a person's attention:
 * *conflict*: two field managers change a field back and forth;
 * *hot loop*: our own writes change an object again and again, and its event causes the next write.
 
-Counting is all that happens in quiet times: one dictionary entry per changed object. An object that changed
-more than ``limit`` times in ``window`` seconds is followed by a watch of its own for a few versions, complete
-with their managed fields, and judged by how they differ and what our writes were caused by. Fast objects of
-others (a rollout, a lease), and what we write because something else changed fast, pass that judgement in
-silence. So does a loop over two objects, each of which causes the write of the other.
+Counting is all that happens in quiet times, in a table whose slots a few objects may share. An object that
+changed more than ``limit`` times in ``window`` seconds is followed by a watch of its own for a few versions,
+complete with their managed fields, and judged by how they differ and what our writes were caused by. Whoever
+shared a slot with a restless one, fast objects of others (a rollout, a lease), and what we write because
+something else changed fast, pass that judgement in silence. So does a loop over two objects, each of which
+causes the write of the other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
@@ -52,6 +53,10 @@ VERSIONS = 8
 
 PATIENCE = 120.0
 """Seconds to wait for them; what is quiet for so long has come to rest."""
+
+_SLOTS = 2**15
+"""Counters per resource, of a byte each; few enough to stay where the processor finds them at once."""
+_LAST_SLOT = _SLOTS - 1
 
 _LEAST = 3
 """Changes of one field that may be called a habit."""
@@ -171,7 +176,7 @@ class LoopDetector:
     """Watches informers for objects that do not come to rest; :meth:`run` judges and tells.
 
     :param own: the field managers of this operator are this name, and what begins with it and a slash.
-    :param limit: changes of an object in ``window`` seconds above which it is looked at.
+    :param limit: changes of an object in ``window`` seconds above which it is looked at; under 255.
     """
 
     def __init__(
@@ -190,9 +195,11 @@ class LoopDetector:
         self.events: EventRecorder | None = None
         """Findings are told as events about the object; only logged and counted without."""
         self._writes: _Writes | None = None
+        if not 0 < limit < 255:
+            raise ValueError(f"a limit of {limit} does not fit into a byte")
         self._limit = limit
         self._window = window
-        self._counts: list[defaultdict[str, int]] = []
+        self._counts: list[bytearray] = []
         self._began: float | None = None
         self._suspects: deque[_Suspect] = deque()
         self._resting: dict[tuple[Resource, ObjectKey], float] = {}
@@ -214,8 +221,7 @@ class LoopDetector:
 
     def watch(self, informer: Informer) -> None:
         """Count the changes of a resource, while :meth:`run` runs."""
-        counts: defaultdict[str, int] = defaultdict(int)
-        """By uid."""
+        counts = bytearray(_SLOTS)
         self._counts.append(counts)
         resource, limit = informer.resource, self._limit
 
@@ -223,11 +229,11 @@ class LoopDetector:
             old, new, _ = delta
             if old is None or new is None or self._began is None:
                 return
-            uid = new.metadata.uid
-            changed = counts[uid] = counts[uid] + 1
+            slot = hash(new.metadata.uid) & _LAST_SLOT
+            changed = counts[slot] = counts[slot] + 1
             if changed > limit:
                 self._suspect(resource, delta, changed)
-                counts[uid] = 0
+                counts[slot] = 0
 
         informer.add_handler(count)
 
@@ -248,7 +254,7 @@ class LoopDetector:
         while True:
             self._began = now = self._clock.monotonic()
             for counts in self._counts:
-                counts.clear()
+                counts[:] = bytes(_SLOTS)
             self._resting = {one: until for one, until in self._resting.items() if until > now}
             await asyncio.sleep(self._window)
 

@@ -67,14 +67,15 @@ class Source:
         view = old if new is None else new
         if view is None or (self._predicate is not None and not self._passes(delta, view)):
             return
-        priority = urgency(delta)
-        if new is None:
-            cause = self._gone
-        elif initial:
-            cause = self._listed
-        else:
-            cause = self._created if old is None else self._changed
         meta = view.metadata
+        if old is not None and new is not None:
+            # Spelt out: the way of nearly every change of every object.
+            wish_changed = old.metadata.generation != meta.generation and meta.deletion_timestamp is None
+            priority = _CHANGE if wish_changed else urgency(delta)
+            cause = self._changed
+        else:
+            priority = urgency(delta)
+            cause = self._gone if new is None else self._listed if initial else self._created
         key = new_tuple(ObjectKey, (meta.namespace or "", meta.name))
         self._queue.add(key, priority=priority, cause=cause)
 
