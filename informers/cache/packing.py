@@ -135,13 +135,17 @@ class Packer:
         return True
 
     async def sweep(self, *, everything: bool = False) -> None:
-        """Pack what is cold, and cool the rest.
+        """Pack what is cold, and cool the rest. What cannot be packed is settled at least.
 
         :param everything: pack what is hot as well.
         """
-        if await self._ready():
-            for store in self._stores:
-                await self.pack(store, await self._cold(store, everything))
+        ready = await self._ready()
+        for store in self._stores:
+            if ready or len(store) >= self._options.min_objects:
+                cold = await self._cold(store, everything)
+                if ready:
+                    await self.pack(store, cold)
+        if ready:
             await self._judge()
         self._report()
 
@@ -170,6 +174,7 @@ class Packer:
             if view.hot and not everything:
                 view.cool()
             else:
+                view.settle()
                 found.append(view)
         return found
 
@@ -186,7 +191,6 @@ class Packer:
                 continue
             content = view.body
             packed = codec.pack(content)
-            view.settle()
             store.replace_body(view, codec, packed)
             window[0] += 1
             window[1] += len(content)
@@ -230,7 +234,6 @@ class Packer:
                 if view.codec is None:
                     content = view.body
                     packed = codec.pack(content)
-                    view.settle()
                     view.replace_body(codec, packed)
                     window[0] += 1
                     window[1] += len(content)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from informers.queue.backoff import Backoff, ErrorClass, classify
-from informers.queue.workqueue import Entry, Priority, QueueClosed, Statistics, Work, WorkQueue
+from informers.queue.work import Entry, Priority, QueueClosed, Statistics, Work
+from informers.queue.workqueue import WorkQueue
 
 __all__ = [
     "Backoff",

@@ -128,6 +128,26 @@ class TestHandlers:
 
         run_virtual(scenario())
 
+    def test_no_revision_stands_for_two_states(self) -> None:
+        async def scenario() -> None:
+            server = Server()
+            informer = informer_of(server)
+            seen: dict[int, set[int]] = {}
+
+            def look(_: Delta) -> None:
+                seen.setdefault(informer.revision, set()).add(len(informer))
+
+            async with running(informer):
+                informer.add_handler(look)
+                for number in range(20):
+                    # Several come with one read.
+                    server.put(f"one-{number}")
+                await until(lambda: len(informer) == 20)
+                # Whoever asks between two changes may ask again in vain, but never the other way around.
+                assert seen and informer.revision not in seen
+
+        run_virtual(scenario())
+
     def test_a_handler_that_fails_disturbs_nobody(self, caplog: pytest.LogCaptureFixture) -> None:
         async def scenario() -> None:
             server = Server()

@@ -189,6 +189,20 @@ class TestWhatIsPacked:
 
         run_virtual(scenario())
 
+    def test_what_cannot_be_packed_is_settled_at_least(self) -> None:
+        async def scenario() -> None:
+            noise = random.Random(1)
+            labels = {"labels": {"team": "a"}}
+            documents = [document(number, noise=noise.randbytes(3_000).hex()) for number in range(300)]
+            store = filled({**one, "metadata": {**one["metadata"], **labels}} for one in documents)
+            await packer_of(store, options=PackingOptions(samples=5)).sweep(everything=True)
+            assert store.size.compressed == 0, "nothing to learn from so few"
+            first, *others = store.all()
+            assert first.labels == labels["labels"]
+            assert all(other.metadata.labels is first.metadata.labels for other in others)
+
+        run_virtual(scenario())
+
     def test_a_body_that_does_not_shrink_is_tried_once(self, codec: ZstdCodec) -> None:
         view = view_of({"metadata": {"name": "x"}})
         noise = random.Random(1).randbytes(300).hex()

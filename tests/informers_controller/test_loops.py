@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from informers.client import Client
 from informers.controller import Controller
-from informers.controller.loops import Finding, Kind, judge
+from informers.controller.loops import Finding, Kind, LoopDetector, judge
 from informers.controller.versions import changes, owners, text
+from informers.metrics import Metrics
 from informers.objects import Object, ObjectKey, Result
 from informers.testing.apiserver.core import ApiServer
 from informers.testing.clock import VirtualClock, run_virtual
@@ -51,6 +52,13 @@ def test_differences_are_named_as_people_name_them() -> None:
         "status.conditions[Ready].status": '"False"',
     }
     assert changes(old, old) == {}
+
+
+@pytest.mark.parametrize("limit", [0, 255])
+def test_a_limit_that_cannot_be_counted_to_is_refused(limit: int) -> None:
+    client = Client(ApiServerTransport(ApiServer(VirtualClock())))
+    with pytest.raises(ValueError, match="does not fit"):
+        LoopDetector(client, own="x", clock=VirtualClock(), metrics=Metrics(), limit=limit)
 
 
 def test_owners_are_read_from_managed_fields() -> None:

@@ -47,19 +47,49 @@ def test_gauges_counters_and_removal() -> None:
     assert samples(metrics) == {("things_total", (("kind", "b"),)): 1}
 
 
+def test_what_somebody_else_counts_is_read_at_the_scrape() -> None:
+    metrics = Metrics(process=False)
+    counter = metrics.counter("things_total", "Things.", ("kind",))
+    counted = 0
+    counter.read_from(lambda: counted, "theirs")
+    counter.inc("ours")
+    counted = 7
+    assert samples(metrics) == {
+        ("things_total", (("kind", "ours"),)): 1,
+        ("things_total", (("kind", "theirs"),)): 7,
+    }
+    with pytest.raises(ValueError, match="has labels"):
+        counter.read_from(lambda: counted)
+    counter.remove("theirs")
+    assert samples(metrics) == {("things_total", (("kind", "ours"),)): 1}
+
+
 def test_a_counter_without_labels_shows_zero() -> None:
     metrics = Metrics(process=False)
     metrics.counter("things_total", "Things.")
     assert samples(metrics) == {("things_total", ()): 0}
 
 
-@given(st.lists(st.floats(min_value=0, max_value=20, allow_nan=False)))
-def test_histograms_count_every_value_in_the_bucket_of_its_size(values: list[float]) -> None:
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.5, 1.0, 10.0]) | st.floats(min_value=0, max_value=20, allow_nan=False),
+            st.sampled_from(["now", "later", "later", "later and settled"]),
+        )
+    )
+)
+def test_histograms_count_every_value_in_the_bucket_of_its_size(given_: list[tuple[float, str]]) -> None:
     metrics = Metrics(process=False)
     histogram = metrics.histogram("h_seconds", "Seconds.", ("k",), buckets=(0.5, 1, 10))
     histogram.observe(0, "other")
-    for value in values:
-        histogram.observe(value, "x")
+    values = [value for value, _ in given_]
+    for value, how in given_:
+        if how == "now":
+            histogram.observe(value, "x")
+            continue
+        histogram.cell("x").later(value)
+        if how.endswith("settled"):
+            histogram.cell("x").settle()
     seen = samples(metrics)
     for bound, name in ((0.5, "0.5"), (1, "1.0"), (10, "10.0"), (float("inf"), "+Inf")):
         expected = sum(value <= bound for value in values)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from informers.errors import Conflict, Forbidden, Terminal, TooManyRequests, TransportError
 from informers.objects import ObjectKey
 from informers.queue import Backoff, Priority, QueueClosed, WorkQueue
-from informers.queue.workqueue import PATIENCE
+from informers.queue.work import PATIENCE
 from informers.testing.clock import VirtualClock, run_virtual
 
 A, B, C = (ObjectKey("default", name) for name in "abc")
