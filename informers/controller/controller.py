@@ -65,7 +65,6 @@ class _Slot:
 
     task: asyncio.Task[None] | None = None
     work: Work | None = None
-    reconcile: Reconcile | None = None
     overdue: bool = False
     """Its reconcile was told to end."""
     replaced: bool = False
@@ -118,8 +117,7 @@ class Controller:
         # Jitter and names need no secrecy.
         rng = rng or random.Random()  # noqa: S311
         self.queue = WorkQueue(clock=clock, rng=rng, backoff=backoff)
-        self._prefix = f"{rng.getrandbits(32):08x}"
-        self._number = 0
+        self._process = f"{rng.getrandbits(32):08x}"
         self._gate = gate
         if gate is not None:
             gate.claim(name)
@@ -242,9 +240,14 @@ class Controller:
         """What is being reconciled, longest first."""
         now = self._clock.monotonic()
         busy = [
-            Running(one.key, now - work.taken_at, one.causes, one.id)
+            Running(
+                work.key,
+                now - work.taken_at,
+                work.causes,
+                Reconcile(self.name, self._process, work, None).id,
+            )
             for slot in self._slots
-            if (work := slot.work) is not None and (one := slot.reconcile) is not None
+            if (work := slot.work) is not None
         ]
         return sorted(busy, key=lambda running: running.seconds, reverse=True)
 
@@ -303,7 +306,10 @@ class Controller:
             if gate is not None and self._skipped(gate, work.key, work.taken_at):
                 now = work.taken_at
             else:
-                self._begin(slot, work)
+                slot.work = work
+                reads = gate.begin(work.key) if gate is not None else None
+                # Set in this worker's own context, until its next reconcile.
+                CURRENT.set(Reconcile(self.name, self._process, work, reads))
                 try:
                     result = await (reconcile(work.key) if self._tracing is None else self._traced(work))
                 except BaseException as error:
@@ -317,15 +323,6 @@ class Controller:
                 if self._metrics is not None:
                     self._metrics.settle()
                 turn_began, turn_count = self._clock.monotonic(), 0
-
-    def _begin(self, slot: _Slot, work: Work) -> None:
-        key = work.key
-        slot.work = work
-        self._number += 1
-        reads = self._gate.begin(key) if self._gate is not None else None
-        # Set in this worker's own context, until its next reconcile.
-        slot.reconcile = Reconcile(self.name, key, work.causes, self._prefix, self._number, reads)
-        CURRENT.set(slot.reconcile)
 
     def _returned(self, slot: _Slot, work: Work, result: Result) -> float:
         """A reconcile has ended well; returns the time."""
@@ -416,7 +413,7 @@ class Controller:
             if isinstance(error, DeadlineExceeded):
                 self._metrics.timed_out()
         extra = {
-            **(slot.reconcile.fields() if slot.reconcile is not None else {}),
+            **Reconcile(self.name, self._process, work, None).fields(),
             "failures": work.failures + 1,
             "retry_in": None if delay is None else round(delay, 3),
             "seconds": round(self._clock.monotonic() - work.taken_at, 3),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from informers.objects import ObjectKey
+from informers.queue import Work
 
 if TYPE_CHECKING:
     from informers.controller.gate import Reads
@@ -20,23 +21,30 @@ class Reconcile(msgspec.Struct, frozen=True, eq=False):
     """One call of a reconciler. A struct, because one is made for every call.
 
     :param controller: its name.
-    :param causes: why the key was in the queue.
-    :param prefix: of this process.
-    :param number: counts the reconciles of one process, with ``prefix`` the :attr:`id`.
+    :param process: what tells the ids of this process from others.
+    :param work: the key, and why it was in the queue.
     :param reads: notes what is read, for the input gate; ``None`` without one.
     """
 
     controller: str
-    key: ObjectKey
-    causes: tuple[str, ...]
-    prefix: str
-    number: int
+    process: str
+    work: Work
     reads: Reads | None
+
+    @property
+    def key(self) -> ObjectKey:
+        """What is reconciled."""
+        return self.work.key
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """Why the key was in the queue."""
+        return self.work.causes
 
     @property
     def id(self) -> str:
         """Names this call in logs and spans; unlike that of any other call, also of other processes."""
-        return f"{self.prefix}-{self.number}"
+        return f"{self.process}-{self.work.number}"
 
     def fields(self) -> dict[str, object]:
         """What a structured log line says of it."""

@@ -58,6 +58,8 @@ class Work(msgspec.Struct, gc=False, eq=False):
     """Failures in a row before this try."""
     taken_at: float = 0.0
     """When it was handed out, on the queue's clock."""
+    number: int = 0
+    """That of no other work of this queue."""
 
 
 @dataclass(frozen=True, slots=True)

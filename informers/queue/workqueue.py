@@ -72,8 +72,6 @@ class _Item(Work):
     """When it became ready, or will."""
     rank: float = 0.0
     """Lower ones first; only of use while it is ready."""
-    order: int = 0
-    """Among equals; no two ready items have the same."""
     backing_off: bool = False
     held: _Item | None = None
     """What is asked for while it is in work."""
@@ -110,7 +108,7 @@ class WorkQueue:
         # Jitter needs no secrecy.
         self._backoff = backoff or Backoff(rng or random.Random())  # noqa: S311
         self.observer = _Silent()
-        self._order = self._rises = 0
+        self._numbers = self._rises = 0
         self._items: dict[ObjectKey, _Item] = {}
         self._ready = tuple(deque[_Item]() for _ in Priority)
         """By priority, each in the order of ranks."""
@@ -128,7 +126,7 @@ class WorkQueue:
     @property
     def added(self) -> int:
         """Keys that became ready, since the beginning."""
-        return self._order - self._rises
+        return self._numbers - self._rises
 
     @property
     def observer(self) -> QueueObserver:
@@ -160,8 +158,8 @@ class WorkQueue:
             # Spelt out: the way of nearly every change of every object.
             now = self._clock.monotonic()
             rank = now + _PATIENCE[priority]
-            self._order = order = self._order + 1
-            item = _Item(key, priority, self._alone[cause], 0, 0.0, _READY, now, rank, order)
+            self._numbers = number = self._numbers + 1
+            item = _Item(key, priority, self._alone[cause], 0, 0.0, number, _READY, now, rank)
             self._items[key] = item
             self._ready[priority].append(item)
             if self._waiters:
@@ -180,7 +178,7 @@ class WorkQueue:
             if more_urgent:
                 self._rises += 1
                 self._rank(item)
-                heappush(self._raised, (item.rank, item.order, item))
+                heappush(self._raised, (item.rank, item.number, item))
         elif cuts or not item.backing_off:
             item.backing_off = False
             now = self._clock.monotonic()
@@ -301,14 +299,14 @@ class WorkQueue:
         :returns: when that was, on the queue's clock.
         :raises KeyError: when the key is not in work.
         """
-        item = self._items[key]
+        item = self._items.pop(key)
         if item.place is not _WORKING:
+            self._items[key] = item
             raise KeyError(key)
         now = self._clock.monotonic()
         self._tell_finished(now - item.taken_at)
         held = item.held
         if held is None or self._closed:
-            del self._items[key]
             return now
         self._items[key] = held
         if held.since <= now:
@@ -390,7 +388,7 @@ class WorkQueue:
 
     def _enter(self, key: ObjectKey, priority: Priority, cause: str, due: float) -> _Item:
         """A first wish for a key, or a first one while it is in work."""
-        item = _Item(key, priority, self._alone[cause], 0, 0.0, _HELD, due)
+        item = _Item(key, priority, self._alone[cause], 0, 0.0, 0, _HELD, due)
         working = self._items.get(key)
         if working is not None:
             working.held = item
@@ -410,8 +408,8 @@ class WorkQueue:
             self._wake()
 
     def _rank(self, item: _Item) -> None:
-        self._order += 1
-        item.rank, item.order = item.since + _PATIENCE[item.priority], self._order
+        self._numbers += 1
+        item.rank, item.number = item.since + _PATIENCE[item.priority], self._numbers
 
     def _push_delayed(self, item: _Item) -> None:
         if len(self._delayed) > 2 * len(self._items) + _LEFTOVERS:
@@ -460,7 +458,7 @@ class WorkQueue:
 
 
 def _before(one: _Item, other: _Item) -> bool:
-    return one.rank < other.rank or (one.rank == other.rank and one.order < other.order)
+    return one.rank < other.rank or (one.rank == other.rank and one.number < other.number)
 
 
 def _counts(entry: _Entry) -> bool:
