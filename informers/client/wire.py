@@ -21,10 +21,11 @@ KEEP_ALIVE = 60.0
 """Seconds an idle connection is kept; API servers keep theirs longer, so reuse seldom meets a closed one."""
 MAX_IDLE = 64
 """Idle connections kept per endpoint; there are as many as requests at the same time."""
-HIGH_WATER = 2**18
+HIGH_WATER = 2**20
 """Bytes of body that may wait for their reader; beyond, nothing is read from the connection."""
 
-_BUFFER = 2**18
+_BUFFER = 2**19
+"""Bytes of one read. A busy watch fills it, and every turn of the loop costs as much as several events."""
 _NEXT_ADDRESS = 0.25
 """Seconds after which the next address of a host is tried as well."""
 _ADDRESS = re.compile(r"[0-9.]+|.*:.*").fullmatch

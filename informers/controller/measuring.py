@@ -129,7 +129,8 @@ class ControllerMetrics:
             self._success.value += 1
         else:
             self._requeue_after.value += 1
-        self._seconds.later(seconds)
+        note = self._seconds.later
+        note(seconds)
 
     def settle(self) -> None:
         """Count what was noted; called every few dozen reconciles."""

@@ -156,7 +156,8 @@ class WorkQueue:
         item = self._items.get(key)
         if item is None:
             # Spelt out: the way of nearly every change of every object.
-            now = self._clock.monotonic()
+            read = self._clock.monotonic
+            now = read()
             rank = now + _PATIENCE[priority]
             self._numbers = number = self._numbers + 1
             item = _Item(key, priority, self._alone[cause], 0, 0.0, number, _READY, now, rank)
@@ -247,7 +248,9 @@ class WorkQueue:
 
     def get_nowait(self) -> Work | None:
         """The next key, or ``None`` when none is ready. Every key taken must be given to :meth:`done`."""
-        now = self._clock.monotonic()
+        # Called as a method an attribute would be looked for in the class every time.
+        read, tell = self._clock.monotonic, self._tell_taken
+        now = read()
         if self._delayed:
             self._promote(now)
         while True:
@@ -265,7 +268,7 @@ class WorkQueue:
                 break
         item.place = _WORKING
         item.taken_at = now
-        self._tell_taken(now - item.since)
+        tell(now - item.since)
         if self._failures:
             item.failures = self._failures.get(item.key, 0)
         return item
@@ -303,8 +306,9 @@ class WorkQueue:
         if item.place is not _WORKING:
             self._items[key] = item
             raise KeyError(key)
-        now = self._clock.monotonic()
-        self._tell_finished(now - item.taken_at)
+        read, tell = self._clock.monotonic, self._tell_finished
+        now = read()
+        tell(now - item.taken_at)
         held = item.held
         if held is None or self._closed:
             return now

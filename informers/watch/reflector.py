@@ -211,23 +211,23 @@ class Reflector:
         self._heard()
         self.problem = None
         decoder = LineDecoder(self._resource)
-        chunks = stream.chunks()
-        while True:
-            try:
-                async with asyncio.timeout(self._patience()):
+        chunks, following, now = stream.chunks(), None, asyncio.get_running_loop().time
+        try:
+            # One for all chunks: a new one for each costs as much as an event.
+            async with asyncio.timeout(None) as limit:
+                while following is None:
+                    limit.reschedule(now() + self._patience())
                     chunk = await anext(chunks, b"")
-            except TimeoutError:
-                following = self._step(self._quiet())
-                break
-            if not chunk:
-                following = self._step(Ended(self._clock.monotonic() - opened_at))
-                break
-            self._heard()
-            following = self._take(decoder.feed(chunk))
-            if following is not None:
-                break
-            if self._state.phase is Phase.STREAMING:
-                await self._relieve()
+                    limit.reschedule(None)
+                    if not chunk:
+                        following = self._step(Ended(self._clock.monotonic() - opened_at))
+                        break
+                    self._heard()
+                    following = self._take(decoder.feed(chunk))
+                    if following is None and self._state.phase is Phase.STREAMING:
+                        await self._relieve()
+        except TimeoutError:
+            following = self._step(self._quiet())
         assert following is not None, "a stream that is over calls for something else"
         return following
 
