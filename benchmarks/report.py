@@ -25,6 +25,7 @@ ROWS: Sequence[tuple[str, str, str]] = (
     ("latency_2000_p99_ms", "event to reconcile, 2000/s, p99", "ms"),
     ("noop_empty_us", "no-op reconcile, empty body", "µs"),
     ("noop_build_us", "no-op reconcile, StatefulSet built and compared", "µs"),
+    ("noop_pydantic_us", "the same, spec validated by pydantic", "µs"),
     ("noop_gate_us", "no-op reconcile, input gate", "µs"),
     ("apply_tls_us", "server-side apply over TLS, client CPU", "µs"),
 )

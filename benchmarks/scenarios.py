@@ -86,7 +86,7 @@ def runs(peer: Peer, sizes: Sizes) -> Iterator[Run]:
         count = int(rate * sizes.seconds)
         figures = _latency(f"latency_{rate}")
         yield Run("latency", _LATENCY_OBJECTS, figures, events=count, rate=rate, settle=_SETTLE)
-    for scenario in ("noop-empty", "noop-build", "noop-gate"):
+    for scenario in ("noop-empty", "noop-build", "noop-pydantic", "noop-gate"):
         if scenario in peer.scenarios:
             figures = _per(scenario.replace("-", "_"), "result", objects * sizes.rounds)
             children = 0 if scenario == "noop-empty" else objects

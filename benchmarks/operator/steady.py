@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
 from typing import Any
 
 from controllers.cluster.reconciler import ClusterReconciler
 from controllers.pipeline.reconciler import PipelineReconciler
 from controllers.service.reconciler import ServiceReconciler
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE, TRANSFORM
-from informers.client.requests import encode
+from informers.cache.view import View, view_of_object
 from informers.objects import Object, ObjectKey
-from tests.controllers.world import NAMESPACE, StoredView, StoreInformer, World
+from tests.controllers.world import NAMESPACE, StoreInformer, World
 
 RESYNCS = 100
 _SERVICES = ((SOURCE, "in"), (TRANSFORM, "filter"), (SINK, "out"))
@@ -26,17 +25,6 @@ def steady_state(pipelines: int) -> dict[str, float]:
     return asyncio.run(_steady_state(pipelines))
 
 
-class _View(StoredView):
-    """Encodes and decodes once: what that costs is another benchmark's."""
-
-    @cached_property
-    def json(self) -> bytes:
-        return encode(self._obj)
-
-    def object(self) -> Object:
-        return self._obj
-
-
 class _Reader:
     """The informer of the test world, but for speed: while nothing is written, nothing is read anew."""
 
@@ -44,16 +32,16 @@ class _Reader:
         self._informer = informer
         self.resource = informer.resource
         self._serial = -1
-        self._views: dict[ObjectKey, _View] = {}
-        self._filed: dict[tuple[str, str], list[_View]] = {}
+        self._views: dict[ObjectKey, View] = {}
+        self._filed: dict[tuple[str, str], list[View]] = {}
 
-    def get(self, key: ObjectKey) -> _View | None:
+    def get(self, key: ObjectKey) -> View | None:
         return self._current().get(key)
 
-    def list(self, namespace: str | None = None) -> Sequence[_View]:
-        return [view for view in self._current().values() if namespace in (None, view.key.namespace)]
+    def list(self, namespace: str | None = None) -> Sequence[View]:
+        return [view for view in self._current().values() if namespace in (None, view.namespace)]
 
-    def by_index(self, index: str, value: str) -> Sequence[_View]:
+    def by_index(self, index: str, value: str) -> Sequence[View]:
         views = self._current().values()
         if (index, value) not in self._filed:
             function: Callable[[Any], Iterable[str]] = self._informer._indexes[index]
@@ -63,13 +51,17 @@ class _Reader:
     def written(self, obj: Object) -> None:
         """Reads see the store itself."""
 
-    def _current(self) -> dict[ObjectKey, _View]:
+    def _current(self) -> dict[ObjectKey, View]:
         store = self._informer._store
         if self._serial != store._serial:
             self._serial = store._serial
             self._filed.clear()
             objects = store.objects.items()
-            self._views = {key: _View(obj) for (kind, key), obj in objects if kind == self.resource}
+            self._views = {
+                key: view
+                for (kind, key), obj in objects
+                if kind == self.resource and (view := view_of_object(obj)) is not None
+            }
         return self._views
 
 

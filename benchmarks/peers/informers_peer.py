@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.peers.measure import Meter, arguments, say
 from benchmarks.peers.workload import LAST, PIPELINE, STATEFUL_SET, Building, Counting, pipeline_body
 from benchmarks.stub.objects import SENT, SEQUENCE
+from etl_operator.api.pipeline import PipelineSpec
 from informers.cache.informer import Delta, Informer
 from informers.client import Client, HttpTransport, load_kubeconfig
 from informers.clock import SystemClock
@@ -187,6 +188,12 @@ async def noop_build(bench: Bench) -> None:
     await noop(bench, Building(pipelines, children), pipelines)
 
 
+async def noop_pydantic(bench: Bench) -> None:
+    """The same, and every spec is validated by pydantic."""
+    pipelines, children = bench.manager.informer(PIPELINE), bench.manager.informer(STATEFUL_SET)
+    await noop(bench, Building(pipelines, children, PipelineSpec), pipelines)
+
+
 async def noop_gate(bench: Bench) -> None:
     """The same behind the input gate: no input has moved, so nothing is built."""
     pipelines, children = bench.manager.informer(PIPELINE), bench.manager.informer(STATEFUL_SET)
@@ -216,6 +223,7 @@ SCENARIOS: dict[str, Any] = {
     "latency": latency,
     "noop-empty": noop_empty,
     "noop-build": noop_build,
+    "noop-pydantic": noop_pydantic,
     "noop-gate": noop_gate,
     "apply": apply,
 }

@@ -65,7 +65,7 @@ def build_all(names: Sequence[str], tell: Callable[[str], None]) -> tuple[list[P
 
 def _ours() -> Peer:
     command = (sys.executable, "-m", "benchmarks.peers.informers_peer")
-    return Peer(OURS, f"(Python {platform.python_version()})", command, _ALL | {"noop-gate"})
+    return Peer(OURS, f"(Python {platform.python_version()})", command, _ALL | {"noop-gate", "noop-pydantic"})
 
 
 def _controller_runtime() -> Peer:

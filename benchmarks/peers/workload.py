@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from benchmarks.stub.objects import desired_stateful_set, name_of
 from controllers.comparing import contains
 from controllers.kinds import STATEFUL_SET
@@ -35,14 +37,43 @@ class Counting:
         return Result.done()
 
 
-class Building:
-    """Validates the spec, builds the StatefulSet, and finds that it is there already, as controllers do:
-    by a full comparison once, and by digests as long as neither side moves."""
+class DeadLetters(msgspec.Struct, rename="camel"):
+    """``spec.dlq`` with its types and nothing more, as the Go and Rust programs have it."""
 
-    def __init__(self, pipelines: Reader, children: Reader) -> None:
+    enabled: bool
+    max_retries: int | None = None
+    sink: str | None = None
+    retry_backoff_ms: int | None = None
+    max_retry_backoff_ms: int | None = None
+
+
+class TypedSpec(msgspec.Struct, rename="camel"):
+    """``spec`` with its types and nothing more."""
+
+    source: str
+    sink: str
+    steps: list[str] = []
+    dlq: DeadLetters | None = None
+    enabled: bool = True
+    drain_timeout_seconds: int = 30
+    deletion_policy: str = "Delete"
+
+
+class Building:
+    """Reads the spec, builds the StatefulSet, and finds that it is there already, as controllers do: by a
+    full comparison once, and by digests as long as neither side moves.
+
+    :param spec: what the spec is read as. The server has validated it; a pydantic model, which this
+        operator's own controllers use, does so once more.
+    """
+
+    def __init__(
+        self, pipelines: Reader, children: Reader, spec: type[TypedSpec | PipelineSpec] = TypedSpec
+    ) -> None:
         self.last = asyncio.Event()
         self._pipelines = pipelines
         self._children = children
+        self._spec: type[TypedSpec | PipelineSpec] = spec
         self._settled = Settled()
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -51,7 +82,7 @@ class Building:
             assert key == LAST, f"{key} and its child are cached"
             self.last.set()
             return Result.done()
-        spec = read_spec(view, PipelineSpec)
+        spec = read_spec(view, self._spec)
         desired = desired_stateful_set(key.name, key.namespace, view.uid, 3 if spec.enabled else 0)
         if not self._settled.holds(key, desired, child):
             assert contains(child.object(), desired), f"{key} must be converged"

@@ -12,8 +12,9 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from functools import cache, cached_property
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -24,37 +25,49 @@ SpecT = TypeVar("SpecT")
 StatusT = TypeVar("StatusT")
 
 
-class _Parts(msgspec.Struct, gc=False):
-    spec: msgspec.Raw = msgspec.Raw(b"{}")
-    status: msgspec.Raw = msgspec.Raw(b"null")
-
-
-_decode = msgspec.json.Decoder(_Parts).decode
-_NULL = b"null"
-
-
 def read_spec(view: View, model: type[T]) -> T:
     """The spec, made anew by every call; an object without one is read as if it were ``{}``.
 
-    :param model: a pydantic model, or anything msgspec decodes.
+    :param model: a pydantic model, or anything msgspec decodes, which takes a third of the time.
     :raises ValueError: when it does not fit: pydantic's or msgspec's ``ValidationError``.
     """
-    content = bytes(_decode(view.json).spec)
-    made: T = reader(model)(content if content != _NULL else b"{}")
-    return made
+    read: Callable[[bytes], T | None] = _part("spec", model)
+    found = read(view.json)
+    if found is None:
+        nothing: T = reader(model)(b"{}")
+        return nothing
+    return found
 
 
 def read_status(view: View, model: type[T]) -> T | None:
     """The status, made anew by every call; ``None`` where nobody has written one.
 
-    :param model: a pydantic model, or anything msgspec decodes.
+    :param model: a pydantic model, or anything msgspec decodes, which takes a third of the time.
     :raises ValueError: when it does not fit: pydantic's or msgspec's ``ValidationError``.
     """
-    content = bytes(_decode(view.json).status)
-    if content == _NULL:
-        return None
-    made: T = reader(model)(content)
-    return made
+    read: Callable[[bytes], T | None] = _part("status", model)
+    return read(view.json)
+
+
+def _part_of(name: str, model: Any) -> Callable[[bytes], Any]:
+    """Reads one part of an object in JSON; ``None`` where it is not there, or null."""
+    validate = getattr(model, "model_validate_json", None)
+    if validate is None:
+        # One pass over the object, which skips all the rest.
+        whole = msgspec.defstruct("Whole", [(name, model | None, None)], gc=False)
+        decode = msgspec.json.Decoder(whole).decode
+        return lambda content: getattr(decode(content), name)
+    pieces = msgspec.defstruct("Pieces", [(name, msgspec.Raw, msgspec.Raw(b"null"))], gc=False)
+    cut = msgspec.json.Decoder(pieces).decode
+
+    def read(content: bytes) -> Any:
+        part = bytes(getattr(cut(content), name))
+        return validate(part) if part != b"null" else None
+
+    return read
+
+
+_part: Callable[[str, Any], Callable[[bytes], Any]] = cache(_part_of)
 
 
 class Typed(Generic[SpecT, StatusT]):

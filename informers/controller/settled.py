@@ -31,7 +31,8 @@ class Settled:
         :param child: what tells children apart, such as resource and key.
         :param wish: everything the comparison depends on besides ``observed``, as plain data.
         """
-        return self._known.get(child) == (hash(_encode(wish)), observed.uid, observed.resource_version)
+        meta = observed.metadata
+        return self._known.get(child) == (hash(_encode(wish)), meta.uid, meta.resource_version)
 
     def remember(self, child: Hashable, wish: Any, observed: View) -> None:
         """The comparison was made, and the wish is met."""

@@ -29,7 +29,7 @@ from controllers.settings import ControllerSettings
 from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.router.errors import NotLeader, RouterError, Unreachable
 from etl_operator.router.pb import router_pb2 as pb
-from informers.client.requests import encode
+from informers.cache.view import View, view_of_object
 from informers.errors import AlreadyExists, NotFound
 from informers.objects import Object, ObjectKey, Resource
 
@@ -38,50 +38,24 @@ START = 1_800_000_000.0
 STARTED_AT = "2027-01-15T08:00:00Z"
 
 
-class StoredView:
-    """What an informer hands out."""
-
-    def __init__(self, obj: Object) -> None:
-        self._obj = obj
-        meta = obj["metadata"]
-        self.key = ObjectKey.of(obj)
-        self.uid: str = meta["uid"]
-        self.resource_version: str = meta["resourceVersion"]
-        self.generation: int = meta["generation"]
-        self.labels: Mapping[str, str] = meta.get("labels") or {}
-        self.annotations: Mapping[str, str] = meta.get("annotations") or {}
-        self.finalizers = tuple(meta.get("finalizers") or ())
-        self.deleting = "deletionTimestamp" in meta
-        self.creation_timestamp: str = meta["creationTimestamp"]
-        owners = [ref["uid"] for ref in meta.get("ownerReferences") or () if ref.get("controller")]
-        self.owner_uid: str | None = owners[0] if owners else None
-
-    @property
-    def json(self) -> bytes:
-        return encode(self._obj)
-
-    def object(self) -> Object:
-        return copy.deepcopy(self._obj)
-
-
 class StoreInformer:
     """A cache that is never behind."""
 
     def __init__(self, store: Store, resource: Resource, indexes: Mapping[str, Any]) -> None:
         self._store = store
         self.resource = resource
-        self._indexes: Mapping[str, Callable[[StoredView], Iterable[str]]] = indexes
+        self._indexes: Mapping[str, Callable[[View], Iterable[str]]] = indexes
 
-    def get(self, key: ObjectKey) -> StoredView | None:
+    def get(self, key: ObjectKey) -> View | None:
         obj = self._store.objects.get((self.resource, key))
-        return StoredView(obj) if obj is not None else None
+        return view_of_object(obj) if obj is not None else None
 
-    def list(self, namespace: str | None = None) -> Sequence[StoredView]:
+    def list(self, namespace: str | None = None) -> Sequence[View]:
         found = [obj for (resource, _), obj in self._store.objects.items() if resource == self.resource]
-        views = [StoredView(obj) for obj in found]
-        return [view for view in views if namespace in (None, view.key.namespace)]
+        views = [view for obj in found if (view := view_of_object(obj)) is not None]
+        return [view for view in views if namespace in (None, view.namespace)]
 
-    def by_index(self, index: str, value: str) -> Sequence[StoredView]:
+    def by_index(self, index: str, value: str) -> Sequence[View]:
         return [view for view in self.list() if value in set(self._indexes[index](view))]
 
     def written(self, obj: Object) -> None:
