@@ -74,44 +74,32 @@ class CounterCell:
 class HistogramCell:
     """One series of a histogram, without the look-up. After a removal it counts unseen."""
 
-    __slots__ = ("_bounds", "_counts", "_pending", "_total", "later")
+    __slots__ = ("_bounds", "counts", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._total = 0.0
-        self._pending: list[float] = []
-        self.later: Callable[[float], None] = self._pending.append
-        """Notes an observation for the next :meth:`settle`, which whoever uses this calls now and then: for
-        where even the call of :meth:`observe` is felt."""
+        self.counts = [0] * (len(bounds) + 1)
+        """Observations by bucket, the one without a bound last."""
+        self.total = 0.0
+        """Their sum."""
 
     def observe(self, value: float) -> None:
         """Count one observation."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._total += value
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
 
-    def settle(self) -> None:
-        """Count what was noted."""
-        counts, pending = self._counts, self._pending
-        if not pending:
-            return
-        self._total += sum(pending)
-        pending.sort()
-        below = 0
+    def observe_all(self, values: list[float]) -> None:
+        """Count many; for no more than it takes to sort them. They are in order afterwards."""
+        values.sort()
+        counts, below = self.counts, 0
         for index, bound in enumerate(self._bounds):
-            up_to = bisect_right(pending, bound)
+            if below == len(values):
+                break
+            up_to = bisect_right(values, bound, below)
             counts[index] += up_to - below
             below = up_to
-            if below == len(pending):
-                break
-        else:
-            counts[-1] += len(pending) - below
-        pending.clear()
-
-    def read(self) -> tuple[Sequence[int], float]:
-        """Observations by bucket, the one without a bound last, and their sum."""
-        self.settle()
-        return self._counts, self._total
+        counts[-1] += len(values) - below
+        self.total += sum(values)
 
 
 class Counter(_Series):
@@ -217,9 +205,9 @@ class Histogram(_Series):
         """The cells as the Prometheus client library has them."""
         family = HistogramMetricFamily(self.name, self.documentation, labels=self.labels)
         for labels in sorted(self._cells):
-            counts, total = self._cells[labels].read()
-            buckets = list(zip(self._names, map(float, accumulate(counts)), strict=True))
-            family.add_metric(labels, buckets=buckets, sum_value=total)
+            cell = self._cells[labels]
+            buckets = list(zip(self._names, map(float, accumulate(cell.counts)), strict=True))
+            family.add_metric(labels, buckets=buckets, sum_value=cell.total)
         return family
 
 
@@ -255,6 +243,7 @@ class Metrics(Collector):
 
     def __init__(self, *, process: bool = True) -> None:
         self._series: dict[str, _AnySeries] = {}
+        self._preparations: list[Callable[[], None]] = []
         self._registry = CollectorRegistry()
         self._registry.register(self)
         if process:
@@ -288,6 +277,10 @@ class Metrics(Collector):
         """A gauge read at scrape time. Readers may share a name; each brings label sets of its own."""
         self._add(Sampled(name, documentation, labels)).read_from(reader)
 
+    def before_scrape(self, prepare: Callable[[], None]) -> None:
+        """Call something before every scrape, such as counting what was only noted."""
+        self._preparations.append(prepare)
+
     def _add(self, series: _S) -> _S:
         known = self._series.setdefault(series.name, series)
         if type(known) is not type(series) or known.labels != series.labels:
@@ -296,6 +289,8 @@ class Metrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Called by the registry at every scrape."""
+        for prepare in self._preparations:
+            prepare()
         for series in list(self._series.values()):
             yield series.family()
 

@@ -150,7 +150,7 @@ class ResponseParser:
         if self._held:
             data = self._held + data
             self._held = b""
-        at, end, left = 0, len(data), self._left
+        at, end, left, sizes = 0, len(data), self._left, self._sizes
         while at < end:
             if not left:
                 # The end of the chunk before, or of the head, belongs to the line: one look-up for both.
@@ -159,7 +159,7 @@ class ResponseParser:
                     _check_beginning(data[at:])
                     break
                 line = data[at:line_end]
-                left = self._sizes.get(line) or self._size(line)
+                left = sizes.get(line) or self._size(line)
                 at = line_end + 2
                 if not left:
                     self._read = self._trailers
@@ -167,11 +167,15 @@ class ResponseParser:
                     self._held = _LINE_END
                     self._read(data[at:], pieces)
                     return
-            piece = data[at : at + left]
-            if piece:
-                pieces.append(piece)
-                at += len(piece)
-                left -= len(piece)
+            stop = at + left
+            if stop <= end:
+                pieces.append(data[at:stop])
+                left = 0
+                at = stop
+            elif at < end:
+                pieces.append(data[at:])
+                left = stop - end
+                at = end
         self._left = left
         self._held = data[at:]
 

@@ -51,7 +51,7 @@ _CLEANUP = 3.0
 _TURN = 0.002
 """Seconds a worker may keep the event loop with reconciles that never wait."""
 
-_TURN_COUNT = 64
+_TURN_COUNT = 256
 """The same as a number of reconciles, for a clock that stands still meanwhile."""
 
 
@@ -171,7 +171,6 @@ class Controller:
         """Show the controller and its queue in these metrics. Once, before :meth:`run`."""
         probe = Probe(self._active, self._stuck, self.workers, self.queue)
         self._metrics = ControllerMetrics(metrics, self.name, probe)
-        self.queue.observer = self._metrics
 
     def trace(self, tracing: Tracing) -> None:
         """Make a span of every reconcile. Once, before :meth:`run`."""
@@ -296,6 +295,7 @@ class Controller:
 
     async def _work(self, slot: _Slot) -> None:
         get_nowait, gate, reconcile = self.queue.get_nowait, self._gate, self._reconcile
+        waited = self._metrics.waited if self._metrics is not None else None
         turn_began, turn_count = self._clock.monotonic(), 0
         while not slot.replaced:
             try:
@@ -303,13 +303,15 @@ class Controller:
                 work = get_nowait() or await self.queue.get()
             except QueueClosed:
                 return
+            if waited is not None:
+                waited(work.taken_at - work.since)
             if gate is not None and self._skipped(gate, work.key, work.taken_at):
                 now = work.taken_at
             else:
                 slot.work = work
                 reads = gate.begin(work.key) if gate is not None else None
                 # Set in this worker's own context, until its next reconcile.
-                CURRENT.set(Reconcile(self.name, self._process, work, reads))
+                CURRENT.set((self.name, self._process, work, reads))
                 try:
                     result = await (reconcile(work.key) if self._tracing is None else self._traced(work))
                 except BaseException as error:
@@ -329,11 +331,19 @@ class Controller:
         if not isinstance(result, Result):
             wrong = TypeError(f"reconcile must return a Result, not {type(result).__name__}")
             return self._raised(slot, work, wrong)
+        queue, metrics, key = self.queue, self._metrics, work.key
         if work.failures:
-            self.queue.forget(work.key)
+            queue.forget(key)
         if result.requeue_after is not None:
-            self.queue.add_after(work.key, result.requeue_after, cause="requeue")
-        return self._let_go(slot, work, result)
+            queue.add_after(key, result.requeue_after, cause="requeue")
+        if slot.overdue or self._gate is not None or self._threads is not None:
+            return self._let_go(slot, work, result)
+        # Spelt out: how nearly all of them end.
+        slot.work = None
+        ended = queue.done(key)
+        if metrics is not None:
+            metrics.reconciled(work, result, ended)
+        return ended
 
     def _raised(self, slot: _Slot, work: Work, error: BaseException) -> float:
         """A reconcile has not ended well; returns the time.
@@ -360,7 +370,7 @@ class Controller:
         else:
             ended = self.queue.done(work.key)
         if self._metrics is not None:
-            self._metrics.reconciled(result, ended - work.taken_at)
+            self._metrics.reconciled(work, result, ended)
         return ended
 
     async def _traced(self, work: Work) -> Result:

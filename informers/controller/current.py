@@ -6,9 +6,7 @@ It travels in a context variable, so tasks and threads that a reconcile starts k
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
-
-import msgspec
+from typing import TYPE_CHECKING, NamedTuple
 
 from informers.objects import ObjectKey
 from informers.queue import Work
@@ -17,8 +15,8 @@ if TYPE_CHECKING:
     from informers.controller.gate import Reads
 
 
-class Reconcile(msgspec.Struct, frozen=True, eq=False):
-    """One call of a reconciler. A struct, because one is made for every call.
+class Reconcile(NamedTuple):
+    """One call of a reconciler.
 
     :param controller: its name.
     :param process: what tells the ids of this process from others.
@@ -56,10 +54,11 @@ class Reconcile(msgspec.Struct, frozen=True, eq=False):
         }
 
 
-CURRENT: ContextVar[Reconcile | None] = ContextVar("reconcile", default=None)
-"""Set by the controller's workers."""
+CURRENT: ContextVar[tuple[str, str, Work, Reads | None] | None] = ContextVar("reconcile", default=None)
+"""Set by the controller's workers, for every call: what makes a :class:`Reconcile`, if anybody asks."""
 
 
 def current() -> Reconcile | None:
     """The reconcile the caller is part of, or ``None``."""
-    return CURRENT.get()
+    found = CURRENT.get()
+    return Reconcile(*found) if found is not None else None

@@ -242,8 +242,8 @@ class Gate:
 
 
 def _reads() -> Reads | None:
-    reconcile = CURRENT.get()
-    return reconcile.reads if reconcile is not None else None
+    found = CURRENT.get()
+    return found[3] if found is not None else None
 
 
 def _identity(view: View | None) -> Hashable:

@@ -226,11 +226,11 @@ class LoopDetector:
         resource, limit = informer.resource, self._limit
 
         def count(delta: Delta) -> None:
-            old, new, _ = delta
-            if old is None or new is None or self._began is None:
+            new = delta[1]
+            if new is None or delta[0] is None:
                 return
             slot = hash(new.metadata.uid) & _LAST_SLOT
-            changed = counts[slot] = counts[slot] + 1
+            counts[slot] = changed = counts[slot] + 1
             if changed > limit:
                 self._suspect(resource, delta, changed)
                 counts[slot] = 0
@@ -260,7 +260,9 @@ class LoopDetector:
 
     def _suspect(self, resource: Resource, delta: Delta, count: int) -> None:
         view, now = delta.new, self._clock.monotonic()
-        assert view is not None and self._began is not None
+        assert view is not None, "only what is there is counted"
+        if self._began is None:
+            return
         if self._resting.get((resource, view.key), now) > now or len(self._suspects) >= _WAITING:
             return
         self._resting[resource, view.key] = now + REST

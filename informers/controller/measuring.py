@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from informers.metrics import QUEUE_SECONDS, Labels, Metrics, Samples
 from informers.objects import Result
-from informers.queue import Statistics, WorkQueue
+from informers.queue import Statistics, Work, WorkQueue
 
 _CONTROLLER = ("controller",)
 _QUEUE = ("name", "controller")
@@ -36,7 +36,10 @@ class Probe:
 
 
 class ControllerMetrics:
-    """Counts what a controller does. Also the observer of its queue."""
+    """Counts what a controller does, and its queue.
+
+    Durations are noted for every reconcile and counted now and then: that is cheaper by half.
+    """
 
     def __init__(self, metrics: Metrics, controller: str, probe: Probe) -> None:
         self._name = controller
@@ -63,6 +66,11 @@ class ControllerMetrics:
             _CONTROLLER,
         ).cell(controller)
         self.skipped = self._skipped.inc
+        self._waits: list[float] = []
+        self.waited = self._waits.append
+        """A ready key has waited so many seconds and is handed out."""
+        self._durations: list[float] = []
+        metrics.before_scrape(self.settle)
         self._sample(metrics, probe)
         self._watch_queue(metrics, probe.queue)
 
@@ -88,20 +96,15 @@ class ControllerMetrics:
         labels = (self._name, self._name)
         adds = metrics.counter("workqueue_adds_total", "Keys that became ready.", _QUEUE)
         adds.read_from(lambda: queue.added, *labels)
-        self._retries = metrics.counter(
-            "workqueue_retries_total", "Failed keys scheduled again.", _QUEUE
-        ).cell(*labels)
-        self._waited, self._worked = (
+        retries = metrics.counter("workqueue_retries_total", "Failed keys scheduled again.", _QUEUE)
+        retries.read_from(lambda: queue.retried, *labels)
+        self._waiting, self._worked = (
             metrics.histogram(name, documentation, _QUEUE, QUEUE_SECONDS).cell(*labels)
             for name, documentation in (
                 ("workqueue_queue_duration_seconds", "Seconds a ready key waited."),
                 ("workqueue_work_duration_seconds", "Seconds a key was in work."),
             )
         )
-        # The queue calls these once per key; a method of ours in between would cost as much as the counting.
-        self.taken = self._waited.later
-        self.finished = self._worked.later
-        self.retried = self._retries.inc
         metrics.sampled(
             "workqueue_depth",
             "Ready keys.",
@@ -121,7 +124,7 @@ class ControllerMetrics:
             _single(labels, lambda: queue.statistics().longest_running),
         )
 
-    def reconciled(self, result: Result | None, seconds: float) -> None:
+    def reconciled(self, work: Work, result: Result | None, ended: float) -> None:
         """A reconcile ended, with a result or an error."""
         if result is None:
             self._error.value += 1
@@ -129,14 +132,15 @@ class ControllerMetrics:
             self._success.value += 1
         else:
             self._requeue_after.value += 1
-        note = self._seconds.later
-        note(seconds)
+        self._durations.append(ended - work.taken_at)
 
     def settle(self) -> None:
         """Count what was noted; called every few dozen reconciles."""
-        self._waited.settle()
-        self._worked.settle()
-        self._seconds.settle()
+        self._waiting.observe_all(self._waits)
+        self._worked.observe_all(self._durations)
+        self._seconds.observe_all(self._durations)
+        self._waits.clear()
+        self._durations.clear()
 
     def failed(self, *, terminal: bool) -> None:
         """It raised."""

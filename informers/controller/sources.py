@@ -67,17 +67,18 @@ class Source:
         view = old if new is None else new
         if view is None or (self._predicate is not None and not self._passes(delta, view)):
             return
-        meta = view.metadata
-        if old is not None and new is not None:
-            # Spelt out: the way of nearly every change of every object.
-            wish_changed = old.metadata.generation != meta.generation and meta.deletion_timestamp is None
-            priority = _CHANGE if wish_changed else urgency(delta)
-            cause = self._changed
+        if old is None or new is None:
+            cause = self._gone if new is None else self._listed if initial else self._created
+            self._queue.add(view.key, priority=urgency(delta), cause=cause)
+            return
+        # Spelt out: the way of nearly every change of every object.
+        meta = new.metadata
+        if meta.generation != old.metadata.generation and meta.deletion_timestamp is None:
+            priority = _CHANGE
         else:
             priority = urgency(delta)
-            cause = self._gone if new is None else self._listed if initial else self._created
         key = new_tuple(ObjectKey, (meta.namespace or "", meta.name))
-        self._queue.add(key, priority=priority, cause=cause)
+        self._queue.add(key, priority=priority, cause=self._changed)
 
     def _handle_mapped(self, delta: Delta) -> None:
         """Queue what a change concerns."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
 
 import msgspec
 
@@ -60,6 +59,8 @@ class Work(msgspec.Struct, gc=False, eq=False):
     """When it was handed out, on the queue's clock."""
     number: int = 0
     """That of no other work of this queue."""
+    since: float = 0.0
+    """When it became ready, on the queue's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +90,3 @@ class Entry:
     causes: tuple[str, ...]
     """Why it is wanted; of a key in work, its reconcile knows."""
     failures: int
-
-
-class QueueObserver(Protocol):
-    """Told what happens, for metrics."""
-
-    def taken(self, waited: float) -> None:
-        """A key was handed out, ``waited`` seconds after it became ready."""
-
-    def finished(self, worked: float) -> None:
-        """A key was done, ``worked`` seconds after it was handed out."""
-
-    def retried(self) -> None:
-        """A failed key was scheduled again."""

@@ -33,21 +33,12 @@ from informers.queue.work import (
     Entry,
     Priority,
     QueueClosed,
-    QueueObserver,
     Statistics,
     Work,
 )
 
 _LEFTOVERS = 64
 """Dead heap entries that are not worth sweeping."""
-
-
-class _Silent:
-    def taken(self, waited: float) -> None: ...
-
-    def finished(self, worked: float) -> None: ...
-
-    def retried(self) -> None: ...
 
 
 class _Place(Enum):
@@ -68,8 +59,6 @@ class _Item(Work):
     """A wish, and what became of it. Handed out itself: one is made for every change of every object."""
 
     place: _Place = _READY
-    since: float = 0.0
-    """When it became ready, or will."""
     rank: float = 0.0
     """Lower ones first; only of use while it is ready."""
     backing_off: bool = False
@@ -107,11 +96,14 @@ class WorkQueue:
         self._clock = clock or SystemClock()
         # Jitter needs no secrecy.
         self._backoff = backoff or Backoff(rng or random.Random())  # noqa: S311
-        self.observer = _Silent()
         self._numbers = self._rises = 0
+        self.retried = 0
+        """Failed keys scheduled again, since the beginning."""
         self._items: dict[ObjectKey, _Item] = {}
         self._ready = tuple(deque[_Item]() for _ in Priority)
         """By priority, each in the order of ranks."""
+        self._open: list[deque[_Item]] = []
+        """Those that are not empty."""
         self._raised: list[_Entry] = []
         """Heap of keys whose priority rose while they were ready."""
         self._delayed: list[_Entry] = []
@@ -127,17 +119,6 @@ class WorkQueue:
     def added(self) -> int:
         """Keys that became ready, since the beginning."""
         return self._numbers - self._rises
-
-    @property
-    def observer(self) -> QueueObserver:
-        """Told what happens; nobody by default."""
-        return self._observer
-
-    @observer.setter
-    def observer(self, observer: QueueObserver) -> None:
-        self._observer = observer
-        # Called for every key; the look-up would cost as much as the call.
-        self._tell_taken, self._tell_finished = observer.taken, observer.finished
 
     # -- adding -------------------------------------------------------------------------------------
 
@@ -160,9 +141,12 @@ class WorkQueue:
             now = read()
             rank = now + _PATIENCE[priority]
             self._numbers = number = self._numbers + 1
-            item = _Item(key, priority, self._alone[cause], 0, 0.0, number, _READY, now, rank)
+            item = _Item(key, priority, self._alone[cause], 0, 0.0, number, now, _READY, rank)
             self._items[key] = item
-            self._ready[priority].append(item)
+            line = self._ready[priority]
+            if not line:
+                self._open.append(line)
+            line.append(item)
             if self._waiters:
                 self._wake()
             return
@@ -228,7 +212,7 @@ class WorkQueue:
             self._failures.pop(key, None)
             return None
         self._failures[key] = failures
-        self.observer.retried()
+        self.retried += 1
         due = self._clock.monotonic() + delay
         if item is None:
             item = self._enter(key, Priority.RETRY, cause or "retry", due)
@@ -249,26 +233,27 @@ class WorkQueue:
     def get_nowait(self) -> Work | None:
         """The next key, or ``None`` when none is ready. Every key taken must be given to :meth:`done`."""
         # Called as a method an attribute would be looked for in the class every time.
-        read, tell = self._clock.monotonic, self._tell_taken
+        read = self._clock.monotonic
         now = read()
         if self._delayed:
             self._promote(now)
         while True:
             first: deque[_Item] | None = None
-            for line in self._ready:
-                if line and (first is None or _before(line[0], first[0])):
+            for line in self._open:
+                if first is None or _before(line[0], first[0]):
                     first = line
             if self._raised and (first is None or not _before(first[0], self._raised[0][2])):
                 item = heappop(self._raised)[2]
             elif first is not None:
                 item = first.popleft()
+                if not first:
+                    self._open = [line for line in self._open if line]
             else:
                 return None
             if item.place is _READY:
                 break
         item.place = _WORKING
         item.taken_at = now
-        tell(now - item.since)
         if self._failures:
             item.failures = self._failures.get(item.key, 0)
         return item
@@ -306,9 +291,8 @@ class WorkQueue:
         if item.place is not _WORKING:
             self._items[key] = item
             raise KeyError(key)
-        read, tell = self._clock.monotonic, self._tell_finished
+        read = self._clock.monotonic
         now = read()
-        tell(now - item.taken_at)
         held = item.held
         if held is None or self._closed:
             return now
@@ -326,6 +310,7 @@ class WorkQueue:
         self._items = {key: item for key, item in self._items.items() if item.place is _WORKING}
         for line in self._ready:
             line.clear()
+        self._open.clear()
         self._raised.clear()
         self._delayed.clear()
         self._failures.clear()
@@ -392,7 +377,7 @@ class WorkQueue:
 
     def _enter(self, key: ObjectKey, priority: Priority, cause: str, due: float) -> _Item:
         """A first wish for a key, or a first one while it is in work."""
-        item = _Item(key, priority, self._alone[cause], 0, 0.0, 0, _HELD, due)
+        item = _Item(key, priority, self._alone[cause], 0, 0.0, 0, due, _HELD)
         working = self._items.get(key)
         if working is not None:
             working.held = item
@@ -407,7 +392,10 @@ class WorkQueue:
         item.backing_off = False
         item.since = now
         self._rank(item)
-        self._ready[item.priority].append(item)
+        line = self._ready[item.priority]
+        if not line:
+            self._open.append(line)
+        line.append(item)
         if self._waiters:
             self._wake()
 

@@ -25,8 +25,7 @@ _KINDS = {b"MODIFIED": False, b"ADDED": False, b"DELETED": True}
 _STARTS = [(kind, b'{"type":"%s","object":' % kind) for kind in (*_KINDS, b"BOOKMARK", b"ERROR")]
 _CHANGES = tuple(start for kind, start in _STARTS if _KINDS.get(kind) is False)
 _MODIFIED, _ADDED = map(len, _CHANGES)
-_TYPE_AT = _CHANGES[0].index(b"MODIFIED")
-_A, _BRACE = b"A}"
+_BRACE = ord("}")
 _UNTYPED = b'{"metadata":{'
 
 
@@ -114,7 +113,9 @@ class LineDecoder:
         self._resource = resource
         self._prefix = type_prefix(resource.api_version, resource.kind)
         self._rest: list[bytes] = []
-        self._ordered = tuple(start + one for start in _CHANGES for one in _beginnings(resource))
+        self._modified, self._added = (
+            tuple(start + one for one in _beginnings(resource)) for start in _CHANGES
+        )
 
     def feed(self, chunk: bytes) -> list[Input]:
         """What the chunk completes, in order.
@@ -145,12 +146,16 @@ class LineDecoder:
 
         :returns: the changes that have not.
         """
-        ordered = self._ordered
+        modified, added = self._modified, self._added
         while begin < end:
             stop = content.find(b"\n", begin)
             # Nearly every line there ever is; the rest takes its time.
-            if content[stop - 1] == _BRACE and content.startswith(ordered, begin):
-                start = begin + (_ADDED if content[begin + _TYPE_AT] == _A else _MODIFIED)
+            start = 0
+            if content.startswith(modified, begin):
+                start = begin + _MODIFIED
+            elif content.startswith(added, begin):
+                start = begin + _ADDED
+            if start and content[stop - 1] == _BRACE:
                 try:
                     view = view_within(content, start, stop - 1)
                 except (msgspec.DecodeError, RecursionError):
