@@ -393,7 +393,7 @@ def test_reconciles_that_never_wait_leave_room_for_others() -> None:
             one.enqueue(key)
         while len(calls.at) < 20_000:  # noqa: ASYNC110 - the point is to take turns
             await asyncio.sleep(0)
-        assert turns > 50
+        assert turns > 10
         running.cancel()
         other.cancel()
 
