@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import venv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.peers.interpreter import python_command, version_of
 from benchmarks.processes import ROOT
 
 PEERS = ROOT / "benchmarks" / "peers"
@@ -64,8 +65,10 @@ def build_all(names: Sequence[str], tell: Callable[[str], None]) -> tuple[list[P
 
 
 def _ours() -> Peer:
-    command = (sys.executable, "-m", "benchmarks.peers.informers_peer")
-    return Peer(OURS, f"(Python {platform.python_version()})", command, _ALL | {"noop-gate", "noop-pydantic"})
+    python = python_command(Path(sysconfig.get_path("platlib")), sys.executable)
+    command = (*python, "-m", "benchmarks.peers.informers_peer")
+    scenarios = _ALL | {"noop-gate", "noop-pydantic"}
+    return Peer(OURS, f"(Python {version_of(python)})", command, scenarios)
 
 
 def _controller_runtime() -> Peer:
@@ -94,7 +97,8 @@ def _kopf() -> Peer:
         _run([str(python), "-m", "pip", "install", "--quiet", "-r", str(requirements)], ROOT)
         stamp.write_text(wanted, encoding="utf-8")
     version = _found(r"kopf==(\S+)", requirements)
-    command = (str(python), str(PEERS / "kopf_peer.py"))
+    packages = Path(sysconfig.get_path("platlib", vars={"base": str(home), "platbase": str(home)}))
+    command = (*python_command(packages, str(python)), str(PEERS / "kopf_peer.py"))
     return Peer(KOPF, version, command, frozenset({"sync", "ingest", "latency"}))
 
 
