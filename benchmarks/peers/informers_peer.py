@@ -170,8 +170,7 @@ async def noop(
 
 async def _round(controller: Controller, reconciler: Counting | Building, keys: Sequence[ObjectKey]) -> None:
     reconciler.last.clear()
-    for key in keys:
-        controller.enqueue(key, cause="resync", priority=Priority.RESYNC)
+    await controller.resync(keys)
     # Behind all others, and not to be kept back by a gate.
     controller.enqueue(LAST, priority=Priority.RESYNC, force=True)
     await reconciler.last.wait()

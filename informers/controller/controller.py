@@ -12,7 +12,7 @@ import inspect
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,9 @@ _SHORTEST_WAIT = 0.001
 
 _CLEANUP = 3.0
 """Seconds cancelled workers get to end before they are left behind."""
+
+AHEAD = 1000
+"""Keys of a resync that wait in the queue at a time."""
 
 _TURN = 0.002
 """Seconds a worker may keep the event loop with reconciles that never wait."""
@@ -166,6 +169,22 @@ class Controller:
                     self._metrics.skipped()
                 return
         self.queue.add(key, priority=priority, cause=cause)
+
+    async def resync(self, keys: Iterable[ObjectKey], *, ahead: int = AHEAD) -> None:
+        """Look at these keys again because time has passed; ends when all are queued or the controller stops.
+
+        At most ``ahead`` of them wait in the queue at a time: a look at everything must not become a heap of
+        work that everything else is compared with, and that grows with the number of objects.
+        """
+        burst = max(1, ahead // 2)
+        for count, key in enumerate(keys, 1):
+            self.enqueue(key, cause="resync", priority=Priority.RESYNC)
+            if count % burst == 0:
+                # A gate may let nothing into the queue at all; others get their turn all the same.
+                await asyncio.sleep(0)
+                await self.queue.room(Priority.RESYNC, burst)
+                if self._stopping:
+                    return
 
     def measure(self, metrics: Metrics) -> None:
         """Show the controller and its queue in these metrics. Once, before :meth:`run`."""
@@ -350,18 +369,22 @@ class Controller:
 
         :raises BaseException: what ends the worker.
         """
+        if isinstance(error, asyncio.CancelledError) and not self._told_to_end(slot):
+            error = self._explain(slot, error)
+        if not isinstance(error, Exception):
+            self._let_go(slot, work, None, counts=False)
+            raise error
         try:
-            if isinstance(error, asyncio.CancelledError) and not self._told_to_end(slot):
-                error = self._explain(slot, error)
-            if not isinstance(error, Exception):
-                raise error
             self._failed(slot, work, error)
         finally:
             ended = self._let_go(slot, work, None)
         return ended
 
-    def _let_go(self, slot: _Slot, work: Work, result: Result | None) -> float:
-        """The key is free, unless a thread still has it; returns the time."""
+    def _let_go(self, slot: _Slot, work: Work, result: Result | None, *, counts: bool = True) -> float:
+        """The key is free, unless a thread still has it; returns the time.
+
+        :param counts: false for what was cut short.
+        """
         slot.work = None
         if self._gate is not None:
             self._gate.end(work.key, self._clock.monotonic(), result)
@@ -369,7 +392,7 @@ class Controller:
             ended = self._release(slot, work.key)
         else:
             ended = self.queue.done(work.key)
-        if self._metrics is not None:
+        if self._metrics is not None and counts:
             self._metrics.reconciled(work, result, ended)
         return ended
 

@@ -59,8 +59,6 @@ class _Item(Work):
     """A wish, and what became of it. Handed out itself: one is made for every change of every object."""
 
     place: _Place = _READY
-    rank: float = 0.0
-    """Lower ones first; only of use while it is ready."""
     backing_off: bool = False
     held: _Item | None = None
     """What is asked for while it is in work."""
@@ -96,7 +94,8 @@ class WorkQueue:
         self._clock = clock or SystemClock()
         # Jitter needs no secrecy.
         self._backoff = backoff or Backoff(rng or random.Random())  # noqa: S311
-        self._numbers = self._rises = 0
+        self.added = 0
+        """Keys that became ready, since the beginning."""
         self.retried = 0
         """Failed keys scheduled again, since the beginning."""
         self._items: dict[ObjectKey, _Item] = {}
@@ -107,18 +106,15 @@ class WorkQueue:
         self._raised: list[_Entry] = []
         """Heap of keys whose priority rose while they were ready."""
         self._delayed: list[_Entry] = []
-        self._pushed = 0
+        self._pushed = self._handed_out = 0
         self._alone = _Causes()
         self._failures: dict[ObjectKey, int] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
+        self._crowded: list[tuple[int, Priority, asyncio.Future[None]]] = []
+        """Who waits for room, the easiest to please last."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._closed = False
-
-    @property
-    def added(self) -> int:
-        """Keys that became ready, since the beginning."""
-        return self._numbers - self._rises
 
     # -- adding -------------------------------------------------------------------------------------
 
@@ -139,9 +135,8 @@ class WorkQueue:
             # Spelt out: the way of nearly every change of every object.
             read = self._clock.monotonic
             now = read()
-            rank = now + _PATIENCE[priority]
-            self._numbers = number = self._numbers + 1
-            item = _Item(key, priority, self._alone[cause], 0, 0.0, number, now, _READY, rank)
+            self.added += 1
+            item = _Item(key, priority, self._alone[cause], 0, 0.0, 0, now, _READY)
             self._items[key] = item
             line = self._ready[priority]
             if not line:
@@ -161,9 +156,8 @@ class WorkQueue:
             item.priority = priority
         if item.place is _READY:
             if more_urgent:
-                self._rises += 1
-                self._rank(item)
-                heappush(self._raised, (item.rank, item.number, item))
+                self._pushed += 1
+                heappush(self._raised, (_rank(item), self._pushed, item))
         elif cuts or not item.backing_off:
             item.backing_off = False
             now = self._clock.monotonic()
@@ -240,20 +234,23 @@ class WorkQueue:
         while True:
             first: deque[_Item] | None = None
             for line in self._open:
-                if first is None or _before(line[0], first[0]):
+                if first is None or _rank(line[0]) < _rank(first[0]):
                     first = line
-            if self._raised and (first is None or not _before(first[0], self._raised[0][2])):
+            if self._raised and (first is None or self._raised[0][0] <= _rank(first[0])):
                 item = heappop(self._raised)[2]
             elif first is not None:
                 item = first.popleft()
                 if not first:
                     self._open = [line for line in self._open if line]
+                if self._crowded and len(first) <= self._crowded[-1][0]:
+                    self._make_room()
             else:
                 return None
             if item.place is _READY:
                 break
         item.place = _WORKING
         item.taken_at = now
+        self._handed_out = item.number = self._handed_out + 1
         if self._failures:
             item.failures = self._failures.get(item.key, 0)
         return item
@@ -280,6 +277,17 @@ class WorkQueue:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
         raise QueueClosed("the queue is shut down")
+
+    async def room(self, priority: Priority, most: int) -> None:
+        """Wait until no more than ``most`` keys of a priority are ready, or the queue is shut down."""
+        while len(self._ready[priority]) > most and not self._closed:
+            waiter = (most, priority, asyncio.get_running_loop().create_future())
+            self._crowded.append(waiter)
+            self._crowded.sort(key=lambda one: one[0])
+            try:
+                await waiter[2]
+            finally:
+                self._crowded.remove(waiter)
 
     def done(self, key: ObjectKey) -> float:
         """The work on a key has ended, well or not. What was asked meanwhile comes up now, or when due.
@@ -317,7 +325,7 @@ class WorkQueue:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for waiter in self._waiters:
+        for waiter in (*self._waiters, *(one[2] for one in self._crowded)):
             if not waiter.done():
                 waiter.set_result(None)
 
@@ -391,17 +399,13 @@ class WorkQueue:
         item.place = _READY
         item.backing_off = False
         item.since = now
-        self._rank(item)
+        self.added += 1
         line = self._ready[item.priority]
         if not line:
             self._open.append(line)
         line.append(item)
         if self._waiters:
             self._wake()
-
-    def _rank(self, item: _Item) -> None:
-        self._numbers += 1
-        item.rank, item.number = item.since + _PATIENCE[item.priority], self._numbers
 
     def _push_delayed(self, item: _Item) -> None:
         if len(self._delayed) > 2 * len(self._items) + _LEFTOVERS:
@@ -441,6 +445,11 @@ class WorkQueue:
         if self._delayed:
             self._set_timer()
 
+    def _make_room(self) -> None:
+        for most, priority, waiter in self._crowded:
+            if len(self._ready[priority]) <= most and not waiter.done():
+                waiter.set_result(None)
+
     def _wake(self) -> None:
         while self._waiters:
             waiter = self._waiters.popleft()
@@ -449,8 +458,8 @@ class WorkQueue:
                 return
 
 
-def _before(one: _Item, other: _Item) -> bool:
-    return one.rank < other.rank or (one.rank == other.rank and one.number < other.number)
+def _rank(item: _Item) -> float:
+    return item.since + _PATIENCE[item.priority]
 
 
 def _counts(entry: _Entry) -> bool:

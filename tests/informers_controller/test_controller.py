@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -396,6 +397,38 @@ def test_reconciles_that_never_wait_leave_room_for_others() -> None:
         assert turns > 10
         running.cancel()
         other.cancel()
+
+    run_virtual(main())
+
+
+def test_a_resync_looks_at_every_key_and_never_fills_the_queue() -> None:
+    async def main() -> None:
+        async def slow(_: ObjectKey) -> Result:
+            await asyncio.sleep(0.1)
+            return Result.done()
+
+        one, calls = controller(slow)
+        running = asyncio.ensure_future(one.run())
+        keys = [ObjectKey("n", f"k{number}") for number in range(1_000)]
+        most = 0
+
+        async def watch() -> None:
+            nonlocal most
+            while True:
+                most = max(most, sum(one.queue.statistics().ready.values()))
+                await asyncio.sleep(0.05)
+
+        watching = asyncio.ensure_future(watch())
+        await one.resync(keys, ahead=50)
+        await asyncio.sleep(10)
+        watching.cancel()
+        assert [key for _, key in calls.at] == keys
+        assert 0 < most <= 50
+        endless = asyncio.ensure_future(one.resync(itertools.cycle(keys), ahead=50))
+        await asyncio.sleep(1)
+        assert await one.stop(10) == []
+        await running
+        await endless
 
     run_virtual(main())
 
