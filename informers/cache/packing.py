@@ -189,13 +189,8 @@ class Packer:
         for view in views:
             if view.codec is not None:
                 continue
-            content = view.body
-            packed = codec.pack(content)
-            store.replace_body(view, codec, packed)
-            window[0] += 1
-            window[1] += len(content)
-            window[2] += len(packed)
-            size += len(content)
+            size += len(view.body)
+            store.replace_body(view, codec, _counted(codec, view, window))
             if size >= self._options.slice_bytes:
                 self._freed += size
                 size = 0
@@ -232,12 +227,7 @@ class Packer:
             while waiting and window[1] < slice_end:
                 view = waiting.pop()
                 if view.codec is None:
-                    content = view.body
-                    packed = codec.pack(content)
-                    view.replace_body(codec, packed)
-                    window[0] += 1
-                    window[1] += len(content)
-                    window[2] += len(packed)
+                    view.replace_body(codec, _counted(codec, view, window))
             await asyncio.sleep(0)
         done = window[1] - before, window[2] - after
         self._freed += done[0]
@@ -318,6 +308,16 @@ class Packer:
         self.problem = str(self._budget) if self._budget.exceeded else None
         if self.problem is not None and before is None:
             log.warning("%s: %s, and nothing is left to pack", self._name, self.problem)
+
+
+def _counted(codec: ZstdCodec, view: View, window: list[int]) -> bytes:
+    """The packed form of a view's body; the window knows of it."""
+    content = view.body
+    packed = codec.pack(content)
+    window[0] += 1
+    window[1] += len(content)
+    window[2] += len(packed)
+    return packed
 
 
 class Intake:

@@ -197,8 +197,8 @@ class LineDecoder:
     def _understand(self, kind: bytes, content: bytes) -> Changed | Bookmark | Refused | None:
         if kind == b"ERROR":
             return refusal(msgspec.json.decode(content, type=dict[str, Any]))
-        header = _HEADER.decode(content)
         if kind == b"BOOKMARK":
+            header = _HEADER.decode(content)
             annotations = header.metadata.annotations
             marks = _ANNOTATIONS.decode(annotations) if len(annotations) else None
             return Bookmark(header.metadata.resource_version, (marks or {}).get(INITIAL_END) == "true")
