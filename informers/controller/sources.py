@@ -52,10 +52,9 @@ class Source:
         self._informer = informer
         self._predicate = predicate
         self._mapper = mapper
-        self._kind = kind = informer.resource.kind
+        self._kind = informer.resource.kind
         # Of an object that concerns itself, the key says which.
-        self._changed, self._created = f"{kind} changed", f"{kind} created"
-        self._gone, self._listed = f"{kind} gone", f"{kind} listed"
+        self._changed = f"{self._kind} changed"
 
     def start(self) -> None:
         """Queue what exists, and from now on what changes. Once."""
@@ -63,13 +62,12 @@ class Source:
 
     def _handle_own(self, delta: Delta) -> None:
         """Queue a changed object."""
-        old, new, initial = delta
+        old, new, _ = delta
         view = old if new is None else new
         if view is None or (self._predicate is not None and not self._passes(delta, view)):
             return
         if old is None or new is None:
-            cause = self._gone if new is None else self._listed if initial else self._created
-            self._queue.add(view.key, priority=urgency(delta), cause=cause)
+            self._queue.add(view.key, priority=urgency(delta), cause=f"{self._kind} {_verb(delta)}")
             return
         # Spelt out: the way of nearly every change of every object.
         meta = new.metadata
