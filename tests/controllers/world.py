@@ -29,6 +29,8 @@ from controllers.settings import ControllerSettings
 from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.router.errors import NotLeader, RouterError, Unreachable
 from etl_operator.router.pb import router_pb2 as pb
+from informers.cache.store import IndexFunction
+from informers.cache.store import Store as Views
 from informers.cache.view import View, view_of_object
 from informers.errors import AlreadyExists, NotFound
 from informers.objects import Object, ObjectKey, Resource
@@ -39,27 +41,33 @@ STARTED_AT = "2027-01-15T08:00:00Z"
 
 
 class StoreInformer:
-    """A cache that is never behind."""
+    """A cache that is never behind: the library's store, told of every change at once."""
 
-    def __init__(self, store: Store, resource: Resource, indexes: Mapping[str, Any]) -> None:
-        self._store = store
+    def __init__(self, resource: Resource, indexes: Mapping[str, IndexFunction]) -> None:
         self.resource = resource
-        self._indexes: Mapping[str, Callable[[View], Iterable[str]]] = indexes
+        self._views = Views(indexes)
 
     def get(self, key: ObjectKey) -> View | None:
-        obj = self._store.objects.get((self.resource, key))
-        return view_of_object(obj) if obj is not None else None
+        return self._views.get(key)
 
     def list(self, namespace: str | None = None) -> Sequence[View]:
-        found = [obj for (resource, _), obj in self._store.objects.items() if resource == self.resource]
-        views = [view for obj in found if (view := view_of_object(obj)) is not None]
-        return [view for view in views if namespace in (None, view.namespace)]
+        return list(self._views.all() if namespace is None else self._views.of(namespace))
 
     def by_index(self, index: str, value: str) -> Sequence[View]:
-        return [view for view in self.list() if value in set(self._indexes[index](view))]
+        found = (self._views.get(key) for key in self._views.by_index(index, value))
+        return [view for view in found if view is not None]
 
     def written(self, obj: Object) -> None:
-        """Nothing to remember: reads see the store itself."""
+        """Nothing to remember: the store has shown it already."""
+
+    def changed(self, obj: Object, *, gone: bool) -> None:
+        """The store has another version of an object, or none any more."""
+        view = view_of_object(obj)
+        assert view is not None, "the store keeps nothing without a name"
+        if gone:
+            self._views.remove(view)
+        else:
+            self._views.put(view)
 
 
 @dataclass
@@ -69,6 +77,7 @@ class Store:
     now: float = START
     objects: dict[tuple[Resource, ObjectKey], Object] = field(default_factory=dict)
     writes: list[tuple[str, str, str]] = field(default_factory=list)
+    informers: dict[Resource, StoreInformer] = field(default_factory=dict)
     _applied: dict[tuple[Resource, ObjectKey], Object] = field(default_factory=dict)
     _serial: int = 0
 
@@ -168,11 +177,14 @@ class Store:
         elif before.get("spec") != obj.get("spec"):
             meta["generation"] = before["metadata"]["generation"] + 1
         meta["resourceVersion"] = str(self._serial)
-        if "deletionTimestamp" in meta and not meta.get("finalizers"):
+        gone = "deletionTimestamp" in meta and not meta.get("finalizers")
+        if gone:
             self.objects.pop((resource, key), None)
             self._applied.pop((resource, key), None)
         else:
             self.objects[resource, key] = obj
+        if resource in self.informers:
+            self.informers[resource].changed(obj, gone=gone)
         return copy.deepcopy(obj)
 
 
@@ -376,10 +388,14 @@ class World:
         self.keeper = KeeperDouble(self.routers)
         self.events = Recorder()
         children = (CONFIG_MAP, SERVICE, SERVICE_ACCOUNT, DISRUPTION_BUDGET, STATEFUL_SET)
-        indexes: dict[Resource, Mapping[str, Any]] = {
+        indexes: dict[Resource, Mapping[str, IndexFunction]] = {
             PIPELINE: PIPELINE_INDEXES,
             POD: POD_INDEXES,
             **dict.fromkeys(SERVICES, SERVICE_INDEXES),
+        }
+        self.store.informers = {
+            resource: StoreInformer(resource, indexes.get(resource, {}))
+            for resource in (CLUSTER, PIPELINE, *SERVICES, *children, POD, PVC)
         }
         self.context = Context(
             client=cast(Any, self.store),
@@ -388,13 +404,7 @@ class World:
             settings=ControllerSettings(**settings),
             clients=cast(Any, self.routers),
             keeper=cast(Any, self.keeper),
-            informers=cast(
-                Any,
-                {
-                    resource: StoreInformer(self.store, resource, indexes.get(resource, {}))
-                    for resource in (CLUSTER, PIPELINE, *SERVICES, *children, POD, PVC)
-                },
-            ),
+            informers=cast(Any, self.store.informers),
             metrics=cast(Any, MetricsDouble()),
         )
 
@@ -416,7 +426,7 @@ class World:
         status = live.setdefault("status", {})
         status.setdefault("currentRevision", revision)
         status |= {"observedGeneration": live["metadata"]["generation"], "updateRevision": revision}
-        self.store.objects[STATEFUL_SET, ObjectKey.of(live)] = live
+        self.store._store(STATEFUL_SET, live)
 
     def set_ready(self, pod: str, ready: bool, *, running: bool = True) -> None:
         """The node reports on a pod."""
