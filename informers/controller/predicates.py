@@ -17,10 +17,14 @@ READY = "Ready"
 def spec_changed(delta: Delta) -> bool:
     """What people ask for has changed: the generation, deletion, finalizers, labels or annotations.
 
-    Creations and deletions always count. A status, written by the controller itself, does not.
+    Creations and deletions always count. A status, written by the controller itself, does not. Kinds without
+    a generation, such as ConfigMaps, Secrets and Services, say no more than that something has changed; of
+    them every new version counts.
     """
     old, new = delta.old, delta.new
     if old is None or new is None or old.uid != new.uid:
+        return True
+    if not new.generation and old.resource_version != new.resource_version:
         return True
     return (
         old.generation != new.generation

@@ -113,6 +113,17 @@ def test_other_status_writes_and_resyncs_pass_neither(status: Any) -> None:
     assert not predicates.ready_changed(changed(status))
 
 
+def test_of_kinds_without_a_generation_every_new_version_passes_spec_changed() -> None:
+    def config_map(version: str, data: str) -> View:
+        obj = {**widget(resourceVersion=version), "data": {"x": data}}
+        del obj["metadata"]["generation"]
+        return view(obj)
+
+    old = config_map("1", "1")
+    assert predicates.spec_changed(Delta(old, config_map("2", "2")))
+    assert not predicates.spec_changed(Delta(old, old))
+
+
 def test_predicates_combine() -> None:
     labels, pods = changed(labels={"a": "b"}), changed({"podIP": "10.0.0.1"})
     either = predicates.any_of(predicates.spec_changed, predicates.ready_changed)
