@@ -90,7 +90,7 @@ def _cluster_controller(context: Context) -> Controller:
     )
     controller.watches(informers[CLUSTER], predicate=predicates.spec_changed)
     for resource in _CHILDREN:
-        controller.watches(informers[resource], mapper=owner_mapper(CLUSTER.kind))
+        controller.watches(informers[resource], mapper=owner_mapper(CLUSTER))
     for resource in (POD, PVC):
         controller.watches(informers[resource], mapper=_cluster_of_label)
     return controller

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from informers.cache.informer import Delta, Informer
 from informers.cache.view import View
 from informers.controller.predicates import Predicate, marked_anew
-from informers.objects import ObjectKey, new_tuple
+from informers.objects import ObjectKey, Resource, new_tuple
 from informers.queue import Priority, WorkQueue
 
 log = logging.getLogger(__name__)
@@ -17,22 +17,22 @@ log = logging.getLogger(__name__)
 Mapper: TypeAlias = Callable[[View], Iterable[ObjectKey]]
 
 
-def owner_mapper(kind: str, group: str | None = None) -> Mapper:
-    """Maps an object to its controller, if that is of this kind.
+def owner_mapper(owners: Resource) -> Mapper:
+    """Maps an object to its controller, if that is one of these, in whichever version.
 
-    :param group: also ask for this API group; any by default.
+    Cluster-scoped owners have a key without a namespace.
     """
 
-    def owners(view: View) -> Iterable[ObjectKey]:
+    def owner(view: View) -> Iterable[ObjectKey]:
         return [
-            ObjectKey(view.key.namespace, owner.name)
-            for owner in view.owners
-            if owner.controller
-            and owner.kind == kind
-            and (group is None or owner.api_version.rpartition("/")[0] == group)
+            ObjectKey(view.key.namespace if owners.namespaced else "", one.name)
+            for one in view.owners
+            if one.controller
+            and one.kind == owners.kind
+            and one.api_version.rpartition("/")[0] == owners.group
         ]
 
-    return owners
+    return owner
 
 
 class Source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -12,12 +13,13 @@ from informers.cache.informer import Delta, Informer
 from informers.cache.view import View
 from informers.controller import owner_mapper, predicates
 from informers.controller.sources import Source, urgency
-from informers.objects import ObjectKey
+from informers.objects import ObjectKey, Resource
 from informers.queue import Priority, Work, WorkQueue
 from informers.testing.clock import VirtualClock, run_virtual
 from tests.informers_controller.objects import WIDGET, view, widget
 
 PLAIN = view(widget())
+BOX = Resource("example.com", "v1", "boxes", "Box")
 
 
 def changed(status: Any = None, **metadata: Any) -> Delta:
@@ -173,15 +175,21 @@ def owned_by(*owners: tuple[str, str, bool], resource_version: str = "2") -> Vie
 
 def test_the_owner_is_found_before_and_after_a_change() -> None:
     delta = Delta(owned_by(("Box", "old", True)), owned_by(("Box", "new", True), resource_version="3"))
-    keys = {work.key for work in queued(delta, mapper=owner_mapper("Box"))}
+    keys = {work.key for work in queued(delta, mapper=owner_mapper(BOX))}
     assert keys == {ObjectKey("default", "old"), ObjectKey("default", "new")}
 
 
 def test_only_controllers_of_the_kind_count() -> None:
     delta = Delta(None, owned_by(("Box", "plain", False), ("Crate", "other", True), ("Box", "mine", True)))
-    assert [work.key.name for work in queued(delta, mapper=owner_mapper("Box"))] == ["mine"]
-    assert not queued(delta, mapper=owner_mapper("Box", group="other.example.com"))
-    assert queued(delta, mapper=owner_mapper("Box", group="example.com"))
+    assert [work.key.name for work in queued(delta, mapper=owner_mapper(BOX))] == ["mine"]
+    assert not queued(delta, mapper=owner_mapper(replace(BOX, group="other.example.com")))
+    assert queued(delta, mapper=owner_mapper(replace(BOX, version="v2")))
+
+
+def test_an_owner_of_the_cluster_has_no_namespace() -> None:
+    delta = Delta(None, owned_by(("Box", "mine", True)))
+    (work,) = queued(delta, mapper=owner_mapper(replace(BOX, namespaced=False)))
+    assert work.key == ObjectKey("", "mine")
 
 
 def test_mapped_keys_come_once_and_do_not_cut_a_back_off() -> None:

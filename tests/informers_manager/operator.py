@@ -136,7 +136,7 @@ def operator(
     copier = Copier(manager, maps, secrets, pause)
     controller = Controller("copier", copier, workers=2, clock=clock, rng=random.Random(identity))
     controller.watches(maps)
-    controller.watches(secrets, mapper=owner_mapper("ConfigMap"))
+    controller.watches(secrets, mapper=owner_mapper(CONFIG_MAP))
     manager.add(controller)
     return Operator(core, manager, copier, metrics, leader)
 
