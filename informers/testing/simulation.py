@@ -27,9 +27,10 @@ from informers.client import Client
 from informers.leader import LeaderElector
 from informers.manager import Manager
 from informers.metrics import MeasuredTransport, Metrics
-from informers.objects import Object
+from informers.objects import Object, ObjectKey
 from informers.testing.apiserver.core import ApiServer
 from informers.testing.apiserver.faults import FaultRule
+from informers.testing.apiserver.kinds import DEFINITION
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.transport import ApiServerTransport
 
@@ -108,11 +109,17 @@ class Simulation:
     async def running(self, *managers: Manager) -> AsyncIterator[None]:
         """Run managers for the time of the context, then stop them as SIGTERM would.
 
-        :raises Exception: what ended a manager before.
+        :raises Exception: what ended a manager before; what the body raises itself goes first, with a note
+            of every manager that had ended.
         """
         tasks = [asyncio.ensure_future(manager.run()) for manager in managers]
         try:
             yield
+        except Exception as error:
+            for task in tasks:
+                if task.done() and not task.cancelled():
+                    error.add_note(f"a manager had ended: {task.exception()!r}")
+            raise
         finally:
             for task in tasks:
                 task.cancel()
@@ -126,21 +133,43 @@ class Simulation:
         """Let virtual time pass."""
         await asyncio.sleep(seconds)
 
+    async def create(self, obj: Object) -> Object:
+        """Create an object as somebody else would, past every fault, and wait until it can be used: of a
+        definition, until its resource is served.
+
+        :raises informers.testing.apiserver.errors.StatusError: what a client would see.
+        :raises ValueError: when a definition's names are taken.
+        """
+        created = self.server.create(obj)
+        if (obj["apiVersion"], obj["kind"]) == (DEFINITION.api_version, DEFINITION.kind):
+            await self.until(lambda: self._serves(ObjectKey.of(created)))
+        return created
+
+    def _serves(self, definition: ObjectKey) -> bool:
+        obj = self.server.find(DEFINITION, definition) or {}
+        for condition in obj.get("status", {}).get("conditions") or ():
+            if condition["type"] == "NamesAccepted" and condition["status"] == "False":
+                raise ValueError(f"{definition} is not served: {condition['message']}")
+        plural, _, group = definition.name.partition(".")
+        return any(type_.storage == (group, plural) for type_ in self.server.registry.storages())
+
     async def until(self, condition: Callable[[], object], within: float = 300.0) -> None:
         """Wait, in virtual time, until something holds.
 
         :raises TimeoutError: when it does not within so many virtual seconds.
         """
-        async with asyncio.timeout(within):
-            while not condition():  # noqa: ASYNC110 (any condition, and virtual time)
-                await asyncio.sleep(_LOOK)
+        end = self.clock.monotonic() + within
+        while not condition():
+            if self.clock.monotonic() >= end:
+                raise TimeoutError(f"the condition has not come true in {within:g} virtual seconds")
+            await asyncio.sleep(_LOOK)
 
     async def _play(self, play: Callable[[Simulation], Awaitable[None]], objects: tuple[Object, ...]) -> None:
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-        for obj in (namespace, *objects):
-            self.server.create(obj)
         background = asyncio.ensure_future(self.server.run())
         try:
+            for obj in (namespace, *objects):
+                await self.create(obj)
             await play(self)
         finally:
             background.cancel()
@@ -155,7 +184,8 @@ def simulate(
 ) -> None:
     """Play in a new world, to the end, in virtual time.
 
-    :param objects: there from the start, beside the namespace ``default``.
+    :param objects: there from the start, beside the namespace ``default``, in this order; definitions are
+        served before what follows them is created.
     :param seed: of everything that is random.
     :param limit: virtual seconds the play may take; a week by default.
     :raises informers.testing.clock.VirtualStandstill: when nothing can happen any more, or the limit is over.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from informers.cache.informer import Delta, Informer
 from informers.errors import ApiError, Conflict, Gone, NotFound, TooManyRequests, TransportError
 from informers.leader import LeaseLost
 from informers.objects import Object, ObjectKey, Resource
+from informers.testing.apiserver.errors import StatusError
 from informers.testing.simulation import NAMESPACE, Simulation, simulate
 
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
@@ -214,6 +216,57 @@ def test_a_seed_repeats_everything() -> None:
     for number, (one, two) in enumerate(itertools.zip_longest(first, again)):
         assert one == two, number
     assert first != other
+
+
+def definition(plural: str, kind: str) -> Object:
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.example.com"},
+        "spec": {
+            "group": "example.com",
+            "names": {"plural": plural, "kind": kind},
+            "scope": "Namespaced",
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+        },
+    }
+
+
+def box(kind: str = "Box") -> Object:
+    return {"apiVersion": "example.com/v1", "kind": kind, "metadata": {"namespace": NAMESPACE, "name": "a"}}
+
+
+def test_what_a_definition_defines_can_be_there_from_the_start() -> None:
+    async def play(world: Simulation) -> None:
+        boxes = Resource("example.com", "v1", "boxes", "Box")
+        assert world.server.find(boxes, key("a")) is not None
+        with pytest.raises(StatusError) as caught:
+            world.server.create(box("Crate"))
+        assert caught.value.__notes__ == ["nothing here serves Crate of example.com/v1 (yet)"]
+        with pytest.raises(ValueError, match=r"others\.example\.com is not served: .*already in use"):
+            await world.create(definition("others", "Box"))
+        await world.create(definition("crates", "Crate"))
+        assert await world.create(box("Crate")) == world.server.find(
+            replace(boxes, plural="crates"), key("a")
+        )
+
+    simulate(play, definition("boxes", "Box"), box())
+
+
+def test_waiting_in_vain_says_so_and_names_who_has_ended() -> None:
+    async def play(world: Simulation) -> None:
+        async def fails() -> None:
+            raise LookupError("a bug")
+
+        manager = world.manager()
+        manager.add_runnable("broken", fails)
+        async with world.running(manager, world.manager()):
+            await world.until(lambda: False, within=60)
+
+    with pytest.raises(TimeoutError, match="has not come true in 60 virtual seconds") as caught:
+        simulate(play)
+    assert caught.value.__notes__ == ["a manager had ended: LookupError('a bug')"]
 
 
 def test_a_manager_that_fails_is_no_secret() -> None:

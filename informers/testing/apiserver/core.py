@@ -132,7 +132,9 @@ class ApiServer:
         """
         type_ = self.registry.of_kind(obj["apiVersion"], obj["kind"])
         if type_ is None:
-            raise no_such_path()
+            error = no_such_path()
+            error.add_note(f"nothing here serves {obj['kind']} of {obj['apiVersion']} (yet)")
+            raise error
         namespace = obj["metadata"].get("namespace", "") if type_.resource.namespaced else ""
         return writing.create(self, self._call("create", type_, namespace, "", copy.deepcopy(obj))).obj
 
