@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -86,7 +87,13 @@ class Result:
 
     @classmethod
     def after(cls, seconds: float) -> Result:
-        """Look again in ``seconds``, unless something changes before."""
+        """Look again in ``seconds``, unless something changes before; at once if they are not positive.
+
+        :raises ValueError: for what is no time to wait: an infinite one, or not a number.
+        """
+        if not -math.inf < seconds < math.inf:
+            # Here, where the mistake is: a queue cannot put it in order.
+            raise ValueError(f"no time to wait: {seconds} s")
         return cls(requeue_after=seconds)
 
 

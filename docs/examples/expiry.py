@@ -28,7 +28,7 @@ class Expiry:
             return Result.done()
         try:
             age = self.manager.clock.time() - datetime.fromisoformat(view.creation_timestamp).timestamp()
-            left = float(view.annotations[TTL]) - age
+            left = int(view.annotations[TTL]) - age
         except ValueError as error:
             raise Terminal(f"{TTL}: {error}") from error  # until somebody corrects it
         if left > 0:

@@ -25,9 +25,10 @@ def test_what_has_lived_long_enough_goes_and_nothing_else() -> None:
             await world.sleep(20)
             assert not is_there(world, "hour")
             await world.sleep(86_400)
-            assert is_there(world, "nonsense")
+            assert is_there(world, "nonsense") and is_there(world, "no-number")
 
-    simulate(play, config_map("hour", "3600"), config_map("nonsense", "soon"))
+    nonsense = config_map("nonsense", "soon"), config_map("no-number", "nan")
+    simulate(play, config_map("hour", "3600"), *nonsense)
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -276,6 +276,8 @@ class Controller:
 
     def health(self) -> str | None:
         """What is wrong with the workers, for a liveness check; ``None`` when nothing is."""
+        if self._threads is not None and self._threads.exhausted:
+            return f"{self._threads.left_behind} threads have not returned, and none is left to run anything"
         limit = self.deadline + WEDGED_AFTER
         wedged = [running for running in self.running() if running.seconds > limit]
         if not wedged:
@@ -453,7 +455,7 @@ class Controller:
         }
         if isinstance(error, Conflict | Fenced):
             # Both are part of normal life: somebody was faster, or leads now.
-            log.info("reconcile will be repeated: %s", error, extra=extra)
+            log.info("reconcile will be repeated: %s", _sentence(error), extra=extra)
         elif isinstance(error, RuntimeFault) or work.failures:
             log.error("reconcile failed: %s", _sentence(error), extra=extra)
         else:
@@ -498,7 +500,11 @@ class Controller:
 
 
 def _sentence(error: Exception) -> str:
-    text = str(error)
+    try:
+        text = str(error)
+    except Exception:
+        # An error that cannot say what it is about must not end the worker.
+        text = ""
     return (
         text if isinstance(error, RuntimeFault) and text else f"{type(error).__name__}: {text}".rstrip(": ")
     )

@@ -24,7 +24,8 @@ class Threads:
 
     def __init__(self, reconcile: Callable[[ObjectKey], Result], name: str, workers: int) -> None:
         self._reconcile = reconcile
-        self._pool = ThreadPoolExecutor(workers + _SPARE, thread_name_prefix=f"reconcile-{name}")
+        self._most = workers + _SPARE
+        self._pool = ThreadPoolExecutor(self._most, thread_name_prefix=f"reconcile-{name}")
         self._left: dict[ObjectKey, Future[Result]] = {}
 
     @property
@@ -32,19 +33,31 @@ class Threads:
         """Threads that still run although nobody waits for them."""
         return len(self._left)
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether all threads are left behind, and none is left to run anything."""
+        return len(self._left) >= self._most
+
     def busy(self, key: ObjectKey) -> bool:
         """Whether a thread that nobody waits for is at this key."""
         return key in self._left
 
     async def call(self, key: ObjectKey) -> Result:
         """Run the function in a thread. When cancelled, the thread goes on and counts as left behind."""
-        future = self._pool.submit(contextvars.copy_context().run, self._reconcile, key)
+        future = self._pool.submit(contextvars.copy_context().run, self._run, key)
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             if not future.cancelled() and not future.done():
                 self._left[key] = future
             raise
+
+    def _run(self, key: ObjectKey) -> Result:
+        try:
+            return self._reconcile(key)
+        except StopIteration as error:
+            # No future takes one: its waiter would wait for ever. Coroutines say the same.
+            raise RuntimeError("reconcile raised StopIteration") from error
 
     def when_returned(self, key: ObjectKey, then: Callable[[], object]) -> None:
         """Call ``then`` in the event loop once the thread that was left behind at this key returns."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
@@ -208,6 +209,50 @@ def test_a_result_of_another_kind_is_an_error_with_a_clear_message(caplog: pytes
 
     run_virtual(main())
     assert "must return a Result, not NoneType" in caplog.text
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, -math.inf, "5"])
+def test_what_is_no_time_to_wait_is_an_error_of_the_reconcile(
+    seconds: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async def look_again(_: ObjectKey) -> Result:
+            return Result.after(seconds)
+
+        one, calls = controller(look_again)
+        running = asyncio.ensure_future(one.run())
+        one.enqueue(A)
+        await asyncio.sleep(600)
+        # Retried with back-off, not lost, and no reason for the worker to end.
+        assert len(calls.of(A)) > 10 and not running.done()
+        running.cancel()
+
+    run_virtual(main())
+    assert "reconcile failed" in caplog.text
+
+
+@pytest.mark.parametrize("base", [Exception, Conflict, Terminal])
+def test_an_error_that_cannot_say_what_it_is_about_is_an_error_like_any_other(
+    base: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Mute(base):  # type: ignore[misc, valid-type]
+        def __str__(self) -> str:
+            raise ValueError("lost for words")
+
+    async def main() -> None:
+        async def fail(_: ObjectKey) -> Result:
+            raise Mute(409)
+
+        one, _ = controller(fail)
+        running = asyncio.ensure_future(one.run())
+        one.enqueue(A)
+        await asyncio.sleep(1)
+        assert not running.done()
+        running.cancel()
+
+    caplog.set_level(logging.INFO, "informers")
+    run_virtual(main())
+    assert "Mute" in caplog.text
 
 
 def test_the_deadline_cancels_cleanly_frees_the_worker_and_retries() -> None:

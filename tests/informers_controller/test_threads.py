@@ -6,6 +6,8 @@ import asyncio
 import threading
 from collections.abc import Callable
 
+import pytest
+
 from informers.controller import Controller
 from informers.objects import ObjectKey, Result
 
@@ -63,5 +65,46 @@ async def test_a_thread_that_overruns_frees_its_worker_but_keeps_its_key() -> No
     assert calls.count(A) == 1, "one key is never in two threads"
     free.set()
     await eventually(lambda: calls.count(A) == 2)
+    await controller.stop(10)
+    await running
+
+
+async def test_an_iterator_that_ends_in_a_thread_is_an_error_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Blocking:
+        def reconcile(self, key: ObjectKey) -> Result:
+            return next(iter(()))
+
+    controller = Controller("blocking", Blocking(), workers=1, deadline=600)
+    running = asyncio.create_task(controller.run())
+    controller.enqueue(A)
+    await eventually(lambda: "reconcile raised StopIteration" in caplog.text)
+    await controller.stop(10)
+    await running
+
+
+async def test_a_controller_whose_threads_are_all_left_behind_wants_a_restart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("informers.controller.threads._SPARE", 1)
+    free = threading.Event()
+
+    class Blocking:
+        def reconcile(self, key: ObjectKey) -> Result:
+            if not free.wait(20):
+                raise TimeoutError
+            return Result.done()
+
+    controller = Controller("blocking", Blocking(), workers=1, deadline=0.05)
+    running = asyncio.create_task(controller.run())
+    controller.enqueue(A)
+    await eventually(lambda: controller._stuck() == 1)
+    assert controller.health() is None, "there is a spare thread"
+    controller.enqueue(B)
+    await eventually(lambda: controller.health() is not None)
+    assert controller.health() == "2 threads have not returned, and none is left to run anything"
+    free.set()
+    await eventually(lambda: controller.health() is None)
     await controller.stop(10)
     await running
