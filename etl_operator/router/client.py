@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import grpc
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random
 
 from etl_operator.router import methods as m
 from etl_operator.router.channels import Channels, Connection
+from etl_operator.router.endpoints import Answer, Endpoints
 from etl_operator.router.errors import (
     Missing,
     RouterError,
@@ -35,11 +38,20 @@ ATTEMPTS = 3
 REPROBE = 60.0
 """Seconds a known package prefix is trusted although the router answers UNIMPLEMENTED."""
 
+PAUSE = (0.02, 0.1)
+"""Seconds between these tries, at least and at most."""
+
+
+def _worth_another_try(error: BaseException) -> bool:
+    """A lost connection is; a deadline that has passed is not."""
+    return isinstance(error, Unreachable) and not isinstance(error, TimedOut)
+
+
 _RETRYING = AsyncRetrying(
-    stop=stop_after_attempt(ATTEMPTS),
-    wait=wait_random(0.02, 0.1),
-    # A lost connection is worth another try; a deadline that has passed is not.
-    retry=retry_if_exception(lambda e: isinstance(e, Unreachable) and not isinstance(e, TimedOut)),
+    # The first try comes before.
+    stop=stop_after_attempt(ATTEMPTS - 1),
+    wait=wait_random(*PAUSE),
+    retry=retry_if_exception(_worth_another_try),
     reraise=True,
 )
 
@@ -63,6 +75,7 @@ class RouterClients:
     :param status_deadline: the same for GetClusterStatus, which is asked of every pod every few seconds.
     :param limit: channels kept open at most, beside those in use.
     :param idle: seconds after which an unused channel is closed.
+    :param endpoints_age: seconds an answer about a service's endpoints is shared by all who ask for it.
     """
 
     def __init__(
@@ -74,6 +87,7 @@ class RouterClients:
         status_deadline: float = 3.0,
         limit: int = 1_000,
         idle: float = 300.0,
+        endpoints_age: float = 2.0,
     ) -> None:
         self.observe: Observer = observe or _ignore
         self.deadline = deadline
@@ -81,6 +95,7 @@ class RouterClients:
         self.channels = Channels(limit=limit, idle=idle)
         self.prefixes = Prefixes(prefix)
         self.leaders = Leaders()
+        self.endpoints = Endpoints(endpoints_age)
 
     def node(self, address: str) -> RouterNode:
         """The node at ``host:port``. Costs nothing until it is called."""
@@ -219,7 +234,8 @@ class RouterNode:
 
     async def register(self, registration: Registration) -> Lease:
         """Enter a service into this node's registry, or replace its entry."""
-        answer = await self._call(m.REGISTER, registration.request())
+        with self._registry_changes():
+            answer = await self._call(m.REGISTER, registration.request())
         self._accepted(answer.success, "", m.REGISTER.name)
         ttl = answer.lease_ttl.seconds + answer.lease_ttl.nanos / 1e9
         return Lease(answer.registration_id or registration.service_id, ttl if ttl > 0 else DEFAULT_TTL)
@@ -228,7 +244,8 @@ class RouterNode:
         """Take a service out of this node's registry; one that is not there is a success."""
         request = registry_pb2.DeregisterRequest(service_id=service, graceful=True)
         try:
-            answer = await self._call(m.DEREGISTER, request)
+            with self._registry_changes():
+                answer = await self._call(m.DEREGISTER, request)
             self._accepted(answer.success, "", m.DEREGISTER.name)
         except Missing:
             return
@@ -238,10 +255,18 @@ class RouterNode:
         request = registry_pb2.ListServicesRequest(include_unhealthy=True)
         return (await self._call(m.LIST_SERVICES, request)).services
 
-    async def get_service_endpoints(self, name: str) -> Sequence[registry_pb2.EndpointInfo]:
-        """Live endpoints behind a service name, as this node resolves it now."""
-        request = registry_pb2.GetServiceEndpointsRequest(service_name=name)
-        return (await self._call(m.GET_SERVICE_ENDPOINTS, request)).endpoints
+    async def get_service_endpoints(self, name: str) -> Answer:
+        """Live endpoints behind a service name, as this node resolves it.
+
+        The answer may be ``endpoints_age`` seconds old, but never older than what these clients have
+        registered or deregistered with the node since.
+        """
+
+        async def ask() -> Answer:
+            request = registry_pb2.GetServiceEndpointsRequest(service_name=name)
+            return (await self._call(m.GET_SERVICE_ENDPOINTS, request)).endpoints
+
+        return await self._clients.endpoints.of(self.address, name, ask)
 
     def heartbeats(self) -> HeartbeatStream:
         """A new stream of heartbeats, to be closed. Connects when first used."""
@@ -253,6 +278,14 @@ class RouterNode:
         )
 
     # -- below --------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _registry_changes(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            # Also after an error: the call may have had its effect.
+            self._clients.endpoints.forget(self.address)
 
     async def answers_to(self, prefix: str) -> None:
         """Ask for nothing, under a package prefix.
@@ -290,7 +323,14 @@ class RouterNode:
         async def once() -> A:
             return await self._once(method, request, prefix, end - loop.time())
 
-        return await _RETRYING.copy()(once) if method.idempotent else await once()
+        try:
+            return await once()
+        except Unreachable as error:
+            if not method.idempotent or not _worth_another_try(error):
+                raise
+        # The machinery of retries costs as much as half a call, so it is for calls that need it.
+        await asyncio.sleep(random.uniform(*PAUSE))  # noqa: S311 - jitter needs no secrecy
+        return await _RETRYING.copy()(once)
 
     async def _once(self, method: Method[Q, A], request: Q, prefix: str, seconds: float) -> A:
         clients = self._clients

@@ -24,7 +24,8 @@ def address(node: RouterProcess) -> str:
 
 @contextlib.asynccontextmanager
 async def clients() -> AsyncIterator[RouterClients]:
-    made = RouterClients()
+    # Nothing is shared: a node that has restarted must be asked itself.
+    made = RouterClients(endpoints_age=0.0)
     try:
         yield made
     finally:
