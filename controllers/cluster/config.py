@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import yaml
 
@@ -64,16 +65,27 @@ def start_script(command: Sequence[str] = ()) -> str:
 
 def router_config(cluster: EtlRouterCluster) -> str:
     """``router.yaml`` with every key: a router that misses one discards the whole file."""
-    raft = cluster.spec.raft
-    metrics = cluster.spec.metrics
+    raft, metrics = cluster.spec.raft, cluster.spec.metrics
+    return _router_config(
+        raft.election_timeout_ms,
+        raft.heartbeat_interval_ms,
+        raft.snapshot_interval,
+        metrics.enabled,
+        metrics.port,
+    )
+
+
+@lru_cache(maxsize=256)
+def _router_config(election: int, heartbeat: int, snapshot: int, metrics: bool, metrics_port: int) -> str:
+    # Writing YAML takes longer than all the rest of a pass over a cluster, so it is done once.
     return yaml.safe_dump(
         {
             "cluster": {
-                "election_timeout_min_ms": raft.election_timeout_ms,
+                "election_timeout_min_ms": election,
                 # Drawn from [min, max): a spread of one whole timeout keeps elections from colliding.
-                "election_timeout_max_ms": raft.election_timeout_ms * 2,
-                "heartbeat_interval_ms": raft.heartbeat_interval_ms,
-                "snapshot_interval": raft.snapshot_interval,
+                "election_timeout_max_ms": election * 2,
+                "heartbeat_interval_ms": heartbeat,
+                "snapshot_interval": snapshot,
                 "max_entries_per_append": 100,
             },
             "buffer": {
@@ -88,7 +100,7 @@ def router_config(cluster: EtlRouterCluster) -> str:
                 "keepalive_interval_secs": 10,
                 "keepalive_timeout_secs": 5,
             },
-            "metrics": {"enabled": metrics.enabled, "listen_addr": f"0.0.0.0:{metrics.port}"},
+            "metrics": {"enabled": metrics, "listen_addr": f"0.0.0.0:{metrics_port}"},
         },
         sort_keys=False,
     )
