@@ -203,6 +203,7 @@ class HttpTransport:
             request.content_type == APPLY_PATCH,
             None if streaming else request.timeout,
             request.timeout if streaming else None,
+            request.fence,
         )
         endpoint = Endpoint(*origin, context, self._access.tls.server_name or origin[0])
         try:
@@ -226,6 +227,8 @@ class HttpTransport:
         url = URL(f"{scheme}://{authority}{self._target(request)}", encoded=True)
 
         def send() -> Any:
+            if request.fence is not None:
+                request.fence()
             return self._opened().request(
                 request.method,
                 url,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -20,6 +20,9 @@ class HttpRequest:
     accept: str = "application/json"
     timeout: float | None = 30.0
     """Seconds for the whole exchange; for a stream, seconds without a byte. ``None`` waits for ever."""
+    fence: Callable[[], None] | None = field(default=None, compare=False, repr=False)
+    """Called right before the request leaves, and before it is sent again; raises when this process may not
+    write any more."""
 
 
 @dataclass(frozen=True, slots=True)

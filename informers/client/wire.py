@@ -11,6 +11,7 @@ import contextlib
 import re
 import socket
 import ssl
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from informers.client.http1 import ResponseParser
@@ -66,6 +67,8 @@ class Message(NamedTuple):
     """Seconds for the whole exchange."""
     silence: float | None
     """Seconds without a byte, while somebody waits for one."""
+    fence: Callable[[], None] | None = None
+    """Raises when it may not be sent any more."""
 
 
 class Answer:
@@ -360,6 +363,8 @@ class Wire:
         self, connection: Connection, endpoint: Endpoint, message: Message, due: float | None
     ) -> Answer:
         try:
+            if message.fence is not None:
+                message.fence()
             connection.send(message, due)
             await connection.head()
         except BaseException:

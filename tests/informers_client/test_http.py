@@ -17,7 +17,7 @@ from informers.client import ClusterAccess, HttpRequest, HttpTransport
 from informers.client.auth import Credential, StaticCredentials, bearer
 from informers.client.requests import APPLY_PATCH
 from informers.client.tls import TlsSettings
-from informers.errors import ConfigError, TransportError
+from informers.errors import ConfigError, Fenced, TransportError
 from tests.informers_client.serving import Authority, rude, serving
 
 GET = HttpRequest("GET", "/api/v1/pods", [("labelSelector", "a in (b,c)&d"), ("limit", "5")], timeout=10)
@@ -432,6 +432,52 @@ class TestBreakage:
                 with pytest.raises(TransportError):
                     await transport.request(request_)
                 assert requests == 2
+
+    @pytest.mark.parametrize("through_proxy", [False, True])
+    async def test_a_write_is_not_sent_again_once_the_fence_has_closed(self, through_proxy: bool) -> None:
+        """As of a process that is stopped with a request under way, and wakes up when its lease is over."""
+        requests = []
+        closed = False
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal closed
+            while True:
+                requests.append(await reader.readuntil(b"\r\n\r\n"))
+                if len(requests) > 1:
+                    await reader.readexactly(2)
+                    closed = True
+                    return
+                writer.write(EMPTY)
+                await writer.drain()
+
+        def fence() -> None:
+            if closed:
+                raise Fenced("not leading any more")
+
+        async with rude(talk) as url:
+            access = ClusterAccess("http://api.test:80", proxy=url) if through_proxy else ClusterAccess(url)
+            async with transport_to(access) as transport:
+                await transport.request(GET)
+                with pytest.raises(Fenced):
+                    await transport.request(replace(APPLY, fence=fence))
+        assert len(requests) == 2
+
+    async def test_a_fence_that_closes_while_the_connection_opens_keeps_the_request_back(self) -> None:
+        received = []
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            received.append(await reader.read(1))
+
+        def fence() -> None:
+            raise Fenced("not leading any more")
+
+        async with rude(talk) as url, transport_to(ClusterAccess(url)) as transport:
+            with pytest.raises(Fenced):
+                await transport.request(replace(APPLY, fence=fence))
+            async with asyncio.timeout(10):
+                while not received:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        assert received == [b""]
 
     async def test_cancellation_closes_the_connection_and_leaves_the_pool_usable(self) -> None:
         closed = asyncio.Event()
