@@ -25,6 +25,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+LONGEST_REST = 3600.0
+"""Seconds: nobody is asked to wait longer, whatever a server says; its clock may be years from ours."""
+
 
 class RuntimeFault(Exception):
     """Base of every error this library raises."""
@@ -53,7 +56,7 @@ class ApiError(RuntimeFault):
     :param reason: machine-readable ``Status.reason`` (``NotFound``, ``Invalid`` ...), or "".
     :param message: the server's sentence for people.
     :param details: ``Status.details`` as sent, or an empty mapping.
-    :param retry_after: seconds the server asked to wait, or ``None``.
+    :param retry_after: seconds the server asked to wait, an hour at most, or ``None``.
     """
 
     def __init__(
@@ -140,7 +143,9 @@ def api_error(
     raw_details = body.get("details")
     details: Mapping[str, Any] = raw_details if isinstance(raw_details, dict) else {}
     if retry_after is None and isinstance(details.get("retryAfterSeconds"), int | float):
-        retry_after = float(details["retryAfterSeconds"])
+        retry_after = details["retryAfterSeconds"]
+    if retry_after is not None:
+        retry_after = float(min(max(retry_after, 0.0), LONGEST_REST))
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else ApiError)
     if kind is Conflict and reason == "AlreadyExists":
         kind = AlreadyExists

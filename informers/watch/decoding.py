@@ -7,6 +7,8 @@ page would keep all of it in memory.
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -27,6 +29,9 @@ _CHANGES = tuple(start for kind, start in _STARTS if _KINDS.get(kind) is False)
 _MODIFIED, _ADDED = map(len, _CHANGES)
 _BRACE = ord("}")
 _UNTYPED = b'{"metadata":{'
+_TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]]', re.DOTALL).finditer
+_ITEM_DEPTH = 3
+"""In the list, in its items."""
 
 
 class _ListMeta(msgspec.Struct, gc=False, rename="camel"):
@@ -35,8 +40,9 @@ class _ListMeta(msgspec.Struct, gc=False, rename="camel"):
 
 
 class _List(msgspec.Struct, gc=False):
+    # Required: an empty list has it as well, and what has none (a proxy's page) must not pass for one.
+    items: list[msgspec.Raw] | None
     metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
-    items: list[msgspec.Raw] | None = None
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -53,21 +59,45 @@ _ANNOTATIONS = msgspec.json.Decoder(dict[str, str] | None)
 def decode_page(body: bytes, resource: Resource) -> Page:
     """A page of a list. Items that are no objects are left out, and logged.
 
-    :raises msgspec.DecodeError: when the body is no list at all, or something in it is nested too deeply.
+    :raises msgspec.DecodeError: when the body is no list at all.
     """
     try:
-        page = _LIST.decode(body)
-    except RecursionError:
-        raise msgspec.DecodeError("an item is nested too deeply to be read") from None
+        try:
+            page = _LIST.decode(body)
+            items: Iterable[msgspec.Raw | bytes] = page.items or ()
+        except RecursionError:
+            body, items = _items_by_hand(body)
+            page = _LIST.decode(body)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(str(error)) from None
     prefix = type_prefix(resource.api_version, resource.kind)
     ordered = _beginnings(resource)
     views = []
-    for item in page.items or ():
+    for item in items:
         content = bytes(item)
         view = _view_at_once(content, ordered, prefix) or _view(content, prefix, resource)
         if view is not None:
             views.append(view)
     return Page(views, page.metadata.resource_version or "", page.metadata.continue_ or "")
+
+
+def _items_by_hand(body: bytes) -> tuple[bytes, list[bytes]]:
+    """A list whose items are empty, and what was in them: slow, and needed only where an item is nested too
+    deeply for the decoder, which would then read none of them."""
+    rest, items, depth, begin, end = [], [], 0, 0, 0
+    for token in _TOKENS(body):
+        at = token.start()
+        if body[at] in b"{[":
+            depth += 1
+            if depth == _ITEM_DEPTH:
+                begin = at
+        elif body[at] in b"}]":
+            if depth == _ITEM_DEPTH:
+                items.append(body[begin : at + 1])
+                rest.append(body[end:begin])
+                end = at + 1
+            depth -= 1
+    return b"{}".join((*rest, body[end:])), items
 
 
 def _view_at_once(content: bytes, ordered: tuple[bytes, ...], prefix: bytes) -> View | None:
@@ -78,14 +108,14 @@ def _view_at_once(content: bytes, ordered: tuple[bytes, ...], prefix: bytes) -> 
         return None
     try:
         return view_within(content, 0, len(content))
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
 
 
 def _view(content: bytes, prefix: bytes, resource: Resource) -> View | None:
     try:
         view = view_of_bytes(content, prefix)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
         # One object nobody can read must not hide all the others.
         log.warning("%s: skipped an item: %s", resource, error)
         return None
@@ -158,7 +188,7 @@ class LineDecoder:
             if start and content[stop - 1] == _BRACE:
                 try:
                     view = view_within(content, start, stop - 1)
-                except (msgspec.DecodeError, RecursionError):
+                except (ValueError, RecursionError):
                     view = None
                 if view is not None:
                     changes.append(Apply(view))
@@ -189,14 +219,18 @@ class LineDecoder:
                     pass
             decoded = _LINE.decode(line)
             return self._understand(decoded.type.encode(), bytes(decoded.object))
-        except (msgspec.ValidationError, RecursionError) as error:
+        except (msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
             # One object that nobody can read, by accident or on purpose, must not cost us all the others.
             log.warning("%s: skipped a change: %s", self._resource, error)
             return None
 
     def _understand(self, kind: bytes, content: bytes) -> Changed | Bookmark | Refused | None:
         if kind == b"ERROR":
-            return refusal(msgspec.json.decode(content, type=dict[str, Any]))
+            try:
+                return refusal(msgspec.json.decode(content, type=dict[str, Any]))
+            except (msgspec.ValidationError, UnicodeDecodeError, RecursionError):
+                # Whatever it was about, the stream is over.
+                return refusal({})
         if kind == b"BOOKMARK":
             header = _HEADER.decode(content)
             annotations = header.metadata.annotations
@@ -228,7 +262,9 @@ def refusal(status: dict[str, Any], code: int | None = None, retry_after: float 
         code = status["code"] if isinstance(status.get("code"), int) else 500
     details = status.get("details")
     causes = details.get("causes") if isinstance(details, dict) else None
-    too_large = any(
-        isinstance(cause, dict) and cause.get("reason") == "ResourceVersionTooLarge" for cause in causes or ()
+    too_large = isinstance(causes, list) and any(
+        isinstance(cause, dict) and cause.get("reason") == "ResourceVersionTooLarge" for cause in causes
     )
-    return Refused(code, code == 410 or too_large, retry_after)
+    # Not every server says both.
+    too_old = code == 410 or status.get("reason") in ("Expired", "Gone")
+    return Refused(code, too_old or too_large, retry_after)

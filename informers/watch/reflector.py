@@ -53,6 +53,8 @@ class WatchOptions:
     :param read_deadline: seconds without a byte, bookmarks counted, after which a connection is given up.
         Servers send a bookmark about once a minute.
     :param initial_deadline: seconds a streaming list may be quiet before its end is taken as never to come.
+    :param initial_limit: seconds a streaming list may take in all, for where something always happens a
+        server that does not know them is never quiet.
     :param server_timeout: shortest and longest life of a stream in seconds; each draws its own, so that
         those of many clients do not end together.
     """
@@ -63,6 +65,7 @@ class WatchOptions:
     metadata_only: bool = False
     read_deadline: float = 70.0
     initial_deadline: float = 10.0
+    initial_limit: float = 60.0
     server_timeout: tuple[int, int] = (300, 600)
 
 
@@ -212,11 +215,12 @@ class Reflector:
         self.problem = None
         decoder = LineDecoder(self._resource)
         chunks, following, now = stream.chunks(), None, asyncio.get_running_loop().time
+        began = now()
         try:
             # One for all chunks: a new one for each costs as much as an event.
             async with asyncio.timeout(None) as limit:
                 while following is None:
-                    limit.reschedule(now() + self._patience())
+                    limit.reschedule(self._due(began, now()))
                     chunk = await anext(chunks, b"")
                     limit.reschedule(None)
                     if not chunk:
@@ -240,10 +244,13 @@ class Reflector:
                 return command
         return None
 
-    def _patience(self) -> float:
+    def _due(self, began: float, now: float) -> float:
+        """When to give the stream up, unless more comes; on the loop's clock, as both arguments."""
+        options = self._options
+        due = now + options.read_deadline
         if self._state.phase is Phase.STREAMING:
-            return min(self._options.initial_deadline, self._options.read_deadline)
-        return self._options.read_deadline
+            due = min(due, now + options.initial_deadline, began + options.initial_limit)
+        return due
 
     def _quiet(self) -> Input:
         if self._state.phase is Phase.STREAMING:

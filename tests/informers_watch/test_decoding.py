@@ -107,6 +107,22 @@ def test_pages_give_what_they_hold(items: list[dict[str, Any]], separators: tupl
     assert (page.version, page.continue_token) == ("9", "more")
 
 
+DEEP = b"[" * 300_000 + b"]" * 300_000
+
+
+@given(st.lists(objects(), max_size=4), SEPARATORS, st.data())
+def test_an_item_nested_beyond_reading_costs_only_itself(
+    items: list[dict[str, Any]], separators: tuple[str, str], data: st.DataObject
+) -> None:
+    encoded = [json.dumps(item, separators=separators).encode() for item in items]
+    where = data.draw(st.integers(0, len(items)))
+    encoded.insert(where, b'{"metadata":{"name":"deep"},"spec":' + DEEP + b"}")
+    body = b'{"metadata":{"resourceVersion":"9"},"items":[' + b" , ".join(encoded) + b"]}"
+    page = decode_page(body, PODS)
+    assert [view.object() for view in page.views] == [pruned(item) for item in items]
+    assert page.version == "9"
+
+
 def line(kind: str, obj: Any) -> bytes:
     return json.dumps({"type": kind, "object": obj}, separators=(",", ":")).encode() + b"\n"
 
@@ -129,13 +145,16 @@ def test_changes_around_a_bookmark_keep_their_order() -> None:
         ({"code": 410, "reason": "Expired"}, Refused(410, version_unavailable=True)),
         ({"code": 500, "message": "etcd"}, Refused(500)),
         ({}, Refused(500)),
+        ({"reason": "Expired"}, Refused(500, version_unavailable=True)),
+        ({"code": "410", "details": {"causes": 5}}, Refused(500)),
+        (["no status"], Refused(500)),
         (
             {"code": 504, "details": {"causes": [{"reason": "ResourceVersionTooLarge"}]}},
             Refused(504, version_unavailable=True),
         ),
     ],
 )
-def test_errors_on_the_stream(status: dict[str, Any], expected: Refused) -> None:
+def test_errors_on_the_stream(status: Any, expected: Refused) -> None:
     assert LineDecoder(PODS).feed(line("ERROR", status)) == [expected]
 
 
@@ -158,16 +177,36 @@ def test_an_object_nested_beyond_reading_costs_only_itself(
     spaced: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever may create objects with free-form fields could otherwise stop every watcher."""
-    deep = b"[" * 300_000 + b"]" * 300_000
-    meta = b'{"metadata":{"name":"a"},"spec":' + deep + b"}"
+    meta = b'{"metadata":{"name":"a"},"spec":' + DEEP + b"}"
     start = b'{"type": "ADDED", "object":' if spaced else b'{"type":"ADDED","object":'
     stream = start + meta + b"}\n" + line("ADDED", {"metadata": {"name": "b"}})
     (changes,) = LineDecoder(PODS).feed(stream)
     assert isinstance(changes, Changes)
     assert [one.view.key.name for one in changes.items] == ["b"]
     assert "skipped" in caplog.text
-    with pytest.raises(msgspec.DecodeError, match="too deeply"):
-        decode_page(b'{"items":[' + meta + b"]}", PODS)
+
+
+NOT_UTF8 = [
+    b'{"kind":"Pod","apiVersion":"v1","metadata":{"name":"\xff","resourceVersion":"1"}}',
+    b'{"metadata":{"name":"a","uid":"\xff"}}',
+    b'{"kind":"\xff","metadata":{"name":"a"}}',
+    b'{"metadata":{"name":"a","annotations":{"x":"\\n\xff"}}}',
+]
+
+
+@pytest.mark.parametrize("content", NOT_UTF8)
+def test_text_in_no_encoding_costs_only_its_object(content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    good = b'{"metadata":{"name":"b"}}'
+    stream = b'{"type":"ADDED","object":' + content + b"}\n" + line("ADDED", {"metadata": {"name": "b"}})
+    (changes,) = LineDecoder(PODS).feed(stream)
+    assert isinstance(changes, Changes)
+    page = decode_page(b'{"items":[' + content + b"," + good + b"]}", PODS)
+    assert [view.name for view in page.views] == [one.view.name for one in changes.items] == ["b"]
+    assert caplog.text.count("skipped") == 2
+
+
+def test_an_error_in_no_encoding_ends_the_stream_all_the_same() -> None:
+    assert LineDecoder(PODS).feed(b'{"type":"ERROR","object":{"message":"\xff"}}\n') == [Refused(500)]
 
 
 def test_a_line_that_is_no_json_ends_the_stream() -> None:
@@ -175,9 +214,14 @@ def test_a_line_that_is_no_json_ends_the_stream() -> None:
         LineDecoder(PODS).feed(b'{"type":"ADDED","object":{"metadata"}}\n')
 
 
-def test_a_page_that_is_no_list_is_an_error() -> None:
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>", b"{}", b'{"kind":"Status"}', b'{"items":[],"metadata":{"continue":"\xff"}}', b"[" * 300_000],
+)
+def test_a_page_that_is_no_list_is_an_error(body: bytes) -> None:
+    """Taken for an empty list, it would mean that everything has been deleted."""
     with pytest.raises(msgspec.DecodeError):
-        decode_page(b"<html>", PODS)
+        decode_page(body, PODS)
 
 
 def test_a_line_of_ten_megabytes_in_small_chunks() -> None:

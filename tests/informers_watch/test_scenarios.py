@@ -67,6 +67,20 @@ class TestFirstList:
 
         run_virtual(scenario())
 
+    def test_a_server_that_ignores_streaming_and_is_never_quiet(self) -> None:
+        async def scenario() -> None:
+            server = Server()
+            server.ignores_streaming = True
+            server.put("one")
+            informer = informer_of(server)
+            async with running(informer, synced=False):
+                for number in range(16):
+                    await asyncio.sleep(5)
+                    server.put("one", spec={"number": number})
+                assert informer.synced
+
+        run_virtual(scenario())
+
     def test_items_of_lists_get_the_type_the_server_left_out(self) -> None:
         async def scenario() -> None:
             server = Server()
@@ -309,6 +323,32 @@ class TestPatience:
             async with running(informer_of(server), synced=False):
                 await asyncio.sleep(100)
                 assert all(17 <= gap <= 17.9 for gap in gaps_of(server.seen)[:4])
+
+        run_virtual(scenario())
+
+    @pytest.mark.parametrize(
+        "refusal",
+        [
+            HttpResponse(500, b'{"message":"\xff"}'),
+            HttpResponse(500, b'{"details":' + b"[" * 300_000),
+            HttpResponse(429, b'{"details":{"retryAfterSeconds":1' + b"0" * 400 + b"}}"),
+            HttpResponse(500, b'{"details":{"causes":5}}'),
+            HttpResponse(429, b"{}", {"retry-after": "Fri, 15 Jan 99999999999999999999 08:00:09 GMT"}),
+            HttpResponse(429, b"{}", {"retry-after": "Sat, 01 Jan 2099 00:00:00 GMT"}),
+        ],
+    )
+    def test_no_refusal_ends_a_watch(self, refusal: HttpResponse) -> None:
+        """Whatever it says, and for no more than the hour that a server may ask for."""
+
+        async def scenario() -> None:
+            server = Server()
+            informer = informer_of(server)
+            async with running(informer):
+                with server.failing(refusal):
+                    server.cut()
+                    await asyncio.sleep(10)
+                server.put("one")
+                await until(lambda: len(informer.list()) == 1, within=3610)
 
         run_virtual(scenario())
 
