@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import email.utils
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -45,7 +45,8 @@ class Client:
 
     :param transport: carries the requests; :meth:`close` closes it.
     :param clock: for dates in ``Retry-After``; the machine's by default.
-    :param fence: called before every write; raises when this process may not write any more.
+    :param fence: called before every write, and by the transport when it leaves; raises when this process may
+        not write any more.
     """
 
     def __init__(
@@ -90,6 +91,8 @@ class Client:
                 resource_version_match=resource_version_match,
             )
         )
+        if "items" not in answer:
+            raise TransportError(f"{resource}: the answer is no list")
         meta = answer.get("metadata") or {}
         # The server leaves type information out of the items of built-in kinds.
         kind = {"apiVersion": resource.api_version, "kind": resource.kind}
@@ -214,6 +217,9 @@ class Client:
     async def _write(self, request: HttpRequest) -> Object:
         if self._fence is not None:
             self._fence()
+            # Again when it leaves: a credential and a connection take their time, and this process may be
+            # stopped meanwhile.
+            request = replace(request, fence=self._fence)
         return await self._send(request)
 
     async def _send(self, request: HttpRequest) -> Object:
@@ -224,7 +230,7 @@ class Client:
             return {}
         try:
             answer: Object = msgspec.json.decode(response.body)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise TransportError(f"{request.method} {request.path}: answer is not JSON: {error}") from error
         return answer
 
@@ -233,7 +239,7 @@ def error_of(response: HttpResponse, clock: Clock) -> ApiError:
     """The exception for a refusal. A body that is no ``Status`` (a proxy's page) becomes its message."""
     try:
         body = msgspec.json.decode(response.body, type=dict[str, Any])
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         body = {"message": response.body[:_EXCERPT].decode(errors="replace").strip()}
     return api_error(response.status, body, _retry_after(response.headers.get("retry-after"), clock))
 
@@ -246,5 +252,5 @@ def _retry_after(value: str | None, clock: Clock) -> float | None:
         return float(value)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - clock.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -52,7 +52,7 @@ class Recorder:
 
     async def request(self, request: HttpRequest) -> HttpResponse:
         self.sent.append(request)
-        return self.answers.pop(0) if self.answers else HttpResponse(200, b"{}")
+        return self.answers.pop(0) if self.answers else HttpResponse(200, b'{"items":[]}')
 
     def stream(self, request: HttpRequest) -> AbstractAsyncContextManager[HttpStream]:
         raise AssertionError("no streams here")
@@ -197,7 +197,15 @@ class TestFence:
         await client.get(POD, KEY)
         await client.list(POD)
         await client.raw("GET", "/x")
-        assert len(transport.sent) == 3
+        assert [request.fence for request in transport.sent] == [None] * 3
+
+    async def test_a_write_takes_the_fence_along(self) -> None:
+        def fence() -> None:
+            pass
+
+        transport = Recorder()
+        await Client(transport, fence=fence).delete(POD, KEY)
+        assert [request.fence for request in transport.sent] == [fence]
 
 
 class TestAnswers:
@@ -227,7 +235,18 @@ class TestAnswers:
         assert (caught.value.status, caught.value.reason) == (status, reason)
         assert caught.value.details == {"name": "web"}
 
-    @pytest.mark.parametrize("body", [b"", b"<html>Bad gateway</html>", b'"text"', b"\xff", b"[]"])
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"<html>Bad gateway</html>",
+            b'"text"',
+            b"\xff",
+            b"[]",
+            b'{"a":"\xff"}',
+            b'{"a":' + b"[" * 300_000,
+        ],
+    )
     async def test_a_refusal_by_something_else_than_an_api_server(self, body: bytes) -> None:
         with pytest.raises(ServerError) as caught:
             await Client(Recorder(HttpResponse(502, body))).get(POD, KEY)
@@ -241,6 +260,9 @@ class TestAnswers:
             ("Fri, 15 Jan 2027 07:00:00 GMT", 0.0),
             ("soon", None),
             ("-1", None),
+            ("Sat, 01 Jan 2099 00:00:00 GMT", 3600.0),
+            ("9" * 400, 3600.0),
+            ("Fri, 15 Jan 99999999999999999999 08:00:09 GMT", None),
         ],
     )
     async def test_retry_after(self, header: str, seconds: float | None) -> None:
@@ -249,15 +271,21 @@ class TestAnswers:
             await client.get(POD, KEY)
         assert caught.value.retry_after == seconds
 
-    async def test_retry_after_from_the_body(self) -> None:
-        body = json.dumps({"details": {"retryAfterSeconds": 3}}).encode()
+    @pytest.mark.parametrize(("said", "seconds"), [(3, 3.0), (-3, 0.0), (10**400, 3600.0)])
+    async def test_retry_after_from_the_body(self, said: int, seconds: float) -> None:
+        body = json.dumps({"details": {"retryAfterSeconds": said}}).encode()
         with pytest.raises(TooManyRequests) as caught:
             await Client(Recorder(HttpResponse(429, body))).get(POD, KEY)
-        assert caught.value.retry_after == 3.0
+        assert caught.value.retry_after == seconds
 
-    async def test_an_answer_that_is_no_json(self) -> None:
+    @pytest.mark.parametrize("body", [b"<html>", b'{"a":"\xff"}'])
+    async def test_an_answer_that_is_no_json(self, body: bytes) -> None:
         with pytest.raises(TransportError, match="not JSON"):
-            await Client(Recorder(HttpResponse(200, b"<html>"))).get(POD, KEY)
+            await Client(Recorder(HttpResponse(200, body))).get(POD, KEY)
+
+    async def test_an_answer_that_is_no_list_is_not_an_empty_one(self) -> None:
+        with pytest.raises(TransportError, match="no list"):
+            await Client(Recorder(HttpResponse(200, b"{}"))).list(POD)
 
     async def test_an_empty_answer(self) -> None:
         assert await Client(Recorder(HttpResponse(200, b""))).delete(POD, KEY) == {}
