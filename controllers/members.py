@@ -31,8 +31,10 @@ def wanted_members(cluster: View) -> int:
     return int(spec_in(cluster).get("replicas", 3))
 
 
+@lru_cache(maxsize=1024)
 def frozen(cluster: View) -> str:
     """Why nothing may be written to the cluster now, or ""."""
+    # Thousands of pipelines ask, and a view never changes.
     for condition in (read_status(cluster, dict[str, Any]) or {}).get("conditions") or ():
         if condition["type"] == r.QUORUM_HEALTHY and condition["reason"] == r.SPLIT_BRAIN:
             return str(condition["message"])
@@ -48,13 +50,13 @@ def readiness_or_freeze_changed(delta: Delta) -> bool:
 
 
 def _pods(pods: Informer, cluster: View) -> list[PodFacts]:
-    found = (_facts(view, cluster.key.name) for view in pods.by_index(BY_CLUSTER, str(cluster.key)))
+    found = (facts_of(view, cluster.key.name) for view in pods.by_index(BY_CLUSTER, str(cluster.key)))
     return sorted((pod for pod in found if pod), key=lambda pod: pod.ordinal)
 
 
 @lru_cache(maxsize=1024)
-def _facts(view: View, cluster: str) -> PodFacts | None:
-    # Thousands of pipelines ask for the same few pods, and a view never changes.
+def facts_of(view: View, cluster: str) -> PodFacts | None:
+    """:func:`pod_facts`, once per version of a pod: thousands of pipelines ask for the same few."""
     return pod_facts(view.object(), cluster)
 
 

@@ -10,13 +10,14 @@ from controllers import reasons as r
 from controllers.apply import Applier, NameConflict, Outcome
 from controllers.cluster import children, naming, polling
 from controllers.cluster.events import record_transitions, record_warnings
-from controllers.cluster.facts import NodeFacts, PodFacts, judge, pod_facts
+from controllers.cluster.facts import NodeFacts, PodFacts, judge
 from controllers.cluster.rollout import Members, Restart, next_restart, plan_members
 from controllers.cluster.statefulset import stateful_set, with_claims_of
 from controllers.cluster.status import Observation, cluster_status
 from controllers.cluster.volumes import VolumePlan, plan_volumes
 from controllers.context import Context
 from controllers.kinds import POD, PVC, STATEFUL_SET, STORAGE_CLASS
+from controllers.members import facts_of
 from controllers.status import Conditions, write_status
 from etl_operator.api import CLUSTER, EtlRouterCluster
 from etl_operator.router.cluster import RouterCluster
@@ -44,7 +45,6 @@ class ClusterReconciler:
         self._context = context
         self._applier = Applier(context.client, context.informers, MANAGER)
         self._memory: dict[ObjectKey, _Memory] = {}
-        self._pods_index = context.informers[POD]
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Bring the children in line, take at most one step, write the status if it changed."""
@@ -242,7 +242,7 @@ class ClusterReconciler:
             return []
         uid = live["metadata"]["uid"]
         views = self._context.informers[POD].by_index("cluster", str(key))
-        found = [pod_facts(view.object(), key.name) for view in views if view.owner_uid == uid]
+        found = [facts_of(view, key.name) for view in views if view.owner_uid == uid]
         pods = [_gone(pod) if pod.uid in memory.deleted_pods else pod for pod in found if pod]
         memory.deleted_pods &= {pod.uid for pod in pods}
         return sorted(pods, key=lambda pod: pod.ordinal)
