@@ -1,8 +1,8 @@
 """Events for people (``events.k8s.io/v1``): recorded at once, sent when possible, dropped when not.
 
-Recording never waits and never fails. The same event about the same object within six minutes becomes a
-series: one object whose count rises. What does not fit into the queue, or would flood one object, is dropped
-and counted.
+Recording never waits, never fails, and may be done in any thread. The same event about the same object within
+six minutes becomes a series: one object whose count rises. What does not fit into the queue, or would flood
+one object, is dropped and counted.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
+import threading
 from collections import OrderedDict, deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from typing import Any, Literal, TypeAlias
 from informers.client import Client
 from informers.clock import Clock
 from informers.errors import (
+    AlreadyExists,
     ApiError,
     Fenced,
     NotFound,
@@ -61,8 +64,14 @@ _DEFAULT_NAMESPACE = "default"
 
 _LONGEST_NOTE = 1024
 _LONGEST_WORD = 128
+"""Bytes: what the API server calls characters."""
+
 _LONGEST_NAME = 230
 """Characters of the object's name in the event's; the rest is for the suffix."""
+
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*").fullmatch
+"""What an event may be called; objects of some kinds, such as roles, are called otherwise."""
 
 _Identity: TypeAlias = tuple[str, ...]
 
@@ -105,7 +114,7 @@ class EventRecorder:
     ) -> None:
         self._client = client
         self._controller = controller
-        self._instance = instance[:_LONGEST_WORD]
+        self._instance = _cut(instance, _LONGEST_WORD)
         self._clock = clock
         # Names need no secrecy.
         self._rng = rng or random.Random()  # noqa: S311
@@ -116,6 +125,8 @@ class EventRecorder:
         self._poke = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
+        """Thread and loop of :meth:`run`."""
         self._metrics = metrics or Metrics(process=False)
         self._dropped = self._metrics.counter(
             "event_recorder_dropped_total", "Events that were not sent, by why.", ("reason",)
@@ -131,17 +142,20 @@ class EventRecorder:
 
         :param reason: why, in one CamelCase word, for machines.
         :param action: what the reporter did or tried, in one CamelCase word.
-        :param note: a sentence for people; cut at 1024 characters.
+        :param note: a sentence for people; cut at 1024 bytes.
         """
         try:
-            self._record(_regarding(obj), type, reason[:_LONGEST_WORD], action[:_LONGEST_WORD], note)
+            words = _cut(reason, _LONGEST_WORD), _cut(action, _LONGEST_WORD), _cut(note, _LONGEST_NOTE)
+            if self._home is None or self._home[0] == threading.get_ident():
+                self._record(_regarding(obj), type, *words)
+            else:
+                self._home[1].call_soon_threadsafe(self._record, _regarding(obj), type, *words)
         except Exception:
             self._dropped.inc("malformed")
             log.exception("an event could not be recorded", extra={"reason": reason})
 
     def _record(self, regarding: dict[str, str], type_: str, reason: str, action: str, note: str) -> None:
         now = self._clock.monotonic()
-        note = note if len(note) <= _LONGEST_NOTE else f"{note[: _LONGEST_NOTE - 1]}…"
         about = tuple(regarding.get(part, "") for part in ("kind", "namespace", "name", "uid"))
         identity = (*about, type_, reason, action, note)
         series = self._series.get(identity)
@@ -187,11 +201,12 @@ class EventRecorder:
 
     def _body(self, regarding: dict[str, str], type_: str, reason: str, action: str, note: str) -> Object:
         suffix = f"{self._rng.getrandbits(64):016x}"
+        name = regarding["name"][:_LONGEST_NAME].rstrip(".-")
         return {
             "apiVersion": EVENT.api_version,
             "kind": EVENT.kind,
             "metadata": {
-                "name": f"{regarding['name'][:_LONGEST_NAME].rstrip('.-')}.{suffix}",
+                "name": f"{name if _SUBDOMAIN(name) else regarding['kind'].lower()}.{suffix}",
                 "namespace": regarding.get("namespace") or _DEFAULT_NAMESPACE,
             },
             "eventTime": micro_time(self._clock.time()),
@@ -208,6 +223,7 @@ class EventRecorder:
 
     async def run(self) -> None:
         """Send until cancelled."""
+        self._home = threading.get_ident(), asyncio.get_running_loop()
         while True:
             if not self._queue:
                 wait = self._sweep()
@@ -271,12 +287,15 @@ class EventRecorder:
                 return self._give_up(series, "fenced", error)
             except RuntimeFault as error:
                 return self._give_up(series, "refused", error)
+            except Exception as error:
+                # What cannot even be written down. Others have events as well.
+                return self._give_up(series, "malformed", error)
             else:
                 self._sent.inc()
                 return None
         return None
 
-    def _give_up(self, series: _Series, why: str, error: RuntimeFault) -> None:
+    def _give_up(self, series: _Series, why: str, error: Exception) -> None:
         self._dropped.inc(why)
         # As if written: repetitions are tried again with the series' own patience.
         series.written, series.written_count = self._clock.monotonic(), series.count
@@ -287,18 +306,31 @@ class EventRecorder:
         count, seen = series.count, series.last_time
         body = series.body
         rising: dict[str, Any] = {"series": {"count": count, "lastObservedTime": seen}} if count > 1 else {}
-        if series.written is not None and rising:
+        known = series.written is not None
+        if not known:
+            try:
+                await self._client.create(EVENT, body | rising, field_manager=self._controller)
+            except AlreadyExists:
+                # Nobody else takes such a name: it is there, and the answer to an earlier try was lost.
+                known = True
+        if known and rising:
             try:
                 await self._client.patch(EVENT, ObjectKey.of(body), rising, field_manager=self._controller)
             except NotFound:
                 # Events expire. Tell again, under the same name.
                 await self._client.create(EVENT, body | rising, field_manager=self._controller)
-        elif series.written is None:
-            await self._client.create(EVENT, body | rising, field_manager=self._controller)
         series.written, series.written_count = self._clock.monotonic(), count
 
 
-def _namespace_ends(error: RuntimeFault) -> bool:
+def _cut(text: str, most: int) -> str:
+    """A text of so many bytes at most. What UTF-8 cannot express becomes a question mark."""
+    content = text.encode(errors="replace")
+    if len(content) > most:
+        content = content[: most - len("…".encode())].decode(errors="ignore").encode() + "…".encode()
+    return content.decode()
+
+
+def _namespace_ends(error: Exception) -> bool:
     """Whether there is no place left for events. Nobody's fault, and it happens once per object there."""
     return isinstance(error, NotFound) or (isinstance(error, ApiError) and error.namespace_ends)
 

@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from informers.client import Client
+from informers.clock import SystemClock
 from informers.errors import Fenced, Forbidden, NotFound, TooManyRequests, TransportError
-from informers.events import BURST, EventRecorder
+from informers.events import BURST, EVENT, EventRecorder
 from informers.metrics import Metrics
 from informers.objects import Object, ObjectKey, Resource
 from informers.testing.clock import VirtualClock, run_virtual
+from informers.testing.simulation import Simulation, simulate
 
 
 class Server:
@@ -140,7 +142,7 @@ def test_events_about_cluster_scoped_objects_live_in_the_default_namespace() -> 
         event = server.one()
         assert event["metadata"]["namespace"] == "default"
         assert len(event["metadata"]["name"]) <= 253
-        assert len(event["note"]) == 1024
+        assert len(event["note"].encode()) == 1024
 
     running(work)
 
@@ -301,6 +303,96 @@ def test_recording_never_raises(caplog: pytest.LogCaptureFixture) -> None:
 
     running(work)
     assert "could not be recorded" in caplog.text
+
+
+def test_what_cannot_be_written_down_is_dropped_and_others_are_sent() -> None:
+    async def work(recorder: EventRecorder, server: Server, metrics: Metrics) -> None:
+        server.error = lambda: TypeError("no JSON") if len(server.requests) == 1 else None
+        say(recorder)
+        say(recorder, note="else")
+        await asyncio.sleep(1)
+        assert server.one()["note"] == "else"
+        assert dropped(metrics) == {"malformed": 1}
+
+    running(work)
+
+
+@pytest.mark.parametrize(
+    ("note", "sent"),
+    [
+        ("x" * 1024, "x" * 1024),
+        ("x" * 1025, "x" * 1021 + "…"),
+        ("ü" * 513, "ü" * 510 + "…"),
+        ("a surrogate \udcff", "a surrogate ?"),
+    ],
+)
+def test_notes_are_what_a_server_takes(note: str, sent: str) -> None:
+    async def play(world: Simulation) -> None:
+        recorder = EventRecorder(world.client(), controller="test", instance="ü" * 100, clock=world.clock)
+        sending = asyncio.ensure_future(recorder.run())
+        say(recorder, note=note)
+        await world.sleep(1)
+        (event,) = (await world.client().list(EVENT)).items
+        assert event["note"] == sent
+        assert len(event["reportingInstance"].encode()) <= 128
+        sending.cancel()
+
+    simulate(play, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}})
+
+
+def test_an_event_whose_answer_was_lost_is_not_lost() -> None:
+    async def play(world: Simulation) -> None:
+        metrics = Metrics(process=False)
+        client = world.client()
+        recorder = EventRecorder(client, controller="test", instance="x", clock=world.clock, metrics=metrics)
+        sending = asyncio.ensure_future(recorder.run())
+        world.fault(verb="create", cut="after", times=1)
+        say(recorder)
+        await world.sleep(0.5)
+        say(recorder)
+        await world.sleep(10)
+        (event,) = (await client.list(EVENT)).items
+        assert event["series"]["count"] == 2
+        assert dropped(metrics) == {}
+        sending.cancel()
+
+    simulate(play, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}})
+
+
+@pytest.mark.parametrize("name", ["system:node", "Admin", "web-0.", "x" * 253])
+def test_an_object_of_any_name_may_have_events(name: str) -> None:
+    async def play(world: Simulation) -> None:
+        recorder = EventRecorder(world.client(), controller="test", instance="x", clock=world.clock)
+        sending = asyncio.ensure_future(recorder.run())
+        role = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": name},
+        }
+        say(recorder, role)
+        await world.sleep(1)
+        (event,) = (await world.client().list(EVENT)).items
+        assert event["regarding"]["name"] == name
+        sending.cancel()
+
+    simulate(play)
+
+
+async def test_an_event_may_be_recorded_in_a_thread() -> None:
+    server, metrics = Server(), Metrics(process=False)
+    recorder = EventRecorder(
+        server.client, controller="test", instance="x", clock=SystemClock(), metrics=metrics
+    )
+    sending = asyncio.ensure_future(recorder.run())
+    await asyncio.sleep(0)
+    # In debug mode a loop tells who touches it from another thread.
+    asyncio.get_running_loop().set_debug(True)
+    await asyncio.to_thread(say, recorder)
+    async with asyncio.timeout(20):
+        while not server.events:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert dropped(metrics) == {}
+    sending.cancel()
 
 
 @pytest.mark.parametrize(("cause", "loud"), [("NamespaceTerminating", False), ("Quota", True)])

@@ -271,9 +271,10 @@ def event(new: Object, old: Object | None) -> Iterator[Cause]:
             text = new.get(name) or new.get(_OTHER_NAMES.get(name, name))
             if not text:
                 yield required(name)
-            elif most and len(text) > most:
+            elif most and len(text.encode()) > most:
                 yield invalid(name, text, f"can have at most {most} characters")
-        if len(str(new.get("note") or new.get("message") or "")) > 1024:
+        # It says characters, and counts bytes.
+        if len(str(new.get("note") or new.get("message") or "").encode()) > 1024:
             yield invalid("message", "", "can have at most 1024 characters")
     if old is None and str(new.get("apiVersion", "")).startswith("events.k8s.io/"):
         yield from _new_event(new)
