@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from etl_operator.router.client import RouterClients, RouterNode
 from etl_operator.router.errors import NotLeader, RouterAdminUnavailable, RouterError, Unreachable
-from etl_operator.router.leaders import Leaders
 from etl_operator.router.pb import router_pb2 as pb
 
 T = TypeVar("T")
@@ -40,8 +39,7 @@ class RouterCluster:
     def __init__(self, clients: RouterClients, addresses: Sequence[str]) -> None:
         self._clients = clients
         self._addresses = tuple(dict.fromkeys(addresses))
-        # A source of nodes that remembers nothing costs a question more, no less.
-        self._leaders: Leaders = getattr(clients, "leaders", None) or Leaders()
+        self._leaders = clients.leaders
 
     async def on_leader(self, work: Callable[[RouterNode], Awaitable[T]]) -> T:
         """Do ``work`` with the leader's node, and return what it returns.

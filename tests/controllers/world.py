@@ -28,6 +28,7 @@ from controllers.references import PIPELINE_INDEXES, POD_INDEXES, SERVICE_INDEXE
 from controllers.settings import ControllerSettings
 from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.router.errors import NotLeader, RouterError, Unreachable
+from etl_operator.router.leaders import Leaders
 from etl_operator.router.pb import router_pb2 as pb
 from informers.cache.store import IndexFunction
 from informers.cache.store import Store as Views
@@ -241,6 +242,8 @@ class Routers:
     mutations: list[str] = field(default_factory=list)
 
     protocol: str = "etl"
+    leaders: Leaders = field(default_factory=Leaders)
+    """Who is remembered to lead, as clients do."""
 
     @property
     def prefixes(self) -> Routers:
