@@ -324,6 +324,7 @@ class _Scope:
                         self._hand_out(delta)
                 if obsolete:
                     self._lay_ghosts(obsolete)
+                    obsolete = ()
             elif isinstance(event, InitApply):
                 view = event.view
                 view.settle()
@@ -353,9 +354,12 @@ class _Scope:
 
     def _replace(self, version: str) -> None:
         first, self.synced = not self.synced, True
+        stored = {key: view.uid for key in self.overlaid if (view := self.store.get(key)) is not None}
         deltas = self.store.commit(initial=first)
         self._intake.complete()
         obsolete = self._overlay.relisted(version, self.store.get)
+        # What was stored under the same uid has its end among the changes.
+        obsolete = [entry for entry in obsolete if stored.get(entry.view.key) != entry.view.uid]
         for delta in deltas:
             self._hand_out(delta)
         self._lay_ghosts(obsolete)

@@ -116,6 +116,8 @@ class Packer:
         finally:
             if self._training is not None:
                 self._training.cancel()
+                # Whoever runs again must not wait for this one.
+                self._training = None
 
     def kick(self) -> None:
         """Sweep now, and pack everything."""

@@ -278,12 +278,26 @@ class Indexes:
                 # Most changes change no index.
                 continue
             table = self._keys[name]
-            if old is not None:
+            if old is not None and _fileable(before):
                 for value in before:
                     _unfile(table, value, old.key)
             if new is not None:
-                for value in after:
-                    _file(table, value, new.key)
+                if _fileable(after):
+                    for value in after:
+                        _file(table, value, new.key)
+                else:
+                    log.error(
+                        "index %s: the values of %s are not all text; it is filed nowhere", name, new.key
+                    )
+
+
+def _fileable(values: tuple[str, ...]) -> bool:
+    """Whether a table can have these as keys: an index function returns what it finds in an object."""
+    try:
+        hash(values)
+    except TypeError:
+        return False
+    return True
 
 
 def _file(table: dict[str, ObjectKey | dict[ObjectKey, None]], value: str, key: ObjectKey) -> None:

@@ -317,7 +317,7 @@ def view_of_bytes(content: bytes | memoryview, prefix: bytes = b"") -> View | No
     doubtful = _BACKSLASH in annotations or annotations.find(_MARK) >= 0
     last_applied = doubtful and _has_last(annotations)
     if removed.managed_fields is not _ABSENT or last_applied:
-        body = _pruned(content, removed.managed_fields, last_applied)
+        body = _pruned(content, removed.managed_fields, annotations if last_applied else b"")
     if not header.kind and prefix:
         body = prefix + body.lstrip()[1:]
     # A header refers to what it was decoded from.
@@ -369,15 +369,18 @@ def _has_last(annotations: bytes) -> bool:
     return LAST_APPLIED in (msgspec.json.decode(annotations, type=dict[str, Any] | None) or {})
 
 
-def _pruned(content: bytes, managed_fields: msgspec.Raw, last_applied: bool) -> bytes:
-    """``content`` without managedFields and last-applied annotation."""
+def _pruned(content: bytes, managed_fields: msgspec.Raw, annotations: bytes) -> bytes:
+    """``content`` without managedFields and last-applied annotation.
+
+    :param annotations: those with a last-applied one among them, else b"".
+    """
     if len(managed_fields):
         sliced = _without_managed_fields(content, managed_fields)
         if sliced is None:
             return _pruned_by_decoding(content)
         content = sliced
-    if last_applied:
-        sliced = _without_last_applied(content)
+    if annotations:
+        sliced = _without_last_applied(content, annotations)
         if sliced is None:
             return _pruned_by_decoding(content)
         content = sliced
@@ -399,9 +402,10 @@ def _without_managed_fields(content: bytes, value: msgspec.Raw) -> bytes | None:
     return _without(content, start, end)
 
 
-def _without_last_applied(content: bytes) -> bytes | None:
+def _without_last_applied(content: bytes, annotations: bytes) -> bytes | None:
     start = content.find(_LAST_APPLIED)
-    if start < 0 or content.find(_LAST_APPLIED, start + 1) >= 0:
+    # Escaped or spaced out here, so that the one found is somebody else's; or there are several.
+    if annotations.find(_LAST_APPLIED) < 0 or content.find(_LAST_APPLIED, start + 1) >= 0:
         return None
     entry = _LAST_APPLIED_ENTRY.match(content, start)
     return _without(content, start, entry.end()) if entry is not None else None

@@ -64,6 +64,31 @@ class TestReading:
         run_virtual(scenario())
         assert "bad" in caplog.text
 
+    def test_an_index_of_what_cannot_be_looked_up_loses_one_object_only(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Who writes an object chooses what an index function finds in it."""
+
+        async def scenario() -> None:
+            server = Server()
+            server.put("bad", spec={"teams": ["red", {"not": "text"}]})
+            server.put("good", spec={"teams": ["red"]})
+            informer = informer_of(server, indexes={"team": lambda view: view.object()["spec"]["teams"]})
+
+            def red() -> list[str]:
+                return sorted(view.name for view in informer.by_index("team", "red"))
+
+            async with running(informer):
+                assert red() == ["good"]
+                server.put("bad", spec={"teams": ["red"]})
+                server.put("good", spec={"teams": [["red"]]})
+                await until(lambda: red() == ["bad"])
+                server.remove("good")
+                await until(lambda: len(informer) == 1)
+
+        run_virtual(scenario())
+        assert "bad" in caplog.text
+
     def test_lists_by_namespace(self) -> None:
         async def scenario() -> None:
             server = Server()

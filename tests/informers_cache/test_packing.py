@@ -260,6 +260,30 @@ class TestAFirstState:
         assert 0 < most <= 1_000
 
 
+def test_an_informer_that_was_ended_while_it_learned_packs_when_it_runs_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        server = Server()
+        for number in range(300):
+            server.put(f"object-{number}", spec=document(number)["spec"])
+        informer = informer_of(server, packing=EAGER)
+        learning = asyncio.Event()
+
+        async def never(*_: Any) -> None:
+            learning.set()
+            await asyncio.Event().wait()
+
+        with monkeypatch.context() as patch:
+            patch.setattr("informers.cache.packing.asyncio.to_thread", never)
+            async with running(informer):
+                await learning.wait()
+        async with running(informer):
+            await until(lambda: informer.cache_size().raw == 0)
+
+    run_virtual(scenario())
+
+
 def _watched_raw(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many views waited to be packed, every time."""
     seen: list[int] = []

@@ -236,11 +236,15 @@ def test_a_server_restored_from_a_backup_voids_the_overlay() -> None:
 
 
 def replayed(deltas: list[Delta]) -> dict[ObjectKey, Any]:
-    """The state that deltas add up to; each must begin where the last one ended."""
+    """The state that deltas add up to; each must begin where the last one ended, and an end comes once."""
     state: dict[ObjectKey, tuple[str, str]] = {}
+    ended: set[str] = set()
     for old, new, _ in deltas:
         view = new or old
         assert view is not None
+        if new is None:
+            assert view.uid not in ended
+            ended.add(view.uid)
         before = state.get(view.key)
         if old is not None and new is not None:
             assert before == shown(old)
@@ -304,6 +308,48 @@ def test_an_object_that_came_and_went_in_a_gap_is_reported_gone() -> None:
             await until(lambda: deltas)
             assert informer.get(key_of("x")) is None
             assert [(d.old.key.name if d.old else None, d.new) for d in deltas] == [("x", None)]
+
+    run_virtual(scenario())
+
+
+def test_an_object_that_was_written_and_went_in_a_gap_ends_once() -> None:
+    async def scenario() -> None:
+        server = Server()
+        server.put("x")
+        informer = informer_of(server)
+        deltas: list[Delta] = []
+        informer.add_handler(deltas.append)
+        async with running(informer):
+            server.released = server.version
+            informer.written(server.put("x"))
+            server.remove("x")
+            server.put("y")
+            server.cut()
+            server.compact()
+            await until(lambda: key_of("y") in replayed(deltas))
+            assert informer.get(key_of("x")) is None
+            assert [d.old.name for d in deltas if d.old is not None] == ["x"]
+
+    run_virtual(scenario())
+
+
+def test_an_object_the_stream_passes_over_is_reported_gone_once() -> None:
+    """The server was restored from a backup without it, and its watches went on."""
+
+    async def scenario() -> None:
+        server = Server()
+        informer = informer_of(server)
+        deltas: list[Delta] = []
+        informer.add_handler(deltas.append)
+        async with running(informer):
+            server.released = server.version
+            informer.written(server.put("lost"))
+            server._log.clear()
+            for name in ("one", "two", "three"):
+                server.put(name)
+            server.release(None)
+            await until(lambda: key_of("three") in replayed(deltas))
+            assert [d.old.name for d in deltas if d.old is not None] == ["lost"]
 
     run_virtual(scenario())
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from informers.cache.view import LAST_APPLIED
@@ -107,9 +107,10 @@ def test_pages_give_what_they_hold(items: list[dict[str, Any]], separators: tupl
     assert (page.version, page.continue_token) == ("9", "more")
 
 
-DEEP = b"[" * 300_000 + b"]" * 300_000
+DEEP = b"[" * 50_000 + b"]" * 50_000
 
 
+@settings(deadline=None)
 @given(st.lists(objects(), max_size=4), SEPARATORS, st.data())
 def test_an_item_nested_beyond_reading_costs_only_itself(
     items: list[dict[str, Any]], separators: tuple[str, str], data: st.DataObject
@@ -121,6 +122,24 @@ def test_an_item_nested_beyond_reading_costs_only_itself(
     page = decode_page(body, PODS)
     assert [view.object() for view in page.views] == [pruned(item) for item in items]
     assert page.version == "9"
+
+
+@pytest.mark.parametrize(
+    "name", [LAST_APPLIED.replace("/", "\\/"), LAST_APPLIED.replace("l", "\\u006c"), LAST_APPLIED]
+)
+@pytest.mark.parametrize("colon", [":", " : "])
+def test_a_last_applied_annotation_elsewhere_stays(name: str, colon: str) -> None:
+    """A template has annotations of its own, and they are not ours to drop."""
+    own = f'{{"{name}"{colon}"x","k":"v"}}'
+    meta = f'{{"name":"a","annotations":{own}}}'
+    spec = f'{{"template":{{"annotations":{{"{LAST_APPLIED}":"precious"}}}}}}'
+    (changes,) = LineDecoder(PODS).feed(
+        f'{{"type":"ADDED","object":{{"metadata":{meta},"spec":{spec}}}}}\n'.encode()
+    )
+    assert isinstance(changes, Changes)
+    obj = changes.items[0].view.object()
+    assert obj["metadata"] == {"name": "a", "annotations": {"k": "v"}}
+    assert obj["spec"] == {"template": {"annotations": {LAST_APPLIED: "precious"}}}
 
 
 def line(kind: str, obj: Any) -> bytes:
