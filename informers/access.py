@@ -104,9 +104,9 @@ class Preflight:
     def __init__(self, client: Client, accesses: Iterable[Access], *, clock: Clock) -> None:
         self._transport = client.transport
         self._clock = clock
-        self._open = dict.fromkeys(rights(accesses), "not asked yet")
+        self._open = rights(accesses)
+        """What is not known to be granted."""
         self._missing: dict[Right, str] = {}
-        self._asked = False
         self._trouble = ""
 
     @property
@@ -149,23 +149,35 @@ class Preflight:
                 await asyncio.sleep(AGAIN)
 
     async def _round(self) -> None:
-        """Ask everything that is open."""
+        """Ask everything that is open. What was answered counts, also when something else could not be asked.
+
+        :raises informers.errors.RuntimeFault: why something could not be asked.
+        """
         before = dict(self._missing)
         gate = asyncio.Semaphore(_AT_ONCE)
 
-        async def ask(right: Right) -> tuple[Right, str | None]:
+        async def ask(right: Right) -> str | None:
             async with gate:
-                return right, await self._ask(right)
+                return await self._ask(right)
 
-        answers = await asyncio.gather(*map(ask, self._open), return_exceptions=True)
-        for answer in answers:
+        asked = self._open
+        answers = await asyncio.gather(*map(ask, asked), return_exceptions=True)
+        failures: list[BaseException] = []
+        self._open = []
+        for right, answer in zip(asked, answers, strict=True):
+            if answer is None:
+                self._missing.pop(right, None)
+                continue
+            self._open.append(right)
             if isinstance(answer, BaseException):
-                raise answer
-        self._missing = {right: reason for right, reason in answers if reason is not None}  # type: ignore[misc]
-        self._open = dict.fromkeys(self._missing, "")
-        self._trouble = ""
+                failures.append(answer)
+            else:
+                self._missing[right] = answer
         if self._missing != before:
             self._report()
+        if failures:
+            raise failures[0]
+        self._trouble = ""
 
     def _report(self) -> None:
         if self._missing:

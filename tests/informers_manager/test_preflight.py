@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from etl_operator.sandbox.apiserver.server import EmbeddedServer
 from informers.access import AGAIN, Access, Preflight, rights
-from informers.client import Client
+from informers.client import Client, HttpRequest, HttpResponse, Transport
 from informers.clock import SystemClock
 from informers.controller import Controller
 from informers.errors import Fenced
@@ -155,5 +155,29 @@ def test_a_server_without_reviews_is_no_obstacle() -> None:
         await preflight.run()
         assert preflight.health() is None
         assert asyncio.get_running_loop().time() < AGAIN
+
+    run_virtual(main())
+
+
+def test_what_is_answered_counts_although_something_else_could_not_be_asked() -> None:
+    class Moody:
+        """Refuses to do anything, and every third time to say so."""
+
+        def __init__(self) -> None:
+            self.asked = 0
+
+        async def request(self, request: HttpRequest) -> HttpResponse:
+            self.asked += 1
+            if self.asked % 3 == 0:
+                return HttpResponse(503, b"{}")
+            return HttpResponse(201, b'{"status": {"allowed": false}}')
+
+    async def main() -> None:
+        client = Client(cast(Transport, Moody()), clock=VirtualClock())
+        preflight = Preflight(client, [Access(CONFIG_MAP, ("get", "list", "watch"))], clock=VirtualClock())
+        running = asyncio.ensure_future(preflight.run())
+        await asyncio.sleep(1)
+        assert preflight.health() == "not allowed to get, list configmaps in all namespaces"
+        running.cancel()
 
     run_virtual(main())
