@@ -69,7 +69,7 @@ class Guard:
     async def _status(self, authorization: str, path: str) -> int:
         scheme, _, token = authorization.partition(" ")
         token = token.strip()
-        if scheme.lower() != "bearer" or not token:
+        if scheme.lower() != "bearer" or not token or not token.isascii():
             return 401
         # Whoever reads our memory shall not find tokens in it.
         asked = hashlib.sha256(token.encode()).digest(), path

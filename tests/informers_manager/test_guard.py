@@ -114,6 +114,9 @@ def test_who_shows_no_token_is_not_asked_about() -> None:
             {"Authorization": ""},
             {"Authorization": "Basic YTpi"},
             {"Authorization": "Bearer "},
+            # What a header becomes that is no text.
+            {"Authorization": "Bearer \udcff\udcfe"},
+            {"Authorization": "Bearer ü"},
         ):
             answer = await page(Asked(headers))
             assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
