@@ -40,6 +40,8 @@ _RELEASED_SECONDS = 1
 _SHORTEST_PAUSE = 0.5
 """Seconds between two attempts, however long the first took."""
 
+_MOST_TRANSITIONS = 2**31 - 1
+
 _NEVER = float("-inf")
 
 
@@ -244,7 +246,8 @@ class LeaderElector:
         spec: dict[str, Any] = {**(lease.get("spec") or {}), **self._claim(now)}
         if _holder(lease) != self.identity:
             spec["acquireTime"] = now
-            spec["leaseTransitions"] = int(spec.get("leaseTransitions") or 0) + 1
+            # For people as well. What the server could not store would keep everybody from leading.
+            spec["leaseTransitions"] = min(int(spec.get("leaseTransitions") or 0) + 1, _MOST_TRANSITIONS)
         # The resource version travels along: whoever was faster makes this a conflict.
         self._took(await self._client.update(LEASE, {**lease, "spec": spec}), began)
 

@@ -12,6 +12,7 @@ from informers.errors import Fenced
 from informers.leader import LeaderElector, LeaseLost, micro_time
 from informers.objects import ObjectKey
 from informers.testing.clock import VirtualClock, run_virtual
+from informers.testing.simulation import Simulation, simulate
 from tests.informers_manager.lease_server import LeaseServer, Link
 
 KEY = ObjectKey("system", "lock")
@@ -197,6 +198,20 @@ def test_a_stolen_lease_ends_the_reign_at_once() -> None:
             one.fence()
 
     run_virtual(main())
+
+
+def test_a_lease_that_has_changed_hands_as_often_as_can_be_counted_still_does() -> None:
+    async def play(world: Simulation) -> None:
+        spec = {"holderIdentity": "gone", "leaseDurationSeconds": 1, "leaseTransitions": 2**31 - 1}
+        api = "coordination.k8s.io/v1"
+        metadata = {"namespace": "default", "name": "lock"}
+        world.server.create({"apiVersion": api, "kind": "Lease", "metadata": metadata, "spec": spec})
+        one = LeaderElector(world.client(), "default", "lock", "one", clock=world.clock, rng=world.rng)
+        async with asyncio.timeout(60):
+            await one.acquire()
+        assert one.leading
+
+    simulate(play)
 
 
 def test_a_deleted_lease_is_created_again() -> None:
