@@ -241,10 +241,13 @@ class Manager:
             found.append(Access(LEASE, ("create",), (lease.namespace,)))
             found.append(Access(LEASE, ("get", "update"), (lease.namespace,), name=lease.name))
         scopes = {scope for _, scope in self._informers}
-        where = (
-            () if () in scopes or not scopes else tuple(sorted({one for scope in scopes for one in scope}))
-        )
-        return [*found, Access(EVENT, ("create", "patch"), where)]
+        where: set[str] = set()
+        if scopes and () not in scopes:
+            where = {namespace for scope in scopes for namespace in scope}
+            if self._leader is not None:
+                # Who leads is told there.
+                where.add(self._leader.key.namespace)
+        return [*found, Access(EVENT, ("create", "patch"), sorted(where))]
 
     @property
     def addresses(self) -> Sequence[BindAddress]:

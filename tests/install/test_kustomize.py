@@ -112,12 +112,13 @@ def test_the_operator_gets_exactly_what_it_does() -> None:
     assert rules(only(DEFAULT, "ClusterRole", "etl-operator-manager-role")) == needed()
 
 
-def test_the_operator_may_touch_only_its_own_lease() -> None:
+def test_at_home_the_operator_may_touch_only_its_own_lease_and_tell_of_it() -> None:
     group = "coordination.k8s.io"
     assert rules(only(DEFAULT, "Role")) == {
         (group, "leases", "create", ""),
         (group, "leases", "get", "etl-operator-leader"),
         (group, "leases", "update", "etl-operator-leader"),
+        *(("events.k8s.io", "events", verb, "") for verb in APPLY),
     }
 
 

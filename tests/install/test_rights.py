@@ -58,9 +58,11 @@ async def test_every_right_that_is_asked_for_is_granted(namespaces: tuple[str, .
     questions = await asked(*namespaces)
     assert questions
     for right in questions:
-        leases = right.resource.plural == "leases"
-        assert grant(right) in (at_home if leases else everywhere), str(right)
-        assert right.namespace in ((HOME,) if leases else namespaces or ("",)), str(right)
+        home = right.namespace == HOME
+        assert grant(right) in (at_home if home else everywhere), str(right)
+        assert home or right.namespace in (namespaces or ("",)), str(right)
+    told = {right.namespace for right in questions if right.resource.plural == "events"}
+    assert told == ({HOME, *namespaces} if namespaces else {""})
 
 
 async def test_every_right_that_is_granted_is_asked_for() -> None:
