@@ -22,7 +22,11 @@ class ControllerSettings:
     """Seconds between two polls of a converged cluster's pods."""
 
     busy_interval: float = 1.0
-    """Seconds between two polls while a cluster is not converged."""
+    """Seconds between two polls while a cluster is not converged, at least. They grow to a tenth of the time
+    that its status has not changed, so that an outage is noticed to be over after a tenth of its length."""
+
+    idle_interval: float = 15.0
+    """Seconds between two such polls, at most."""
 
     drift_interval: float = 30.0
     """Seconds after which a submitted pipeline is compared with the router's again."""

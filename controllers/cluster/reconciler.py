@@ -33,6 +33,8 @@ PAUSED_ANNOTATION = "etl.router/paused"
 class _Memory:
     """What one process remembers of a cluster between passes; losing it costs nothing but time."""
 
+    moved_at: float
+    """When its status changed last, on the monotonic clock."""
     deleted_pods: set[str] = field(default_factory=set)
     """Uids this process has asked to delete: the cache may still show them as healthy."""
     leader_id: int = 0
@@ -55,7 +57,7 @@ class ClusterReconciler:
             return Result.done()
         obj = view.object()
         cluster = EtlRouterCluster.model_validate(obj)
-        memory = self._memory.setdefault(key, _Memory())
+        memory = self._memory.setdefault(key, _Memory(self._context.clock.monotonic()))
         seen = await self._observe(key, cluster, memory)
         if seen.paused:
             seen = replace(seen, held_back=self._held_back(obj, cluster, seen))
@@ -200,6 +202,7 @@ class ClusterReconciler:
         if await write_status(
             self._context.client, CLUSTER, self._context.informers[CLUSTER], obj, status, MANAGER
         ):
+            memory.moved_at = self._context.clock.monotonic()
             # Events follow the write, so that a status that failed to be written is not announced twice.
             record_warnings(self._context.events, obj, cluster)
             record_transitions(self._context.events, obj, conditions, led=bool(memory.leader_id))
@@ -207,8 +210,16 @@ class ClusterReconciler:
         self._context.metrics.consensus(key, seen.consensus)
         ready = conditions.is_true(r.READY)
         self._context.metrics.ready(CLUSTER.kind, key, ready)
+        return Result.after(self._context.settings.poll_interval if ready else self._pause(memory))
+
+    def _pause(self, memory: _Memory) -> float:
+        """Seconds to the next look at a cluster that is not Ready.
+
+        What the watches see brings it back at once; only what the members know has to be asked for.
+        """
         settings = self._context.settings
-        return Result.after(settings.poll_interval if ready else settings.busy_interval)
+        still = self._context.clock.monotonic() - memory.moved_at
+        return min(max(settings.busy_interval, still / 10), settings.idle_interval)
 
     def _note_leader(self, key: ObjectKey, obj: Object, seen: Observation, memory: _Memory) -> None:
         leader = seen.consensus.leader_id
