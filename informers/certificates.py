@@ -27,8 +27,9 @@ class ServingCertificate:
     def __init__(self, certificate: Path, key: Path) -> None:
         self._files = certificate, key
         self._loaded: tuple[bytes, bytes] | None = None
-        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._current = self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         """For the server; always the same object."""
+        self.context.sni_callback = self._choose
 
     def load(self) -> bool:
         """Take up what is in the files; whether that was something new.
@@ -42,16 +43,21 @@ class ServingCertificate:
             raise ConfigError(f"{error.filename}: cannot read: {error.strerror or error}") from None
         if found == self._loaded:
             return False
+        # A new one each time: half a rotation must not break what works, and a context that has been given
+        # another kind of key goes on offering the old one as well.
+        fresh = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
-            # First into a context nobody uses: half a rotation must not break the one that works.
-            for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.context):
-                context.load_cert_chain(certificate, key, password=b"")
+            fresh.load_cert_chain(certificate, key, password=b"")
         except (ssl.SSLError, ValueError, OSError):
             raise ConfigError(
                 f"{certificate} and {key} cannot be used as certificate and key, or do not match"
             ) from None
-        self._loaded = found
+        self._loaded, self._current = found, fresh
         return True
+
+    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """A connection begins; called whether or not its client has named a server."""
+        connection.context = self._current
 
     async def follow(self) -> None:
         """Look at the files every ten seconds, until cancelled."""

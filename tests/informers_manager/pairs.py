@@ -9,12 +9,16 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.x509.oid import NameOID
 
 
-def pair() -> tuple[bytes, bytes]:
-    """A new certificate and its key, as PEM. It is its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def pair(*, rsa: bool = False) -> tuple[bytes, bytes]:
+    """A new certificate and its key, as PEM. It is its own authority.
+
+    :param rsa: with a key of that kind; an elliptic one by default.
+    """
+    key = generate_private_key(65537, 2048) if rsa else ec.generate_private_key(ec.SECP256R1())
     serial = x509.random_serial_number()
     # Authorities are looked up by name: each needs one of its own.
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"test {serial}"[:64])])

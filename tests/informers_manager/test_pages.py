@@ -162,6 +162,32 @@ async def test_a_new_certificate_is_taken_up_and_half_a_pair_is_not(
                     break
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("rsa", [True, False])
+async def test_a_new_pair_with_another_kind_of_key_replaces_the_old_one(
+    rsa: bool, version: ssl.TLSVersion, tmp_path: Path
+) -> None:
+    def write(new: tuple[bytes, bytes]) -> None:
+        (tmp_path / "tls.crt").write_bytes(new[0])
+        (tmp_path / "tls.key").write_bytes(new[1])
+
+    one = ServingCertificate(tmp_path / "tls.crt", tmp_path / "tls.key")
+    write(pair(rsa=not rsa))
+    one.load()
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=one.context)
+    new = pair(rsa=rsa)
+    write(new)
+    assert one.load()
+    client = ssl.create_default_context(cadata=new[0].decode())
+    client.minimum_version = client.maximum_version = version
+    _, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), ssl=client)
+    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    assert shown == ssl.PEM_cert_to_DER_cert(new[0].decode())
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+
+
 def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     one = ServingCertificate(tmp_path / "tls.crt", tmp_path / "tls.key")
     with pytest.raises(ConfigError, match=r"tls\.crt: cannot read: No such file"):
