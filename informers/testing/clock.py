@@ -19,9 +19,12 @@ START = 1_800_000_000.0
 
 _YEAR = 366 * 86_400.0
 
+_TURNS = 1_000_000
+"""Turns of the loop without any time passing, after which nobody believes that it ever will."""
+
 
 class VirtualStandstill(RuntimeError):
-    """Every task waits for something that no timer and no task will ever bring."""
+    """Every task waits for something that no timer and no task will ever bring, or some task never waits."""
 
 
 class _LeapingSelector(selectors.BaseSelector):
@@ -30,12 +33,20 @@ class _LeapingSelector(selectors.BaseSelector):
     def __init__(self, limit: float) -> None:
         self._real = selectors.DefaultSelector()
         self._limit = limit
+        self._turns = 0
         self.now = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         events = self._real.select(0)
         if events or timeout == 0:
+            self._turns += 1
+            if self._turns > _TURNS:
+                self._turns = 0
+                raise VirtualStandstill(
+                    f"{_TURNS} turns of the loop took no time: something never waits, or for 0 seconds only"
+                )
             return events
+        self._turns = 0
         if timeout is None:
             raise VirtualStandstill("every task waits and no timer is set")
         self.now += max(timeout, 0.0)
@@ -103,7 +114,8 @@ def run_virtual(work: Coroutine[Any, Any, T], *, limit: float = _YEAR) -> T:
     """Run a coroutine to its end in virtual time, like ``asyncio.run``, and return what it returns.
 
     :param limit: virtual seconds the work may take; a year by default.
-    :raises VirtualStandstill: when nothing can ever happen any more, or the limit has passed.
+    :raises VirtualStandstill: when nothing can ever happen any more, when something goes on for ever in no
+        time at all, or the limit has passed.
     """
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(limit)) as runner:
         return runner.run(work)

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from informers.cache.informer import Delta, Informer
+from informers.controller import Controller
 from informers.errors import ApiError, Conflict, Gone, NotFound, TooManyRequests, TransportError
 from informers.leader import LeaseLost
-from informers.objects import Object, ObjectKey, Resource
+from informers.objects import Object, ObjectKey, Resource, Result
+from informers.testing import clock
 from informers.testing.apiserver.errors import StatusError
+from informers.testing.clock import VirtualStandstill
 from informers.testing.simulation import NAMESPACE, Simulation, simulate
 
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
@@ -281,3 +284,22 @@ def test_a_manager_that_fails_is_no_secret() -> None:
 
     with pytest.raises(LookupError, match="a bug"):
         simulate(play)
+
+
+def test_what_never_waits_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "_TURNS", 1000)
+
+    class Eager:
+        async def reconcile(self, _: ObjectKey) -> Result:
+            return Result.after(0)
+
+    async def play(world: Simulation) -> None:
+        manager = world.manager()
+        controller = Controller("eager", Eager())
+        controller.watches(manager.informer(CONFIG_MAP))
+        manager.add(controller)
+        async with world.running(manager):
+            await world.sleep(10)
+
+    with pytest.raises(VirtualStandstill, match="something never waits"):
+        simulate(play, config_map("a"))
