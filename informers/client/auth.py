@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,10 @@ PLUGIN_TIMEOUT = 60.0
 _EARLY = 30.0
 """Seconds before its expiry a credential is renewed; a tenth of its life if that is shorter."""
 _FAILURE_REST = 2.0
-"""Seconds a failure to load stands for all who ask."""
+"""Seconds a failure to load stands for all who ask, and so does a credential that has expired already."""
+_STATUS = ("token", "clientCertificateData", "clientKeyData", "expirationTimestamp")
+"""What is read of a plugin's answer; all of it text."""
+_EXTENSION = "client.authentication.k8s.io/exec"
 _RENEWALS = 6
 _RENEWAL_PERIOD = 60.0
 """At most so many renewals after a 401 in so many seconds."""
@@ -200,8 +203,15 @@ class ExecCredentials(RenewableCredentials):
         if spec.get("interactiveMode") == "Always":
             raise ConfigError(f"exec: {spec['command']} wants a terminal (interactiveMode: Always)")
         self._spec = spec
+        self._arguments = [str(one) for one in _list(spec, "args")]
+        self._variables: dict[str, str] = {}
+        for item in _list(spec, "env"):
+            if not isinstance(item, dict) or not item.get("name"):
+                raise ConfigError("exec: an entry of env has no name")
+            self._variables[str(item["name"])] = str(item.get("value") or "")
         self._cluster = cluster
-        self._directory = directory
+        # A plugin runs there, so nothing may be relative to where we run.
+        self._directory = directory.absolute()
         self._renew_at: float | None = None
 
     def _due(self) -> bool:
@@ -214,7 +224,10 @@ class ExecCredentials(RenewableCredentials):
             status = answer["status"]
             if answer.get("kind") != "ExecCredential" or not isinstance(status, dict):
                 raise ValueError
-        except (ValueError, KeyError, TypeError):
+            for name in _STATUS:
+                if not isinstance(status.get(name, ""), str | None):
+                    raise ValueError
+        except (ValueError, KeyError, TypeError, RecursionError):
             # Not a word of the output: it may hold a token.
             raise ConfigError(f"exec: {self._command} printed no ExecCredential") from None
         if answer.get("apiVersion") != self._spec["apiVersion"]:
@@ -247,14 +260,16 @@ class ExecCredentials(RenewableCredentials):
             ) from None
         if expires.tzinfo is None:
             expires = expires.replace(tzinfo=UTC)
-        life = expires.timestamp() - self._clock.time()
-        return expires.timestamp() - min(_EARLY, max(life, 0.0) / 10)
+        now = self._clock.time()
+        life = expires.timestamp() - now
+        # With a clock that is wrong everything has expired always; a plugin must not run for every request.
+        return max(expires.timestamp() - min(_EARLY, max(life, 0.0) / 10), now + _FAILURE_REST)
 
     @property
     def _command(self) -> str:
         return str(self._spec["command"])
 
-    async def _run(self) -> bytes:
+    def _program(self) -> Path:
         command = self._command
         if os.sep in command:
             command = str(self._directory / command)
@@ -262,15 +277,23 @@ class ExecCredentials(RenewableCredentials):
         if found is None:
             hint = f" ({self._spec['installHint']})" if self._spec.get("installHint") else ""
             raise ConfigError(f"exec: {self._command}: no such program{hint}")
-        process = await asyncio.create_subprocess_exec(
-            found,
-            *map(str, self._spec.get("args") or ()),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=self._directory,
-            env=self._environment(),
-        )
+        return Path(found).absolute()
+
+    async def _run(self) -> bytes:
+        program = self._program()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                program,
+                *self._arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                cwd=self._directory,
+                env=self._environment(),
+            )
+        except (OSError, ValueError) as error:
+            # No program at all, or one that is being replaced.
+            raise ConfigError(f"exec: {self._command} cannot be started: {_reason(error)}") from None
         try:
             async with asyncio.timeout(PLUGIN_TIMEOUT):
                 output, complaint = await process.communicate()
@@ -291,11 +314,12 @@ class ExecCredentials(RenewableCredentials):
         if self._spec.get("provideClusterInfo"):
             info["cluster"] = {k: v for k, v in self._cluster.items() if k != "extensions"}
             for extension in self._cluster.get("extensions") or ():
-                if extension.get("name") == "client.authentication.k8s.io/exec":
+                if isinstance(extension, dict) and extension.get("name") == _EXTENSION:
                     info["cluster"]["config"] = extension.get("extension")
         request = {"apiVersion": self._spec["apiVersion"], "kind": "ExecCredential", "spec": info}
-        extra = {item["name"]: str(item["value"]) for item in self._spec.get("env") or ()}
-        return {**os.environ, **extra, "KUBERNETES_EXEC_INFO": json.dumps(request)}
+        # YAML has more types than JSON, such as dates.
+        described = json.dumps(request, default=str)
+        return {**os.environ, **self._variables, "KUBERNETES_EXEC_INFO": described}
 
 
 class LoadedCredentials(RenewableCredentials):
@@ -315,6 +339,13 @@ class LoadedCredentials(RenewableCredentials):
     async def _load(self) -> Credential:
         self._loaded_at = self._clock.time()
         return Credential(await asyncio.to_thread(self._load_blocking))
+
+
+def _list(spec: Mapping[str, Any], name: str) -> Sequence[Any]:
+    value = spec.get(name) or []
+    if not isinstance(value, list):
+        raise ConfigError(f"exec: {name} is not a list")
+    return value
 
 
 def _reason(error: Exception) -> str:

@@ -94,7 +94,7 @@ class HttpTransport:
         self._access = access
         self._clock = clock or SystemClock()
         self._headers = [("User-Agent", user_agent), ("Accept-Encoding", "identity"), *access.headers]
-        self._tls = TlsContexts(access.tls) if access.server.startswith("https") else None
+        self._tls = TlsContexts(access.tls) if _parts(access.server)[0] == "https" else None
         self._proxy, self._proxy_headers = _split_proxy(access.proxy)
         self._session: aiohttp.ClientSession | None = None
         self._wire = Wire()
@@ -252,6 +252,11 @@ class HttpTransport:
                 answer = await send()
         except _BROKEN as error:
             raise _no_answer(request, error) from error
+        except ValueError:
+            # How aiohttp puts it. Without a word of it, as above.
+            raise TransportError(
+                f"{request.method} {request.path}: a header with a line break in it"
+            ) from None
         return _Proxied(answer)
 
     def _target(self, request: HttpRequest) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import yaml
 
@@ -33,6 +33,13 @@ from informers.errors import ConfigError
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds its token, its namespace and the authority of the API server."""
 _DEFAULT_FILE = Path("~/.kube/config")
+_IN_HEADER_NAMES = "!#$&'*+.^`|"
+"""Besides what is never escaped; not the percent sign, which escapes."""
+_CLUSTER_INFO = (
+    *("server", "tls-server-name", "insecure-skip-tls-verify", "certificate-authority-data"),
+    *("proxy-url", "disable-compression", "extensions"),
+)
+"""What plugins may be told of a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +170,8 @@ class _Entry:
         if not value:
             return None
         try:
-            return base64.b64decode(value, validate=True)
+            # Lines may be broken, as base64 programs do; nothing else may stand in between.
+            return base64.b64decode("".join(str(value).splitlines()), validate=True)
         except (binascii.Error, TypeError, ValueError):
             raise self.error(f"{name} is not base64") from None
 
@@ -223,8 +231,11 @@ def _read(file: Path) -> Mapping[str, Any]:
         # The error itself quotes the text around the problem, which may be a secret.
         where = f" (line {mark.line + 1})" if mark else ""
         raise ConfigError(f"{file}: not YAML{where}") from None
+    if document is None:
+        # Empty: it says nothing, and others may.
+        return {}
     if not isinstance(document, dict):
-        raise ConfigError(f"{file}: empty, or not a kubeconfig")
+        raise ConfigError(f"{file}: not a kubeconfig")
     return document
 
 
@@ -295,7 +306,7 @@ def _credentials(
         if values.get("token"):
             return StaticCredentials(bearer(str(values["token"])))
         if spec := user.mapping("exec"):
-            return ExecCredentials(spec, cluster.values, user.file.parent, clock)
+            return ExecCredentials(spec, _cluster_info(cluster), user.file.parent, clock)
     except ConfigError as error:
         raise user.error(str(error)) from None
     if values.get("auth-provider"):
@@ -303,6 +314,18 @@ def _credentials(
     if values.get("username"):
         return StaticCredentials(basic(str(values["username"]), str(values.get("password") or "")))
     return StaticCredentials()
+
+
+def _cluster_info(cluster: _Entry) -> Mapping[str, Any]:
+    """The cluster for a plugin, which is not to open files of ours."""
+    info = {name: cluster.values[name] for name in _CLUSTER_INFO if name in cluster.values}
+    file = cluster.path("certificate-authority")
+    if file is not None and not info.get("certificate-authority-data"):
+        try:
+            info["certificate-authority-data"] = base64.b64encode(file.read_bytes()).decode()
+        except OSError as error:
+            raise cluster.error(f"{file}: {error.strerror or error}") from None
+    return info
 
 
 def _official_loader(config: _Merged, context: str) -> Any:
@@ -318,6 +341,9 @@ def _official_loader(config: _Merged, context: str) -> Any:
             load_kube_config(files, context=context, client_configuration=official, persist_config=True)
         except ConfigException as error:
             raise ConfigError(f"{config.source}: {error}") from None
+        except Exception as error:
+            # From anything between here and the identity provider; its words may hold a token.
+            raise ConfigError(f"{config.source}: auth-provider: {type(error).__name__}") from None
         header: str | None = official.get_api_key_with_prefix("BearerToken")
         return header
 
@@ -333,6 +359,8 @@ def _impersonation(user: _Entry) -> list[tuple[str, str]]:
         headers.append(("Impersonate-Uid", str(values["as-uid"])))
     headers += [("Impersonate-Group", str(group)) for group in user.items("as-groups")]
     extras = _Entry(user.mapping("as-user-extra"), user.file)
-    for key in extras.values:
-        headers += [(f"Impersonate-Extra-{key}", str(extra)) for extra in extras.items(key)]
+    for key in map(str, extras.values):
+        # Servers take the escapes back: a key is often a domain with a path.
+        name = f"Impersonate-Extra-{quote(key, safe=_IN_HEADER_NAMES)}"
+        headers += [(name, str(extra)) for extra in extras.items(key)]
     return headers

@@ -99,12 +99,14 @@ class TlsContexts:
         if settings.ca_data is None and settings.ca_file is None:
             context = ssl.create_default_context()
         else:
-            authority = _content(settings.ca_data, settings.ca_file, "certificate authority")
+            content = _content(settings.ca_data, settings.ca_file, "certificate authority")
+            # Anything may stand between certificates, in any encoding.
+            authority = content.decode("ascii", "ignore")
             try:
                 # Without this, an empty file would mean: trust whatever the machine trusts.
                 if not authority.strip():
                     raise ValueError
-                context = ssl.create_default_context(cadata=authority.decode("ascii"))
+                context = ssl.create_default_context(cadata=authority)
             except (ssl.SSLError, ValueError):
                 where = settings.ca_file if settings.ca_data is None else "certificate-authority-data"
                 raise ConfigError(f"{where}: no usable certificate authority") from None
@@ -125,13 +127,19 @@ def _content(data: bytes | None, file: Path | None, what: str) -> bytes:
 
 def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
     """The ssl module takes a pair from files only; these live in a private directory for a moment."""
+    try:
+        _load_pair_from_files(context, certificate, key)
+    except (ssl.SSLError, ValueError):
+        raise ConfigError("client certificate and key cannot be used, or do not match") from None
+    except OSError as error:
+        raise ConfigError(f"no place for a temporary file, for the client certificate: {error}") from None
+
+
+def _load_pair_from_files(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
     with tempfile.TemporaryDirectory(prefix="client-pair-") as directory:
         files = Path(directory, "tls.crt"), Path(directory, "tls.key")
         for file, content in zip(files, (certificate, key), strict=True):
             file.touch(mode=0o600)
             file.write_bytes(content)
-        try:
-            # An empty password instead of a question on the terminal.
-            context.load_cert_chain(*files, password=b"")
-        except (ssl.SSLError, ValueError):
-            raise ConfigError("client certificate and key cannot be used, or do not match") from None
+        # An empty password instead of a question on the terminal.
+        context.load_cert_chain(*files, password=b"")

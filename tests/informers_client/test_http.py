@@ -193,11 +193,13 @@ class TestCredentials:
 
     @pytest.mark.parametrize("token", ["a\r\nX-Remote-User: root", "a\nb", "a\0"])
     async def test_a_token_that_would_be_more_than_one_header_is_not_sent(self, token: str) -> None:
-        access = ClusterAccess("http://127.0.0.1:1", credentials=StaticCredentials(bearer(token)))
-        async with transport_to(access) as transport:
-            with pytest.raises(TransportError, match="line break") as caught:
-                await transport.request(GET)
-        assert token not in str(caught.value)
+        async with serving(echo) as url:
+            access = ClusterAccess(url, credentials=StaticCredentials(bearer(token)))
+            for way in (access, replace(access, proxy=url)):
+                async with transport_to(way) as transport:
+                    with pytest.raises(TransportError, match="line break") as caught:
+                        await transport.request(GET)
+                assert token not in str(caught.value)
 
     async def test_no_credential_is_no_answer(self) -> None:
         class Broken(Renewing):
@@ -210,6 +212,33 @@ class TestCredentials:
 
 
 class TestTls:
+    async def test_a_scheme_in_capitals_is_the_same_scheme(self, tmp_path: Path) -> None:
+        """Else the token would go over the wire for everybody to read."""
+        authority = Authority()
+        async with serving(echo, authority.server_context(tmp_path)) as url:
+            shouted = ClusterAccess(url.replace("https", "HTTPS"), tls=TlsSettings(ca_data=authority.pem))
+            async with transport_to(shouted) as transport:
+                assert (await transport.request(GET)).status == 200
+
+    @pytest.mark.parametrize("note", ["# Autorität\n".encode(), b"\xef\xbb\xbf", b"# latin \xe9\n"])
+    async def test_an_authority_may_be_commented_in_any_language(self, tmp_path: Path, note: bytes) -> None:
+        authority = Authority()
+        async with serving(echo, authority.server_context(tmp_path)) as url:
+            tls = TlsSettings(ca_data=note + authority.pem)
+            async with transport_to(ClusterAccess(url, tls=tls)) as transport:
+                assert (await transport.request(GET)).status == 200
+
+    async def test_no_place_for_a_client_certificate_is_no_answer(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+        authority = Authority()
+        pair = authority.issue("me")
+        tls = TlsSettings(ca_data=authority.pem, cert_data=pair.certificate, key_data=pair.key)
+        async with transport_to(ClusterAccess("https://127.0.0.1:1", tls=tls)) as transport:
+            with pytest.raises(TransportError, match="no place for a temporary file"):
+                await transport.request(GET)
+
     async def test_the_cluster_s_authority_is_trusted_and_no_other(self, tmp_path: Path) -> None:
         authority = Authority()
         async with serving(echo, authority.server_context(tmp_path)) as url:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +102,14 @@ class TestUsers:
         assert await credentials.current() == bearer("one")
 
     async def test_impersonation(self, tmp_path: Path) -> None:
-        user = {"as": "jane", "as-uid": "7", "as-groups": ["a", "b"], "as-user-extra": {"why": ["x"]}}
+        extra = {"why": ["x"], "example.com/A%": ["y"]}
+        user = {"as": "jane", "as-uid": "7", "as-groups": ["a", "b"], "as-user-extra": extra}
         assert load_kubeconfig(write(tmp_path, config(user))).headers == [
             ("Impersonate-User", "jane"),
             ("Impersonate-Uid", "7"),
             ("Impersonate-Group", "a"),
             ("Impersonate-Group", "b"),
+            ("Impersonate-Extra-example.com%2FA%25", "y"),
             ("Impersonate-Extra-why", "x"),
         ]
 
@@ -115,6 +118,23 @@ class TestUsers:
         token = f"header.{payload}.signature"
         provider = {"name": "oidc", "config": {"id-token": token, "idp-issuer-url": "https://idp.example"}}
         assert await header(write(tmp_path, config({"auth-provider": provider}))) == f"Bearer {token}"
+
+    async def test_an_auth_provider_that_cannot_be_reached_is_no_credential(self, tmp_path: Path) -> None:
+        expired = base64.urlsafe_b64encode(b'{"exp":1}').decode().rstrip("=")
+        provider = {
+            "name": "oidc",
+            "config": {
+                "client-id": "me",
+                "id-token": f"header.{expired}.signature",
+                "idp-issuer-url": "http://127.0.0.1:1",
+                "refresh-token": SECRET,
+            },
+        }
+        path = write(tmp_path, config({"auth-provider": provider}))
+        with pytest.raises(ConfigError, match=r"auth-provider: \w+$") as caught:
+            await header(path)
+        assert path in str(caught.value)
+        assert SECRET not in str(caught.value)
 
     async def test_no_secret_shows_anywhere(self, tmp_path: Path) -> None:
         access = load_kubeconfig(
@@ -199,6 +219,15 @@ class TestExec:
                 "neither a token nor a certificate",
             ),
             ("print('first', file=sys.stderr); sys.exit('log in first')", "ended with 1: log in first"),
+            ("print('{\"status\":' + '[' * 100_000)", "no ExecCredential"),
+            *(
+                (
+                    "print(json.dumps({'apiVersion': 'client.authentication.k8s.io/v1',"
+                    f" 'kind': 'ExecCredential', 'status': {{'token': '{SECRET}', **{odd}}}}}))",
+                    "no ExecCredential",
+                )
+                for odd in ("{'token': 5}", "{'expirationTimestamp': 1}", "{'clientCertificateData': []}")
+            ),
         ],
     )
     async def test_a_plugin_that_fails_says_why_and_shows_no_secret(
@@ -244,6 +273,51 @@ class TestExec:
         assert (tmp_path / "runs").read_text() == "xx"
         self.clock.now = Clock.now
 
+    @pytest.mark.parametrize("content", ["echo no interpreter", "#!/no/such/interpreter"])
+    async def test_a_plugin_that_cannot_be_started(self, tmp_path: Path, content: str) -> None:
+        plugin = tmp_path / "plugin"
+        plugin.write_text(content)
+        plugin.chmod(0o755)
+        spec = {"command": "./plugin", "apiVersion": "v1"}
+        with pytest.raises(ConfigError, match="plugin cannot be started"):
+            await load_kubeconfig(write(tmp_path, config({"exec": spec}))).credentials.current()
+
+    async def test_a_plugin_beside_a_kubeconfig_with_a_relative_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "conf").mkdir()
+        self.plugin(tmp_path / "conf", self.ANSWER)
+        spec = {"command": "./plugin", "args": ["found"], "apiVersion": "v1", "env": [{"name": "WHO"}]}
+        write(tmp_path / "conf", config({"exec": spec}))
+        monkeypatch.chdir(tmp_path)
+        credentials = load_kubeconfig("conf/config").credentials
+        monkeypatch.chdir("/")
+        assert await credentials.current() == bearer("found--{'interactive': False}")
+
+    async def test_a_token_that_has_expired_already_is_not_asked_for_without_pause(
+        self, tmp_path: Path
+    ) -> None:
+        """As it looks where a clock is wrong by more than a token lives."""
+        credentials = self.plugin(tmp_path, self.COUNTING, args=["2027-01-15T07:00:00Z"])
+        for _ in range(3):
+            assert await credentials.current() == bearer("token-1")
+        self.clock.now += 3
+        assert await credentials.current() == bearer("token-2")
+        self.clock.now = Clock.now
+
+    async def test_a_plugin_is_told_the_authority_and_not_its_file(self, tmp_path: Path) -> None:
+        self.plugin(tmp_path, self.ANSWER)
+        (tmp_path / "ca.crt").write_text("authority")
+        extensions = ["odd", {"name": "client.authentication.k8s.io/exec", "extension": date(2027, 1, 15)}]
+        cluster = {"certificate-authority": "ca.crt", "extensions": extensions}
+        spec = {"command": "./plugin", "args": ["a"], "apiVersion": "v1", "provideClusterInfo": True}
+        told = await header(write(tmp_path, config({"exec": spec}, cluster)))
+        assert told is not None
+        data = base64.b64encode(b"authority").decode()
+        assert f"'certificate-authority-data': '{data}'" in told
+        assert "'config': '2027-01-15'" in told
+        assert "ca.crt" not in told
+
     async def test_a_missing_plugin_comes_with_its_install_hint(self, tmp_path: Path) -> None:
         spec = {"command": "no-such-plugin", "apiVersion": "v1", "installHint": "see example.com"}
         with pytest.raises(ConfigError, match=r"no-such-plugin: no such program \(see example\.com\)"):
@@ -255,6 +329,8 @@ class TestExec:
             ({"apiVersion": "v1"}, "command is missing"),
             ({"command": "x"}, "apiVersion is missing"),
             ({"command": "x", "apiVersion": "v1", "interactiveMode": "Always"}, "wants a terminal"),
+            ({"command": "x", "apiVersion": "v1", "args": "one"}, "args is not a list"),
+            ({"command": "x", "apiVersion": "v1", "env": ["A=B"]}, "an entry of env has no name"),
         ],
     )
     def test_a_plugin_that_cannot_work(self, tmp_path: Path, spec: Any, reason: str) -> None:
@@ -279,6 +355,11 @@ class TestClusters:
         assert access.tls.ca_file == tmp_path / "pki" / "ca.crt"
         assert (access.tls.server_name, access.proxy) == ("internal", "http://proxy:3128")
         assert not access.tls.insecure
+
+    def test_data_may_be_broken_into_lines(self, tmp_path: Path) -> None:
+        content = b"certificate" * 20
+        cluster = {"certificate-authority-data": base64.encodebytes(content).decode()}
+        assert load_kubeconfig(write(tmp_path, config({}, cluster))).tls.ca_data == content
 
     def test_defaults(self, tmp_path: Path) -> None:
         access = load_kubeconfig(write(tmp_path, config()))
@@ -326,7 +407,7 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("content", "reason"),
         [
-            ("", "not a kubeconfig"),
+            ("", "no current-context"),
             ("[]", "not a kubeconfig"),
             ("a: [", "not YAML"),
             ({**config(), "current-context": ""}, "no current-context"),
@@ -358,7 +439,8 @@ class TestFiles:
         first = {"current-context": "x", "users": [{"name": "u", "user": {"as": "first"}}]}
         second = config({"as": "second"}, {"certificate-authority": "ca.crt"})
         second["current-context"] = "y"
-        names = [write(tmp_path, first), "missing", write(tmp_path / "sub", second)]
+        empty = write(tmp_path, "# nothing yet", "empty")
+        names = [empty, write(tmp_path, first), "missing", write(tmp_path / "sub", second)]
         access = load_kubeconfig(None, environ={"KUBECONFIG": os.pathsep.join(names)})
         assert access.headers == [("Impersonate-User", "first")]
         assert access.tls.ca_file == tmp_path / "sub" / "ca.crt"
