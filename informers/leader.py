@@ -91,7 +91,8 @@ class LeaderElector:
         self._valid_until = _NEVER
         self._seen: Object | None = None
         self._seen_at = 0.0
-        self._contact: float | None = None
+        self._worked_at: float | None = None
+        """When an attempt last came to a result, whether or not it was the lease."""
         self._trouble = ""
 
     # -- looking ----------------------------------------------------------------------------------
@@ -121,13 +122,14 @@ class LeaderElector:
         return _blank(self.key)
 
     def health(self) -> str | None:
-        """What is wrong, for a readiness check: a lease that could not be read for a lease duration."""
-        if self._contact is None:
+        """What is wrong, for a readiness check: a lease that could not be read, taken when it was free, or
+        renewed, for a lease duration."""
+        if self._worked_at is None:
             return self._trouble or None
-        silent = self._clock.monotonic() - self._contact
+        silent = self._clock.monotonic() - self._worked_at
         if silent <= self._lease_duration:
             return None
-        return f"lease {self.key} unreachable for {silent:.0f} s: {self._trouble or 'no attempt'}"
+        return f"lease {self.key} not read or renewed for {silent:.0f} s: {self._trouble or 'no attempt'}"
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -203,7 +205,7 @@ class LeaderElector:
             log.log(level, "the lease cannot be read or renewed: %s", trouble, extra={"lease": self.key})
             self._trouble = trouble
             return False
-        self._trouble = ""
+        self._trouble, self._worked_at = "", self._clock.monotonic()
         return held
 
     async def _attempt(self) -> bool:
@@ -258,7 +260,6 @@ class LeaderElector:
 
     def _see(self, lease: Object) -> None:
         now = self._clock.monotonic()
-        self._contact = now
         # The version as well: a record may be renewed within one tick of its holder's clock.
         if self._seen is None or _record(self._seen) != _record(lease):
             self._seen_at = now

@@ -213,6 +213,9 @@ class Controller:
         try:
             await asyncio.wait((self._ended, watchdog), return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # Before anything is waited for: this may be cancelled again, and nobody must wait for keys then.
+            self._stopping = True
+            self.queue.shut_down()
             watchdog.cancel()
             await asyncio.gather(watchdog, self._cancel_workers(), return_exceptions=True)
         for one in (self._ended, watchdog):
@@ -234,8 +237,6 @@ class Controller:
         return late
 
     async def _cancel_workers(self) -> None:
-        self._stopping = True
-        self.queue.shut_down()
         tasks = self._tasks()
         for task in tasks:
             task.cancel()
@@ -445,8 +446,6 @@ class Controller:
         delay = self.queue.retry(work.key, error)
         if self._metrics is not None:
             self._metrics.failed(terminal=isinstance(error, Terminal))
-            if isinstance(error, DeadlineExceeded):
-                self._metrics.timed_out()
         extra = {
             **Reconcile(self.name, self._process, work, None).fields(),
             "failures": work.failures + 1,
@@ -481,6 +480,9 @@ class Controller:
             return due
         if not slot.overdue:
             slot.overdue = True
+            if self._metrics is not None:
+                # Here: what becomes of a cancellation is up to the reconcile.
+                self._metrics.timed_out()
             if slot.task is not None:
                 slot.task.cancel()
             return due + REPLACE_AFTER

@@ -290,6 +290,31 @@ def test_the_deadline_cancels_cleanly_frees_the_worker_and_retries() -> None:
     run_virtual(main())
 
 
+@pytest.mark.parametrize("wants_to_fail", [True, False])
+def test_a_cancellation_at_the_deadline_counts_whatever_becomes_of_it(wants_to_fail: bool) -> None:
+    async def main() -> None:
+        async def convert(_: ObjectKey) -> Result:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                if wants_to_fail:
+                    raise ValueError("gave up") from None
+            return Result.done()
+
+        one, _ = controller(convert, deadline=10)
+        metrics = Metrics(process=False)
+        one.measure(metrics)
+        running = asyncio.ensure_future(one.run())
+        one.enqueue(A)
+        await asyncio.sleep(10.1)
+        text = metrics.render().decode()
+        assert 'reconcile_timeouts_total{controller="test"} 1.0' in text
+        assert f'reconcile_errors_total{{controller="test"}} {float(wants_to_fail)}' in text
+        running.cancel()
+
+    run_virtual(main())
+
+
 def test_a_reconcile_that_ignores_its_cancellation_is_replaced_and_shown() -> None:
     async def main() -> None:
         free = asyncio.Event()

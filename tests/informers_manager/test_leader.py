@@ -149,7 +149,7 @@ def test_an_unreachable_server_ends_the_reign_before_the_lease_does() -> None:
         assert now() - began == pytest.approx(10.0, abs=0.01)
         assert not one.leading
         await asyncio.sleep(10)
-        assert "unreachable" in (one.health() or "")
+        assert "not read or renewed" in (one.health() or "")
 
     run_virtual(main())
 
@@ -198,6 +198,24 @@ def test_a_stolen_lease_ends_the_reign_at_once() -> None:
             one.fence()
 
     run_virtual(main())
+
+
+def test_a_lease_that_could_be_taken_but_for_the_server_shows() -> None:
+    async def play(world: Simulation) -> None:
+        metadata = {"namespace": "default", "name": "lock"}
+        world.server.create(
+            {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": {}}
+        )
+        world.fault(verb="update", status=403)
+        one = LeaderElector(world.client(), "default", "lock", "one", clock=world.clock, rng=world.rng)
+        campaign = asyncio.ensure_future(one.acquire())
+        await world.sleep(600)
+        assert "403" in (one.health() or "")
+        world.server.faults.clear()
+        await campaign
+        assert one.health() is None
+
+    simulate(play)
 
 
 def test_a_lease_that_has_changed_hands_as_often_as_can_be_counted_still_does() -> None:
