@@ -17,7 +17,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from informers.access import READ, Access, Preflight
 from informers.cache.budget import Budget
@@ -71,6 +71,22 @@ class _Kind(Enum):
 class _Part:
     name: str
     kind: _Kind
+
+
+class _Kept(NamedTuple):
+    """What an informer keeps: whoever asks for the same shares it."""
+
+    resource: Resource
+    namespaces: tuple[str, ...]
+    label_selector: str
+    field_selector: str
+    metadata_only: bool
+
+    @property
+    def labels(self) -> tuple[str, str, str]:
+        """As metrics and checks name it: the resource, where, and which of its objects."""
+        which = (self.label_selector, self.field_selector, "metadata only" if self.metadata_only else "")
+        return str(self.resource), ",".join(self.namespaces), " ".join(part for part in which if part)
 
 
 class Manager:
@@ -155,7 +171,7 @@ class Manager:
         self.ready = Checks()
         self._addresses = (parse_bind_address(metrics_address), parse_bind_address(health_address))
         self._servers: list[HttpServer] = []
-        self._informers: dict[tuple[Resource, tuple[str, ...]], Informer] = {}
+        self._informers: dict[_Kept, Informer] = {}
         self._controllers: dict[str, Controller] = {}
         self._runnables: dict[str, Callable[[], Awaitable[None]]] = {}
         self._tasks: dict[asyncio.Task[Any], _Part] = {}
@@ -173,17 +189,25 @@ class Manager:
         resource: Resource,
         *,
         namespaces: Sequence[str] = (),
+        label_selector: str = "",
+        field_selector: str = "",
+        metadata_only: bool = False,
         indexes: Mapping[str, Callable[[View], Iterable[str]]] | None = None,
     ) -> Informer:
         """The informer of a resource; the same for everybody who asks for the same.
 
         :param namespaces: watch only these; all by default. Ignored for cluster-scoped resources.
-        :param indexes: by name, functions from an object to the values it is found under.
-        :raises ValueError: when the informer exists without one of these indexes.
+        :param label_selector: watch only what it selects; everything by default.
+        :param field_selector: the same of fields, such as ``spec.nodeName=worker``.
+        :param metadata_only: keep metadata only.
+        :param indexes: by name, functions from an object to the values it is found under. The first to ask
+            for an informer names them.
+        :raises ValueError: when the informer exists already and indexes are given.
         """
         wanted = indexes or {}
         scope = tuple(sorted(set(namespaces))) if resource.namespaced else ()
-        known = self._informers.get((resource, scope))
+        kept = _Kept(resource, scope, label_selector, field_selector, metadata_only)
+        known = self._informers.get(kept)
         if known is not None:
             if wanted:
                 raise ValueError(f"the informer of {resource} exists; its indexes are for the first to name")
@@ -193,15 +217,18 @@ class Manager:
             self.client,
             resource,
             namespaces=scope,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            metadata_only=metadata_only,
             indexes=wanted,
             budget=self._budget,
             clock=self.clock,
             rng=random.Random(self._rng.getrandbits(64)),  # noqa: S311
         )
-        self._informers[resource, scope] = informer
+        self._informers[kept] = informer
         if self._loops is not None:
             self._loops.watch(informer)
-        name = f"informer/{resource}" + (f"/{','.join(scope)}" if scope else "")
+        name = "/".join(part for part in ("informer", *kept.labels) if part)
         self.ready.add(name, informer.health)
         self.live.add(name, lambda: _dead(informer))
         return informer
@@ -233,14 +260,14 @@ class Manager:
     def accesses(self) -> list[Access]:
         """What this process does with the API server, as far as it is known beforehand: what ``preflight``
         asks for."""
-        found = [Access(resource, READ, scope) for resource, scope in self._informers]
+        found = [Access(kept.resource, READ, kept.namespaces) for kept in self._informers]
         for controller in self._controllers.values():
             found += controller.access
         if self._leader is not None:
             lease = self._leader.key
             found.append(Access(LEASE, ("create",), (lease.namespace,)))
             found.append(Access(LEASE, ("get", "update"), (lease.namespace,), name=lease.name))
-        scopes = {scope for _, scope in self._informers}
+        scopes = {kept.namespaces for kept in self._informers}
         where: set[str] = set()
         if scopes and () not in scopes:
             where = {namespace for scope in scopes for namespace in scope}
@@ -271,11 +298,10 @@ class Manager:
     def _show_informers(self) -> None:
         def read(value: Callable[[Informer], float]) -> Callable[[], Samples]:
             return lambda: [
-                ((str(resource), ",".join(scope)), float(value(informer)))
-                for (resource, scope), informer in self._informers.items()
+                (kept.labels, float(value(informer))) for kept, informer in self._informers.items()
             ]
 
-        labels = ("resource", "namespaces")
+        labels = ("resource", "namespaces", "selector")
         self.metrics.sampled(
             "informer_synced", "1 once the cache is filled.", labels, read(lambda one: float(one.synced))
         )
@@ -285,8 +311,8 @@ class Manager:
             "Bytes of cached objects: bodies as they came, compressed ones, and an estimate of all headers.",
             (*labels, "state"),
             lambda: [
-                ((str(resource), ",".join(scope), state), float(count))
-                for (resource, scope), informer in self._informers.items()
+                ((*kept.labels, state), float(count))
+                for kept, informer in self._informers.items()
                 for state, count in informer.cache_size().bytes_by_state()
             ],
         )
@@ -332,8 +358,8 @@ class Manager:
             preflight = Preflight(self.client, self.accesses(), clock=self.clock)
             self.ready.add("access", preflight.health)
             self._spawn("preflight", preflight.run(), _Kind.RUNNABLE)
-        for (resource, _), informer in self._informers.items():
-            self._spawn(f"informer of {resource}", informer.run())
+        for kept, informer in self._informers.items():
+            self._spawn(f"informer of {kept.resource}", informer.run())
         clean = False
         try:
             await self._until(self._synced())

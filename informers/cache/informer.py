@@ -144,7 +144,7 @@ class Informer:
         """Show the server's answer to a write to every reader from now on.
 
         Nothing happens when the stream is past it already. An answer that shows an object which nothing
-        holds any more counts as its end.
+        holds any more counts as its end. With a selector, what is not in the cache yet waits for the stream.
         """
         view = view_of_object(obj)
         scope = self._scope(view.key.namespace) if view is not None else None

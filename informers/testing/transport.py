@@ -12,7 +12,7 @@ import msgspec
 
 from informers.client.transport import HttpRequest, HttpResponse, HttpStream
 from informers.errors import TransportError
-from informers.objects import Resource
+from informers.objects import Object, Resource
 from informers.testing.apiserver.core import ApiServer
 from informers.testing.apiserver.errors import StatusError
 from informers.testing.apiserver.faults import ConnectionCut, serve
@@ -22,10 +22,13 @@ from informers.testing.apiserver.routes import parse
 from informers.testing.apiserver.watching import Watch, WatchEvent
 
 _JSON = {"content-type": "application/json"}
+_METADATA = "PartialObjectMetadata"
+_META_V1 = "meta.k8s.io/v1"
 
 
 class ApiServerTransport:
-    """A :class:`informers.client.transport.Transport` straight onto an :class:`ApiServer`. JSON only.
+    """A :class:`informers.client.transport.Transport` straight onto an :class:`ApiServer`. JSON only; lists
+    and watches show metadata alone to who asks for that.
 
     :param user: who asks; nobody checks, but fault rules and the journal of writes see it.
     :param user_agent: names the field manager of requests that do not.
@@ -65,7 +68,7 @@ class ApiServerTransport:
         watch = outcome.watch
         self._watches.add(watch)
         try:
-            yield _WatchStream(watch, request.timeout)
+            yield _WatchStream(watch, request.timeout, metadata_only=_metadata_only(request))
         finally:
             self._watches.discard(watch)
             watch.close()
@@ -91,7 +94,7 @@ class ApiServerTransport:
         if isinstance(outcome, ObjectOutcome):
             return _object(outcome)
         if isinstance(outcome, ListOutcome):
-            return _list(call.info.type.resource, outcome)
+            return _list(call.info.type.resource, outcome, metadata_only=_metadata_only(request))
         return outcome
 
     def _call(self, request: HttpRequest) -> Call:
@@ -121,14 +124,19 @@ def _object(outcome: ObjectOutcome) -> HttpResponse:
     return HttpResponse(outcome.code, body, headers)
 
 
-def _list(resource: Resource, outcome: ListOutcome) -> HttpResponse:
-    header = {
-        "kind": resource.kind + "List",
-        "apiVersion": resource.api_version,
-        "metadata": dict(outcome.metadata),
-    }
+def _metadata_only(request: HttpRequest) -> bool:
+    return f";as={_METADATA}" in request.accept
+
+
+def _metadata(obj: Object) -> bytes:
+    return msgspec.json.encode({"kind": _METADATA, "apiVersion": _META_V1, "metadata": obj["metadata"]})
+
+
+def _list(resource: Resource, outcome: ListOutcome, *, metadata_only: bool) -> HttpResponse:
+    kind, version = (_METADATA, _META_V1) if metadata_only else (resource.kind, resource.api_version)
+    header = {"kind": kind + "List", "apiVersion": version, "metadata": dict(outcome.metadata)}
     start = msgspec.json.encode(header)[:-1]
-    items = b",".join(item.encoded for item in outcome.items)
+    items = b",".join(_metadata(item.obj) if metadata_only else item.encoded for item in outcome.items)
     return HttpResponse(200, b"".join((start, b',"items":[', items, b"]}")), dict(_JSON))
 
 
@@ -152,11 +160,12 @@ class _Whole:
 class _WatchStream:
     """A watch as lines of JSON."""
 
-    def __init__(self, watch: Watch, silence: float | None) -> None:
+    def __init__(self, watch: Watch, silence: float | None, *, metadata_only: bool) -> None:
         self.status = 200
         self.headers: Mapping[str, str] = _JSON
         self._watch = watch
         self._silence = silence
+        self._metadata_only = metadata_only
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """One line per event.
@@ -171,13 +180,16 @@ class _WatchStream:
                 raise TransportError(f"silent for {self._silence} s") from None
             if event is None:
                 return
-            yield _line(event)
+            yield _line(event, metadata_only=self._metadata_only)
 
     async def read(self) -> bytes:
         """Everything until the watch ends."""
         return b"".join([chunk async for chunk in self.chunks()])
 
 
-def _line(event: WatchEvent) -> bytes:
-    encoded = event.stored.encoded if event.stored is not None else msgspec.json.encode(event.obj)
+def _line(event: WatchEvent, *, metadata_only: bool) -> bytes:
+    if event.stored is None:
+        encoded = msgspec.json.encode(event.obj)
+    else:
+        encoded = _metadata(event.stored.obj) if metadata_only else event.stored.encoded
     return b"".join((b'{"type":"', event.kind.encode(), b'","object":', encoded, b"}\n"))

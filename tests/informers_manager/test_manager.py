@@ -74,8 +74,8 @@ def test_what_exists_and_what_comes_is_reconciled_and_then_there_is_silence() ->
             core.delete(SECRET, key("a"))
             await until(lambda: has_secret(core, "a"), within=5)
             text = one.metrics.render().decode()
-            assert 'informer_synced{namespaces="",resource="configmaps"} 1.0' in text
-            assert 'informer_objects{namespaces="",resource="secrets"} 2.0' in text
+            assert 'informer_synced{namespaces="",resource="configmaps",selector=""} 1.0' in text
+            assert 'informer_objects{namespaces="",resource="secrets",selector=""} 2.0' in text
             assert 'rest_client_requests_total{code="200"' in text
 
     virtually(scenario)
@@ -88,7 +88,9 @@ def test_caches_beyond_their_limit_are_said_to_be_and_work_goes_on() -> None:
             await until(lambda: has_secret(core, "a"))
             await until(lambda: any("the limit is" in str(text) for text in one.problems().values()))
             text = one.metrics.render().decode()
-            sizes = re.findall(r'cache_bytes{namespaces="",resource="secrets",state="(\w+)"} ([\d.]+)', text)
+            sizes = re.findall(
+                r'cache_bytes{namespaces="",resource="secrets",selector="",state="(\w+)"} ([\d.]+)', text
+            )
             assert {state for state, _ in sizes} == {"raw", "compressed", "headers"}
             assert sum(float(size) for _, size in sizes) > 400
             assert "cache_limit_bytes 1.0" in text

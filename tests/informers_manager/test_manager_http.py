@@ -70,7 +70,7 @@ async def test_probes_and_metrics_each_on_their_address() -> None:
                 await asyncio.sleep(0.1)
         status, text = await get(f"{metrics}/metrics")
         assert status == 200
-        assert 'informer_synced{namespaces="",resource="configmaps"} 1.0' in text
+        assert 'informer_synced{namespaces="",resource="configmaps",selector=""} 1.0' in text
         assert "process_resident_memory_bytes" in text
         assert (await get(f"{metrics}/healthz"))[0] == 404
 

@@ -303,3 +303,34 @@ def test_what_never_waits_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(VirtualStandstill, match="something never waits"):
         simulate(play, config_map("a"))
+
+
+def test_a_selection_is_a_cache_of_its_own() -> None:
+    async def play(world: Simulation) -> None:
+        manager = world.manager(preflight=True)
+        everything = manager.informer(CONFIG_MAP)
+        wanted = manager.informer(CONFIG_MAP, label_selector="wanted=yes")
+        headers = manager.informer(CONFIG_MAP, field_selector="metadata.name=b", metadata_only=True)
+        assert manager.informer(CONFIG_MAP, label_selector="wanted=yes") is wanted
+        assert len({id(one) for one in (everything, wanted, headers)}) == 3
+        async with world.running(manager):
+            await world.sleep(10)
+            edit(world, "b", "2")
+            world.server.edit(CONFIG_MAP, key("a"), lambda obj: labelled(obj, wanted="yes"))
+            await world.sleep(1)
+            assert [len(one) for one in (everything, wanted, headers)] == [2, 1, 1]
+            assert value(wanted.get(key("a"))) == "1"
+            header = headers.get(key("b"))
+            assert header is not None and "data" not in header.object()
+            text = manager.metrics.render().decode()
+            findings = manager.ready.findings() + manager.live.findings()
+            assert {one.name: one.problem for one in findings if one.problem} == {}
+        for selector in ("", "wanted=yes", "metadata.name=b metadata only"):
+            series = f'informer_objects{{namespaces="",resource="configmaps",selector="{selector}"}}'
+            assert f"{series} {2.0 if not selector else 1.0}" in text
+
+    simulate(play, config_map("a", x="1"), config_map("b", x="1"))
+
+
+def labelled(obj: Object, **labels: str) -> Object:
+    return {**obj, "metadata": {**obj["metadata"], "labels": labels}}
