@@ -30,8 +30,12 @@ _MODIFIED, _ADDED = map(len, _CHANGES)
 _BRACE = ord("}")
 _UNTYPED = b'{"metadata":{'
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]]', re.DOTALL).finditer
-_ITEM_DEPTH = 3
-"""In the list, in its items."""
+_ITEMS = 3
+"""The level of a list's items: in the list, in its items."""
+_PARTS = 4
+"""The level of labels: in a line, in its object, in the metadata."""
+_TOO_DEEP = 100
+"""Levels that nothing has which is kept in a header."""
 
 
 class _ListMeta(msgspec.Struct, gc=False, rename="camel"):
@@ -66,7 +70,7 @@ def decode_page(body: bytes, resource: Resource) -> Page:
             page = _LIST.decode(body)
             items: Iterable[msgspec.Raw | bytes] = page.items or ()
         except RecursionError:
-            body, items = _items_by_hand(body)
+            body, items = _cut(body, _ITEMS)
             page = _LIST.decode(body)
     except UnicodeDecodeError as error:
         raise msgspec.DecodeError(str(error)) from None
@@ -81,23 +85,28 @@ def decode_page(body: bytes, resource: Resource) -> Page:
     return Page(views, page.metadata.resource_version or "", page.metadata.continue_ or "")
 
 
-def _items_by_hand(body: bytes) -> tuple[bytes, list[bytes]]:
-    """A list whose items are empty, and what was in them: slow, and needed only where an item is nested too
-    deeply for the decoder, which would then read none of them."""
-    rest, items, depth, begin, end = [], [], 0, 0, 0
+def _cut(body: bytes, level: int, deeper: int = 0) -> tuple[bytes, list[bytes]]:
+    """JSON whose parts at a level are empty, and what was in them. Slow, and needed only where something is
+    nested too deeply for the decoder, which then reads nothing at all.
+
+    :param deeper: only parts with at least so many levels in them.
+    """
+    rest, parts, depth, deepest, begin, end = [], [], 0, 0, 0, 0
     for token in _TOKENS(body):
         at = token.start()
         if body[at] in b"{[":
             depth += 1
-            if depth == _ITEM_DEPTH:
+            if depth == level:
                 begin = at
+                deepest = 0
+            deepest = max(deepest, depth)
         elif body[at] in b"}]":
-            if depth == _ITEM_DEPTH:
-                items.append(body[begin : at + 1])
+            if depth == level and deepest - level >= deeper:
+                parts.append(body[begin : at + 1])
                 rest.append(body[end:begin])
                 end = at + 1
             depth -= 1
-    return b"{}".join((*rest, body[end:])), items
+    return b"{}".join((*rest, body[end:])), parts
 
 
 def _view_at_once(content: bytes, ordered: tuple[bytes, ...], prefix: bytes) -> View | None:
@@ -220,9 +229,20 @@ class LineDecoder:
             decoded = _LINE.decode(line)
             return self._understand(decoded.type.encode(), bytes(decoded.object))
         except (msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+            if isinstance(error, RecursionError) and (end := self._end_of(line)) is not None:
+                return end
             # One object that nobody can read, by accident or on purpose, must not cost us all the others.
             log.warning("%s: skipped a change: %s", self._resource, error)
             return None
+
+    def _end_of(self, line: bytes) -> Delete | None:
+        """The deletion of an object that is nested too deeply: its end has to be known all the same."""
+        try:
+            decoded = _LINE.decode(_cut(line, _PARTS, _TOO_DEEP)[0])
+            view = view_of_bytes(bytes(decoded.object), self._prefix) if decoded.type == "DELETED" else None
+        except (ValueError, RecursionError):
+            return None
+        return Delete(view) if view is not None else None
 
     def _understand(self, kind: bytes, content: bytes) -> Changed | Bookmark | Refused | None:
         if kind == b"ERROR":

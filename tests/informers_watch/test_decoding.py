@@ -205,6 +205,24 @@ def test_an_object_nested_beyond_reading_costs_only_itself(
     assert "skipped" in caplog.text
 
 
+@pytest.mark.parametrize("spaced", [False, True])
+def test_an_object_nested_beyond_reading_ends_like_any_other(spaced: bool) -> None:
+    """Else whoever makes it so before it is deleted leaves a ghost."""
+    fields = b'[{"fieldsV1":' + b'{"f:a":' * 50_000 + b"{}" + b"}" * 50_000 + b"}]"
+    meta = b'{"labels":{"a":"b"},"managedFields":' + fields + b',"name":"a","resourceVersion":"7","uid":"u"}'
+    start = b'{"type": "DELETED", "object":' if spaced else b'{"type":"DELETED","object":'
+    content = start + b'{"kind":"Pod","metadata":' + meta + b',"spec":{"x":' + DEEP + b"}}}\n"
+    (changes,) = LineDecoder(PODS).feed(content)
+    assert isinstance(changes, Changes)
+    (end,) = changes.items
+    assert isinstance(end, Delete)
+    assert (end.view.name, end.view.uid, end.view.resource_version) == ("a", "u", "7")
+    assert end.view.labels == {"a": "b"}
+    with pytest.raises(msgspec.DecodeError):
+        LineDecoder(PODS).feed(start + b"{}]}\n")
+    assert LineDecoder(PODS).feed(start + b"[" * 50_000 + b"\n") == []
+
+
 NOT_UTF8 = [
     b'{"kind":"Pod","apiVersion":"v1","metadata":{"name":"\xff","resourceVersion":"1"}}',
     b'{"metadata":{"name":"a","uid":"\xff"}}',
