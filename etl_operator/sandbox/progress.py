@@ -16,7 +16,7 @@ from typing import TextIO
 from informers.objects import Object
 
 HOLD = 0.5
-"""Seconds an object must have been waiting before a line says so: each member that joins a cluster takes its
+"""Seconds an object must have been waiting before another line says so: each member that joins a cluster takes its
 services' readiness away for as long as it takes to register them."""
 
 
@@ -105,7 +105,7 @@ class Progress:
         if self._in_place:
             self._erase()
             self._draw()
-        elif state.ready:
+        elif state.ready or name not in self._told:
             self._tell(name)
         elif name not in self._held:
             self._held[name] = asyncio.get_running_loop().call_later(HOLD, self._tell, name)

@@ -70,6 +70,7 @@ def test_a_log_gets_a_line_per_change_that_lasts() -> None:
         began = clock.time()
         progress = Progress(lambda: clock.time() - began, stream)
         progress.expect(["A/a", "B/b"])
+        progress.update("A/a", State(False, "Begun"))
         progress.update("A/a", State(False, "Soon: 1 of 2"))
         await asyncio.sleep(HOLD * 0.8)
         # One line for both: the first would be gone before it is read.
@@ -89,6 +90,7 @@ def test_a_log_gets_a_line_per_change_that_lasts() -> None:
 
     run_virtual(scenario())
     assert stream.getvalue().splitlines() == [
+        "[  0.0s] waiting A/a: Begun",
         "[  0.5s] waiting A/a: Later: 1 of 2",
         "[  1.4s] ready   A/a: Done: 2 of 2",
         "[  2.9s] waiting A/a: Later: 3 of 4",
