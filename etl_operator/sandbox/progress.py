@@ -16,8 +16,8 @@ from typing import TextIO
 from informers.objects import Object
 
 HOLD = 0.5
-"""Seconds an object must have been waiting before another line says so: each member that joins a cluster takes its
-services' readiness away for as long as it takes to register them."""
+"""Seconds an object must have been waiting before another line says so: each member that joins a cluster
+takes its services' readiness away for as long as it takes to register them."""
 
 
 @dataclass(frozen=True, slots=True)
