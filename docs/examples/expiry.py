@@ -1,17 +1,18 @@
 """Deletes ConfigMaps some seconds after their creation, where the annotation ``example.com/ttl`` says so."""
 
 import asyncio
-import logging
 from datetime import datetime
 
 from informers.access import Access
 from informers.client import Client, HttpTransport, load_default
 from informers.clock import SystemClock
-from informers.controller import Controller, predicates
+from informers.controller import Controller
 from informers.errors import NotFound, Terminal
+from informers.logs import configure_logging
 from informers.manager import Manager
-from informers.metrics import Metrics
+from informers.metrics import MeasuredTransport, Metrics
 from informers.objects import ObjectKey, Resource, Result
+from informers.signals import run_until_signal
 
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
 TTL = "example.com/ttl"
@@ -45,14 +46,14 @@ class Expiry:
 def setup(manager: Manager) -> None:
     expiry = Expiry(manager)
     controller = Controller("expiry", expiry, access=[Access(CONFIG_MAP, ("delete",))])
-    controller.watches(expiry.maps, predicate=predicates.spec_changed)
+    controller.watches(expiry.maps)
     manager.add(controller)
 
 
 async def main() -> None:
     clock = SystemClock()
-    client = Client(HttpTransport(load_default(None)), clock=clock)
     metrics = Metrics()
+    client = Client(MeasuredTransport(HttpTransport(load_default()), metrics, clock), clock=clock)
     manager = Manager(
         client,
         clock=clock,
@@ -64,11 +65,11 @@ async def main() -> None:
     )
     setup(manager)
     try:
-        await manager.run()
+        await run_until_signal(manager.run())
     finally:
         await client.close()
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
+    configure_logging()
     asyncio.run(main())

@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from etl_operator import __version__
-from etl_operator.cli.logs import FORMATS, LEVELS, configure_logging
+from etl_operator.cli.logs import configure_logging
+from informers.logs import FORMATS, LEVELS
 
 _PATH = click.Path(path_type=Path)
 _SANDBOX_NEEDS = ("cryptography", "cel_expr_python", "jsonpatch", "pysyncobj")

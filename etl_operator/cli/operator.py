@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import random
-import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from informers.errors import ConfigError, RuntimeFault
 from informers.leader import LeaderElector
 from informers.manager import Manager
 from informers.metrics import MeasuredTransport, Metrics
+from informers.signals import run_until_signal
 from informers.tracing import TracedTransport, Tracing, open_tracing
 
 log = logging.getLogger(__name__)
@@ -68,20 +68,15 @@ async def run_operator(settings: OperatorSettings) -> int:
     except ConfigError as error:
         log.error("%s", error)
         return 2
-    main = asyncio.ensure_future(_run(settings, access, tracing, certificate))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, main.cancel)
     try:
-        await main
-    except asyncio.CancelledError:
-        log.info("stopped")
-        return 0
+        await run_until_signal(_run(settings, access, tracing, certificate))
     except (RuntimeFault, OSError) as error:
         log.error("%s", error)
         return 1
     finally:
         if tracing is not None:
             await asyncio.to_thread(tracing.close)
+    log.info("stopped")
     return 0
 
 

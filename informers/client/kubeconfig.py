@@ -61,7 +61,7 @@ class ClusterAccess:
 
 
 def load_default(
-    path: str | None, *, context: str | None = None, environ: Mapping[str, str] = os.environ
+    path: str | None = None, *, context: str | None = None, environ: Mapping[str, str] = os.environ
 ) -> ClusterAccess:
     """Access from ``path``, else ``KUBECONFIG``, else the pod we run in, else ``~/.kube/config``.
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from etl_operator.cli.logs import configure_logging
 from informers.controller import Controller, current
+from informers.logs import configure_logging
 from informers.objects import ObjectKey, Result
 from informers.testing.clock import VirtualClock, run_virtual
 
@@ -81,3 +81,20 @@ def test_lines_of_a_reconcile_carry_controller_key_causes_and_id(capsys: pytest.
     assert lines["of its own"]["key"] == "mine"
     assert "controller" not in lines["outside"]
     assert lines["in a thread"]["controller"] == "blocks"
+
+
+@pytest.mark.usefixtures("_root")
+def test_a_level_is_for_everybody_or_for_some(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("text", "info")
+    log.info("heard", extra={"key": A})
+    configure_logging("text", "debug", ["controllers"])
+    log.debug("this too")
+    other = logging.getLogger("another")
+    other.info("not this")
+    other.warning("but this")
+    lines = [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "INFO    controllers.test  heard  key=default/a",
+        "DEBUG   controllers.test  this too",
+        "WARNING another  but this",
+    ]

@@ -42,7 +42,7 @@ async def example(kubeconfig: Path) -> AsyncIterator[asyncio.subprocess.Process]
         await process.communicate()
 
 
-async def test_the_example_does_on_a_server_what_it_says(tmp_path: Path) -> None:
+async def test_the_example_does_on_a_server_what_it_says_until_it_is_told_to_stop(tmp_path: Path) -> None:
     async with serving() as server:
         write_kubeconfig(tmp_path / "kubeconfig", server.admin_kubeconfig())
         ttl = "example.com/ttl"
@@ -72,6 +72,14 @@ async def test_the_example_does_on_a_server_what_it_says(tmp_path: Path) -> None
             assert there("long")
             assert there("none")
             assert process.returncode is None
+            process.terminate()
+            _, said = await process.communicate()
+            assert process.returncode == 0, said
+            # What has failed, and of what, is on one line.
+            assert re.search(
+                rb"reconcile failed: example.com/ttl: .*soon.*controller=expiry key=default/odd", said
+            )
+            assert b"stopping" in said
 
 
 def test_the_examples_tests_pass() -> None:
