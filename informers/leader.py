@@ -24,7 +24,7 @@ from typing import Any
 
 from informers.client import Client
 from informers.clock import Clock
-from informers.errors import AlreadyExists, Conflict, Fenced, NotFound, RuntimeFault
+from informers.errors import AlreadyExists, Conflict, Fenced, NotFound, RuntimeFault, TransportError
 from informers.objects import Object, ObjectKey, Resource
 
 log = logging.getLogger(__name__)
@@ -169,8 +169,8 @@ class LeaderElector:
     async def release(self) -> None:
         """Close the fence and give the lease back, so that the next one need not wait for it to expire.
 
-        To be called when nothing writes any more. Tries for one request timeout, and never raises: a lease
-        that cannot be given back expires.
+        To be called when nothing writes any more. Tries for one request timeout, but not on when the server
+        cannot even be asked how things are, and never raises: a lease that cannot be given back expires.
         """
         # First the fence, then the record: the other way round both could write.
         self._valid_until = _NEVER
@@ -181,7 +181,10 @@ class LeaderElector:
                 while self._seen is not None and self.holder == self.identity:
                     try:
                         self._see(await self._client.update(LEASE, self._released(self._seen)))
-                    except Conflict:
+                    except (Conflict, TransportError) as error:
+                        if isinstance(error, TransportError):
+                            # A single broken connection should not keep the next one waiting.
+                            await asyncio.sleep(_SHORTEST_PAUSE)
                         self._see(await self._client.get(LEASE, self.key))
         except (RuntimeFault, TimeoutError) as error:
             log.warning("the lease was not given back: %s", error, extra={"lease": self.key})

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from informers.errors import Fenced
-from informers.leader import LeaderElector, LeaseLost, micro_time
+from informers.leader import LEASE, LeaderElector, LeaseLost, micro_time
 from informers.objects import ObjectKey
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.simulation import Simulation, simulate
@@ -264,6 +264,19 @@ def test_release_survives_a_conflict_and_leaves_a_foreign_lease_alone() -> None:
         assert server.objects[KEY]["spec"]["holderIdentity"] == "two"
 
     run_virtual(main())
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+def test_release_survives_a_broken_connection(cut: str) -> None:
+    async def play(world: Simulation) -> None:
+        one = LeaderElector(world.client(), "default", "lock", "one", clock=world.clock, rng=world.rng)
+        await one.acquire()
+        world.fault(verb="update", cut=cut, times=1)
+        await one.release()
+        lease = world.server.find(LEASE, ObjectKey("default", "lock"))
+        assert lease is not None and "holderIdentity" not in lease["spec"]
+
+    simulate(play)
 
 
 def test_release_gives_up_on_a_dead_server() -> None:
