@@ -69,7 +69,7 @@ async def test_the_same_wish_again_costs_nothing(keeper: RegistryKeeper, start: 
     assert router.registrations == ["etl/a", "etl/b"]
 
 
-async def test_changed_content_is_registered_again(keeper: RegistryKeeper, start: Start) -> None:
+async def test_changed_content_is_registered_over_the_old(keeper: RegistryKeeper, start: Start) -> None:
     router = await start()
     keeper.want(service("a"), [router.address])
     await eventually(lambda: everywhere(keeper, "a"), "registered")
@@ -77,6 +77,8 @@ async def test_changed_content_is_registered_again(keeper: RegistryKeeper, start
     assert not everywhere(keeper, "a")
     await eventually(lambda: everywhere(keeper, "a"), "registered anew")
     assert router.registry["etl/a"].endpoint.port == 6000
+    # In between nobody would find the service.
+    assert "Deregister" not in router.calls
 
 
 async def test_heartbeats_of_all_services_share_one_stream(keeper: RegistryKeeper, start: Start) -> None:
