@@ -106,9 +106,12 @@ class Packer:
     async def run(self) -> None:
         """Sweep until cancelled."""
         try:
-            while self._options.enabled:
+            while True:
                 # A state that has just come was read by nobody who would soon read it again.
                 kicked = await self._rest()
+                if not self._options.enabled:
+                    self._report()
+                    continue
                 await self.sweep(everything=kicked or self._budget.exceeded)
                 if self._freed >= _WORTH_GIVING_BACK:
                     self._freed = 0

@@ -324,6 +324,21 @@ class TestBudget:
         run_virtual(scenario())
         assert "nothing is left to pack" in caplog.text
 
+    def test_where_nothing_is_packed_it_is_said_as_well(self) -> None:
+        async def scenario() -> None:
+            server = Server()
+            for number in range(12):
+                server.put(f"object-{number}", spec=document(number)["spec"])
+            budget = Budget(1)
+            informer = informer_of(server, budget=budget, packing=PackingOptions(enabled=False))
+            async with running(informer):
+                await until(informer.health)
+                assert informer.health() == f"pods: {budget}"
+                budget.limit = 10**6
+                await until(lambda: informer.health() is None)
+
+        run_virtual(scenario())
+
     def test_without_a_limit_nothing_exceeds_it(self) -> None:
         budget = Budget()
         budget.add(lambda: 10**12)

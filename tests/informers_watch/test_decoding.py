@@ -110,7 +110,7 @@ def test_pages_give_what_they_hold(items: list[dict[str, Any]], separators: tupl
 DEEP = b"[" * 50_000 + b"]" * 50_000
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(objects(), max_size=4), SEPARATORS, st.data())
 def test_an_item_nested_beyond_reading_costs_only_itself(
     items: list[dict[str, Any]], separators: tuple[str, str], data: st.DataObject
