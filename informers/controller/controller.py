@@ -377,6 +377,9 @@ class Controller:
         if not isinstance(error, Exception):
             self._let_go(slot, work, None, counts=False)
             raise error
+        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+            # What failed in a task group, and says when to try again, is inside.
+            error = error.exceptions[0]
         try:
             self._failed(slot, work, error)
         finally:

@@ -17,7 +17,8 @@ class Reconciler(Protocol):
     async def reconcile(self, key: ObjectKey) -> Result:
         """Reconcile one object, which may be gone.
 
-        Raising asks for a retry with back-off; :class:`informers.errors.Terminal` waits for a change.
+        Raising asks for a retry with back-off; :class:`informers.errors.Terminal` waits for a change. A group
+        of one exception, as task groups raise it, is that exception.
         After the controller's deadline the call is cancelled.
         """
         ...

@@ -231,6 +231,32 @@ def test_what_is_no_time_to_wait_is_an_error_of_the_reconcile(
     assert "reconcile failed" in caplog.text
 
 
+def test_the_only_failure_in_a_task_group_is_what_failed(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async def refuse() -> None:
+            raise Terminal("no such template")
+
+        async def fail(_: ObjectKey) -> Result:
+            async with asyncio.TaskGroup() as outer:
+
+                async def inner() -> None:
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(refuse())
+
+                outer.create_task(inner())
+            return Result.done()
+
+        one, calls = controller(fail)
+        running = asyncio.ensure_future(one.run())
+        one.enqueue(A)
+        await asyncio.sleep(86_400)
+        assert len(calls.of(A)) == 1
+        running.cancel()
+
+    run_virtual(main())
+    assert "reconcile failed: no such template" in caplog.text
+
+
 @pytest.mark.parametrize("base", [Exception, Conflict, Terminal])
 def test_an_error_that_cannot_say_what_it_is_about_is_an_error_like_any_other(
     base: type[Exception], caplog: pytest.LogCaptureFixture
