@@ -9,7 +9,7 @@ from typing import Any
 from controllers import reasons as r
 from etl_operator.api import CLUSTER, SINK, SOURCE, TRANSFORM
 from informers.cache.informer import Informer
-from informers.cache.typed import read_spec
+from informers.cache.typed import read_spec, read_status
 from informers.cache.view import View
 from informers.objects import Object, ObjectKey, Resource
 
@@ -18,7 +18,8 @@ BY_CLUSTER_REF = "clusterRef"
 BY_SERVICE = "services"
 """Index of pipelines by each service they use: ``plural/namespace/name``."""
 BY_NAME = "name"
-"""Index of services by bare name: the name is all a router knows them by."""
+"""Index of services by bare name, which is all a router knows them by, and the namespaces their cluster may
+be in: ``namespace/name``. Tenants who use the same names must not cost each other anything."""
 BY_CLUSTER = "cluster"
 """Index of pods by ``namespace/name`` of their cluster."""
 
@@ -141,7 +142,22 @@ def index_services(view: View) -> Iterable[str]:
 
 def index_name(view: View) -> Iterable[str]:
     """For :data:`BY_NAME`."""
-    return (view.key.name,)
+    return {str(ObjectKey(namespace, view.key.name)) for namespace in _homes(view)}
+
+
+def _homes(service: View) -> Iterable[str]:
+    """Namespaces of the clusters a service may be registered with."""
+    wanted = explicit_cluster(service.key.namespace, spec_in(service))
+    if wanted is not None:
+        return (wanted.namespace,)
+    # While the choice is ambiguous a service stays where it was, and that may be another namespace.
+    former, _, _ = registered_with(service).partition("/")
+    return (service.key.namespace, former) if former else (service.key.namespace,)
+
+
+def registered_with(service: View) -> str:
+    """``namespace/name`` of the cluster a service's status names, or ""."""
+    return str((read_status(service, dict[str, Any]) or {}).get("cluster") or "")
 
 
 def index_pod_cluster(view: View) -> Iterable[str]:
@@ -198,10 +214,11 @@ def dependents_of_pod(informer: Informer) -> Callable[[View], list[ObjectKey]]:
 
 
 def namesakes(informer: Informer) -> Callable[[View], list[ObjectKey]]:
-    """Services of one kind that bear the name of the service that changed."""
+    """Services of one kind that bear the name of the service that changed, as far as they may meet it."""
 
     def mapper(view: View) -> list[ObjectKey]:
-        return [found.key for found in informer.by_index(BY_NAME, view.key.name)]
+        values = index_name(view)
+        return [found.key for value in values for found in informer.by_index(BY_NAME, value)]
 
     return mapper
 

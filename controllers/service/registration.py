@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from controllers import reasons as r
-from controllers.references import BY_NAME, SERVICES, choose_cluster, service_references, spec_in, spec_of
+from controllers.references import (
+    BY_NAME,
+    SERVICES,
+    choose_cluster,
+    registered_with,
+    service_references,
+    spec_in,
+    spec_of,
+)
 from etl_operator.api import CLUSTER, SINK, SOURCE, TRANSFORM
 from etl_operator.router.registry import Registration
 from informers.cache.informer import Informer
-from informers.cache.typed import read_status
 from informers.cache.view import View
 from informers.objects import Object, ObjectKey, Resource
 
@@ -69,7 +76,7 @@ def winner_of(
     rivals = [
         (resource, view)
         for resource in SERVICES
-        for view in informers[resource].by_index(BY_NAME, name)
+        for view in informers[resource].by_index(BY_NAME, str(ObjectKey(cluster.namespace, name)))
         if _lives_in(view, cluster, informers)
     ]
     if len(rivals) < 2:
@@ -91,8 +98,7 @@ def home_of(service: View, clusters: Informer) -> View | None:
     choice = choose_cluster(service.key.namespace, spec_in(service), clusters)
     if choice.reason != r.AMBIGUOUS_CLUSTER:
         return choice.cluster
-    status = read_status(service, dict[str, Any]) or {}
-    namespace, _, name = str(status.get("cluster") or "").partition("/")
+    namespace, _, name = registered_with(service).partition("/")
     former = clusters.get(ObjectKey(namespace, name)) if name else None
     return None if former is None or former.deleting else former
 

@@ -8,6 +8,7 @@ import pytest
 
 from controllers.kinds import POD
 from controllers.pipeline.reconciler import PipelineReconciler
+from controllers.references import namesakes
 from controllers.service.reconciler import FINALIZER, ServiceReconciler
 from controllers.service.registration import split_endpoint
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE
@@ -157,6 +158,38 @@ async def test_a_name_lost_to_another_namespace_is_given_back() -> None:
     assert running.condition("Ready")["reason"] == running.condition("Stalled")["reason"] == "NameConflict"
     assert running.registered() == []
     assert running.status["registeredNodes"] == 0
+
+
+async def test_a_name_is_held_also_by_one_that_only_stays_where_it_was() -> None:
+    running = await Running().started()
+    old = {"creationTimestamp": "2020-01-01T00:00:00Z", "namespace": "elsewhere"}
+    running.store.edit(CLUSTER, "prod", {"spec": {"allowedNamespaces": ["elsewhere"]}})
+    for name in ("one", "two"):
+        running.store.put(CLUSTER, name, {"replicas": 1}, namespace="elsewhere")
+    # It has no reference any more, and two clusters to choose from: it stays registered with the first.
+    sink = running.store.put(SINK, NAME, {"grpc": {"endpoint": "x:1"}}, **old)
+    sink["status"] = {"cluster": f"{NAMESPACE}/prod"}
+    running.store._store(SINK, sink)
+    await running.once()
+    assert running.condition("Ready")["reason"] == "NameConflict"
+
+
+def test_only_services_that_may_meet_in_a_cluster_wake_each_other() -> None:
+    running = Running()
+    for tenant in ("a", "b"):
+        running.store.put(SOURCE, NAME, {"grpc": {"endpoint": "x:1"}}, namespace=tenant)
+    reference = {"name": "prod", "namespace": NAMESPACE}
+    guest = {"grpc": {"endpoint": "x:1"}, "clusterRef": reference}
+    running.store.put(SOURCE, NAME, guest, namespace="guest")
+    sources = running.world.context.informers[SOURCE]
+
+    def woken(tenant: str) -> set[str]:
+        view = sources.get(ObjectKey(tenant, NAME))
+        assert view is not None
+        return {key.namespace for key in namesakes(sources)(view)}
+
+    assert (woken("a"), woken("b")) == ({"a"}, {"b"})
+    assert woken("guest") == woken(NAMESPACE) == {NAMESPACE, "guest"}
 
 
 async def test_a_loser_that_goes_does_not_take_the_winners_registration_along() -> None:
