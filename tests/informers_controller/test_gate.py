@@ -412,3 +412,38 @@ def test_two_answers_to_one_question_spoil_a_run() -> None:
         running.cancel()
 
     run_virtual(main())
+
+
+def test_a_probe_that_fails_fails_the_run_and_nothing_else() -> None:
+    async def main() -> None:
+        facts = {"setting": 1}
+        gate, ran = Gate(), 0
+
+        def probe() -> Hashable:
+            return facts["setting"]
+
+        class Probing:
+            async def reconcile(self, _: ObjectKey) -> Result:
+                nonlocal ran
+                ran += 1
+                gate.depends(probe)
+                return Result.done()
+
+        controller = Controller("probing", Probing(), clock=VirtualClock(), gate=gate)
+        running = asyncio.ensure_future(controller.run())
+        controller.enqueue(key("a"))
+        await asyncio.sleep(1)
+        assert ran == 1
+        facts.clear()
+        controller.enqueue(key("a"))
+        await asyncio.sleep(600)
+        assert ran > 10 and not running.done(), "retried with back-off"
+        facts["setting"] = 1
+        await asyncio.sleep(600)
+        before = ran
+        controller.enqueue(key("a"))
+        await asyncio.sleep(1)
+        assert ran == before
+        running.cancel()
+
+    run_virtual(main())
