@@ -9,6 +9,7 @@ from informers.controller.gate import Gate, GatedInformer
 from informers.controller.predicates import Predicate
 from informers.controller.reconciler import BlockingReconciler, Reconciler
 from informers.controller.sources import Mapper, owner_mapper
+from informers.controller.threads import block_on
 
 __all__ = [
     "BlockingReconciler",
@@ -21,6 +22,7 @@ __all__ = [
     "Reconcile",
     "Reconciler",
     "Running",
+    "block_on",
     "current",
     "owner_mapper",
     "predicates",

@@ -4,13 +4,65 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 from informers.objects import ObjectKey, Result
 
+T = TypeVar("T")
+
 _SPARE = 32
 """Threads beyond the number of workers, to make up for those that do not return."""
+
+
+class _Call:
+    """One call in a thread: what connects it to the event loop.
+
+    Virtual time must not pass while a thread works: its loop has ``hand_over``, which lets a thread go on and
+    blocks until that thread says ``hand_back``.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.virtual: Any = loop if hasattr(loop, "hand_over") else None
+        self._over = False
+        self._awaited: Future[Any] | None = None
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the loop, and wait in the thread."""
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        self._awaited = future
+        if self._over:
+            future.cancel()
+        if self.virtual is not None:
+            future.add_done_callback(lambda _: self.virtual.hand_over(lambda: None))
+            self.virtual.hand_back()
+        return future.result()
+
+    def give_up(self) -> None:
+        """Nobody waits for the thread any more, and it need not wait for anything either."""
+        self._over = True
+        if self._awaited is not None:
+            self._awaited.cancel()
+
+
+_CALL: ContextVar[_Call] = ContextVar("_CALL")
+
+
+def block_on(work: Coroutine[Any, Any, T]) -> T:
+    """In a plain ``def reconcile``: run a coroutine, such as a request of a client, in the event loop, and
+    wait for its end.
+
+    :raises concurrent.futures.CancelledError: when the reconcile has passed its deadline, or all of it stops.
+    :raises RuntimeError: anywhere else, where one awaits.
+    """
+    call = _CALL.get(None)
+    if call is None:
+        work.close()
+        raise RuntimeError("block_on is for plain reconcilers, in their threads; await it here")
+    return call.wait(work)
 
 
 class Threads:
@@ -44,10 +96,18 @@ class Threads:
 
     async def call(self, key: ObjectKey) -> Result:
         """Run the function in a thread. When cancelled, the thread goes on and counts as left behind."""
-        future = self._pool.submit(contextvars.copy_context().run, self._run, key)
+        call = _Call(asyncio.get_running_loop())
+        context = contextvars.copy_context()
+        context.run(_CALL.set, call)
+
+        def start() -> Future[Result]:
+            return self._pool.submit(context.run, self._run, key)
+
+        future: Future[Result] = start() if call.virtual is None else call.virtual.hand_over(start)
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
+            call.give_up()
             if not future.cancelled() and not future.done():
                 self._left[key] = future
             raise
@@ -55,6 +115,9 @@ class Threads:
     def _run(self, key: ObjectKey) -> Result:
         try:
             return self._reconcile(key)
+        except CancelledError as error:
+            # That of a future is an ordinary exception, which would be taken for the thread's own.
+            raise RuntimeError("what the reconcile waited for was cancelled") from error
         except StopIteration as error:
             # No future takes one: its waiter would wait for ever. Coroutines say the same.
             raise RuntimeError("reconcile raised StopIteration") from error

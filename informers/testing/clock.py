@@ -2,14 +2,18 @@
 
 Whenever nothing is ready to run, the loop leaps to its next timer instead of sleeping. What runs in it
 must do its waiting through the loop; real sockets and threads have no place there, because virtual time
-would run away while they work. What is handed to the loop for a thread is therefore done on the spot.
+would run away while they work. What is handed to the loop for a thread is therefore done on the spot, and
+plain reconcilers have their threads, but only one of all threads and the loop works at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import selectors
+import threading
 from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -18,6 +22,9 @@ START = 1_800_000_000.0
 """The virtual epoch, 2027-01-15T08:00:00Z: what :meth:`VirtualClock.time` shows at the start."""
 
 _YEAR = 366 * 86_400.0
+
+_PATIENCE = 60.0
+"""Real seconds a thread may work while virtual time stands still."""
 
 _TURNS = 1_000_000
 """Turns of the loop without any time passing, after which nobody believes that it ever will."""
@@ -76,11 +83,30 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, limit: float = _YEAR) -> None:
         self._leaping = _LeapingSelector(limit)
         super().__init__(self._leaping)
+        self._turn = threading.Semaphore(0)
         # Coarser than the rounding of added-up floats, so that a leap always reaches its timer.
         self._clock_resolution = 1e-6
 
     def time(self) -> float:
         return self._leaping.now
+
+    def hand_over(self, step: Callable[[], T]) -> T:
+        """Let a thread work until it ends or says :meth:`hand_back`; no virtual time passes.
+
+        :param step: sets it going; the result of one that starts is its future.
+        :returns: what ``step`` does.
+        :raises VirtualStandstill: when it takes a minute of real time.
+        """
+        result = step()
+        if isinstance(result, Future):
+            result.add_done_callback(lambda _: self.hand_back())
+        if not self._turn.acquire(timeout=_PATIENCE):
+            raise VirtualStandstill("a thread waits for something that is not in the loop")
+        return result
+
+    def hand_back(self) -> None:
+        """In a thread: let the loop go on."""
+        self._turn.release()
 
     def run_in_executor(  # type: ignore[override]
         self, executor: object, func: Callable[..., T], *args: Any
@@ -94,6 +120,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return future
 
 
+_LOOP: contextvars.ContextVar[asyncio.AbstractEventLoop] = contextvars.ContextVar("_LOOP")
+"""Of the thread of a plain reconciler, which has no running loop."""
+
+
 class VirtualClock:
     """The :class:`informers.clock.Clock` of the running virtual loop.
 
@@ -104,10 +134,13 @@ class VirtualClock:
         self._skew = skew
 
     def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
+        try:
+            return asyncio.get_running_loop().time()
+        except RuntimeError:
+            return _LOOP.get().time()
 
     def time(self) -> float:
-        return START + self._skew + asyncio.get_running_loop().time()
+        return START + self._skew + self.monotonic()
 
 
 def run_virtual(work: Coroutine[Any, Any, T], *, limit: float = _YEAR) -> T:
@@ -118,4 +151,6 @@ def run_virtual(work: Coroutine[Any, Any, T], *, limit: float = _YEAR) -> T:
         time at all, or the limit has passed.
     """
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(limit)) as runner:
-        return runner.run(work)
+        context = contextvars.copy_context()
+        context.run(_LOOP.set, runner.get_loop())
+        return runner.run(work, context=context)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 
 import pytest
 
-from informers.controller import Controller
+from informers.controller import Controller, block_on
 from informers.objects import ObjectKey, Result
 
 A, B = ObjectKey("default", "a"), ObjectKey("default", "b")
@@ -108,3 +109,55 @@ async def test_a_controller_whose_threads_are_all_left_behind_wants_a_restart(
     await eventually(lambda: controller.health() is None)
     await controller.stop(10)
     await running
+
+
+async def test_a_plain_function_waits_for_coroutines_of_the_loop() -> None:
+    home = threading.get_ident()
+    answers: list[object] = []
+
+    async def where(fails: bool) -> int:
+        await asyncio.sleep(0)
+        if fails:
+            raise LookupError("not there")
+        return threading.get_ident()
+
+    class Blocking:
+        def reconcile(self, _: ObjectKey) -> Result:
+            answers.append(block_on(where(fails=False)))
+            try:
+                block_on(where(fails=True))
+            except LookupError as error:
+                answers.append(str(error))
+            return Result.done()
+
+    controller = Controller("blocking", Blocking())
+    running = asyncio.create_task(controller.run())
+    controller.enqueue(A)
+    await eventually(lambda: len(answers) == 2 and not controller.running())
+    assert answers == [home, "not there"]
+    with pytest.raises(RuntimeError, match="await it here"):
+        block_on(where(fails=False))
+    await controller.stop(10)
+    await running
+
+
+async def test_a_thread_past_its_deadline_does_not_go_on_waiting() -> None:
+    ended: list[type[BaseException]] = []
+
+    class Blocking:
+        def reconcile(self, _: ObjectKey) -> Result:
+            try:
+                block_on(asyncio.sleep(3600))
+            except BaseException as error:
+                ended.append(type(error))
+                raise
+            return Result.done()
+
+    controller = Controller("blocking", Blocking(), workers=1, deadline=0.1)
+    running = asyncio.create_task(controller.run())
+    controller.enqueue(A)
+    await eventually(lambda: len(ended) >= 2)
+    assert set(ended) == {CancelledError}
+    await controller.stop(0)
+    await running
+    await eventually(lambda: controller.idle)

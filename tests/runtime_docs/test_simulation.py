@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from informers.cache.informer import Delta, Informer
-from informers.controller import Controller
+from informers.controller import Controller, block_on
 from informers.errors import ApiError, Conflict, Gone, NotFound, TooManyRequests, TransportError
 from informers.leader import LeaseLost
+from informers.manager import Manager
 from informers.objects import Object, ObjectKey, Resource, Result
 from informers.testing import clock
 from informers.testing.apiserver.errors import StatusError
@@ -21,6 +24,7 @@ from informers.testing.simulation import NAMESPACE, Simulation, simulate
 
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
 SECRET = Resource("", "v1", "secrets", "Secret")
+EVENT = Resource("events.k8s.io", "v1", "events", "Event")
 
 
 def config_map(name: str, **data: str) -> Object:
@@ -334,3 +338,75 @@ def test_a_selection_is_a_cache_of_its_own() -> None:
 
 def labelled(obj: Object, **labels: str) -> Object:
     return {**obj, "metadata": {**obj["metadata"], "labels": labels}}
+
+
+class Copies:
+    """A plain reconciler, which writes by way of the loop."""
+
+    def __init__(self, world: Simulation, manager: Manager, pause: float = 0.0) -> None:
+        self._world, self._client, self._pause = world, manager.client, pause
+        self._events = manager.events
+        self.maps = manager.informer(CONFIG_MAP)
+        self.calls: list[tuple[float, str]] = []
+
+    def reconcile(self, key: ObjectKey) -> Result:
+        assert threading.current_thread() is not threading.main_thread()
+        # Longer than virtual time takes to leap.
+        time.sleep(0.001)
+        self.calls.append((self._world.clock.time(), key.name))
+        view = self.maps.get(key)
+        if view is None:
+            return Result.done()
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {**key._asdict()}}
+        block_on(self._write(secret))
+        self._events.event(view.object(), type="Normal", reason="Copied", action="Copy", note="done")
+        return Result.after(3600)
+
+    async def _write(self, secret: Object) -> None:
+        await asyncio.sleep(self._pause)
+        await self._client.apply(SECRET, secret, field_manager="test")
+
+
+def copying(world: Simulation, pause: float = 0.0) -> tuple[Manager, Copies]:
+    manager = world.manager()
+    copies = Copies(world, manager, pause)
+    controller = Controller("copies", copies)
+    controller.watches(copies.maps)
+    manager.add(controller)
+    return manager, copies
+
+
+def test_no_time_passes_while_a_plain_reconciler_works() -> None:
+    def played() -> list[tuple[float, str]]:
+        calls: list[tuple[float, str]] = []
+
+        async def play(world: Simulation) -> None:
+            began = world.clock.time()
+            manager, copies = copying(world)
+            async with world.running(manager):
+                await world.sleep(3 * 3600 + 60)
+            calls.extend((at - began, name) for at, name in copies.calls)
+            assert {obj["metadata"]["name"] for obj in world.server.all(SECRET)} == {"a", "b", "c"}
+            (event,) = (one for one in world.server.all(EVENT) if one["regarding"]["name"] == "a")
+            assert event["reason"] == "Copied"
+
+        simulate(play, *(config_map(name) for name in "abc"), seed=1)
+        return calls
+
+    calls = played()
+    assert [name for _, name in sorted(calls)] == [name for _, name in calls]
+    for hour in range(4):
+        assert len([at for at, _ in calls if hour * 3600 <= at < hour * 3600 + 5]) == 3
+    assert played() == calls
+
+
+def test_what_a_plain_reconciler_waits_for_ends_with_its_deadline(caplog: pytest.LogCaptureFixture) -> None:
+    async def play(world: Simulation) -> None:
+        manager, copies = copying(world, pause=100)
+        async with world.running(manager):
+            await world.sleep(90)
+            assert len(copies.calls) == 2, "a deadline of 60 s has passed once"
+        assert not list(world.server.all(SECRET))
+
+    simulate(play, config_map("a"))
+    assert "the reconcile took longer than 60 s" in caplog.text
