@@ -11,7 +11,7 @@ from typing import TypeAlias
 from informers.cache.budget import Budget
 from informers.cache.overlay import Entry, Overlay
 from informers.cache.packing import Intake, Packer, PackingOptions, total
-from informers.cache.store import Delta, IndexFunction, Size, Store, values_of
+from informers.cache.store import Delta, IndexFunction, Size, Store
 from informers.cache.view import View, view_of_object
 from informers.client.client import Client
 from informers.clock import Clock
@@ -66,7 +66,7 @@ class Informer:
         budget.add(lambda: self.cache_size().total)
         self._packer = Packer(self._stores, budget, str(resource), rng, packing)
         self._handlers: list[Handler] = []
-        self._indexes = dict(indexes or {})
+        indexes = dict(indexes or {})
         self._selective = bool(label_selector or field_selector)
         self._read_deadline = read_deadline
         self._all_synced = asyncio.Event()
@@ -79,11 +79,11 @@ class Informer:
                 metadata_only=metadata_only,
                 read_deadline=read_deadline,
             )
-            store = Store(self._indexes)
+            store, overlay = Store(indexes), Overlay(indexes)
             self._stores.append(store)
             intake = self._packer.intake()
             self._scopes[one] = _Scope(
-                client, resource, store, intake, self._handlers, self._on_synced, options, clock, rng
+                client, resource, store, overlay, intake, self._handlers, self._on_synced, options, clock, rng
             )
         self._every_scope = tuple(self._scopes.values())
 
@@ -109,8 +109,7 @@ class Informer:
 
         :raises KeyError: when there is no such index.
         """
-        function = self._indexes[name]
-        return [view for scope in self._scopes.values() for view in scope.by_index(name, function, value)]
+        return [view for scope in self._scopes.values() for view in scope.by_index(name, value)]
 
     @property
     def revision(self) -> int:
@@ -221,6 +220,7 @@ class _Scope:
         client: Client,
         resource: Resource,
         store: Store,
+        overlay: Overlay,
         intake: Intake,
         handlers: Sequence[Handler],
         on_synced: Callable[[], None],
@@ -243,7 +243,7 @@ class _Scope:
         )
         self.moves = 0
         """Counts what may change the answers to readers."""
-        self._overlay = Overlay()
+        self._overlay = overlay
         self.overlaid = self._overlay.entries
         self._handlers = handlers
         self._on_synced = on_synced
@@ -273,16 +273,15 @@ class _Scope:
                 merged[key] = entry.view
         return merged.values()
 
-    def by_index(self, name: str, function: IndexFunction, value: str) -> Iterator[View]:
+    def by_index(self, name: str, value: str) -> Iterator[View]:
         self.catch_up()
         for key in self.store.by_index(name, value):
-            if self._overlay.get(key) is None:
+            if key not in self.overlaid:
                 view = self.store.get(key)
                 assert view is not None, "an index names only what is stored"
                 yield view
-        for entry in self._overlay.entries.values():
-            if not entry.gone and value in values_of(name, function, entry.view):
-                yield entry.view
+        if self.overlaid:
+            yield from self._overlay.by_index(name, value)
 
     def written(self, view: View, *, gone: bool) -> None:
         self.moves += 1

@@ -11,8 +11,10 @@ enough: it stays until the store itself has seen that very object go, or change 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from heapq import heappop, heappush
 from typing import NamedTuple
 
+from informers.cache.store import Indexes, IndexFunction
 from informers.cache.versions import Order, order_of
 from informers.cache.view import View
 from informers.objects import ObjectKey
@@ -32,10 +34,18 @@ class Entry(NamedTuple):
 
 
 class Overlay:
-    """Entries by key, for one scope: one stream of versions."""
+    """Entries by key, for one scope: one stream of versions.
 
-    def __init__(self) -> None:
+    :param functions: those of the store's indexes.
+    """
+
+    def __init__(self, functions: Mapping[str, IndexFunction]) -> None:
+        self._functions = functions
+        self._indexes = Indexes(self._functions)
         self._entries: dict[ObjectKey, Entry] = {}
+        # The oldest first, of those that go when their version has passed: a watch that lags for a minute
+        # leaves thousands, and every read and every event asks. Some are entries no more.
+        self._waiting: list[tuple[Order, ObjectKey]] = []
         self._reached: Order | None = None
         self.latest = ""
         """The version of the last event, as long as nobody needs to compare it."""
@@ -45,9 +55,9 @@ class Overlay:
     def __bool__(self) -> bool:
         return bool(self._entries)
 
-    def get(self, key: ObjectKey) -> Entry | None:
-        """The entry of a key."""
-        return self._entries.get(key)
+    def by_index(self, name: str, value: str) -> Iterable[View]:
+        """What is shown and filed under a value of an index."""
+        return [self._entries[key].view for key in self._indexes.keys(name, value)]
 
     @property
     def entries(self) -> Mapping[ObjectKey, Entry]:
@@ -74,7 +84,10 @@ class Overlay:
         # last state; only without it has it seen the end.
         if passed and not (gone and _hides(view, order, stored)):
             return
-        self._entries[view.key] = Entry(order, view, gone)
+        self._entries[view.key] = entry = Entry(order, view, gone)
+        self._file(known, entry)
+        if not gone:
+            heappush(self._waiting, (order, view.key))
 
     def event(self, view: View, *, deleted: bool) -> Iterable[Entry]:
         """The store has taken an event in; returns the entries this made obsolete, but for the key's own."""
@@ -87,7 +100,7 @@ class Overlay:
             return ()
         own = self._entries.get(view.key)
         if own is not None and _settled(own, view, order, deleted):
-            del self._entries[view.key]
+            self._drop(view.key)
         return self._evict(order)
 
     def caught_up(self, version: str) -> Iterable[Entry]:
@@ -104,11 +117,11 @@ class Overlay:
         self._reach_latest()
         for key, entry in list(self._entries.items()):
             if entry.gone and not _hides(entry.view, entry.order, stored(key)):
-                del self._entries[key]
+                self._drop(key)
         order = order_of(version)
         if self._reached is not None and order is not None and order < self._reached:
             obsolete = list(self._entries.values())
-            self._entries.clear()
+            self._clear()
             self._reached = order
             return obsolete
         return self.caught_up(version)
@@ -129,12 +142,32 @@ class Overlay:
         return order
 
     def _evict(self, order: Order) -> list[Entry]:
-        passed = [key for key, entry in self._entries.items() if entry.order <= order and not entry.gone]
-        return [self._entries.pop(key) for key in passed]
+        passed: list[Entry] = []
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= order:
+            own, key = heappop(waiting)
+            entry = self._entries.get(key)
+            if entry is not None and entry.order == own and not entry.gone:
+                passed.append(self._drop(key))
+        return passed
+
+    def _drop(self, key: ObjectKey) -> Entry:
+        entry = self._entries.pop(key)
+        self._file(entry, None)
+        return entry
+
+    def _file(self, old: Entry | None, new: Entry | None) -> None:
+        if self._functions:
+            self._indexes.replace(*(one.view if one and not one.gone else None for one in (old, new)))
 
     def _switch_off(self) -> None:
         self.enabled = False
+        self._clear()
+
+    def _clear(self) -> None:
         self._entries.clear()
+        self._waiting.clear()
+        self._indexes = Indexes(self._functions)
 
 
 def _settled(entry: Entry, event: View, order: Order, deleted: bool) -> bool:

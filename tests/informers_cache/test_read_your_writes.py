@@ -151,6 +151,38 @@ def nothing_left(informer: Informer) -> bool:
     return not any(scope._overlay for scope in informer._scopes.values())
 
 
+def test_readers_do_not_pay_for_what_is_on_its_way() -> None:
+    """A watch that lags leaves thousands of answers to be shown; they are filed when they come and go."""
+
+    async def scenario() -> None:
+        server = Server()
+        filed = 0
+
+        def team(view: View) -> list[str]:
+            nonlocal filed
+            filed += 1
+            return [view.labels.get("team", "none")]
+
+        informer = informer_of(server, indexes={"team": team})
+        async with running(informer):
+            server.released = server.version
+            for number in range(30):
+                for name in ("red", "blue"):
+                    informer.written(server.put(f"{name}-{number}", metadata={"labels": {"team": name}}))
+            informer.written(server.put("red-0", metadata={"labels": {"team": "blue"}}))
+            before = filed
+            for _ in range(10):
+                assert len(informer.by_index("team", "red")) == 29
+                assert len(informer.by_index("team", "blue")) == 31
+                assert informer.by_index("team", "none") == []
+            assert filed == before
+            server.release(None)
+            await until(lambda: nothing_left(informer))
+            assert len(informer.by_index("team", "blue")) == 31
+
+    run_virtual(scenario())
+
+
 def test_a_bookmark_is_a_word_about_every_key() -> None:
     async def scenario() -> None:
         server = Server()
