@@ -106,6 +106,20 @@ def manager_of(client: Client, elector: LeaderElector | None) -> Manager:
     return manager
 
 
+async def test_events_are_told_where_objects_and_the_lease_are() -> None:
+    client = Client(ApiServerTransport(ApiServer(SystemClock())))
+    elector = LeaderElector(client, "home", "lock", "me", clock=SystemClock())
+    manager = Manager(client, clock=SystemClock(), metrics=Metrics(process=False), leader=elector)
+    manager.informer(CONFIG_MAP, namespaces=["a", "b"])
+    # Of no namespace: it must not seem as if all of them were watched.
+    manager.informer(NODE)
+    asked = [right for right in rights(manager.accesses()) if right.resource.plural == "events"]
+    assert {right.namespace for right in asked} == {"a", "b", "home"}
+    manager.informer(SECRET)
+    asked = [right for right in rights(manager.accesses()) if right.resource.plural == "events"]
+    assert {right.namespace for right in asked} == {""}
+
+
 def problem(manager: Manager) -> str | None:
     (finding,) = manager.ready.findings(only=["access"])
     return finding.problem
