@@ -101,14 +101,3 @@ def test_the_page_shows_the_examples_as_they_are() -> None:
     assert len(blocks) == 3
     for block in blocks:
         assert any(block in text for text in files), block
-
-
-def test_every_public_name_is_where_the_page_says() -> None:
-    page = (DOCS / "runtime.md").read_text(encoding="utf-8")
-    section = page.partition("## Public names")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| `(informers[\w.]*)` \| (.*) \|$", section, re.MULTILINE)
-    assert len(rows) > 15
-    for module, names in rows:
-        imported = __import__(module, fromlist=["_"])
-        for name in re.findall(r"`(\w+)`", names):
-            assert hasattr(imported, name), f"{module}.{name}"
