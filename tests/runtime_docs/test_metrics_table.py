@@ -23,7 +23,7 @@ def documented() -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
 
     async def play(world: Simulation) -> None:
-        manager = world.manager(elect=True)
+        manager = world.manager(elect=True, cache_limit=1 << 30)
         controller = Controller("idle", Idle(), gate=Gate())
         controller.watches(manager.informer(CONFIG_MAP))
         manager.add(controller)
