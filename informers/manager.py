@@ -267,7 +267,7 @@ class Manager:
             lease = self._leader.key
             found.append(Access(LEASE, ("create",), (lease.namespace,)))
             found.append(Access(LEASE, ("get", "update"), (lease.namespace,), name=lease.name))
-        scopes = {kept.namespaces for kept in self._informers}
+        scopes = {kept.namespaces for kept in self._informers if kept.resource.namespaced}
         where: set[str] = set()
         if scopes and () not in scopes:
             where = {namespace for scope in scopes for namespace in scope}
