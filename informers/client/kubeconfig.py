@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import yaml
+from yarl import URL
 
 from informers.client.auth import (
     CredentialSource,
@@ -249,26 +250,43 @@ def _text(entry: _Entry, name: str) -> str:
     return str(value)
 
 
+def _flag(entry: _Entry, name: str) -> bool:
+    value = entry.values.get(name)
+    if value is not None and not isinstance(value, bool):
+        # Text is not taken for true: least of all "false".
+        raise entry.error(f"{name} is neither true nor false")
+    return bool(value)
+
+
+def _is_usable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        URL(url)  # Stricter, and what requests are made of.
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _server(cluster: _Entry) -> str:
     server = _text(cluster, "server")
-    try:
-        parts = urlsplit(server)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
+    if not _is_usable(server):
         raise cluster.error(f"server {server!r} is not an http or https URL")
     return server.rstrip("/")
 
 
 def _proxy(cluster: _Entry) -> str | None:
-    proxy = cluster.values.get("proxy-url")
+    proxy = str(cluster.values.get("proxy-url") or "")
     if not proxy:
         return None
-    scheme = urlsplit(str(proxy)).scheme
-    if scheme not in ("http", "https"):
-        raise cluster.error(f"proxy-url: {scheme or 'no'} scheme is not supported, only http and https")
-    return str(proxy)
+    scheme, colon, _ = proxy.partition(":")
+    if scheme.lower() not in ("http", "https"):
+        raise cluster.error(
+            f"proxy-url: {scheme if colon else 'no'} scheme is not supported, only http and https"
+        )
+    if not _is_usable(proxy):
+        # Without a word of it: there may be a password.
+        raise cluster.error("proxy-url is no URL of a proxy")
+    return proxy
 
 
 def _tls(cluster: _Entry, user: _Entry) -> TlsSettings:
@@ -279,7 +297,7 @@ def _tls(cluster: _Entry, user: _Entry) -> TlsSettings:
         cert_data=user.data("client-certificate-data"),
         key_file=user.path("client-key"),
         key_data=user.data("client-key-data"),
-        insecure=bool(cluster.values.get("insecure-skip-tls-verify")),
+        insecure=_flag(cluster, "insecure-skip-tls-verify"),
         server_name=str(cluster.values.get("tls-server-name") or ""),
     )
     for entry, file, data in (
