@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from controllers.reasons import READY, RECONCILING, STALLED
-from etl_operator.api.conditions import get_condition, remove_condition, set_condition
 from informers.cache.informer import Informer
 from informers.client import Client
+from informers.conditions import get_condition, remove_condition, set_condition
 from informers.errors import NotFound
 from informers.objects import Object, Resource
 

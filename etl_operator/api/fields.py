@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from etl_operator.api.base import ListType
+from informers.conditions import MAX_MESSAGE
 
 QUANTITY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$"
 _QUANTITY = re.compile(QUANTITY_PATTERN)
@@ -70,9 +71,6 @@ Image = Annotated[str, Field(max_length=512, pattern=r"^[^ \t\r\n]+$")]
 
 ShortText = Annotated[str, Field(max_length=253)]
 Text = Annotated[str, Field(max_length=4096)]
-MAX_MESSAGE = 32768
-"""Characters a condition's message may have."""
-
 LongText = Annotated[str, Field(max_length=MAX_MESSAGE)]
 
 LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from etl_operator.api import CLUSTER, EtlRouterCluster
 from etl_operator.api.base import Model
-from etl_operator.api.conditions import set_condition
 from etl_operator.api.crds import KINDS, Kind, schema_of
 from etl_operator.api.validation import validate
+from informers.conditions import set_condition
 from informers.objects import Object
 from tests.api.objects import objects, spoiled
 from tests.api.server import admitted

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from etl_operator.api.fields import MAX_MESSAGE
+MAX_MESSAGE = 32768
+"""Characters, as the schema of the Kubernetes API has it."""
 
 _TYPE = itemgetter("type")
 

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl_operator.api.conditions import get_condition, remove_condition, set_condition
+from informers.conditions import get_condition, remove_condition, set_condition
 
 BEFORE, NOW = "2027-01-01T00:00:00Z", "2027-01-01T00:00:01Z"
 
