@@ -58,7 +58,8 @@ def block_on(work: Coroutine[Any, Any, T]) -> T:
     :raises concurrent.futures.CancelledError: when the reconcile has passed its deadline, or all of it stops.
     :raises RuntimeError: anywhere else, where one awaits.
     """
-    call = _CALL.get(None)
+    # What it runs knows of the call as well, and would wait for itself, with the whole loop.
+    call = _CALL.get(None) if asyncio._get_running_loop() is None else None
     if call is None:
         work.close()
         raise RuntimeError("block_on is for plain reconcilers, in their threads; await it here")

@@ -141,6 +141,32 @@ async def test_a_plain_function_waits_for_coroutines_of_the_loop() -> None:
     await running
 
 
+async def test_what_a_plain_function_waits_for_must_not_wait_the_same_way() -> None:
+    """It runs in the loop, which would wait for itself."""
+    answers: list[str] = []
+
+    async def nothing() -> None: ...
+
+    async def helper() -> None:
+        block_on(nothing())
+
+    class Blocking:
+        def reconcile(self, _: ObjectKey) -> Result:
+            try:
+                block_on(helper())
+            except RuntimeError as error:
+                answers.append(str(error))
+            return Result.done()
+
+    controller = Controller("blocking", Blocking())
+    running = asyncio.create_task(controller.run())
+    controller.enqueue(A)
+    await eventually(lambda: bool(answers))
+    assert "await it here" in answers[0]
+    await controller.stop(10)
+    await running
+
+
 async def test_a_thread_past_its_deadline_does_not_go_on_waiting() -> None:
     ended: list[type[BaseException]] = []
 
