@@ -28,24 +28,42 @@ class _Call:
         self.loop = loop
         self.virtual: Any = loop if hasattr(loop, "hand_over") else None
         self._over = False
-        self._awaited: Future[Any] | None = None
+        self._task: asyncio.Task[Any] | None = None
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the loop, and wait in the thread."""
-        future = asyncio.run_coroutine_threadsafe(work, self.loop)
-        self._awaited = future
+        """Run a coroutine in the loop, and wait in the thread, in any case until it has ended: before that
+        the key is not free."""
         if self._over:
-            future.cancel()
+            work.close()
+            raise CancelledError
+        ended: Future[T] = Future()
+
+        def start() -> None:
+            self._task = self.loop.create_task(work)
+            self._task.add_done_callback(lambda task: _settle(ended, task))
+            if self._over:
+                self._task.cancel()
+
         if self.virtual is not None:
-            future.add_done_callback(lambda _: self.virtual.hand_over(lambda: None))
+            ended.add_done_callback(lambda _: self.virtual.hand_over(lambda: None))
+        self.loop.call_soon_threadsafe(start)
+        if self.virtual is not None:
             self.virtual.hand_back()
-        return future.result()
+        return ended.result()
 
     def give_up(self) -> None:
-        """Nobody waits for the thread any more, and it need not wait for anything either."""
+        """Nobody waits for the thread any more, and what it waits for is to end. In the loop."""
         self._over = True
-        if self._awaited is not None:
-            self._awaited.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+
+def _settle(ended: Future[T], task: asyncio.Task[T]) -> None:
+    error = CancelledError() if task.cancelled() else task.exception()
+    if error is not None:
+        ended.set_exception(error)
+    else:
+        ended.set_result(task.result())
 
 
 _CALL: ContextVar[_Call] = ContextVar("_CALL")

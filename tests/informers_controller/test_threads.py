@@ -187,3 +187,34 @@ async def test_a_thread_past_its_deadline_does_not_go_on_waiting() -> None:
     await controller.stop(0)
     await running
     await eventually(lambda: controller.idle)
+
+
+async def test_a_key_is_not_free_before_what_its_thread_waits_for_has_ended() -> None:
+    free = asyncio.Event()
+    begun = ended = 0
+
+    async def clean_up_slowly() -> None:
+        nonlocal begun, ended
+        begun += 1
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await free.wait()
+            ended += 1
+
+    class Blocking:
+        def reconcile(self, _: ObjectKey) -> Result:
+            block_on(clean_up_slowly())
+            return Result.done()
+
+    controller = Controller("blocking", Blocking(), workers=1, deadline=0.05)
+    running = asyncio.create_task(controller.run())
+    controller.enqueue(A)
+    await eventually(lambda: controller._stuck() == 1)
+    controller.enqueue(A)
+    assert await controller.stop(0) == []
+    assert begun == 1 and not controller.idle
+    free.set()
+    await eventually(lambda: controller.idle)
+    assert ended == 1
+    await running
