@@ -28,6 +28,9 @@ class ControllerSettings:
     idle_interval: float = 15.0
     """Seconds between two such polls, at most."""
 
+    join_grace: float = 1.0
+    """Seconds a Ready service has to be registered with a member that joins before Ready is withdrawn."""
+
     drift_interval: float = 30.0
     """Seconds after which a submitted pipeline is compared with the router's again."""
 

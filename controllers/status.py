@@ -82,6 +82,14 @@ class Conditions:
         """The condition as it was when the object was read."""
         return self._before.get(kind)
 
+    def was_ready(self) -> bool:
+        """Whether the object, as it was read, was Ready at this very generation."""
+        found = self._before.get(READY)
+        return found is not None and (found["status"], found["observedGeneration"]) == (
+            "True",
+            self._generation,
+        )
+
     def items(self) -> list[dict[str, Any]]:
         """For ``status.conditions``: sorted by type."""
         return self._items

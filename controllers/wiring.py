@@ -23,7 +23,7 @@ from controllers.references import (
     services_used,
 )
 from controllers.service.reconciler import ServiceReconciler
-from controllers.service.registration import key_of
+from controllers.service.registration import key_of, readiness_or_reach_changed
 from controllers.settings import ControllerSettings
 from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.router.client import RouterClients
@@ -110,10 +110,10 @@ def _pipeline_controller(context: Context) -> Controller:
         informers[CLUSTER], predicate=readiness_or_freeze_changed, mapper=dependents_of_cluster(pipelines)
     )
     for resource in SERVICES:
-        # Existence decides, and readiness brings new endpoints into the assignment.
+        # Existence decides, and registration brings new endpoints into the assignment.
         controller.watches(
             informers[resource],
-            predicate=predicates.ready_changed,
+            predicate=readiness_or_reach_changed,
             mapper=pipelines_using(resource, pipelines),
         )
     return controller

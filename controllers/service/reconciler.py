@@ -39,6 +39,8 @@ class ServiceReconciler:
         self.manager = f"etl-operator/{resource.kind.removeprefix('Etl').lower()}"
         settings = context.settings
         self._pauses = Pauses(settings.retry_base, settings.retry_limit)
+        self._joining: dict[ObjectKey, float] = {}
+        """When a Ready service was first found to lack a member that had joined, on the monotonic clock."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Say what is wanted to the keeper, and what became of it to the status."""
@@ -95,12 +97,27 @@ class ServiceReconciler:
             done=[address for address in where if address in state and state[address].registered],
             errors={address: one.error for address, one in state.items() if one.error},
         )
+        if self._joins(key, registered, conditions):
+            # The keeper brings this key back as soon as it is done; the pause is for when it is not.
+            return Result.after(self._context.settings.join_grace)
         health, again = await self._probe(obj, wanted)
         judge_service(registered, health, conditions)
         if choice is not None and choice.cluster is None:
             conditions.working(choice.reason, f"{choice.message}; it stays registered with {cluster.key}")
         figures = service_figures(wanted.service_id, str(cluster.key), registered, health)
         return await self._write(key, obj, figures, conditions, again)
+
+    def _joins(self, key: ObjectKey, registered: Registered, conditions: Conditions) -> bool:
+        """Whether a Ready service is about to be registered with a member that has just become ready.
+
+        That takes milliseconds as a rule. Reporting it would withdraw Ready, and wake every pipeline that uses
+        the service, for each member of a rolling restart.
+        """
+        if registered.everywhere or not registered.done or registered.errors or not conditions.was_ready():
+            self._joining.pop(key, None)
+            return False
+        now = self._context.clock.monotonic()
+        return now - self._joining.setdefault(key, now) < self._context.settings.join_grace
 
     async def _probe(self, obj: Object, wanted: Registration) -> tuple[Health | None, float | None]:
         enabled, interval = probe_settings(spec_of(obj))
@@ -230,6 +247,7 @@ class ServiceReconciler:
         if not self._shared(key):
             await self._context.keeper.drop(service_id(key))
         self._pauses.clear(key)
+        self._joining.pop(key, None)
         self._context.metrics.forget(self._resource.kind, key)
 
     def _event(

@@ -17,8 +17,10 @@ from controllers.references import (
 )
 from etl_operator.api import CLUSTER, SINK, SOURCE, TRANSFORM
 from etl_operator.router.registry import Registration
-from informers.cache.informer import Informer
+from informers.cache.informer import Delta, Informer
+from informers.cache.typed import read_status
 from informers.cache.view import View
+from informers.controller import predicates
 from informers.objects import Object, ObjectKey, Resource
 
 SERVICE_TYPES: Mapping[Resource, int] = {SOURCE: 1, TRANSFORM: 2, SINK: 3}
@@ -122,6 +124,18 @@ def astray(
             where = "has lost its name to an older service of the cluster"
         found.append(f"{resource.kind} {name} {where}")
     return list(dict.fromkeys(found))
+
+
+def readiness_or_reach_changed(delta: Delta) -> bool:
+    """Predicate: what pipelines wait for in a service. A further member that knows it may be whom they ask."""
+    old, new = delta.old, delta.new
+    return predicates.ready_changed(delta) or (
+        old is not None and new is not None and _registered_nodes(old) < _registered_nodes(new)
+    )
+
+
+def _registered_nodes(service: View) -> int:
+    return int((read_status(service, dict[str, Any]) or {}).get("registeredNodes") or 0)
 
 
 def probe_settings(spec: Mapping[str, Any]) -> tuple[bool, float]:

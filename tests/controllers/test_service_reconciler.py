@@ -10,8 +10,9 @@ from controllers.kinds import POD
 from controllers.pipeline.reconciler import PipelineReconciler
 from controllers.references import namesakes
 from controllers.service.reconciler import FINALIZER, ServiceReconciler
-from controllers.service.registration import split_endpoint
+from controllers.service.registration import readiness_or_reach_changed, split_endpoint
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE
+from informers.cache.informer import Delta
 from informers.objects import ObjectKey, Resource
 from tests.controllers.test_pipeline_reconciler import add_cluster
 from tests.controllers.world import NAMESPACE, World
@@ -110,6 +111,76 @@ async def test_a_pod_that_refuses_is_shown_with_its_words() -> None:
     assert "2 of 3" in running.condition("Ready")["message"]
     assert "identity required" in running.condition("Ready")["message"]
     assert running.world.events.reasons() == ["RegistrationFailed"]
+
+
+async def joined() -> Running:
+    """A Ready service, and a member that joins and does not know it yet."""
+    running = Running()
+    running.world.set_ready("prod-2", False)
+    await running.started()
+    running.world.set_ready("prod-2", True)
+    running.world.keeper.slow = {ADDRESSES[2]}
+    running.store.writes.clear()
+    return running
+
+
+async def test_a_joining_member_does_not_take_readiness_away() -> None:
+    running = await joined()
+    assert await running.once() == running.world.context.settings.join_grace
+    assert running.store.writes == []
+    running.world.keeper.slow.clear()
+    assert await running.once() is None
+    assert running.condition("Ready")["status"] == "True"
+    assert running.status["registeredNodes"] == 3
+    assert len(running.store.writes) == 1
+
+
+async def test_pipelines_hear_of_a_member_that_has_joined_and_of_none_that_left() -> None:
+    running = await joined()
+    sources = running.world.context.informers[SOURCE]
+    before = sources.get(KEY)
+    running.world.keeper.slow.clear()
+    await running.once()
+    after = sources.get(KEY)
+    assert readiness_or_reach_changed(Delta(before, after))
+    assert not readiness_or_reach_changed(Delta(after, before))
+
+
+async def test_a_joining_member_that_takes_long_does() -> None:
+    running = await joined()
+    await running.once()
+    running.store.now += running.world.context.settings.join_grace
+    await running.once()
+    assert running.condition("Ready")["reason"] == "Progressing"
+    assert "2 of 3" in running.condition("Ready")["message"]
+    running.world.keeper.slow.clear()
+    await running.once()
+    assert running.condition("Ready")["status"] == "True"
+    # The next member has the whole time again.
+    running.world.keeper.slow = {ADDRESSES[0]}
+    await running.once()
+    assert running.condition("Ready")["status"] == "True"
+
+
+async def test_a_member_that_refuses_takes_readiness_away_at_once() -> None:
+    running = await joined()
+    running.world.keeper.failing[ADDRESSES[2]] = "identity required"
+    await running.once()
+    assert running.condition("Ready")["reason"] == "ProgressingWithRetry"
+
+
+async def test_a_changed_service_is_not_ready_before_it_is_registered_everywhere() -> None:
+    running = await joined()
+    running.store.edit(SOURCE, NAME, {"spec": {"weight": 7}})
+    await running.once()
+    assert running.condition("Ready")["reason"] == "Progressing"
+
+
+async def test_a_service_that_no_member_knows_is_not_ready() -> None:
+    running = await joined()
+    running.world.keeper.slow = set(ADDRESSES)
+    await running.once()
+    assert running.condition("Ready")["reason"] == "Progressing"
 
 
 async def test_without_a_cluster_it_says_so() -> None:

@@ -339,21 +339,26 @@ class KeeperDouble:
         self._routers = routers
         self.wanted: dict[str, tuple[Any, tuple[str, ...]]] = {}
         self.failing: dict[str, str] = {}
+        self.slow: set[str] = set()
+        """Addresses where registrations are still under way."""
 
     def want(self, registration: Any, addresses: Iterable[str]) -> None:
         self.wanted[registration.service_id] = (registration, tuple(addresses))
         for services in self._routers.registered.values():
             services.discard(registration.service_id)
         for address in self.wanted[registration.service_id][1]:
-            if address not in self.failing:
+            if self._done(address):
                 self._routers.registered.setdefault(address, set()).add(registration.service_id)
 
     def state(self, service: str) -> Mapping[str, Any]:
         _, addresses = self.wanted.get(service, (None, ()))
         return {
-            address: SimpleNamespace(registered=address not in self.failing, error=self.failing.get(address))
+            address: SimpleNamespace(registered=self._done(address), error=self.failing.get(address))
             for address in addresses
         }
+
+    def _done(self, address: str) -> bool:
+        return address not in self.failing and address not in self.slow
 
     async def drop(self, service: str) -> Mapping[str, Exception]:
         self.wanted.pop(service, None)
