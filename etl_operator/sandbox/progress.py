@@ -6,7 +6,6 @@ condition must speak of the object's current generation.
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +13,6 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from informers.objects import Object
-
-HOLD = 0.5
-"""Seconds an object must have been waiting before another line says so: each member that joins a cluster
-takes its services' readiness away for as long as it takes to register them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +60,7 @@ class Progress:
     """Says what happens, and shows the state of a set of named objects.
 
     :param elapsed: seconds since the start, for the reader.
-    :param stream: a terminal gets a table in place, anything else a line per change of readiness or reason
-        that lasts.
+    :param stream: a terminal gets a table in place, anything else a line per change of readiness or reason.
     """
 
     def __init__(self, elapsed: Callable[[], float], stream: TextIO | None = None) -> None:
@@ -74,8 +68,6 @@ class Progress:
         self._in_place = self._stream.isatty()
         self._elapsed = elapsed
         self._states: dict[str, State] = {}
-        self._told: dict[str, tuple[bool, str]] = {}
-        self._held: dict[str, asyncio.TimerHandle] = {}
         self._lines = 0
 
     def expect(self, names: Sequence[str]) -> None:
@@ -99,28 +91,17 @@ class Progress:
 
     def update(self, name: str, state: State) -> None:
         """Show an object's new state, if it is one."""
-        if self._states.get(name) == state:
+        before = self._states.get(name)
+        if before == state:
             return
         self._states[name] = state
         if self._in_place:
             self._erase()
             self._draw()
-        elif state.ready or name not in self._told:
-            self._tell(name)
-        elif name not in self._held:
-            self._held[name] = asyncio.get_running_loop().call_later(HOLD, self._tell, name)
-
-    def _tell(self, name: str) -> None:
-        """A line for the state an object has now, unless it was the last one told."""
-        if held := self._held.pop(name, None):
-            held.cancel()
-        state = self._states[name]
-        # A line for every step of a count would bury the lines that matter.
-        if self._told.get(name) == (told := (state.ready, state.reason)):
-            return
-        self._told[name] = told
-        mark = "ready  " if state.ready else "waiting"
-        print(f"[{self._elapsed():5.1f}s] {mark} {name}: {state.text}", file=self._stream, flush=True)
+        elif before is None or (before.ready, before.reason) != (state.ready, state.reason):
+            # A line for every step of a count would bury the lines that matter.
+            mark = "ready  " if state.ready else "waiting"
+            print(f"[{self._elapsed():5.1f}s] {mark} {name}: {state.text}", file=self._stream, flush=True)
 
     def _draw(self) -> None:
         columns = shutil.get_terminal_size().columns
