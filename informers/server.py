@@ -86,12 +86,13 @@ class HttpServer:
         context = None
         if self._certificate is not None:
             self._certificate.load()
-            self._following = asyncio.create_task(self._certificate.follow(), name="serving certificate")
             context = self._certificate.context
         listening = await self._listen()
         self.address = BindAddress(self.address.host, listening.getsockname()[1])
         await self._runner.setup()
         await web.SockSite(self._runner, listening, ssl_context=context, backlog=_BACKLOG).start()
+        if self._certificate is not None:
+            self._following = asyncio.create_task(self._certificate.follow(), name="serving certificate")
 
     async def stop(self) -> None:
         """Close the socket and every connection."""

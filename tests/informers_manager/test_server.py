@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from pathlib import Path
 
 import aiohttp
 import pytest
 
+from informers.certificates import ServingCertificate
 from informers.errors import RuntimeFault
 from informers.health import Checks
 from informers.metrics import Metrics
@@ -18,6 +21,7 @@ from informers.server import (
     metrics_routes,
     parse_bind_address,
 )
+from tests.informers_manager.pairs import write_pair
 
 
 @pytest.mark.parametrize(
@@ -87,13 +91,15 @@ async def test_every_address_means_both_families() -> None:
         await server.stop()
 
 
-async def test_a_taken_port_is_a_clear_fault() -> None:
+async def test_a_taken_port_is_a_clear_fault_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    write_pair(tmp_path)
+    certificate = ServingCertificate(tmp_path / "tls.crt", tmp_path / "tls.key")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        server = HttpServer(BindAddress("127.0.0.1", port), {}, what="metrics")
+        server = HttpServer(BindAddress("127.0.0.1", port), {}, what="metrics", certificate=certificate)
         with pytest.raises(RuntimeFault, match=rf"127\.0\.0\.1:{port} for metrics: Address already in use$"):
             await server.start()
-        await server.stop()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_an_address_of_another_machine_is_a_clear_fault() -> None:
