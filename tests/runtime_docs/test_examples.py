@@ -98,6 +98,6 @@ def test_the_page_shows_the_examples_as_they_are() -> None:
     page = (DOCS / "runtime.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     files = [file.read_text(encoding="utf-8") for file in sorted((DOCS / "examples").glob("*.py"))]
-    assert len(blocks) == 3
+    assert len(blocks) == 6
     for block in blocks:
         assert any(block in text for text in files), block
