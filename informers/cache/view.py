@@ -426,8 +426,9 @@ def _pruned_by_decoding(content: bytes) -> bytes:
     obj: dict[str, Any] = msgspec.json.decode(content)
     meta = obj["metadata"]
     meta.pop("managedFields", None)
-    if meta.get("annotations"):
-        meta["annotations"].pop(LAST_APPLIED, None)
+    annotations = meta.get("annotations")
+    if isinstance(annotations, dict):
+        annotations.pop(LAST_APPLIED, None)
     return msgspec.json.encode(obj)
 
 

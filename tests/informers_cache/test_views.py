@@ -173,6 +173,15 @@ def test_metadata_of_another_kind_are_refused_to_their_readers(
     assert strange.object()["metadata"][field] == value
 
 
+@pytest.mark.parametrize("value", ["[]", '"text"', "null"])
+def test_annotations_of_another_kind_do_not_keep_managed_fields(value: str) -> None:
+    # Spaced out, so that cutting will not do.
+    spaced = f'{{"metadata":{{"name":"x","annotations":{value},"managedFields" : [{{}}]}}}}'
+    found = view_of_bytes(spaced.encode())
+    assert found is not None
+    assert found.object() == {"metadata": {"name": "x", "annotations": json.loads(value)}}
+
+
 @pytest.mark.parametrize("meta", [{"name": 1}, {"generation": "x"}, {"uid": []}])
 def test_a_header_of_another_kind_is_refused_at_once(meta: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError):
