@@ -97,14 +97,14 @@ def stateful_set(website: View, spec: WebsiteSpec) -> Object:
 
 def setup(manager: Manager, *namespaces: str) -> None:
     gate = Gate()
+    websites = Websites(manager, gate, *namespaces)
     access = [
         Access(STATEFUL_SET, ("create", "patch"), namespaces),
         Access(WEBSITE, ("patch",), namespaces, subresource="status"),
     ]
-    controller = Controller(NAME, Websites(manager, gate, *namespaces), gate=gate, access=access)
-    own, children = (manager.informer(one, namespaces=namespaces) for one in (WEBSITE, STATEFUL_SET))
-    controller.watches(own, predicate=predicates.spec_changed)
-    controller.watches(children, mapper=owner_mapper(WEBSITE))
+    controller = Controller(NAME, websites, gate=gate, access=access)
+    controller.watches(websites.websites, predicate=predicates.spec_changed)
+    controller.watches(websites.sets, mapper=owner_mapper(WEBSITE))
     manager.add(controller)
 
 

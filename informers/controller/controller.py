@@ -20,7 +20,7 @@ from informers.access import Access
 from informers.cache.informer import Informer
 from informers.clock import Clock, SystemClock
 from informers.controller.current import CURRENT, Reconcile
-from informers.controller.gate import Gate
+from informers.controller.gate import Gate, GatedInformer
 from informers.controller.measuring import ControllerMetrics, Probe
 from informers.controller.predicates import Predicate
 from informers.controller.reconciler import BlockingReconciler, Reconciler
@@ -143,13 +143,19 @@ class Controller:
     # -- wiring -----------------------------------------------------------------------------------
 
     def watches(
-        self, informer: Informer, *, predicate: Predicate | None = None, mapper: Mapper | None = None
+        self,
+        informer: Informer | GatedInformer,
+        *,
+        predicate: Predicate | None = None,
+        mapper: Mapper | None = None,
     ) -> None:
         """Reconcile on changes of a resource: from :meth:`run` on, which begins with all that is there.
 
         :param predicate: which changes count; all by default.
         :param mapper: the keys a changed object concerns; its own by default.
         """
+        if isinstance(informer, GatedInformer):
+            informer = informer.informer
         self._sources.append(Source(self.queue, informer, predicate, mapper))
 
     def enqueue(

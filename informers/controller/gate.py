@@ -119,6 +119,11 @@ class GatedInformer:
         self._informer = informer
 
     @property
+    def informer(self) -> Informer:
+        """What is read through the gate."""
+        return self._informer
+
+    @property
     def resource(self) -> Resource:
         """What the informer watches."""
         return self._informer.resource
