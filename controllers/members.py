@@ -31,7 +31,7 @@ def wanted_members(cluster: View) -> int:
     return int(spec_in(cluster).get("replicas", 3))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def frozen(cluster: View) -> str:
     """Why nothing may be written to the cluster now, or ""."""
     # Thousands of pipelines ask, and a view never changes.

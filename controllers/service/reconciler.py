@@ -110,7 +110,7 @@ class ServiceReconciler:
     def _joins(self, key: ObjectKey, registered: Registered, conditions: Conditions) -> bool:
         """Whether a Ready service is about to be registered with a member that has just become ready.
 
-        That takes milliseconds as a rule. Reporting it would withdraw Ready, and wake every pipeline that uses
+        That takes milliseconds as a rule. Reporting it would withdraw Ready, and wake all pipelines that use
         the service, for each member of a rolling restart.
         """
         if registered.everywhere or not registered.done or registered.errors or not conditions.was_ready():

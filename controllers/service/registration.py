@@ -127,7 +127,7 @@ def astray(
 
 
 def readiness_or_reach_changed(delta: Delta) -> bool:
-    """Predicate: what pipelines wait for in a service. A further member that knows it may be whom they ask."""
+    """Predicate: what pipelines wait for in a service. A further member that knows it may be the leader."""
     old, new = delta.old, delta.new
     return predicates.ready_changed(delta) or (
         old is not None and new is not None and _registered_nodes(old) < _registered_nodes(new)
