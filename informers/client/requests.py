@@ -2,16 +2,21 @@
 
 Bodies are encoded once, compactly. A field manager is sent wherever the server records one; without it the
 server would derive the manager from the user agent.
+
+A request for one object raises :class:`informers.errors.BadRequest` for what can be no object's name. Without
+a name the path would be that of all objects, and a deletion theirs.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from informers.client.transport import HttpRequest
+from informers.errors import BadRequest
 from informers.objects import Object, ObjectKey, Resource
 
 JSON = "application/json"
@@ -30,12 +35,15 @@ TIMEOUT = 30.0
 LIST_TIMEOUT = 60.0
 """Seconds for one page of a list."""
 
+_POD = Resource("", "v1", "pods", "Pod")
+_NAME = re.compile(r"(?!\.{1,2}\Z)[^/%]+").fullmatch
+
 _Query = list[tuple[str, str]]
 
 
 def get(resource: Resource, key: ObjectKey, *, subresource: str = "") -> HttpRequest:
     """Read one object."""
-    return HttpRequest("GET", resource.path(key.namespace, key.name, subresource), timeout=TIMEOUT)
+    return HttpRequest("GET", _path(resource, key.namespace, key.name, subresource), timeout=TIMEOUT)
 
 
 def list_page(
@@ -109,7 +117,7 @@ def update(
     resource: Resource, body: Object, *, field_manager: str = "", subresource: str = ""
 ) -> HttpRequest:
     """Replace an object, or one of its subresources."""
-    path = resource.path(_namespace(body), body["metadata"]["name"], subresource)
+    path = _path(resource, _namespace(body), body["metadata"]["name"], subresource)
     return HttpRequest("PUT", path, _managed(field_manager), encode(body), timeout=TIMEOUT)
 
 
@@ -123,7 +131,7 @@ def apply(
     query = _managed(field_manager)
     if force:
         query.append(("force", "true"))
-    path = resource.path(_namespace(body), body["metadata"]["name"], subresource)
+    path = _path(resource, _namespace(body), body["metadata"]["name"], subresource)
     return HttpRequest("PATCH", path, query, encode(body), APPLY_PATCH, timeout=TIMEOUT)
 
 
@@ -137,7 +145,7 @@ def patch(
     content_type: str = MERGE_PATCH,
 ) -> HttpRequest:
     """Patch an object. A list is always a JSON patch, whatever ``content_type`` says."""
-    path = resource.path(key.namespace, key.name, subresource)
+    path = _path(resource, key.namespace, key.name, subresource)
     kind = content_type if isinstance(change, dict) else JSON_PATCH
     return HttpRequest("PATCH", path, _managed(field_manager), encode(change), kind, timeout=TIMEOUT)
 
@@ -167,7 +175,7 @@ def delete(
     if propagation is not None:
         options["propagationPolicy"] = propagation
     body = encode({"apiVersion": "v1", "kind": "DeleteOptions", **options}) if options else None
-    return HttpRequest("DELETE", resource.path(key.namespace, key.name), body=body, timeout=TIMEOUT)
+    return HttpRequest("DELETE", _path(resource, key.namespace, key.name), body=body, timeout=TIMEOUT)
 
 
 def evict(key: ObjectKey) -> HttpRequest:
@@ -177,13 +185,21 @@ def evict(key: ObjectKey) -> HttpRequest:
         "kind": "Eviction",
         "metadata": {"name": key.name, "namespace": key.namespace},
     }
-    path = f"/api/v1/namespaces/{key.namespace}/pods/{key.name}/eviction"
+    path = _path(_POD, key.namespace, key.name, "eviction")
     return HttpRequest("POST", path, body=encode(body), timeout=TIMEOUT)
 
 
 def encode(body: Any) -> bytes:
     """Compact JSON."""
     return msgspec.json.encode(body)
+
+
+def _path(resource: Resource, namespace: str, name: str, subresource: str = "") -> str:
+    """The path of one object."""
+    if not _NAME(name) or (namespace and not _NAME(namespace)):
+        where = f"{namespace}/{name}" if namespace else repr(name)
+        raise BadRequest(400, "BadRequest", f"{resource} {where}: there can be no object of that name")
+    return resource.path(namespace, name, subresource)
 
 
 def _selection(label_selector: str, field_selector: str) -> _Query:

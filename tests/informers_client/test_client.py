@@ -164,6 +164,27 @@ class TestVerbs:
         assert (method, path) == ("POST", "/api/v1/namespaces/shop/pods/web/eviction")
         assert (body["kind"], body["metadata"]) == ("Eviction", {"name": "web", "namespace": "shop"})
 
+    @pytest.mark.parametrize("name", ["", ".", "..", "web/scale", "../../secrets/x", "a%2Fb"])
+    async def test_what_is_no_name_is_not_sent(self, name: str) -> None:
+        """Without a name a deletion would be one of everything, and names come out of what users write."""
+        transport = Recorder()
+        client = Client(transport)
+        body = {**BODY, "metadata": {"name": name, "namespace": "shop"}}
+        for key in (ObjectKey("shop", name), ObjectKey(name or "..", "web")):
+            for ask in (
+                client.get(STATEFUL_SET, key),
+                client.delete(STATEFUL_SET, key),
+                client.patch(STATEFUL_SET, key, {}),
+                client.evict(key),
+                client.update(STATEFUL_SET, body),
+                client.apply(STATEFUL_SET, body, field_manager="me"),
+            ):
+                with pytest.raises(BadRequest, match="no object of that name"):
+                    await ask
+        assert transport.sent == []
+        await client.get(NODE, ObjectKey("", "system:node.1"))
+        assert transport.only[1] == "/api/v1/nodes/system:node.1"
+
     async def test_raw(self) -> None:
         transport = Recorder()
         await Client(transport).raw("POST", "/x", body={"a": 1}, query=[("q", "1")])
