@@ -100,8 +100,10 @@ async def test_growing_and_not_shrinking(scene: Scene) -> None:
     assert len(addresses) == 4
     (first, *others) = await held_by(addresses)
     assert all(held == first and len(held) == 1 for held in [first, *others]), "newcomers hold everything"
-    source = await scene.ready(SOURCE, "grow-in")
-    assert source["status"]["registeredNodes"] == 4
+    # Ready all the time: the newcomer is counted a moment later.
+    await scene.until(
+        SOURCE, "grow-in", lambda obj: obj["status"]["registeredNodes"] == 4, "every member knows the service"
+    )
 
     await scene.patch(CLUSTER, "grow", {"spec": {"replicas": 1}})
     await scene.says(CLUSTER, "grow", "ScaleDownUnsupported", "set spec.replicas back to 4", status="False")
