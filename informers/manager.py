@@ -204,6 +204,8 @@ class Manager:
             for an informer names them.
         :raises ValueError: when the informer exists already and indexes are given.
         """
+        if isinstance(namespaces, str):
+            raise TypeError(f"namespaces are several names, such as [{namespaces!r}]")
         wanted = indexes or {}
         scope = tuple(sorted(set(namespaces))) if resource.namespaced else ()
         kept = _Kept(resource, scope, label_selector, field_selector, metadata_only)

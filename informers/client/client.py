@@ -41,7 +41,8 @@ class Client:
 
     Every method raises :class:`informers.errors.ApiError` (a subclass by status) when the server refuses,
     :class:`informers.errors.TransportError` when there is no answer, and writes raise
-    :class:`informers.errors.Fenced` when ``fence`` does.
+    :class:`informers.errors.Fenced` when ``fence`` does, and :class:`ValueError` for an object that names no
+    namespace where there must be one.
 
     :param transport: carries the requests; :meth:`close` closes it.
     :param clock: for dates in ``Retry-After``; the machine's by default.

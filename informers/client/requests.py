@@ -109,7 +109,7 @@ def watch(
 
 def create(resource: Resource, body: Object, *, field_manager: str = "") -> HttpRequest:
     """Create an object; the namespace is the one in its metadata."""
-    path = resource.path(_namespace(body))
+    path = resource.path(_namespace(resource, body))
     return HttpRequest("POST", path, _managed(field_manager), encode(body), timeout=TIMEOUT)
 
 
@@ -117,7 +117,7 @@ def update(
     resource: Resource, body: Object, *, field_manager: str = "", subresource: str = ""
 ) -> HttpRequest:
     """Replace an object, or one of its subresources."""
-    path = _path(resource, _namespace(body), body["metadata"]["name"], subresource)
+    path = _path(resource, _namespace(resource, body), body["metadata"]["name"], subresource)
     return HttpRequest("PUT", path, _managed(field_manager), encode(body), timeout=TIMEOUT)
 
 
@@ -131,7 +131,7 @@ def apply(
     query = _managed(field_manager)
     if force:
         query.append(("force", "true"))
-    path = _path(resource, _namespace(body), body["metadata"]["name"], subresource)
+    path = _path(resource, _namespace(resource, body), body["metadata"]["name"], subresource)
     return HttpRequest("PATCH", path, query, encode(body), APPLY_PATCH, timeout=TIMEOUT)
 
 
@@ -215,6 +215,12 @@ def _managed(field_manager: str) -> _Query:
     return [("fieldManager", field_manager)] if field_manager else []
 
 
-def _namespace(body: Object) -> str:
+def _namespace(resource: Resource, body: Object) -> str:
+    """Where the object is.
+
+    :raises ValueError: when it should say so and does not: a server's answer to that is 404 or 405.
+    """
     namespace: str = body["metadata"].get("namespace", "")
+    if resource.namespaced and not namespace:
+        raise ValueError(f"{resource} are in namespaces, and metadata.namespace names none")
     return namespace

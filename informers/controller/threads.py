@@ -20,8 +20,8 @@ _SPARE = 32
 class _Call:
     """One call in a thread: what connects it to the event loop.
 
-    Virtual time must not pass while a thread works: its loop has ``hand_over``, which lets a thread go on and
-    blocks until that thread says ``hand_back``.
+    Virtual time must not pass while a thread works: its loop has ``submit`` and ``hand_over``, which let a
+    thread go on, and block until that thread ends or says ``hand_back``.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -45,7 +45,7 @@ class _Call:
                 self._task.cancel()
 
         if self.virtual is not None:
-            ended.add_done_callback(lambda _: self.virtual.hand_over(lambda: None))
+            ended.add_done_callback(lambda _: self.virtual.hand_over())
         self.loop.call_soon_threadsafe(start)
         if self.virtual is not None:
             self.virtual.hand_back()
@@ -119,10 +119,11 @@ class Threads:
         context = contextvars.copy_context()
         context.run(_CALL.set, call)
 
-        def start() -> Future[Result]:
-            return self._pool.submit(context.run, self._run, key)
-
-        future: Future[Result] = start() if call.virtual is None else call.virtual.hand_over(start)
+        future: Future[Result]
+        if call.virtual is None:
+            future = self._pool.submit(context.run, self._run, key)
+        else:
+            future = call.virtual.submit(self._pool, lambda: context.run(self._run, key))
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:

@@ -13,7 +13,7 @@ import contextvars
 import selectors
 import threading
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -90,19 +90,35 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._leaping.now
 
-    def hand_over(self, step: Callable[[], T]) -> T:
-        """Let a thread work until it ends or says :meth:`hand_back`; no virtual time passes.
+    def submit(self, pool: Executor, work: Callable[[], T]) -> Future[T]:
+        """Let a thread of the pool work until it ends or says :meth:`hand_back`.
 
-        :param step: sets it going; the result of one that starts is its future.
-        :returns: what ``step`` does.
+        :returns: what comes of it.
+        """
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+
+        def run() -> None:
+            try:
+                result = work()
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+            # Last, after whatever the end of the work brings into the loop.
+            self.hand_back()
+
+        pool.submit(run)
+        self.hand_over()
+        return future
+
+    def hand_over(self) -> None:
+        """Let the thread that can go on do so, until it ends or says :meth:`hand_back`. No time passes.
+
         :raises VirtualStandstill: when it takes a minute of real time.
         """
-        result = step()
-        if isinstance(result, Future):
-            result.add_done_callback(lambda _: self.hand_back())
         if not self._turn.acquire(timeout=_PATIENCE):
             raise VirtualStandstill("a thread waits for something that is not in the loop")
-        return result
 
     def hand_back(self) -> None:
         """In a thread: let the loop go on."""

@@ -18,6 +18,7 @@ faults and the managers, is drawn from the seed, so a failing seed fails again.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -156,10 +157,16 @@ class Simulation:
     async def until(self, condition: Callable[[], object], within: float = 300.0) -> None:
         """Wait, in virtual time, until something holds.
 
+        :param condition: says so; a coroutine function is awaited.
         :raises TimeoutError: when it does not within so many virtual seconds.
         """
         end = self.clock.monotonic() + within
-        while not condition():
+        while True:
+            found = condition()
+            if inspect.isawaitable(found):
+                found = await found
+            if found:
+                return
             if self.clock.monotonic() >= end:
                 raise TimeoutError(f"the condition has not come true in {within:g} virtual seconds")
             await asyncio.sleep(_LOOK)

@@ -410,3 +410,42 @@ def test_what_a_plain_reconciler_waits_for_ends_with_its_deadline(caplog: pytest
 
     simulate(play, config_map("a"))
     assert "the reconcile took longer than 60 s" in caplog.text
+
+
+@pytest.mark.parametrize("rule", [{"verb": "read"}, {"cut": "never"}])
+def test_a_rule_that_can_never_strike_is_refused(rule: dict[str, Any]) -> None:
+    async def play(world: Simulation) -> None:
+        with pytest.raises(ValueError, match="is none of"):
+            world.fault(**rule)
+
+    simulate(play)
+
+
+def test_an_object_nobody_can_place_is_refused() -> None:
+    async def play(world: Simulation) -> None:
+        lost = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
+        with pytest.raises(StatusError) as caught:
+            world.server.create(lost)
+        assert caught.value.__notes__ == ["configmaps are in namespaces, and metadata.namespace names none"]
+        client = world.client()
+        for write in (client.create(CONFIG_MAP, lost), client.apply(CONFIG_MAP, lost, field_manager="test")):
+            with pytest.raises(ValueError, match="names none"):
+                await write
+        with pytest.raises(TypeError, match=r"such as \['default'\]"):
+            world.manager().informer(CONFIG_MAP, namespaces="default")
+
+    simulate(play)
+
+
+def test_conditions_may_be_coroutines() -> None:
+    async def play(world: Simulation) -> None:
+        client = world.client()
+
+        async def deleted() -> bool:
+            return not (await client.list(CONFIG_MAP)).items
+
+        asyncio.get_running_loop().call_later(10, world.server.delete, CONFIG_MAP, key("a"))
+        await world.until(deleted)
+        assert 10 <= world.clock.monotonic() < 11
+
+    simulate(play, config_map("a"))

@@ -26,7 +26,7 @@ from informers.testing.apiserver.kinds import DEFINITION, builtin_types
 from informers.testing.apiserver.namespaces import NamespaceController
 from informers.testing.apiserver.outcomes import Call
 from informers.testing.apiserver.parameters import DeleteOptions, Propagation
-from informers.testing.apiserver.refusals import no_such_path
+from informers.testing.apiserver.refusals import method_not_allowed, no_such_path
 from informers.testing.apiserver.registry import Registry, ResourceType
 from informers.testing.apiserver.routes import RequestInfo
 from informers.testing.apiserver.selection import shown
@@ -128,7 +128,8 @@ class ApiServer:
     def create(self, obj: Object) -> Object:
         """Create an object through all rules, as a client with every right would.
 
-        :raises StatusError: what the client would see; 404 for a kind that is not served.
+        :raises StatusError: what the client would see; 404 for a kind that is not served, 405 without a
+            namespace where there must be one.
         """
         type_ = self.registry.of_kind(obj["apiVersion"], obj["kind"])
         if type_ is None:
@@ -136,6 +137,10 @@ class ApiServer:
             error.add_note(f"nothing here serves {obj['kind']} of {obj['apiVersion']} (yet)")
             raise error
         namespace = obj["metadata"].get("namespace", "") if type_.resource.namespaced else ""
+        if type_.resource.namespaced and not namespace:
+            error = method_not_allowed()
+            error.add_note(f"{type_.resource} are in namespaces, and metadata.namespace names none")
+            raise error
         return writing.create(self, self._call("create", type_, namespace, "", copy.deepcopy(obj))).obj
 
     def edit(

@@ -11,12 +11,13 @@ import random
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from informers.objects import ObjectKey
 from informers.testing.apiserver.errors import StatusError
 from informers.testing.apiserver.outcomes import Call, ObjectOutcome, Outcome
 from informers.testing.apiserver.refusals import not_found
+from informers.testing.apiserver.registry import VERBS
 from informers.testing.apiserver.rest import handle
 from informers.testing.apiserver.routes import RequestInfo
 from informers.testing.apiserver.selection import shown
@@ -68,6 +69,12 @@ class FaultRule:
     stale: int = 0
     hits: int = field(default=0, init=False)
     """Requests spoiled so far."""
+
+    def __post_init__(self) -> None:
+        # A rule that never matches, or does nothing, makes a test that proves nothing.
+        for word, known in ((self.verb, ("", *VERBS)), (self.cut, get_args(Cut))):
+            if word not in known:
+                raise ValueError(f"{word!r} is none of {', '.join(filter(None, known))}")
 
     def matches(self, info: RequestInfo, user: str) -> bool:
         """Whether the rule is about a request."""
