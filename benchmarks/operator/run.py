@@ -13,4 +13,4 @@ def measure_operator(quick: bool, directory: Path) -> dict[str, float]:
 
     :raises MeasurementError: when the operator does not run.
     """
-    return {**operator_memory(directory), **steady_state(100 if quick else 1_000)}
+    return {**operator_memory(directory), **steady_state(100 if quick else 10_000)}
