@@ -15,6 +15,10 @@ T = TypeVar("T")
 
 REMEMBERED = 1024
 """Different pieces a table knows at once. Beyond that it starts anew: what repeats is soon back."""
+LARGEST = 1024
+"""Bytes of a piece that is kept. Larger ones are seldom shared, and are packed with what they came in."""
+IN_BODY = b"\0"
+"""Stands for a larger one."""
 _SLOTS = 256
 """Pieces a full table has met once, and would know if they came again. A power of two."""
 
@@ -26,7 +30,7 @@ def mapping(content: Any) -> Mapping[str, str]:
 
 class Shared(dict[bytes, bytes], Generic[T]):
     """A table of pieces of one type: ``shared[content]`` is the copy to keep of a piece, ``b""`` of one that
-    says nothing. A look-up instead of a call: several happen for every object.
+    says nothing, ``IN_BODY`` of a large one. A look-up instead of a call: several happen for every object.
 
     :param kind: what a piece of JSON must be.
     :param finish: makes the value that is handed out, which callers share.
@@ -55,6 +59,8 @@ class Shared(dict[bytes, bytes], Generic[T]):
         return found
 
     def __missing__(self, content: bytes) -> bytes:
+        if len(content) > LARGEST:
+            return IN_BODY
         if len(self) >= REMEMBERED:
             # Where every object says something else, learning it all would only push out what repeats.
             slot = hash(content) & (_SLOTS - 1)

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from msgspec.structs import force_setattr
 
-from informers.cache.shared import Shared, mapping
+from informers.cache.shared import IN_BODY, Shared, mapping
 from informers.objects import Object, ObjectKey, new_tuple
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -130,22 +130,26 @@ class View(msgspec.Struct, frozen=True, gc=False, eq=False):
 
         :raises msgspec.ValidationError: when they are not all text; as with the three others.
         """
-        return _LABELS.value(bytes(self.metadata.labels))
+        content = bytes(self.metadata.labels)
+        return _LABELS.value(content if content is not IN_BODY else bytes(self._from_body().labels))
 
     @property
     def annotations(self) -> Mapping[str, str]:
         """``metadata.annotations`` but for the last-applied one; cannot be written to."""
-        return _ANNOTATIONS.value(bytes(self.metadata.annotations))
+        content = bytes(self.metadata.annotations)
+        return _ANNOTATIONS.value(content if content is not IN_BODY else bytes(self._from_body().annotations))
 
     @property
     def finalizers(self) -> tuple[str, ...]:
         """``metadata.finalizers``."""
-        return _FINALIZERS.value(bytes(self.metadata.finalizers))
+        content = bytes(self.metadata.finalizers)
+        return _FINALIZERS.value(content if content is not IN_BODY else bytes(self._from_body().finalizers))
 
     @property
     def owners(self) -> tuple[OwnerReference, ...]:
         """``metadata.ownerReferences``."""
-        return _OWNERS.value(bytes(self.metadata.owner_references))
+        content = bytes(self.metadata.owner_references)
+        return _OWNERS.value(content if content is not IN_BODY else bytes(self._from_body().owner_references))
 
     @property
     def owner_uid(self) -> str | None:
@@ -196,6 +200,10 @@ class View(msgspec.Struct, frozen=True, gc=False, eq=False):
     def packed(self) -> bool:
         """Whether the body is a frame, and not JSON."""
         return self.body[0] == _PACKED
+
+    def _from_body(self) -> Metadata:
+        """The header anew, with what is too large to be kept in one."""
+        return _OBJECT.decode(self.json).metadata
 
     # -- for the cache's own use -------------------------------------------------------------------
 

@@ -11,10 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from informers.cache.shared import REMEMBERED, Shared, mapping
+from informers.cache.codec import ZstdCodec, train
+from informers.cache.shared import LARGEST, REMEMBERED, Shared, mapping
 from informers.cache.store import Store
 from informers.cache.versions import order_of
-from informers.cache.view import LAST_APPLIED, OwnerReference, View, view_of_bytes, view_of_object
+from informers.cache.view import (
+    _ANNOTATIONS,
+    _FINALIZERS,
+    _LABELS,
+    _OWNERS,
+    LAST_APPLIED,
+    OwnerReference,
+    View,
+    view_of_bytes,
+    view_of_object,
+)
 from informers.objects import ObjectKey
 
 POD: dict[str, Any] = {
@@ -39,6 +50,15 @@ POD: dict[str, Any] = {
     },
     "spec": {"containers": []},
 }
+
+
+@pytest.fixture(scope="module")
+def codec() -> ZstdCodec:
+    made = train(
+        [json.dumps({"kind": "Pod", "number": number, "x": "y" * 500}).encode() for number in range(99)]
+    )
+    assert made is not None
+    return made
 
 
 def view(obj: dict[str, Any]) -> View:
@@ -115,6 +135,31 @@ def test_a_full_store_has_nothing_for_the_collector_to_look_at() -> None:
     # The tables of shared pieces are bounded, and full after the first.
     store_of(2 * REMEMBERED)
     assert abs(tracked_by(4 * REMEMBERED) - tracked_by(2 * REMEMBERED)) < 2 * REMEMBERED
+
+
+def test_what_is_large_is_kept_in_the_body_only(codec: ZstdCodec) -> None:
+    """Else a header would hold what no budget counts, and the tables what is long gone."""
+    many = {f"key-{number}": str(number) for number in range(200)}
+    owners = [{"uid": f"u{number}", "controller": number == 99} for number in range(200)]
+    names = [f"finalizer-{number}" for number in range(200)]
+    meta = {"labels": many, "annotations": many, "finalizers": names, "ownerReferences": owners}
+    large = view({"metadata": {"name": "x", "uid": "u", **meta}})
+
+    def read() -> list[Any]:
+        return [large.labels, large.annotations, large.finalizers, large.owners, large.owner_uid]
+
+    before = read()
+    large.settle()
+    assert read() == before
+    large.replace_body(codec, codec.pack(large.body))
+    assert large.packed and read() == before
+    assert before[:3] == [many, many, tuple(names)] and before[4] == "u99"
+    head = large.metadata
+    kept = (head.labels, head.annotations, head.finalizers, head.owner_references)
+    assert sum(len(bytes(piece)) for piece in kept) < 10
+    assert not any(
+        len(piece) > LARGEST for table in (_LABELS, _ANNOTATIONS, _FINALIZERS, _OWNERS) for piece in table
+    )
 
 
 def test_objects_that_say_the_same_share_it() -> None:
