@@ -65,6 +65,8 @@ _SCANNED = 4096
 """Views looked at before others get their turn."""
 _LEAST_SAMPLES = 10
 """Without at least so many there is no training."""
+_SAMPLE = 16 * 1024
+"""Bytes of an object that are enough of a sample: of large ones too few would go into one training."""
 
 
 class Packer:
@@ -255,8 +257,8 @@ class Packer:
     def _train(self, bodies: Sequence[bytes]) -> None:
         chosen, size = [], 0
         for body in self._rng.sample(bodies, min(len(bodies), self._options.samples)):
-            chosen.append(body)
-            size += len(body)
+            chosen.append(body[:_SAMPLE])
+            size += len(chosen[-1])
             if size >= self._options.sample_bytes:
                 break
         self._training = asyncio.create_task(asyncio.to_thread(train, chosen))
@@ -282,7 +284,7 @@ class Packer:
     def _samples(self) -> list[bytes]:
         views = [view for store in self._stores for view in store.all()]
         chosen = self._rng.sample(views, min(len(views), self._options.samples))
-        return [view.json for view in chosen]
+        return [view.json[:_SAMPLE] for view in chosen]
 
     async def _judge(self) -> None:
         """Replace a dictionary that has stopped being good: objects change as their controllers do."""

@@ -324,6 +324,22 @@ class TestBudget:
         run_virtual(scenario())
         assert "nothing is left to pack" in caplog.text
 
+    def test_large_objects_are_packed_as_well(self) -> None:
+        """A few of them are more than a training takes."""
+
+        async def scenario() -> None:
+            words = [f"{number * 2_654_435_761 % 2**64:x}" for number in range(500)]
+            server = Server()
+            for number in range(20):
+                text = " ".join(random.Random(number).choices(words, k=20_000))
+                server.put(f"object-{number}", spec=document(number, text=text)["spec"])
+            informer = informer_of(server, budget=Budget(1))
+            async with running(informer):
+                assert informer.cache_size().raw > 20 * 150_000
+                await until(lambda: informer.cache_size().raw == 0)
+
+        run_virtual(scenario())
+
     def test_where_nothing_is_packed_it_is_said_as_well(self) -> None:
         async def scenario() -> None:
             server = Server()
