@@ -218,7 +218,7 @@ class Packer:
         """
         options = self._options
         if self._codec is None:
-            if len(waiting) < options.samples or self._is_hopeless(len(waiting)):
+            if not self._is_enough(waiting) or self._is_hopeless(len(waiting)):
                 return 0, 0
             if self._training is None:
                 self._train([view.json for view in waiting])
@@ -253,6 +253,14 @@ class Packer:
         return min(max(options.incoming_bytes, resting), limit)
 
     # -- dictionaries ------------------------------------------------------------------------------
+
+    def _is_enough(self, waiting: Sequence[View]) -> bool:
+        """Whether there is as much to learn from as a training takes; of large objects, fewer are."""
+        options = self._options
+        if len(waiting) >= options.samples:
+            return True
+        size = sum(min(len(view.body), _SAMPLE) for view in waiting)
+        return size >= options.sample_bytes and len(waiting) >= _LEAST_SAMPLES
 
     def _train(self, bodies: Sequence[bytes]) -> None:
         chosen, size = [], 0

@@ -260,6 +260,26 @@ class TestAFirstState:
         assert 0 < most <= 1_000
 
 
+def test_a_first_state_of_a_few_large_objects_is_packed_while_it_comes_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    most = 0
+
+    async def scenario() -> None:
+        nonlocal most
+        raw = _watched_raw(monkeypatch)
+        server = Server()
+        for number in range(60):
+            server.put(f"object-{number}", spec=document(number, extra="x" * 50_000)["spec"])
+        options = PackingOptions(sample_bytes=200_000, incoming_bytes=1, backlog_bytes=1)
+        async with running(informer_of(server, packing=options)):
+            most = max(raw)
+
+    run_virtual(scenario())
+    # Of these fifteen there is enough to learn from; by number it takes five hundred.
+    assert 0 < most <= 20
+
+
 def test_an_informer_that_was_ended_while_it_learned_packs_when_it_runs_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
