@@ -244,6 +244,7 @@ class Manager:
         if controller.name in self._controllers:
             raise ValueError(f"there is a controller {controller.name} already")
         self._controllers[controller.name] = controller
+        controller.seed(self._rng)
         controller.measure(self.metrics)
         if self._tracing is not None:
             controller.trace(self._tracing)
@@ -286,6 +287,16 @@ class Manager:
     def _check_not_started(self) -> None:
         if self._started:
             raise RuntimeError("the manager runs already; wire everything before")
+
+    def _name_strangers(self) -> None:
+        own = set(self._informers.values())
+        for controller in self._controllers.values():
+            for informer in controller.informers:
+                if informer not in own:
+                    log.warning(
+                        "an informer is not of this manager, which does not run it",
+                        extra={"controller": controller.name, "resource": str(informer.resource)},
+                    )
 
     def _show_leader(self, leader: LeaderElector) -> None:
         self.ready.add("leader-election", leader.health)
@@ -342,6 +353,7 @@ class Manager:
         """
         self._check_not_started()
         self._started = True
+        self._name_strangers()
         if self._freeze:
             freeze_objects(collect=False)
         try:

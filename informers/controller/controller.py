@@ -92,7 +92,7 @@ class Controller:
     :param workers: concurrent reconciles; 4 by default. One key is never reconciled twice at once.
     :param deadline: seconds a reconcile may take before it is cancelled and retried; 60 by default.
     :param clock: for durations; the running loop's own time by default.
-    :param rng: for the jitter of back-off.
+    :param rng: for the jitter of back-off; seeded by the manager by default.
     :param backoff: delays by error; see :data:`informers.queue.backoff.DEFAULT_STEPS`.
     :param gate: declares the reconciler pure, and skips runs whose inputs have not moved; none by default.
     :param access: what the reconciler does with the API server beyond watching; for the manager's preflight.
@@ -118,9 +118,10 @@ class Controller:
         self.deadline = deadline
         self.access = tuple(access)
         # Jitter and names need no secrecy.
-        rng = rng or random.Random()  # noqa: S311
-        self.queue = WorkQueue(clock=clock, rng=rng, backoff=backoff)
-        self._process = f"{rng.getrandbits(32):08x}"
+        self._rng = rng or random.Random()  # noqa: S311
+        self._seeded = rng is not None
+        self.queue = WorkQueue(clock=clock, rng=self._rng, backoff=backoff)
+        self._process = _name(self._rng)
         self._gate = gate
         if gate is not None:
             gate.claim(name)
@@ -191,6 +192,17 @@ class Controller:
                 await self.queue.room(Priority.RESYNC, burst)
                 if self._stopping:
                     return
+
+    @property
+    def informers(self) -> Sequence[Informer]:
+        """What it watches."""
+        return [source.informer for source in self._sources]
+
+    def seed(self, rng: random.Random) -> None:
+        """Make what is random depend on ``rng``, unless a source was given. Once, before :meth:`run`."""
+        if not self._seeded:
+            self._rng.seed(rng.getrandbits(64))
+            self._process = _name(self._rng)
 
     def measure(self, metrics: Metrics) -> None:
         """Show the controller and its queue in these metrics. Once, before :meth:`run`."""
@@ -508,6 +520,10 @@ class Controller:
         )
         self._start_worker()
         return None
+
+
+def _name(rng: random.Random) -> str:
+    return f"{rng.getrandbits(32):08x}"
 
 
 def _sentence(error: Exception) -> str:

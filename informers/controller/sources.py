@@ -49,7 +49,7 @@ class Source:
         self, queue: WorkQueue, informer: Informer, predicate: Predicate | None, mapper: Mapper | None
     ) -> None:
         self._queue = queue
-        self._informer = informer
+        self.informer = informer
         self._predicate = predicate
         self._mapper = mapper
         self._kind = informer.resource.kind
@@ -58,7 +58,7 @@ class Source:
 
     def start(self) -> None:
         """Queue what exists, and from now on what changes. Once."""
-        self._informer.add_handler(self._handle_own if self._mapper is None else self._handle_mapped)
+        self.informer.add_handler(self._handle_own if self._mapper is None else self._handle_mapped)
 
     def _handle_own(self, delta: Delta) -> None:
         """Queue a changed object."""

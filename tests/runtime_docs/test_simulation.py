@@ -290,12 +290,13 @@ def test_a_manager_that_fails_is_no_secret() -> None:
         simulate(play)
 
 
+class Eager:
+    async def reconcile(self, _: ObjectKey) -> Result:
+        return Result.after(0)
+
+
 def test_what_never_waits_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "_TURNS", 1000)
-
-    class Eager:
-        async def reconcile(self, _: ObjectKey) -> Result:
-            return Result.after(0)
 
     async def play(world: Simulation) -> None:
         manager = world.manager()
@@ -449,3 +450,41 @@ def test_conditions_may_be_coroutines() -> None:
         assert 10 <= world.clock.monotonic() < 11
 
     simulate(play, config_map("a"))
+
+
+def test_a_seed_repeats_back_offs_of_controllers_that_say_nothing_of_chance() -> None:
+    def failures(seed: int) -> list[float]:
+        times: list[float] = []
+
+        async def play(world: Simulation) -> None:
+            class Fails:
+                async def reconcile(self, _: ObjectKey) -> Result:
+                    times.append(world.clock.monotonic())
+                    raise LookupError
+
+            manager = world.manager()
+            controller = Controller("fails", Fails())
+            controller.watches(manager.informer(CONFIG_MAP))
+            manager.add(controller)
+            async with world.running(manager):
+                await world.sleep(60)
+
+        simulate(play, config_map("a"), seed=seed)
+        return times
+
+    assert failures(1) == failures(1) != failures(2)
+
+
+def test_an_informer_the_manager_does_not_run_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    async def play(world: Simulation) -> None:
+        manager, other = world.manager(), world.manager()
+        controller = Controller("waits", Eager())
+        controller.watches(manager.informer(CONFIG_MAP))
+        controller.watches(other.informer(SECRET))
+        manager.add(controller)
+        async with world.running(manager):
+            await world.sleep(1)
+
+    simulate(play)
+    (record,) = (one for one in caplog.records if "not of this manager" in one.getMessage())
+    assert (vars(record)["controller"], vars(record)["resource"]) == ("waits", "secrets")
