@@ -260,18 +260,16 @@ class _Scope:
 
     def all(self, namespace: str | None) -> Iterable[View]:
         stored = self.store.all() if namespace is None else self.store.of(namespace)
-        if not self._overlay:
-            return stored
         self.catch_up()
-        merged = {view.key: view for view in stored}
-        for key, entry in self._overlay.entries.items():
-            if namespace is not None and key.namespace != namespace:
-                continue
-            if entry.gone:
-                merged.pop(key, None)
-            else:
-                merged[key] = entry.view
-        return merged.values()
+        if not self.overlaid:
+            return stored
+        # By identity: the keys of all there are would cost a hundred times the list.
+        hidden = {id(self.store.get(key)) for key in self.overlaid}
+        shown = [entry.view for entry in self.overlaid.values() if not entry.gone]
+        return [
+            *(view for view in stored if id(view) not in hidden),
+            *(view for view in shown if namespace is None or view.namespace == namespace),
+        ]
 
     def by_index(self, name: str, value: str) -> Iterator[View]:
         self.catch_up()
