@@ -138,6 +138,8 @@ class Controller:
         self._metrics: ControllerMetrics | None = None
         self._sources: list[Source] = []
         self._slots: list[_Slot] = []
+        self._task: asyncio.Task[None] | None = None
+        """The one of :meth:`run`."""
         self._ended: asyncio.Future[None] | None = None
         self._stopping = False
 
@@ -222,6 +224,7 @@ class Controller:
         """
         if self._ended is not None:
             raise RuntimeError(f"controller {self.name} was started before")
+        self._task = asyncio.current_task()
         self._ended = asyncio.get_running_loop().create_future()
         for source in self._sources:
             source.start()
@@ -390,7 +393,7 @@ class Controller:
 
         :raises BaseException: what ends the worker.
         """
-        if isinstance(error, asyncio.CancelledError) and not self._told_to_end(slot):
+        if isinstance(error, asyncio.CancelledError) and not self._told_to_end():
             error = self._explain(slot, error)
         if not isinstance(error, Exception):
             self._let_go(slot, work, None, counts=False)
@@ -437,10 +440,10 @@ class Controller:
             self._metrics.skipped()
         return True
 
-    def _told_to_end(self, slot: _Slot) -> bool:
-        # The deadline's own cancellation does not count, and one that came from inside shows no request.
-        asked = slot.task.cancelling() if slot.task is not None else 0
-        return self._stopping or asked > int(slot.overdue)
+    def _told_to_end(self) -> bool:
+        """Whether a cancellation means the worker. Else it comes from inside, or from the deadline, and the
+        worker's own task cannot tell: a reconcile may have cancelled it before, and gone on."""
+        return self._stopping or (self._task is not None and self._task.cancelling() > 0)
 
     def _release(self, slot: _Slot, key: ObjectKey) -> float:
         """Let the key go; returns the time."""

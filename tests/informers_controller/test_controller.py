@@ -402,6 +402,36 @@ def test_a_cancellation_from_inside_does_not_end_the_worker() -> None:
     run_virtual(main())
 
 
+@pytest.mark.parametrize("caught", [True, False])
+def test_a_reconcile_that_cancels_itself_does_not_end_the_worker(
+    caught: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As timeouts were made before there were any, and what comes after is told apart all the same."""
+
+    async def main() -> None:
+        async def time_out(_: ObjectKey) -> Result:
+            task = asyncio.current_task()
+            assert task is not None
+            asyncio.get_running_loop().call_soon(task.cancel)
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError:
+                if not caught:
+                    raise
+            await asyncio.sleep(3600)
+            return Result.done()
+
+        one, calls = controller(time_out, workers=1, deadline=10)
+        running = asyncio.ensure_future(one.run())
+        one.enqueue(A)
+        await asyncio.sleep(3600)
+        assert len(calls.of(A)) > 10 and not running.done()
+        running.cancel()
+
+    run_virtual(main())
+    assert ("longer than 10 s" if caught else "was cancelled") in caplog.text
+
+
 def test_stopping_lets_running_ones_finish_and_drops_what_is_queued() -> None:
     async def main() -> None:
         finished: list[ObjectKey] = []
