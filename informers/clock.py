@@ -26,14 +26,17 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock. ``monotonic`` is the running loop's own, so timers and readings agree. For one
-    event loop."""
+    """The machine's clock. ``monotonic`` is the running loop's own, so timers and readings agree; in a thread
+    it is that of the loop that has read it before, or else the machine's. For one event loop."""
 
     def __init__(self) -> None:
         self.monotonic: Callable[[], float] = self._first
 
     def _first(self) -> float:
-        loop = get_running_loop()
+        try:
+            loop = get_running_loop()
+        except RuntimeError:
+            return time.monotonic()
         # What asyncio's own loops show, without the two calls around it; read several times per reconcile.
         self.monotonic = time.monotonic if type(loop).time is BaseEventLoop.time else loop.time
         return loop.time()
