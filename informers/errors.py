@@ -16,6 +16,7 @@
     │   └── ServerError          5xx, with retry_after where given
     ├── TransportError           no answer: refused, reset, timed out, bad TLS
     ├── Fenced                   refused here: this process no longer holds the lease
+    ├── Detached                 asked of an informer that was detached: it knows nothing any more
     ├── ConfigError              the kubeconfig or in-cluster environment cannot be used
     └── Terminal                 raised by a reconciler: retrying cannot help, wait for a change
 """
@@ -39,6 +40,10 @@ class TransportError(RuntimeFault):
 
 class Fenced(RuntimeFault):
     """A write was refused because this process cannot prove that it still leads."""
+
+
+class Detached(RuntimeFault):
+    """An informer was asked after it had been detached. "Nothing is there" would be a lie, and a dear one."""
 
 
 class ConfigError(RuntimeFault):

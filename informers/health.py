@@ -52,6 +52,10 @@ class Checks:
             raise ValueError(f"there is a check {name} already")
         self._checks[name] = check
 
+    def remove(self, name: str) -> None:
+        """Ask it no more."""
+        del self._checks[name]
+
     def names(self) -> list[str]:
         """The names, sorted."""
         return sorted(self._checks)

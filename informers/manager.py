@@ -14,30 +14,27 @@ import asyncio
 import logging
 import platform
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-from informers.access import READ, Access, Preflight
-from informers.cache.budget import Budget
+from informers.access import Access, Preflight
 from informers.cache.informer import Informer
 from informers.cache.view import View
+from informers.caches import Caches, kept
 from informers.certificates import ServingCertificate
 from informers.client import Client
 from informers.clock import Clock
 from informers.controller import Controller
 from informers.controller.loops import LoopDetector
 from informers.debug import debug_routes
-from informers.errors import RuntimeFault
 from informers.events import EVENT, EventRecorder
 from informers.garbage import freeze as freeze_objects
 from informers.guard import Guard
 from informers.health import Checks, LoopMonitor
 from informers.leader import LEASE, LeaderElector
-from informers.metrics import Metrics, Samples
+from informers.metrics import Metrics
 from informers.objects import Resource
 from informers.pages import Pages, servers
+from informers.parts import Kind, Parts
 from informers.server import BindAddress, HttpServer, health_routes, metrics_routes, parse_bind_address
 from informers.tracing import Tracing
 
@@ -48,45 +45,6 @@ GRACE = 20.0
 
 _FLUSH = 2.0
 """Seconds the last events get to leave."""
-
-_CLEANUP = 5.0
-"""Seconds cancelled work gets to end. Together with the time from the renew deadline to the end of the lease
-this keeps a deposed leader from working into the next one's reign."""
-
-_SYNC_PATIENCE = 10.0
-"""Seconds between two log lines about caches that are not filled yet."""
-
-DEAD_WATCH = 600.0
-"""Seconds without a byte after which an informer that claims to be well counts as dead."""
-
-
-class _Kind(Enum):
-    SERVICE = "service"
-    """Ends only when told to."""
-    RUNNABLE = "runnable"
-    """May end by itself; most run while leading."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    name: str
-    kind: _Kind
-
-
-class _Kept(NamedTuple):
-    """What an informer keeps: whoever asks for the same shares it."""
-
-    resource: Resource
-    namespaces: tuple[str, ...]
-    label_selector: str
-    field_selector: str
-    metadata_only: bool
-
-    @property
-    def labels(self) -> tuple[str, str, str]:
-        """As metrics and checks name it: the resource, where, and which of its objects."""
-        which = (self.label_selector, self.field_selector, "metadata only" if self.metadata_only else "")
-        return str(self.resource), ",".join(self.namespaces), " ".join(part for part in which if part)
 
 
 class Manager:
@@ -163,7 +121,6 @@ class Manager:
         self._debug = debug
         self._tracing = tracing
         self._watch_loop = watch_loop
-        self._budget = Budget(cache_limit)
         self._freeze = freeze
         if self._loops is not None:
             self._loops.events = self.events
@@ -171,16 +128,22 @@ class Manager:
         self.ready = Checks()
         self._addresses = (parse_bind_address(metrics_address), parse_bind_address(health_address))
         self._servers: list[HttpServer] = []
-        self._informers: dict[_Kept, Informer] = {}
+        self._caches = Caches(
+            client,
+            clock=clock,
+            metrics=metrics,
+            rng=self._rng,
+            limit=cache_limit,
+            live=self.live,
+            ready=self.ready,
+        )
         self._controllers: dict[str, Controller] = {}
         self._runnables: dict[str, Callable[[], Awaitable[None]]] = {}
-        self._tasks: dict[asyncio.Task[Any], _Part] = {}
-        self._started = False
-        self._stopping = False
-        self.ready.add("shutdown", lambda: "the process is stopping" if self._stopping else None)
+        self._parts = Parts()
+        self._started = self._serving = False
+        self.ready.add("shutdown", lambda: "the process is stopping" if self._parts.stopping else None)
         if leader is not None:
             self._show_leader(leader)
-        self._show_informers()
 
     # -- wiring -----------------------------------------------------------------------------------
 
@@ -196,6 +159,8 @@ class Manager:
     ) -> Informer:
         """The informer of a resource; the same for everybody who asks for the same.
 
+        In a manager that runs, a new one starts at once; await its ``wait_synced`` before it is read.
+
         :param namespaces: watch only these; all by default. Ignored for cluster-scoped resources.
         :param label_selector: watch only what it selects; everything by default.
         :param field_selector: the same of fields, such as ``spec.nodeName=worker``.
@@ -204,36 +169,38 @@ class Manager:
             for an informer names them.
         :raises ValueError: when the informer exists already and indexes are given.
         """
-        if isinstance(namespaces, str):
-            raise TypeError(f"namespaces are several names, such as [{namespaces!r}]")
-        wanted = indexes or {}
-        scope = tuple(sorted(set(namespaces))) if resource.namespaced else ()
-        kept = _Kept(resource, scope, label_selector, field_selector, metadata_only)
-        known = self._informers.get(kept)
-        if known is not None:
-            if wanted:
-                raise ValueError(f"the informer of {resource} exists; its indexes are for the first to name")
-            return known
-        self._check_not_started()
-        informer = Informer(
-            self.client,
+        wanted = kept(
             resource,
-            namespaces=scope,
+            namespaces=namespaces,
             label_selector=label_selector,
             field_selector=field_selector,
             metadata_only=metadata_only,
-            indexes=wanted,
-            budget=self._budget,
-            clock=self.clock,
-            rng=random.Random(self._rng.getrandbits(64)),  # noqa: S311
         )
-        self._informers[kept] = informer
+        known = self._caches.find(wanted)
+        if known is not None:
+            if indexes:
+                raise ValueError(f"the informer of {resource} exists; its indexes are for the first to name")
+            return known
+        informer = self._caches.add(wanted, indexes or {})
         if self._loops is not None:
             self._loops.watch(informer)
-        name = "/".join(part for part in ("informer", *kept.labels) if part)
-        self.ready.add(name, informer.health)
-        self.live.add(name, lambda: _dead(informer))
+        if self._serving:
+            self._watch(informer)
         return informer
+
+    def detach(self, informer: Informer) -> None:
+        """End an informer, for everybody: its watch, the sources on it, its checks and its series.
+
+        Nobody is told that its objects are gone, for they are not. What still reads it is told, by
+        :class:`informers.errors.Detached`. Who asks for the same again gets another informer.
+
+        :raises ValueError: when it is not of this manager, or not any more.
+        """
+        self._caches.detach(informer)
+        for controller in self._controllers.values():
+            controller.unwatch(informer)
+        if self._loops is not None:
+            self._loops.forget(informer)
 
     def add(self, controller: Controller) -> None:
         """Add a controller. It runs while this process leads.
@@ -263,20 +230,17 @@ class Manager:
     def accesses(self) -> list[Access]:
         """What this process does with the API server, as far as it is known beforehand: what ``preflight``
         asks for."""
-        found = [Access(kept.resource, READ, kept.namespaces) for kept in self._informers]
+        found = self._caches.accesses()
         for controller in self._controllers.values():
             found += controller.access
+        where = self._caches.namespaces()
         if self._leader is not None:
             lease = self._leader.key
             found.append(Access(LEASE, ("create",), (lease.namespace,)))
             found.append(Access(LEASE, ("get", "update"), (lease.namespace,), name=lease.name))
-        scopes = {kept.namespaces for kept in self._informers if kept.resource.namespaced}
-        where: set[str] = set()
-        if scopes and () not in scopes:
-            where = {namespace for scope in scopes for namespace in scope}
-            if self._leader is not None:
+            if where:
                 # Who leads is told there.
-                where.add(self._leader.key.namespace)
+                where.add(lease.namespace)
         return [*found, Access(EVENT, ("create", "patch"), sorted(where))]
 
     @property
@@ -289,10 +253,9 @@ class Manager:
             raise RuntimeError("the manager runs already; wire everything before")
 
     def _name_strangers(self) -> None:
-        own = set(self._informers.values())
         for controller in self._controllers.values():
             for informer in controller.informers:
-                if informer not in own:
+                if informer not in self._caches:
                     log.warning(
                         "an informer is not of this manager, which does not run it",
                         extra={"controller": controller.name, "resource": str(informer.resource)},
@@ -306,38 +269,6 @@ class Manager:
             "1 while this process holds the lease.",
             ("name",),
             lambda: ((label, float(leader.leading)),),
-        )
-
-    def _show_informers(self) -> None:
-        def read(value: Callable[[Informer], float]) -> Callable[[], Samples]:
-            return lambda: [
-                (kept.labels, float(value(informer))) for kept, informer in self._informers.items()
-            ]
-
-        labels = ("resource", "namespaces", "selector")
-        self.metrics.sampled(
-            "informer_synced", "1 once the cache is filled.", labels, read(lambda one: float(one.synced))
-        )
-        self.metrics.sampled("informer_objects", "Objects in the cache.", labels, read(len))
-        self.metrics.sampled(
-            "cache_bytes",
-            "Bytes of cached objects: bodies as they came, compressed ones, and an estimate of all headers.",
-            (*labels, "state"),
-            lambda: [
-                ((*kept.labels, state), float(count))
-                for kept, informer in self._informers.items()
-                for state, count in informer.cache_size().bytes_by_state()
-            ],
-        )
-        if self._budget.limit:
-            self.metrics.gauge("cache_limit_bytes", "Bytes caches should take, together.").set(
-                self._budget.limit
-            )
-        self.metrics.sampled(
-            "informer_last_contact_seconds",
-            "Seconds since the API server last sent anything.",
-            labels,
-            read(lambda one: one.last_contact_age()),
         )
 
     # -- life -------------------------------------------------------------------------------------
@@ -364,60 +295,52 @@ class Manager:
                 await server.stop()
 
     async def _serve(self) -> None:
-        self._spawn("events", self.events.run())
+        self._parts.spawn("events", self.events.run())
         monitor = LoopMonitor(self.clock, self.metrics)
         if self._watch_loop:
-            self._spawn("loop-monitor", monitor.run())
+            self._parts.spawn("loop-monitor", monitor.run())
         if self._preflight:
             preflight = Preflight(self.client, self.accesses(), clock=self.clock)
             self.ready.add("access", preflight.health)
-            self._spawn("preflight", preflight.run(), _Kind.RUNNABLE)
-        for kept, informer in self._informers.items():
-            self._spawn(f"informer of {kept.resource}", informer.run())
+            self._parts.spawn("preflight", preflight.run(), Kind.RUNNABLE)
+        self._serving = True
+        for informer in self._caches:
+            self._watch(informer)
         clean = False
         try:
-            await self._until(self._synced())
+            await self._parts.until(self._synced())
             await self._lead()
-            await self._until(None)
+            await self._parts.until(None)
         except asyncio.CancelledError:
             await self._drain()
             raise
         finally:
+            self._serving = False
             clean = await self._end()
             if self._leader is not None and clean:
                 await self._leader.release()
             elif self._leader is not None:
                 log.warning("the lease is left to expire: something may still write")
 
+    def _watch(self, informer: Informer) -> None:
+        self._parts.spawn(f"informer of {informer.resource}", informer.run(), Kind.WATCH)
+
     async def _synced(self) -> None:
-        waiting = dict.fromkeys(self._informers.values())
-        while waiting:
-            tasks = {asyncio.ensure_future(informer.wait_synced()): informer for informer in waiting}
-            try:
-                done, _ = await asyncio.wait(tasks, timeout=_SYNC_PATIENCE)
-            finally:
-                for task in tasks:
-                    task.cancel()
-            for task in done:
-                task.result()
-                del waiting[tasks[task]]
-            for informer in waiting:
-                log.warning("cache not filled yet: %s", informer.health())
-        log.info("caches are filled", extra={"informers": len(self._informers)})
+        await self._caches.wait_synced()
         if self._freeze:
             freeze_objects(collect=True)
 
     async def _lead(self) -> None:
         if self._leader is not None:
-            await self._until(self._leader.acquire())
-            self._spawn("leader election", self._leader.hold())
+            await self._parts.until(self._leader.acquire())
+            self._parts.spawn("leader election", self._leader.hold())
             self._tell_election(f"{self._leader.identity} became leader")
         for controller in self._controllers.values():
-            self._spawn(f"controller {controller.name}", controller.run())
+            self._parts.spawn(f"controller {controller.name}", controller.run())
         for name, run in self._runnables.items():
-            self._spawn(name, _call(run), _Kind.RUNNABLE)
+            self._parts.spawn(name, _call(run), Kind.RUNNABLE)
         if self._loops is not None:
-            self._spawn("loop detector", self._loops.run(), _Kind.RUNNABLE)
+            self._parts.spawn("loop detector", self._loops.run(), Kind.RUNNABLE)
 
     def _tell_election(self, note: str) -> None:
         if self._leader is not None:
@@ -426,13 +349,13 @@ class Manager:
 
     async def _drain(self) -> None:
         """Let running reconciles finish, while the lease is still renewed and caches still follow."""
-        self._stopping = True
+        self._parts.stopping = True
         log.info("stopping; running reconciles may finish", extra={"grace": self._grace})
-        await self._until(self._stop_controllers())
-        await _cancel(self._of(_Kind.RUNNABLE), _CLEANUP)
+        await self._parts.until(self._stop_controllers())
+        await self._parts.cancel(Kind.RUNNABLE)
         if self._leader is not None and self._leader.leading:
             self._tell_election(f"{self._leader.identity} stopped leading")
-        await self._until(self.events.flush(_FLUSH))
+        await self._parts.until(self.events.flush(_FLUSH))
 
     async def _stop_controllers(self) -> None:
         stops = [controller.stop(self._grace) for controller in self._controllers.values()]
@@ -445,57 +368,13 @@ class Manager:
 
     async def _end(self) -> bool:
         """Cancel whatever is left, work first; True when all of it has ended."""
-        self._stopping = True
-        left = await _cancel(self._tasks, _CLEANUP)
-        for task in left:
-            log.error("a part ignores its cancellation", extra={"part": self._tasks[task].name})
-        return not left and all(controller.idle for controller in self._controllers.values())
-
-    # -- tasks ------------------------------------------------------------------------------------
-
-    def _spawn(self, name: str, work: Coroutine[Any, Any, None], kind: _Kind = _Kind.SERVICE) -> None:
-        self._tasks[asyncio.create_task(work, name=name)] = _Part(name, kind)
-
-    def _of(self, kind: _Kind) -> list[asyncio.Task[Any]]:
-        return [task for task, part in self._tasks.items() if part.kind is kind]
-
-    async def _until(self, work: Coroutine[Any, Any, None] | None) -> None:
-        """Wait for ``work``, or for ever; raise as soon as a part fails or ends that should not."""
-        own = asyncio.create_task(work) if work is not None else None
-        try:
-            while True:
-                waited = [task for task in self._tasks if not task.done()]
-                if own is not None:
-                    waited.append(own)
-                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-                self._check_parts()
-                if own is not None and own.done():
-                    return own.result()
-        finally:
-            if own is not None:
-                await _cancel([own], _CLEANUP)
-
-    def _check_parts(self) -> None:
-        for task, part in list(self._tasks.items()):
-            if not task.done():
-                continue
-            del self._tasks[task]
-            if task.cancelled():
-                if self._stopping:
-                    continue
-                raise RuntimeFault(f"{part.name} was cancelled")
-            error = task.exception()
-            if error is not None:
-                if not isinstance(error, RuntimeFault):
-                    log.error("%s failed", part.name, exc_info=error)
-                raise error
-            if part.kind is _Kind.SERVICE and not self._stopping:
-                raise RuntimeFault(f"{part.name} ended, although nobody told it to")
+        ended = await self._parts.end()
+        return ended and all(controller.idle for controller in self._controllers.values())
 
     # -- servers ----------------------------------------------------------------------------------
 
     async def _start_servers(self) -> None:
-        debug = debug_routes(self._controllers.values(), self._informers.values()) if self._debug else {}
+        debug = debug_routes(self._controllers.values(), self._caches) if self._debug else {}
         wanted = servers(
             Pages(metrics_routes(self.metrics), health_routes(self.live, self.ready), debug),
             *self._addresses,
@@ -510,23 +389,3 @@ class Manager:
 
 async def _call(run: Callable[[], Awaitable[None]]) -> None:
     await run()
-
-
-async def _cancel(tasks: Iterable[asyncio.Task[Any]], patience: float) -> set[asyncio.Task[Any]]:
-    """Cancel tasks and wait for their end; those that have not ended in ``patience`` seconds."""
-    live = [task for task in tasks if not task.done()]
-    for task in live:
-        task.cancel()
-    if not live:
-        return set()
-    _, left = await asyncio.wait(live, timeout=patience)
-    return left
-
-
-def _dead(informer: Informer) -> str | None:
-    """An informer that knows of a problem is alive, and a restart would not solve it. One that knows of none
-    and yet hears nothing, for longer than any watch may be silent, has stopped working."""
-    if informer.problem is not None:
-        return None
-    silent = informer.last_contact_age()
-    return f"nothing heard for {silent:.0f} s, and no reason known" if silent > DEAD_WATCH else None

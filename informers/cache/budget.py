@@ -24,6 +24,10 @@ class Budget:
         """Count what ``reader`` says, too."""
         self._readers.append(reader)
 
+    def remove(self, reader: Callable[[], int]) -> None:
+        """Count it no more."""
+        self._readers.remove(reader)
+
     @property
     def used(self) -> int:
         """Bytes now."""

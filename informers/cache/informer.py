@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from informers.cache.budget import Budget
 from informers.cache.overlay import Entry, Overlay
@@ -15,6 +15,7 @@ from informers.cache.store import Delta, IndexFunction, Size, Store
 from informers.cache.view import View, view_of_object
 from informers.client.client import Client
 from informers.clock import Clock
+from informers.errors import Detached
 from informers.objects import Object, ObjectKey, Resource
 from informers.watch.events import Apply, Delete, Event, Init, InitApply
 from informers.watch.reflector import Reflector, WatchOptions
@@ -62,14 +63,15 @@ class Informer:
     ) -> None:
         self.resource = resource
         self._stores: list[Store] = []
-        budget = budget or Budget()
-        budget.add(lambda: self.cache_size().total)
-        self._packer = Packer(self._stores, budget, str(resource), rng, packing)
+        self._budget = budget or Budget()
+        self._budget.add(self._bytes)
+        self._packer = Packer(self._stores, self._budget, str(resource), rng, packing)
         self._handlers: list[Handler] = []
         indexes = dict(indexes or {})
         self._selective = bool(label_selector or field_selector)
         self._read_deadline = read_deadline
         self._all_synced = asyncio.Event()
+        self._detached = asyncio.Event()
         self._scopes: dict[str, _Scope] = {}
         for one in dict.fromkeys(namespaces) or [namespace]:
             options = WatchOptions(
@@ -85,7 +87,7 @@ class Informer:
             self._scopes[one] = _Scope(
                 client, resource, store, overlay, intake, self._handlers, self._on_synced, options, clock, rng
             )
-        self._every_scope = tuple(self._scopes.values())
+        self._every_scope: tuple[_Scope, ...] = tuple(self._scopes.values())
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -119,16 +121,22 @@ class Informer:
             if scope.overlaid:
                 scope.catch_up()
             total += scope.moves
-        return total
+        # What was read of a detached informer has moved.
+        return total if self._every_scope else -1
 
     @property
     def synced(self) -> bool:
         """Whether the first list is complete, in every namespace."""
-        return self._all_synced.is_set()
+        return self._all_synced.is_set() and not self._detached.is_set()
 
     async def wait_synced(self) -> None:
-        """Wait until :attr:`synced`."""
+        """Wait until :attr:`synced`.
+
+        :raises informers.errors.Detached: when it never will be.
+        """
         await self._all_synced.wait()
+        if self._detached.is_set():
+            raise _detached(self.resource)
 
     def __len__(self) -> int:
         return sum(len(store) for store in self._stores)
@@ -145,6 +153,9 @@ class Informer:
         Nothing happens when the stream is past it already. An answer that shows an object which nothing
         holds any more counts as its end. With a selector, what is not in the cache yet waits for the stream.
         """
+        if self._detached.is_set():
+            # The write was not wrong.
+            return
         view = view_of_object(obj)
         scope = self._scope(view.key.namespace) if view is not None else None
         if view is None or scope is None:
@@ -166,14 +177,52 @@ class Informer:
                 _tell((handler,), Delta(None, view, True))
         self._handlers.append(handler)
 
+    def remove_handler(self, handler: Handler) -> None:
+        """Tell ``handler`` of nothing more, not even of the end of what it was told of: nothing has ended.
+
+        :raises ValueError: when it is not one of the handlers.
+        """
+        if self._detached.is_set():
+            return
+        # Whoever is being told right now goes by position, so the place is kept until that is over.
+        self._handlers[self._handlers.index(handler)] = _deaf
+        try:
+            asyncio.get_running_loop().call_soon(self._forget_deaf)
+        except RuntimeError:
+            self._forget_deaf()
+
+    def _forget_deaf(self) -> None:
+        self._handlers[:] = [one for one in self._handlers if one is not _deaf]
+
     # -- life --------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Keep the cache in step with the server until cancelled."""
+        """Keep the cache in step with the server until cancelled or detached."""
         async with asyncio.TaskGroup() as group:
-            for scope in self._scopes.values():
-                group.create_task(scope.reflector.run())
-            group.create_task(self._packer.run())
+            work = [group.create_task(scope.reflector.run()) for scope in self._every_scope]
+            work.append(group.create_task(self._packer.run()))
+            await self._detached.wait()
+            for task in work:
+                task.cancel()
+
+    def detach(self) -> None:
+        """End the watch for good: :meth:`run` returns, and all that was kept is let go.
+
+        Handlers hear nothing more, and of no deletions: nothing was deleted. For the same reason reading it
+        raises :class:`informers.errors.Detached` from now on. Once is enough, twice does no harm.
+        """
+        if self._detached.is_set():
+            return
+        self._detached.set()
+        self._all_synced.set()
+        self._scopes = _NoScopes(self.resource)
+        self._handlers.clear()
+        self._budget.remove(self._bytes)
+        self._stores.clear()
+        self._every_scope = ()
+
+    def _bytes(self) -> int:
+        return self.cache_size().total
 
     def last_contact_age(self) -> float:
         """Seconds since the server was last heard, by the watch that has been waiting longest."""
@@ -210,6 +259,28 @@ class Informer:
     def _on_synced(self) -> None:
         if all(scope.synced for scope in self._scopes.values()):
             self._all_synced.set()
+
+
+class _NoScopes(dict[str, "_Scope"]):
+    """What a detached informer has: whoever reads is told."""
+
+    def __init__(self, resource: Resource) -> None:
+        super().__init__()
+        self._resource = resource
+
+    def get(self, *_: Any) -> Any:
+        raise _detached(self._resource)
+
+    def values(self) -> Any:
+        raise _detached(self._resource)
+
+
+def _detached(resource: Resource) -> Detached:
+    return Detached(f"the informer of {resource} was detached: what is there is not known any more")
+
+
+def _deaf(_: Delta) -> None:
+    """In the place of a handler that was removed."""
 
 
 class _Scope:

@@ -8,7 +8,7 @@ from informers.controller.current import Reconcile, current
 from informers.controller.gate import Gate, GatedInformer
 from informers.controller.predicates import Predicate
 from informers.controller.reconciler import BlockingReconciler, Reconciler
-from informers.controller.sources import Mapper, owner_mapper
+from informers.controller.sources import Mapper, Source, owner_mapper
 from informers.controller.threads import block_on
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Reconcile",
     "Reconciler",
     "Running",
+    "Source",
     "block_on",
     "current",
     "owner_mapper",

@@ -151,15 +151,27 @@ class Controller:
         *,
         predicate: Predicate | None = None,
         mapper: Mapper | None = None,
-    ) -> None:
-        """Reconcile on changes of a resource: from :meth:`run` on, which begins with all that is there.
+    ) -> Source:
+        """Reconcile on changes of a resource: from :meth:`run` on, or at once when it runs already; either
+        begins with all that is there.
 
         :param predicate: which changes count; all by default.
         :param mapper: the keys a changed object concerns; its own by default.
+        :returns: what :meth:`Source.close` ends it with, whenever that is wanted.
         """
         if isinstance(informer, GatedInformer):
             informer = informer.informer
-        self._sources.append(Source(self.queue, informer, predicate, mapper))
+        source = Source(self.queue, informer, predicate, mapper, self._sources.remove)
+        self._sources.append(source)
+        if self._ended is not None and not self._stopping:
+            source.start()
+        return source
+
+    def unwatch(self, informer: Informer) -> None:
+        """Close every source on this informer."""
+        for source in list(self._sources):
+            if source.informer is informer:
+                source.close()
 
     def enqueue(
         self, key: ObjectKey, *, cause: str = "", priority: Priority = Priority.EVENT, force: bool = False
@@ -226,7 +238,7 @@ class Controller:
             raise RuntimeError(f"controller {self.name} was started before")
         self._task = asyncio.current_task()
         self._ended = asyncio.get_running_loop().create_future()
-        for source in self._sources:
+        for source in list(self._sources):
             source.start()
         for _ in range(self.workers):
             self._start_worker()

@@ -24,6 +24,7 @@ from typing import TypeAlias
 from informers.cache.informer import Informer
 from informers.cache.view import View
 from informers.controller.current import CURRENT
+from informers.errors import Detached
 from informers.objects import Object, ObjectKey, Resource, Result
 
 MAX_AGE = 600.0
@@ -54,9 +55,13 @@ class _Inputs:
     def unmoved(self) -> bool:
         """Whether every question would be answered as it was; for when the informer has moved."""
         revision = self.informer.revision
-        for question, answer in self.answers.items():
-            if _version(self.informer, question) != answer:
-                return False
+        try:
+            for question, answer in self.answers.items():
+                if _version(self.informer, question) != answer:
+                    return False
+        except Detached:
+            # The run asks again, and is told.
+            return False
         # The same answers at a later time: next time it may be enough to look at the revision.
         self.revision = revision
         return True

@@ -199,7 +199,7 @@ class LoopDetector:
             raise ValueError(f"a limit of {limit} does not fit into a byte")
         self._limit = limit
         self._window = window
-        self._counts: list[bytearray] = []
+        self._counts: dict[Informer, bytearray] = {}
         self._began: float | None = None
         self._suspects: deque[_Suspect] = deque()
         self._resting: dict[tuple[Resource, ObjectKey], float] = {}
@@ -221,8 +221,7 @@ class LoopDetector:
 
     def watch(self, informer: Informer) -> None:
         """Count the changes of a resource, while :meth:`run` runs."""
-        counts = bytearray(_SLOTS)
-        self._counts.append(counts)
+        counts = self._counts[informer] = bytearray(_SLOTS)
         resource, limit = informer.resource, self._limit
 
         def count(delta: Delta) -> None:
@@ -236,6 +235,10 @@ class LoopDetector:
                 counts[slot] = 0
 
         informer.add_handler(count)
+
+    def forget(self, informer: Informer) -> None:
+        """Let go of what was counted of an informer that is being detached."""
+        del self._counts[informer]
 
     async def run(self) -> None:
         """Judge suspects, one at a time, until cancelled."""
@@ -253,7 +256,7 @@ class LoopDetector:
     async def _turn_windows(self) -> None:
         while True:
             self._began = now = self._clock.monotonic()
-            for counts in self._counts:
+            for counts in self._counts.values():
                 counts[:] = bytes(_SLOTS)
             self._resting = {one: until for one, until in self._resting.items() if until > now}
             await asyncio.sleep(self._window)

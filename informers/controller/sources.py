@@ -39,26 +39,46 @@ class Source:
     """One watched resource, as one controller sees it: an informer's handler that fills a queue.
 
     Begins with :meth:`start`, which queues all that is there: a standby may stand by for months, and what
-    came and went meanwhile is nobody's business any more.
+    came and went meanwhile is nobody's business any more. Ends with :meth:`close`.
 
     :param mapper: the keys an object concerns; its own when ``None``. Asked about the object before and
         after, so that what lost a reference is looked at as well as what gained it.
+    :param closed: told when it is over.
     """
 
     def __init__(
-        self, queue: WorkQueue, informer: Informer, predicate: Predicate | None, mapper: Mapper | None
+        self,
+        queue: WorkQueue,
+        informer: Informer,
+        predicate: Predicate | None,
+        mapper: Mapper | None,
+        closed: Callable[[Source], None],
     ) -> None:
         self._queue = queue
         self.informer = informer
         self._predicate = predicate
         self._mapper = mapper
         self._kind = informer.resource.kind
+        self._handler = self._handle_own if mapper is None else self._handle_mapped
+        self._closed = closed
+        self._started = self._over = False
         # Of an object that concerns itself, the key says which.
         self._changed = f"{self._kind} changed"
 
     def start(self) -> None:
         """Queue what exists, and from now on what changes. Once."""
-        self.informer.add_handler(self._handle_own if self._mapper is None else self._handle_mapped)
+        self.informer.add_handler(self._handler)
+        self._started = True
+
+    def close(self) -> None:
+        """Queue nothing more; at any time, more than once if you like. What waits in the queue stays there:
+        a key is never wrong."""
+        if self._over:
+            return
+        self._over = True
+        if self._started:
+            self.informer.remove_handler(self._handler)
+        self._closed(self)
 
     def _handle_own(self, delta: Delta) -> None:
         """Queue a changed object."""

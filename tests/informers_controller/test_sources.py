@@ -59,7 +59,7 @@ def queued(delta: Delta, **how: Any) -> list[Work]:
     async def main() -> list[Work]:
         queue = WorkQueue(clock=VirtualClock(), rng=random.Random(0))
         informer = Told()
-        source = Source(queue, cast(Informer, informer), how.get("predicate"), how.get("mapper"))
+        source = Source(queue, cast(Informer, informer), how.get("predicate"), how.get("mapper"), print)
         source.start()
         informer.tell(delta)
         return list(iter(queue.get_nowait, None))
@@ -218,7 +218,7 @@ def test_before_the_start_nothing_is_queued_and_the_start_queues_what_is_there()
     async def main() -> None:
         queue = WorkQueue(clock=VirtualClock(), rng=random.Random(0))
         informer = Told()
-        source = Source(queue, cast(Informer, informer), None, None)
+        source = Source(queue, cast(Informer, informer), None, None, print)
         for number in range(1000):
             came = view(widget(f"w{number}"))
             informer.tell(Delta(None, came))

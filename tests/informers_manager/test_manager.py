@@ -15,7 +15,7 @@ import pytest
 from informers.controller import Controller
 from informers.errors import RuntimeFault
 from informers.leader import LeaseLost
-from informers.objects import ObjectKey, Resource, Result
+from informers.objects import ObjectKey, Result
 from informers.testing.apiserver.core import ApiServer
 from informers.testing.apiserver.faults import FaultRule
 from informers.testing.clock import run_virtual
@@ -417,7 +417,7 @@ def test_wiring_mistakes_are_found_at_once() -> None:
         async with started(one):
             await until(lambda: one.copier.done)
             with pytest.raises(RuntimeError, match="wire everything before"):
-                manager.informer(Resource("", "v1", "pods", "Pod"))
+                manager.add(Controller("late", one.copier))
             with pytest.raises(RuntimeError, match="wire everything before"):
                 await manager.run()
 

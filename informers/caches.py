@@ -1,0 +1,216 @@
+"""The informers of a process: one per question, shared by whoever asks it, shown in metrics and in health.
+
+May grow and shrink while the process runs: a resource whose definition comes and goes, tenants whose
+namespaces do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from informers.access import READ, Access
+from informers.cache.budget import Budget
+from informers.cache.informer import Informer
+from informers.cache.view import View
+from informers.client import Client
+from informers.clock import Clock
+from informers.errors import Detached
+from informers.health import Checks
+from informers.metrics import Metrics, Samples
+from informers.objects import Resource
+
+log = logging.getLogger(__name__)
+
+_SYNC_PATIENCE = 10.0
+"""Seconds between two log lines about caches that are not filled yet."""
+
+DEAD_WATCH = 600.0
+"""Seconds without a byte after which an informer that claims to be well counts as dead."""
+
+
+class Kept(NamedTuple):
+    """What an informer keeps: whoever asks for the same shares it.
+
+    :param namespaces: sorted; () for all.
+    """
+
+    resource: Resource
+    namespaces: tuple[str, ...]
+    label_selector: str
+    field_selector: str
+    metadata_only: bool
+
+    @property
+    def labels(self) -> tuple[str, str, str]:
+        """As metrics and checks name it: the resource, where, and which of its objects."""
+        which = (self.label_selector, self.field_selector, "metadata only" if self.metadata_only else "")
+        return str(self.resource), ",".join(self.namespaces), " ".join(part for part in which if part)
+
+    @property
+    def check(self) -> str:
+        """The name of its checks."""
+        return "/".join(part for part in ("informer", *self.labels) if part)
+
+
+class Caches:
+    """Informers by what they keep.
+
+    :param limit: bytes all together should take; 0 is no limit.
+    :param live: where they say that a restart would help.
+    :param ready: where they say that they do not follow.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        rng: random.Random,
+        limit: int,
+        live: Checks,
+        ready: Checks,
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._rng = rng
+        self._budget = Budget(limit)
+        self._live = live
+        self._ready = ready
+        self._known: dict[Kept, Informer] = {}
+        self._show(metrics)
+
+    def __iter__(self) -> Iterator[Informer]:
+        return iter(self._known.values())
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, informer: object) -> bool:
+        return any(one is informer for one in self)
+
+    def find(self, kept: Kept) -> Informer | None:
+        """The informer that keeps this."""
+        return self._known.get(kept)
+
+    def add(self, kept: Kept, indexes: Mapping[str, Callable[[View], Iterable[str]]]) -> Informer:
+        """Make the informer that keeps this. Somebody has to run it."""
+        informer = self._known[kept] = Informer(
+            self._client,
+            kept.resource,
+            namespaces=kept.namespaces,
+            label_selector=kept.label_selector,
+            field_selector=kept.field_selector,
+            metadata_only=kept.metadata_only,
+            indexes=indexes,
+            budget=self._budget,
+            clock=self._clock,
+            # Jitter needs no secrecy.
+            rng=random.Random(self._rng.getrandbits(64)),  # noqa: S311
+        )
+        self._ready.add(kept.check, informer.health)
+        self._live.add(kept.check, lambda: _dead(informer))
+        return informer
+
+    def detach(self, informer: Informer) -> None:
+        """End an informer and forget it; its checks and series are gone as well.
+
+        :raises ValueError: when it is not one of these.
+        """
+        kept = next((kept for kept, one in self._known.items() if one is informer), None)
+        if kept is None:
+            raise ValueError(f"the informer of {informer.resource} is not of this manager, or not any more")
+        del self._known[kept]
+        self._ready.remove(kept.check)
+        self._live.remove(kept.check)
+        informer.detach()
+
+    def accesses(self) -> list[Access]:
+        """What they need to be allowed."""
+        return [Access(kept.resource, READ, kept.namespaces) for kept in self._known]
+
+    def namespaces(self) -> set[str]:
+        """The namespaces they are confined to; empty when one of them is not."""
+        scopes = {kept.namespaces for kept in self._known if kept.resource.namespaced}
+        return set() if () in scopes else {namespace for scope in scopes for namespace in scope}
+
+    async def wait_synced(self) -> None:
+        """Wait until all are filled, and say every ten seconds which are not."""
+        while waiting := [informer for informer in self if not informer.synced]:
+            tasks = [asyncio.ensure_future(_settled(informer)) for informer in waiting]
+            try:
+                await asyncio.wait(tasks, timeout=_SYNC_PATIENCE)
+            finally:
+                for task in tasks:
+                    task.cancel()
+            for informer in waiting:
+                if informer in self and not informer.synced:
+                    log.warning("cache not filled yet: %s", informer.health())
+        log.info("caches are filled", extra={"informers": len(self)})
+
+    def _show(self, metrics: Metrics) -> None:
+        def read(value: Callable[[Informer], float]) -> Callable[[], Samples]:
+            return lambda: [(kept.labels, float(value(informer))) for kept, informer in self._known.items()]
+
+        labels = ("resource", "namespaces", "selector")
+        metrics.sampled(
+            "informer_synced", "1 once the cache is filled.", labels, read(lambda one: float(one.synced))
+        )
+        metrics.sampled("informer_objects", "Objects in the cache.", labels, read(len))
+        metrics.sampled(
+            "cache_bytes",
+            "Bytes of cached objects: bodies as they came, compressed ones, and an estimate of all headers.",
+            (*labels, "state"),
+            lambda: [
+                ((*kept.labels, state), float(count))
+                for kept, informer in self._known.items()
+                for state, count in informer.cache_size().bytes_by_state()
+            ],
+        )
+        if self._budget.limit:
+            metrics.gauge("cache_limit_bytes", "Bytes caches should take, together.").set(self._budget.limit)
+        metrics.sampled(
+            "informer_last_contact_seconds",
+            "Seconds since the API server last sent anything.",
+            labels,
+            read(lambda one: one.last_contact_age()),
+        )
+
+
+def kept(
+    resource: Resource,
+    *,
+    namespaces: Sequence[str] = (),
+    label_selector: str = "",
+    field_selector: str = "",
+    metadata_only: bool = False,
+) -> Kept:
+    """What an informer with these would keep.
+
+    :param namespaces: ignored for cluster-scoped resources.
+    :raises TypeError: for one namespace in place of several.
+    """
+    if isinstance(namespaces, str):
+        raise TypeError(f"namespaces are several names, such as [{namespaces!r}]")
+    scope = tuple(sorted(set(namespaces))) if resource.namespaced else ()
+    return Kept(resource, scope, label_selector, field_selector, metadata_only)
+
+
+async def _settled(informer: Informer) -> None:
+    """Until it is filled, or detached meanwhile."""
+    with suppress(Detached):
+        await informer.wait_synced()
+
+
+def _dead(informer: Informer) -> str | None:
+    """An informer that knows of a problem is alive, and a restart would not solve it. One that knows of none
+    and yet hears nothing, for longer than any watch may be silent, has stopped working."""
+    if informer.problem is not None:
+        return None
+    silent = informer.last_contact_age()
+    return f"nothing heard for {silent:.0f} s, and no reason known" if silent > DEAD_WATCH else None
