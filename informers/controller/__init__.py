@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from informers.controller import predicates
-from informers.controller.controller import Controller, DeadlineExceeded, Running
+from informers.controller.controller import Controller, Running
 from informers.controller.current import Reconcile, current
+from informers.controller.failures import DeadlineExceeded
 from informers.controller.gate import Gate, GatedInformer
 from informers.controller.predicates import Predicate
 from informers.controller.reconciler import BlockingReconciler, Reconciler

@@ -20,13 +20,15 @@ from informers.access import Access
 from informers.cache.informer import Informer
 from informers.clock import Clock, SystemClock
 from informers.controller.current import CURRENT, Reconcile
+from informers.controller.deadlines import Slot, Watchdog
+from informers.controller.failures import DeadlineExceeded, cause_of, tell
 from informers.controller.gate import Gate, GatedInformer
 from informers.controller.measuring import ControllerMetrics, Probe
 from informers.controller.predicates import Predicate
 from informers.controller.reconciler import BlockingReconciler, Reconciler
 from informers.controller.sources import Mapper, Source
 from informers.controller.threads import Threads
-from informers.errors import Conflict, Fenced, RuntimeFault, Terminal
+from informers.errors import RuntimeFault, Terminal
 from informers.metrics import Metrics
 from informers.objects import ObjectKey, Result
 from informers.queue import Backoff, Priority, QueueClosed, Work, WorkQueue
@@ -36,14 +38,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REPLACE_AFTER = 5.0
-"""Seconds a cancelled reconcile may take to end before another worker takes its worker's place."""
-
 WEDGED_AFTER = 60.0
 """Seconds beyond the deadline after which a reconcile that ignores its cancellation counts as wedged."""
-
-_SHORTEST_WAIT = 0.001
-"""Seconds between two looks at deadlines; sums of floats need not meet exactly."""
 
 _CLEANUP = 3.0
 """Seconds cancelled workers get to end before they are left behind."""
@@ -56,22 +52,6 @@ _TURN = 0.002
 
 _TURN_COUNT = 256
 """The same as a number of reconciles, for a clock that stands still meanwhile."""
-
-
-class DeadlineExceeded(RuntimeFault):
-    """A reconcile took longer than its controller allows, and was cancelled."""
-
-
-@dataclass(slots=True, eq=False)
-class _Slot:
-    """A worker: what it is at, and since when."""
-
-    task: asyncio.Task[None] | None = None
-    work: Work | None = None
-    overdue: bool = False
-    """Its reconcile was told to end."""
-    replaced: bool = False
-    """Another worker has taken its place; it ends with its reconcile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +117,7 @@ class Controller:
             self._reconcile = self._threads.call
         self._metrics: ControllerMetrics | None = None
         self._sources: list[Source] = []
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
         self._task: asyncio.Task[None] | None = None
         """The one of :meth:`run`."""
         self._ended: asyncio.Future[None] | None = None
@@ -242,7 +222,15 @@ class Controller:
             source.start()
         for _ in range(self.workers):
             self._start_worker()
-        watchdog = asyncio.create_task(self._watch_deadlines(), name=f"{self.name}-watchdog")
+        watching = Watchdog(
+            self.name,
+            self._slots,
+            self.deadline,
+            self._clock,
+            late=self._timed_out,
+            replace=self._start_worker,
+        )
+        watchdog = asyncio.create_task(watching.run(), name=f"{self.name}-watchdog")
         try:
             await asyncio.wait((self._ended, watchdog), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -329,13 +317,13 @@ class Controller:
     # -- working ----------------------------------------------------------------------------------
 
     def _start_worker(self) -> None:
-        slot = _Slot()
+        slot = Slot()
         self._slots.append(slot)
         name = f"{self.name}-worker-{len(self._slots)}"
         slot.task = asyncio.create_task(self._work(slot), name=name)
         slot.task.add_done_callback(lambda task: self._worker_ended(slot, task))
 
-    def _worker_ended(self, slot: _Slot, task: asyncio.Task[None]) -> None:
+    def _worker_ended(self, slot: Slot, task: asyncio.Task[None]) -> None:
         self._slots.remove(slot)
         ended = self._ended
         if ended is None or ended.done():
@@ -348,7 +336,7 @@ class Controller:
         elif not self._slots:
             ended.set_result(None)
 
-    async def _work(self, slot: _Slot) -> None:
+    async def _work(self, slot: Slot) -> None:
         get_nowait, gate, reconcile = self.queue.get_nowait, self._gate, self._reconcile
         waited = self._metrics.waited if self._metrics is not None else None
         turn_began, turn_count = self._clock.monotonic(), 0
@@ -381,7 +369,7 @@ class Controller:
                     self._metrics.settle()
                 turn_began, turn_count = self._clock.monotonic(), 0
 
-    def _returned(self, slot: _Slot, work: Work, result: Result) -> float:
+    def _returned(self, slot: Slot, work: Work, result: Result) -> float:
         """A reconcile has ended well; returns the time."""
         if not isinstance(result, Result):
             wrong = TypeError(f"reconcile must return a Result, not {type(result).__name__}")
@@ -400,7 +388,7 @@ class Controller:
             metrics.reconciled(work, result, ended)
         return ended
 
-    def _raised(self, slot: _Slot, work: Work, error: BaseException) -> float:
+    def _raised(self, slot: Slot, work: Work, error: BaseException) -> float:
         """A reconcile has not ended well; returns the time.
 
         :raises BaseException: what ends the worker.
@@ -410,16 +398,13 @@ class Controller:
         if not isinstance(error, Exception):
             self._let_go(slot, work, None, counts=False)
             raise error
-        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-            # What failed in a task group, and says when to try again, is inside.
-            error = error.exceptions[0]
         try:
-            self._failed(slot, work, error)
+            self._failed(work, cause_of(error))
         finally:
             ended = self._let_go(slot, work, None)
         return ended
 
-    def _let_go(self, slot: _Slot, work: Work, result: Result | None, *, counts: bool = True) -> float:
+    def _let_go(self, slot: Slot, work: Work, result: Result | None, *, counts: bool = True) -> float:
         """The key is free, unless a thread still has it; returns the time.
 
         :param counts: false for what was cut short.
@@ -457,7 +442,7 @@ class Controller:
         worker's own task cannot tell: a reconcile may have cancelled it before, and gone on."""
         return self._stopping or (self._task is not None and self._task.cancelling() > 0)
 
-    def _release(self, slot: _Slot, key: ObjectKey) -> float:
+    def _release(self, slot: Slot, key: ObjectKey) -> float:
         """Let the key go; returns the time."""
         if slot.overdue:
             slot.overdue = False
@@ -469,7 +454,7 @@ class Controller:
             return self._clock.monotonic()
         return self.queue.done(key)
 
-    def _explain(self, slot: _Slot, cancelled: asyncio.CancelledError) -> Exception:
+    def _explain(self, slot: Slot, cancelled: asyncio.CancelledError) -> Exception:
         if slot.overdue:
             error: Exception = DeadlineExceeded(f"the reconcile took longer than {self.deadline:g} s")
         else:
@@ -478,7 +463,7 @@ class Controller:
         error.__cause__ = cancelled
         return error
 
-    def _failed(self, slot: _Slot, work: Work, error: Exception) -> None:
+    def _failed(self, work: Work, error: Exception) -> None:
         delay = self.queue.retry(work.key, error)
         if self._metrics is not None:
             self._metrics.failed(terminal=isinstance(error, Terminal))
@@ -488,65 +473,12 @@ class Controller:
             "retry_in": None if delay is None else round(delay, 3),
             "seconds": round(self._clock.monotonic() - work.taken_at, 3),
         }
-        if isinstance(error, Conflict | Fenced):
-            # Both are part of normal life: somebody was faster, or leads now.
-            log.info("reconcile will be repeated: %s", _sentence(error), extra=extra)
-        elif isinstance(error, RuntimeFault) or work.failures:
-            log.error("reconcile failed: %s", _sentence(error), extra=extra)
-        else:
-            # A stack trace, but only of the first failure in a row.
-            log.error("reconcile failed: %s", _sentence(error), extra=extra, exc_info=error)
+        tell(error, extra, again=work.failures > 0)
 
-    # -- deadlines --------------------------------------------------------------------------------
-
-    async def _watch_deadlines(self) -> None:
-        while True:
-            now = self._clock.monotonic()
-            next_look = now + self.deadline
-            for slot in list(self._slots):
-                next_look = min(next_look, self._look_at(slot, now) or next_look)
-            await asyncio.sleep(max(_SHORTEST_WAIT, next_look - now))
-
-    def _look_at(self, slot: _Slot, now: float) -> float | None:
-        """Act on a worker that is late; when to look at it again, if before another full deadline."""
-        if slot.work is None or slot.replaced:
-            return None
-        due = slot.work.taken_at + self.deadline
-        if now < due:
-            return due
-        if not slot.overdue:
-            slot.overdue = True
-            if self._metrics is not None:
-                # Here: what becomes of a cancellation is up to the reconcile.
-                self._metrics.timed_out()
-            if slot.task is not None:
-                slot.task.cancel()
-            return due + REPLACE_AFTER
-        if now < due + REPLACE_AFTER:
-            return due + REPLACE_AFTER
-        slot.replaced = True
-        log.error(
-            "reconcile ignores its cancellation; another worker takes over the other keys",
-            extra={
-                "controller": self.name,
-                "key": slot.work.key,
-                "seconds": round(now - slot.work.taken_at, 1),
-            },
-        )
-        self._start_worker()
-        return None
+    def _timed_out(self) -> None:
+        if self._metrics is not None:
+            self._metrics.timed_out()
 
 
 def _name(rng: random.Random) -> str:
     return f"{rng.getrandbits(32):08x}"
-
-
-def _sentence(error: Exception) -> str:
-    try:
-        text = str(error)
-    except Exception:
-        # An error that cannot say what it is about must not end the worker.
-        text = ""
-    return (
-        text if isinstance(error, RuntimeFault) and text else f"{type(error).__name__}: {text}".rstrip(": ")
-    )
