@@ -201,8 +201,7 @@ class HttpTransport:
             request.method,
             f"{head}\r\n\r\n".encode() + (body or b""),
             request.content_type == APPLY_PATCH,
-            None if streaming else request.timeout,
-            request.timeout if streaming else None,
+            *_limits(request, streaming),
             request.fence,
         )
         endpoint = Endpoint(*origin, context, self._access.tls.server_name or origin[0])
@@ -234,7 +233,7 @@ class HttpTransport:
                 url,
                 data=request.body,
                 headers=headers,
-                timeout=_limits(request.timeout, streaming),
+                timeout=_timeout(*_limits(request, streaming)),
                 allow_redirects=False,
                 proxy=self._proxy,
                 proxy_headers=self._proxy_headers,
@@ -343,12 +342,15 @@ def _origin(server: str) -> tuple[str, int] | None:
     return url.raw_host, url.port
 
 
+def _limits(request: HttpRequest, streaming: bool) -> tuple[float | None, float | None]:
+    """Seconds for the whole exchange, and without a byte."""
+    return (None, request.timeout) if streaming else (request.timeout, request.silence)
+
+
 @functools.lru_cache(16)
-def _limits(seconds: float | None, streaming: bool) -> aiohttp.ClientTimeout:
+def _timeout(total: float | None, silence: float | None) -> aiohttp.ClientTimeout:
     """There are only a few different ones."""
-    if streaming:
-        return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=seconds)
-    return aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_TIMEOUT)
+    return aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_TIMEOUT, sock_read=silence)
 
 
 def _split_proxy(proxy: str | None) -> tuple[str | None, dict[str, str] | None]:

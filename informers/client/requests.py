@@ -32,8 +32,10 @@ METADATA_WATCH = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,a
 
 TIMEOUT = 30.0
 """Seconds for one ordinary exchange."""
-LIST_TIMEOUT = 60.0
-"""Seconds for one page of a list."""
+LIST_TIMEOUT = 300.0
+"""Seconds for one page of a list, or all of it in one answer, as long as something comes."""
+LIST_SILENCE = 60.0
+"""Seconds without a byte after which a list is given up."""
 
 _POD = Resource("", "v1", "pods", "Pod")
 _NAME = re.compile(r"(?!\.{1,2}\Z)[^/%]+").fullmatch
@@ -57,6 +59,7 @@ def list_page(
     resource_version: str = "",
     resource_version_match: str = "",
     metadata_only: bool = False,
+    read_deadline: float = LIST_SILENCE,
 ) -> HttpRequest:
     """Read one page of a list.
 
@@ -64,6 +67,8 @@ def list_page(
     :param resource_version: "" is the newest state, "0" any state; with ``resource_version_match``
         ``NotOlderThan`` a lower bound, with ``Exact`` that very state. A continuation carries its own
         version, so both are left out beside ``continue_token``.
+    :param read_deadline: seconds without a byte after which the client gives the list up; however slowly it
+        comes, it has :data:`LIST_TIMEOUT` in all.
     """
     query = _selection(label_selector, field_selector)
     if limit:
@@ -75,7 +80,14 @@ def list_page(
         if resource_version_match:
             query.append(("resourceVersionMatch", resource_version_match))
     accept = METADATA_LIST if metadata_only else JSON
-    return HttpRequest("GET", resource.path(namespace), query, accept=accept, timeout=LIST_TIMEOUT)
+    return HttpRequest(
+        "GET",
+        resource.path(namespace),
+        query,
+        accept=accept,
+        timeout=LIST_TIMEOUT,
+        silence=read_deadline,
+    )
 
 
 def watch(

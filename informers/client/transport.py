@@ -20,6 +20,8 @@ class HttpRequest:
     accept: str = "application/json"
     timeout: float | None = 30.0
     """Seconds for the whole exchange; for a stream, seconds without a byte. ``None`` waits for ever."""
+    silence: float | None = None
+    """Seconds without a byte, beside the whole exchange, for long answers. No limit of its own by default."""
     fence: Callable[[], None] | None = field(default=None, compare=False, repr=False)
     """Called right before the request leaves, and before it is sent again; raises when this process may not
     write any more."""

@@ -121,7 +121,8 @@ class Connection(asyncio.BufferedProtocol):
         self._size = 0
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._limit: asyncio.TimerHandle | None = None
+        self._watch: asyncio.TimerHandle | None = None
         self._heard_at = 0.0
         self._error: OSError | None = None
         self.transport: asyncio.Transport | None = None
@@ -139,10 +140,10 @@ class Connection(asyncio.BufferedProtocol):
         assert self.transport is not None, "a connection is made before it is used"
         self.parser = ResponseParser(message.method)
         if due is not None:
-            self._timer = self._loop.call_at(due, self.fail, TimeoutError("took too long"))
-        elif message.silence is not None:
+            self._limit = self._loop.call_at(due, self.fail, TimeoutError("took too long"))
+        if message.silence is not None:
             self._heard_at = self._loop.time()
-            self._timer = self._loop.call_later(message.silence, self._check_silence, message.silence)
+            self._watch = self._loop.call_later(message.silence, self._check_silence, message.silence)
         self.transport.write(message.content)
 
     async def head(self) -> None:
@@ -171,9 +172,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def rest(self, now: float) -> bool:
         """End the exchange. Whether the connection can be used again; else it is closed."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timers()
         parser = self.parser
         good = parser is not None and parser.complete and parser.keep_alive and not parser.excess
         # Somebody may have left a part of the body unread, and reading paused with it.
@@ -225,7 +224,15 @@ class Connection(asyncio.BufferedProtocol):
         elif due <= self._loop.time():
             self.fail(TimeoutError(f"silent for {patience:g} s"))
             return
-        self._timer = self._loop.call_at(due, self._check_silence, patience)
+        self._watch = self._loop.call_at(due, self._check_silence, patience)
+
+    def _stop_timers(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
 
     # -- called by the transport -------------------------------------------------------------------
 
@@ -284,9 +291,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._error is None:
             broken = exc if isinstance(exc, OSError) else ConnectionResetError(str(exc or "connection lost"))
             self._error = broken
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timers()
         self._wire.forget(self)
         if not self.lost.done():
             self.lost.set_result(None)

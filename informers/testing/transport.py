@@ -79,8 +79,11 @@ class ApiServerTransport:
             watch.close()
 
     async def _outcome(self, request: HttpRequest) -> HttpResponse | WatchOutcome:
+        # An answer comes in one piece here, after nothing at all.
+        limits = [limit for limit in (request.timeout, request.silence) if limit is not None]
+        patience = min(limits, default=None)
         try:
-            async with asyncio.timeout(request.timeout):
+            async with asyncio.timeout(patience):
                 # A request over a network never finishes within the turn of the loop that started it.
                 await asyncio.sleep(self._latency)
                 call = self._call(request)
@@ -90,7 +93,7 @@ class ApiServerTransport:
         except ConnectionCut:
             raise TransportError("the connection was cut") from None
         except TimeoutError:
-            raise TransportError(f"no answer within {request.timeout} s") from None
+            raise TransportError(f"no answer within {patience} s") from None
         if isinstance(outcome, ObjectOutcome):
             return _object(outcome)
         if isinstance(outcome, ListOutcome):

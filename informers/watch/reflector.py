@@ -50,8 +50,8 @@ class WatchOptions:
 
     :param namespace: "" for all.
     :param metadata_only: ask for metadata only (``PartialObjectMetadata``).
-    :param read_deadline: seconds without a byte, bookmarks counted, after which a connection is given up.
-        Servers send a bookmark about once a minute.
+    :param read_deadline: seconds without a byte, bookmarks counted, after which a watch or a list is given
+        up. Servers send a bookmark about once a minute.
     :param initial_deadline: seconds a streaming list may be quiet before its end is taken as never to come.
     :param initial_limit: seconds a streaming list may take in all, for where something always happens a
         server that does not know them is never quiet.
@@ -162,6 +162,7 @@ class Reflector:
             resource_version=command.version,
             resource_version_match=_VERSION_MATCH,
             metadata_only=options.metadata_only,
+            read_deadline=options.read_deadline,
         )
         try:
             response = await self._transport.request(request)

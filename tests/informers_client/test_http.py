@@ -431,6 +431,32 @@ class TestBreakage:
             with pytest.raises(TransportError, match=r"(?i)timeout"):
                 await transport.request(impatient)
 
+    @pytest.mark.parametrize("through_proxy", [False, True])
+    async def test_a_long_answer_has_all_the_time_there_is_as_long_as_it_comes(
+        self, through_proxy: bool
+    ) -> None:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readuntil(b"\r\n\r\n")
+            writer.write(CHUNKED)
+            for _ in range(12):
+                await asyncio.sleep(0.1)
+                writer.write(b"1\r\nx\r\n")
+                await writer.drain()
+            if b"/silent" in head:
+                await reader.read()
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
+
+        async with rude(talk) as url:
+            access = ClusterAccess("http://api.test:80", proxy=url) if through_proxy else ClusterAccess(url)
+            async with transport_to(access) as transport:
+                answer = await transport.request(replace(GET, timeout=60, silence=1))
+                assert answer.body == b"x" * 12
+                with pytest.raises(TransportError, match=r"silent for 1 s|Timeout on reading data"):
+                    await transport.request(replace(GET, path="/silent", timeout=10, silence=1))
+                with pytest.raises(TransportError, match=r"TimeoutError"):
+                    await transport.request(replace(GET, timeout=0.5, silence=60))
+
     @pytest.mark.parametrize(("request_", "repeated"), [(GET, True), (APPLY, True), ("merge", False)])
     async def test_a_kept_alive_connection_the_server_closed(
         self, request_: HttpRequest | str, repeated: bool
