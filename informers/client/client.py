@@ -41,8 +41,8 @@ class Client:
 
     Every method raises :class:`informers.errors.ApiError` (a subclass by status) when the server refuses,
     :class:`informers.errors.TransportError` when there is no answer, and writes raise
-    :class:`informers.errors.Fenced` when ``fence`` does, and :class:`ValueError` for an object that names no
-    namespace where there must be one.
+    :class:`informers.errors.Fenced` when ``fence`` does, and :class:`ValueError` for an object that lacks
+    what its path is made of: metadata, a name, a namespace where there must be one.
 
     :param transport: carries the requests; :meth:`close` closes it.
     :param clock: for dates in ``Retry-After``; the machine's by default.
@@ -129,6 +129,7 @@ class Client:
     ) -> Object:
         """Server-side apply: create the object or make the fields in ``body`` so, and own them.
 
+        :param body: with ``apiVersion`` and ``kind``, name, and namespace where there is one.
         :raises informers.errors.Conflict: without ``force``, when another manager owns one of the fields.
         """
         return await self._write(

@@ -129,7 +129,7 @@ def update(
     resource: Resource, body: Object, *, field_manager: str = "", subresource: str = ""
 ) -> HttpRequest:
     """Replace an object, or one of its subresources."""
-    path = _path(resource, _namespace(resource, body), body["metadata"]["name"], subresource)
+    path = _path_of(resource, body, subresource)
     return HttpRequest("PUT", path, _managed(field_manager), encode(body), timeout=TIMEOUT)
 
 
@@ -143,7 +143,10 @@ def apply(
     query = _managed(field_manager)
     if force:
         query.append(("force", "true"))
-    path = _path(resource, _namespace(resource, body), body["metadata"]["name"], subresource)
+    path = _path_of(resource, body, subresource)
+    if not (body.get("apiVersion") and body.get("kind")):
+        # What a server says to that names neither.
+        raise ValueError(f"{resource}: what is applied says its apiVersion and kind")
     return HttpRequest("PATCH", path, query, encode(body), APPLY_PATCH, timeout=TIMEOUT)
 
 
@@ -227,12 +230,27 @@ def _managed(field_manager: str) -> _Query:
     return [("fieldManager", field_manager)] if field_manager else []
 
 
+def _path_of(resource: Resource, body: Object, subresource: str) -> str:
+    """The path of the object in ``body``.
+
+    :raises ValueError: when it does not say its name, or its namespace.
+    """
+    namespace = _namespace(resource, body)
+    name = body["metadata"].get("name")
+    if name is None:
+        raise ValueError(f"{resource}: the object has no metadata.name")
+    return _path(resource, namespace, name, subresource)
+
+
 def _namespace(resource: Resource, body: Object) -> str:
     """Where the object is.
 
     :raises ValueError: when it should say so and does not: a server's answer to that is 404 or 405.
     """
-    namespace: str = body["metadata"].get("namespace", "")
+    metadata = body.get("metadata")
+    if not metadata:
+        raise ValueError(f"{resource}: the object has no metadata")
+    namespace: str = metadata.get("namespace", "")
     if resource.namespaced and not namespace:
         raise ValueError(f"{resource} are in namespaces, and metadata.namespace names none")
     return namespace

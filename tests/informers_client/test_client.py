@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -184,6 +185,30 @@ class TestVerbs:
         assert transport.sent == []
         await client.get(NODE, ObjectKey("", "system:node.1"))
         assert transport.only[1] == "/api/v1/nodes/system:node.1"
+
+    @pytest.mark.parametrize(
+        ("lacks", "said"),
+        [
+            ("metadata", "statefulsets.apps: the object has no metadata"),
+            ("name", "statefulsets.apps: the object has no metadata.name"),
+            ("kind", "statefulsets.apps: what is applied says its apiVersion and kind"),
+            ("apiVersion", "statefulsets.apps: what is applied says its apiVersion and kind"),
+        ],
+    )
+    async def test_what_lacks_its_name_or_kind_is_not_sent(self, lacks: str, said: str) -> None:
+        transport = Recorder()
+        client = Client(transport)
+        metadata = {name: value for name, value in BODY["metadata"].items() if name != lacks}
+        body = {name: value for name, value in {**BODY, "metadata": metadata}.items() if name != lacks}
+        asks = [client.apply(STATEFUL_SET, body, field_manager="me")]
+        if lacks == "metadata":
+            asks.append(client.create(STATEFUL_SET, body))
+        if lacks in ("metadata", "name"):
+            asks.append(client.update(STATEFUL_SET, body))
+        for ask in asks:
+            with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+                await ask
+        assert transport.sent == []
 
     async def test_raw(self) -> None:
         transport = Recorder()
