@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from etl_operator.api import CLUSTER, SINK, SOURCE, TRANSFORM
 from informers.cache.informer import Informer
 from informers.cache.typed import read_spec, read_status
 from informers.cache.view import View
+from informers.controller import Mapper, reference_mapper
 from informers.objects import Object, ObjectKey, Resource
 
 BY_CLUSTER_REF = "clusterRef"
@@ -169,7 +170,7 @@ def index_pod_cluster(view: View) -> Iterable[str]:
 # -- mappers: from an object that changed to the keys that depend on it --------------------------------
 
 
-def dependents_of_cluster(informer: Informer) -> Callable[[View], list[ObjectKey]]:
+def dependents_of_cluster(informer: Informer) -> Mapper:
     """Everything that chose, or might now choose, the cluster that changed."""
 
     def mapper(view: View) -> list[ObjectKey]:
@@ -184,16 +185,12 @@ def dependents(informer: Informer, cluster: ObjectKey) -> list[ObjectKey]:
     return list(dict.fromkeys(view.key for view in views))
 
 
-def pipelines_using(resource: Resource, pipelines: Informer) -> Callable[[View], list[ObjectKey]]:
+def pipelines_using(resource: Resource, pipelines: Informer) -> Mapper:
     """Pipelines that refer to the service that changed."""
-
-    def mapper(view: View) -> list[ObjectKey]:
-        return [found.key for found in pipelines.by_index(BY_SERVICE, service_value(resource, view.key))]
-
-    return mapper
+    return reference_mapper(pipelines, BY_SERVICE, lambda view: [service_value(resource, view.key)])
 
 
-def services_used(resource: Resource) -> Callable[[View], list[ObjectKey]]:
+def services_used(resource: Resource) -> Mapper:
     """Services of one kind that the pipeline that changed refers to."""
 
     def mapper(view: View) -> list[ObjectKey]:
@@ -203,7 +200,7 @@ def services_used(resource: Resource) -> Callable[[View], list[ObjectKey]]:
     return mapper
 
 
-def dependents_of_pod(informer: Informer) -> Callable[[View], list[ObjectKey]]:
+def dependents_of_pod(informer: Informer) -> Mapper:
     """Services registered with the cluster of the pod that changed."""
 
     def mapper(view: View) -> list[ObjectKey]:
@@ -213,14 +210,9 @@ def dependents_of_pod(informer: Informer) -> Callable[[View], list[ObjectKey]]:
     return mapper
 
 
-def namesakes(informer: Informer) -> Callable[[View], list[ObjectKey]]:
+def namesakes(informer: Informer) -> Mapper:
     """Services of one kind that bear the name of the service that changed, as far as they may meet it."""
-
-    def mapper(view: View) -> list[ObjectKey]:
-        values = index_name(view)
-        return [found.key for value in values for found in informer.by_index(BY_NAME, value)]
-
-    return mapper
+    return reference_mapper(informer, BY_NAME, index_name)
 
 
 def spec_of(obj: Object) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from informers.controller.failures import DeadlineExceeded
 from informers.controller.gate import Gate, GatedInformer
 from informers.controller.predicates import Predicate
 from informers.controller.reconciler import BlockingReconciler, Reconciler
-from informers.controller.sources import Mapper, Source, owner_mapper
+from informers.controller.sources import Mapper, Source, owner_mapper, reference_mapper
 from informers.controller.threads import block_on
 
 __all__ = [
@@ -28,4 +28,5 @@ __all__ = [
     "current",
     "owner_mapper",
     "predicates",
+    "reference_mapper",
 ]

@@ -35,6 +35,27 @@ def owner_mapper(owners: Resource) -> Mapper:
     return owner
 
 
+def reference_mapper(
+    referrers: Informer,
+    index: str,
+    values: Callable[[View], Iterable[str]] = lambda view: (str(view.key),),
+) -> Mapper:
+    """Maps an object to those that refer to it, however many there are: an index finds them.
+
+    :param referrers: the informer of what refers, with an index by what it refers to.
+    :param index: its name.
+    :param values: what the object is filed under there; its ``namespace/name`` by default.
+    :raises KeyError: when there is no such index.
+    """
+    referrers.by_index(index, "")
+
+    def mapper(view: View) -> Iterable[ObjectKey]:
+        found = (one.key for value in values(view) for one in referrers.by_index(index, value))
+        return dict.fromkeys(found)
+
+    return mapper
+
+
 class Source:
     """One watched resource, as one controller sees it: an informer's handler that fills a queue.
 

@@ -143,7 +143,7 @@ async def test_missing_references_are_named_and_found_again() -> None:
         informers = running.world.context.informers
         view = informers[resource].get(ObjectKey(NAMESPACE, name))
         assert view is not None
-        assert pipelines_using(resource, informers[PIPELINE])(view) == [KEY]
+        assert list(pipelines_using(resource, informers[PIPELINE])(view)) == [KEY]
     await running.once()
     assert running.condition("Ready")["status"] == "True"
 

@@ -11,12 +11,14 @@ import pytest
 
 from informers.cache.informer import Delta, Informer
 from informers.cache.view import View
-from informers.controller import owner_mapper, predicates
+from informers.controller import owner_mapper, predicates, reference_mapper
 from informers.controller.sources import Source, urgency
 from informers.objects import ObjectKey, Resource
 from informers.queue import Priority, Work, WorkQueue
 from informers.testing.clock import VirtualClock, run_virtual
 from tests.informers_controller.objects import WIDGET, view, widget
+from tests.informers_watch.running import informer_of
+from tests.informers_watch.server import Server
 
 PLAIN = view(widget())
 BOX = Resource("example.com", "v1", "boxes", "Box")
@@ -190,6 +192,33 @@ def test_an_owner_of_the_cluster_has_no_namespace() -> None:
     delta = Delta(None, owned_by(("Box", "mine", True)))
     (work,) = queued(delta, mapper=owner_mapper(replace(BOX, namespaced=False)))
     assert work.key == ObjectKey("", "mine")
+
+
+def test_references_are_found_by_index() -> None:
+    class Referrers:
+        """Two that refer to the widget, one of them twice, and one that does not."""
+
+        def by_index(self, index: str, value: str) -> list[View]:
+            filed = {f"{PLAIN.key}": ["a", "b"], "other": ["c"], "": []}
+            assert index == "widget"
+            return [view(widget(name)) for name in filed[value]]
+
+    referrers = cast(Informer, Referrers())
+    delta = Delta(None, PLAIN)
+    keys = [work.key.name for work in queued(delta, mapper=reference_mapper(referrers, "widget"))]
+    assert sorted(keys) == ["a", "b"]
+    both = reference_mapper(referrers, "widget", lambda one: [str(one.key), "other", str(one.key)])
+    assert sorted(work.key.name for work in queued(delta, mapper=both)) == ["a", "b", "c"]
+
+
+def test_a_mapper_by_an_index_that_is_not_there_is_refused_at_once() -> None:
+    async def main() -> None:
+        informer = informer_of(Server(), indexes={"there": lambda _: []})
+        reference_mapper(informer, "there")
+        with pytest.raises(KeyError):
+            reference_mapper(informer, "missing")
+
+    run_virtual(main())
 
 
 def test_mapped_keys_come_once_and_do_not_cut_a_back_off() -> None:
