@@ -67,7 +67,7 @@ class Informer:
         self._budget.add(self._bytes)
         self._packer = Packer(self._stores, self._budget, str(resource), rng, packing)
         self._handlers: list[Handler] = []
-        indexes = dict(indexes or {})
+        self._indexes = indexes = dict(indexes or {})
         self._selective = bool(label_selector or field_selector)
         self._read_deadline = read_deadline
         self._all_synced = asyncio.Event()
@@ -111,7 +111,13 @@ class Informer:
 
         :raises KeyError: when there is no such index.
         """
-        return [view for scope in self._scopes.values() for view in scope.by_index(name, value)]
+        try:
+            return [view for scope in self._scopes.values() for view in scope.by_index(name, value)]
+        except KeyError:
+            if name in self._indexes:
+                raise
+            known = ", ".join(sorted(self._indexes)) or "none"
+            raise KeyError(f"{self.resource} have no index {name!r}; there are: {known}") from None
 
     @property
     def revision(self) -> int:

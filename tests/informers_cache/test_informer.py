@@ -46,8 +46,9 @@ class TestReading:
                 assert (team("red"), team("blue")) == (set(), {"two"})
                 server.remove("two")
                 await until(lambda: not team("blue"))
-                with pytest.raises(KeyError):
-                    informer.by_index("unknown", "x")
+                for indexed, known in ((informer, "team"), (informer_of(server), "none")):
+                    with pytest.raises(KeyError, match=f"pods have no index 'teams'; there are: {known}"):
+                        indexed.by_index("teams", "red")
 
         run_virtual(scenario())
 
