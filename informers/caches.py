@@ -94,6 +94,10 @@ class Caches:
     def __contains__(self, informer: object) -> bool:
         return any(one is informer for one in self)
 
+    def items(self) -> Iterable[tuple[Kept, Informer]]:
+        """What is kept, and by which informer."""
+        return self._known.items()
+
     def find(self, kept: Kept) -> Informer | None:
         """The informer that keeps this."""
         return self._known.get(kept)

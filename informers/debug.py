@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from informers.cache.informer import Informer
+from informers.caches import Caches, Kept
 from informers.controller import Controller
 from informers.queue import Entry
 from informers.server import Handler
@@ -20,7 +21,7 @@ _SHOWN = 100
 """Keys of a queue that are shown unless ``?limit=`` says otherwise."""
 
 
-def debug_routes(controllers: Iterable[Controller], informers: Iterable[Informer]) -> Mapping[str, Handler]:
+def debug_routes(controllers: Iterable[Controller], caches: Caches) -> Mapping[str, Handler]:
     """``/debug/queues``: JSON. ``?controller=`` and ``?key=namespace/name`` select, ``?limit=`` bounds."""
 
     async def answer(request: web.Request) -> web.Response:
@@ -34,7 +35,7 @@ def debug_routes(controllers: Iterable[Controller], informers: Iterable[Informer
                 for controller in controllers
                 if query.get("controller", controller.name) == controller.name
             },
-            "informers": [_informer(informer) for informer in informers],
+            "informers": [_informer(kept, informer) for kept, informer in caches.items()],
         }
         return web.Response(text=json.dumps(page, indent=1) + "\n", content_type="application/json")
 
@@ -77,9 +78,12 @@ def _entry(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _informer(informer: Informer) -> dict[str, Any]:
+def _informer(kept: Kept, informer: Informer) -> dict[str, Any]:
+    resource, _, selector = kept.labels
     return {
-        "resource": str(informer.resource),
+        "resource": resource,
+        "namespaces": kept.namespaces,
+        "selector": selector,
         "synced": informer.synced,
         "objects": len(informer),
         "lastContactSeconds": round(informer.last_contact_age(), 3),

@@ -226,6 +226,7 @@ async def test_the_debug_page_says_what_is_in_the_queues_and_why() -> None:
     manager = plain(metrics_address="127.0.0.1:0", health_address="0", debug=True, grace=0.1)
     controller = Controller("stuck", Stuck(), workers=2)
     manager.add(controller)
+    manager.informer(CONFIG_MAP, namespaces=[NAMESPACE], label_selector="a=b", metadata_only=True)
     async with running(manager) as (url,):
         async with asyncio.timeout(20):
             while not controller.running():
@@ -250,8 +251,11 @@ async def test_the_debug_page_says_what_is_in_the_queues_and_why() -> None:
         assert keys["default/broken"]["place"] == "waiting"
         assert keys["default/fine"]["causes"] == ["requeue"]
         assert -1000 <= keys["default/fine"]["seconds"] < -900
-        (informer,) = json.loads(text)["informers"]
-        assert (informer["resource"], informer["synced"]) == ("configmaps", True)
+        shown = ("resource", "namespaces", "selector", "synced")
+        assert [tuple(one[name] for name in shown) for one in json.loads(text)["informers"]] == [
+            ("configmaps", [], "", True),
+            ("configmaps", [NAMESPACE], "a=b metadata only", True),
+        ]
         status, text = await get(url + DEBUG + "?controller=stuck&key=default/fine&limit=0")
         page = json.loads(text)["controllers"]["stuck"]
         assert (page["running"], page["keys"], page["more"]) == ([], [], 1)
