@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from informers.client import requests
+from informers.client.pace import Pace
 from informers.client.transport import HttpRequest, HttpResponse, Transport
 from informers.clock import Clock, SystemClock
 from informers.errors import ApiError, TransportError, api_error
@@ -48,14 +49,22 @@ class Client:
     :param clock: for dates in ``Retry-After``; the machine's by default.
     :param fence: called before every write, and by the transport when it leaves; raises when this process may
         not write any more.
+    :param writes_per_second: at most so many, all writes together; the others wait for their turn. A second's
+        worth may leave at once after a pause. No limit by default: the server has its own.
     """
 
     def __init__(
-        self, transport: Transport, *, clock: Clock | None = None, fence: Callable[[], None] | None = None
+        self,
+        transport: Transport,
+        *,
+        clock: Clock | None = None,
+        fence: Callable[[], None] | None = None,
+        writes_per_second: float = 0.0,
     ) -> None:
         self.transport = transport
         self._clock = clock or SystemClock()
         self._fence = fence
+        self._pace = Pace(writes_per_second, clock=self._clock) if writes_per_second else None
 
     async def get(self, resource: Resource, key: ObjectKey, *, subresource: str = "") -> Object:
         """Read one object from the server.
@@ -217,6 +226,8 @@ class Client:
         await self.transport.close()
 
     async def _write(self, request: HttpRequest) -> Object:
+        if self._pace is not None:
+            await self._pace.turn()
         if self._fence is not None:
             self._fence()
             # Again when it leaves: a credential and a connection take their time, and this process may be
