@@ -30,7 +30,7 @@ from informers.manager import Manager
 from informers.metrics import MeasuredTransport, Metrics
 from informers.objects import Object, ObjectKey
 from informers.testing.apiserver.core import ApiServer
-from informers.testing.apiserver.faults import FaultRule
+from informers.testing.apiserver.faults import Cut, FaultRule
 from informers.testing.apiserver.kinds import DEFINITION
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.transport import ApiServerTransport
@@ -55,9 +55,52 @@ class Simulation:
         """Create, edit, delete and find objects as somebody else would, past every fault."""
         self._managers = 0
 
-    def fault(self, **rule: Any) -> FaultRule:
-        """Make the server misbehave from now on; see :mod:`informers.testing.apiserver.faults`."""
-        return self.server.faults.add(FaultRule(**rule))
+    def fault(
+        self,
+        *,
+        verb: str = "",
+        resource: str = "",
+        namespace: str = "",
+        name: str = "",
+        subresource: str | None = None,
+        user: str = "",
+        skip: int = 0,
+        times: int | None = None,
+        probability: float = 1.0,
+        status: int = 0,
+        reason: str = "",
+        retry_after: int = 0,
+        delay: float = 0.0,
+        spread: float = 0.0,
+        cut: Cut = "",
+        duplicate: bool = False,
+        stale: int = 0,
+    ) -> FaultRule:
+        """Make the server misbehave from now on, as :class:`informers.testing.apiserver.faults.FaultRule`
+        says.
+
+        :raises ValueError: for a verb or a cut there is not.
+        """
+        rule = FaultRule(
+            verb=verb,
+            resource=resource,
+            namespace=namespace,
+            name=name,
+            subresource=subresource,
+            user=user,
+            skip=skip,
+            times=times,
+            probability=probability,
+            status=status,
+            reason=reason,
+            retry_after=retry_after,
+            delay=delay,
+            spread=spread,
+            cut=cut,
+            duplicate=duplicate,
+            stale=stale,
+        )
+        return self.server.faults.add(rule)
 
     def compact(self) -> None:
         """Forget the past: watches that begin before now get 410, pages under way expire."""

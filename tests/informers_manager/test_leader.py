@@ -11,6 +11,7 @@ import pytest
 from informers.errors import Fenced
 from informers.leader import LEASE, LeaderElector, LeaseLost, micro_time
 from informers.objects import ObjectKey
+from informers.testing.apiserver.faults import Cut
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.simulation import Simulation, simulate
 from tests.informers_manager.lease_server import LeaseServer, Link
@@ -267,7 +268,7 @@ def test_release_survives_a_conflict_and_leaves_a_foreign_lease_alone() -> None:
 
 
 @pytest.mark.parametrize("cut", ["before", "after"])
-def test_release_survives_a_broken_connection(cut: str) -> None:
+def test_release_survives_a_broken_connection(cut: Cut) -> None:
     async def play(world: Simulation) -> None:
         one = LeaderElector(world.client(), "default", "lock", "one", clock=world.clock, rng=world.rng)
         await one.acquire()

@@ -413,15 +413,6 @@ def test_what_a_plain_reconciler_waits_for_ends_with_its_deadline(caplog: pytest
     assert "the reconcile took longer than 60 s" in caplog.text
 
 
-@pytest.mark.parametrize("rule", [{"verb": "read"}, {"cut": "never"}])
-def test_a_rule_that_can_never_strike_is_refused(rule: dict[str, Any]) -> None:
-    async def play(world: Simulation) -> None:
-        with pytest.raises(ValueError, match="is none of"):
-            world.fault(**rule)
-
-    simulate(play)
-
-
 def test_an_object_nobody_can_place_is_refused() -> None:
     async def play(world: Simulation) -> None:
         lost = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
