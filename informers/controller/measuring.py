@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from informers.controller.causes import CauseCounter
 from informers.metrics import QUEUE_SECONDS, Labels, Metrics, Samples
 from informers.objects import Result
 from informers.queue import Statistics, Work, WorkQueue
@@ -38,7 +39,7 @@ class Probe:
 class ControllerMetrics:
     """Counts what a controller does, and its queue.
 
-    Durations are noted for every reconcile and counted now and then: that is cheaper by half.
+    Durations and causes are noted for every reconcile and counted now and then: that is cheaper by half.
     """
 
     def __init__(self, metrics: Metrics, controller: str, probe: Probe) -> None:
@@ -70,6 +71,7 @@ class ControllerMetrics:
         self.waited = self._waits.append
         """A ready key has waited so many seconds and is handed out."""
         self._durations: list[float] = []
+        self._causes = CauseCounter(metrics, controller)
         metrics.before_scrape(self.settle)
         self._sample(metrics, probe)
         self._watch_queue(metrics, probe.queue)
@@ -133,6 +135,7 @@ class ControllerMetrics:
         else:
             self._requeue_after.value += 1
         self._durations.append(ended - work.taken_at)
+        self._causes.note(work.causes)
 
     def settle(self) -> None:
         """Count what was noted; called every few dozen reconciles."""
@@ -141,6 +144,7 @@ class ControllerMetrics:
         self._seconds.observe_all(self._durations)
         self._waits.clear()
         self._durations.clear()
+        self._causes.settle()
 
     def failed(self, *, terminal: bool) -> None:
         """It raised."""
