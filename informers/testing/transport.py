@@ -18,6 +18,7 @@ from informers.testing.apiserver.errors import StatusError
 from informers.testing.apiserver.faults import ConnectionCut, serve
 from informers.testing.apiserver.outcomes import Call, ListOutcome, ObjectOutcome, WatchOutcome
 from informers.testing.apiserver.refusals import bad_request
+from informers.testing.apiserver.reviews import parse_review
 from informers.testing.apiserver.routes import parse
 from informers.testing.apiserver.watching import Watch, WatchEvent
 
@@ -28,7 +29,7 @@ _META_V1 = "meta.k8s.io/v1"
 
 class ApiServerTransport:
     """A :class:`informers.client.transport.Transport` straight onto an :class:`ApiServer`. JSON only; lists
-    and watches show metadata alone to who asks for that.
+    and watches show metadata alone to who asks for that. It answers reviews of the caller's own access.
 
     :param user: who asks; nobody checks, but fault rules and the journal of writes see it.
     :param user_agent: names the field manager of requests that do not.
@@ -101,7 +102,9 @@ class ApiServerTransport:
         return outcome
 
     def _call(self, request: HttpRequest) -> Call:
-        info = parse(self._core.registry, request.method, request.path, dict(request.query))
+        query = dict(request.query)
+        info = parse_review(request.method, request.path, query)
+        info = info or parse(self._core.registry, request.method, request.path, query)
         body: Any = None
         if request.body:
             try:

@@ -19,6 +19,7 @@ from informers.testing.apiserver.outcomes import Call, ObjectOutcome, Outcome
 from informers.testing.apiserver.refusals import not_found
 from informers.testing.apiserver.registry import VERBS
 from informers.testing.apiserver.rest import handle
+from informers.testing.apiserver.reviews import REVIEW
 from informers.testing.apiserver.routes import RequestInfo
 from informers.testing.apiserver.selection import shown
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from informers.testing.apiserver.core import ApiServer
 
 Cut: TypeAlias = Literal["", "before", "after"]
+_FORBIDDEN = 403
 
 
 class ConnectionCut(Exception):
@@ -40,7 +42,8 @@ class FaultRule:
     :param skip: matching requests to let pass first.
     :param times: requests to spoil; ``None`` for all that follow.
     :param probability: of spoiling a matching request.
-    :param status: answer with this code; 0 to carry the request out.
+    :param status: answer with this code; 0 to carry the request out. 403 is also what access reviews are
+        answered by, which it strikes only when ``resource`` names them.
     :param retry_after: seconds, sent along with ``status``; 0 for none.
     :param delay: seconds before anything else happens.
     :param spread: up to so many more seconds, at random: requests overtake each other.
@@ -76,8 +79,17 @@ class FaultRule:
             if word not in known:
                 raise ValueError(f"{word!r} is none of {', '.join(filter(None, known))}")
 
+    @property
+    def certain(self) -> bool:
+        """Whether it spoils the next request that matches, whatever chance says."""
+        left = self.times is None or self.hits < self.times
+        return left and not self.skip and self.probability >= 1
+
     def matches(self, info: RequestInfo, user: str) -> bool:
         """Whether the rule is about a request."""
+        if info.type is REVIEW and self.status == _FORBIDDEN and not self.resource:
+            # Who may do nothing may still ask.
+            return False
         return (
             self.verb in ("", info.verb)
             and self.resource in ("", info.type.resource.plural)
@@ -117,6 +129,11 @@ class Faults:
     def wait(self, rule: FaultRule) -> float:
         """Seconds a spoiled request waits."""
         return rule.delay + (rule.spread * self._rng.random() if rule.spread else 0.0)
+
+    def forbids(self, info: RequestInfo, user: str) -> bool:
+        """Whether a request would be refused with 403 now. Nothing is counted."""
+        first = next((rule for rule in self._rules if rule.certain and rule.matches(info, user)), None)
+        return first is not None and first.status == _FORBIDDEN
 
     def strike(self, call: Call) -> FaultRule | None:
         """The rule that spoils this request, counted as hit."""

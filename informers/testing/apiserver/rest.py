@@ -16,6 +16,7 @@ from informers.testing.apiserver.outcomes import (
 )
 from informers.testing.apiserver.parameters import list_options, revision_of
 from informers.testing.apiserver.refusals import from_the_future, not_found, not_implemented
+from informers.testing.apiserver.reviews import REVIEW, review
 from informers.testing.apiserver.routes import ELSEWHERE
 from informers.testing.apiserver.selection import listed, selection, shown
 from informers.testing.apiserver.watching import open_watch
@@ -34,6 +35,8 @@ def handle(core: ApiServer, call: Call) -> Outcome:
     :raises StatusError: every refusal.
     """
     info = call.info
+    if info.type is REVIEW:
+        return review(core, call)
     if info.subresource in ELSEWHERE:
         raise not_implemented(f"this server has no {info.subresource}: nothing runs behind it")
     special = _SUBRESOURCES.get(info.subresource)
