@@ -102,7 +102,8 @@ async def _run(
         transport = TracedTransport(transport, tracing)
     # The elector's own writes must not ask the elector for permission: it has a client of its own.
     elector = _elector(settings, access, Client(transport, clock=clock), clock)
-    client = Client(transport, clock=clock, fence=elector.fence if elector else None)
+    fence = elector.fence if elector else None
+    client = Client(transport, clock=clock, fence=fence)
     manager = Manager(
         client,
         clock=clock,
@@ -116,7 +117,9 @@ async def _run(
         tracing=tracing,
         name="etl-operator",
     )
-    clients = RouterClients(observe=_rpc_observer(metrics, tracing), prefix=settings.router_package)
+    clients = RouterClients(
+        observe=_rpc_observer(metrics, tracing), fence=fence, prefix=settings.router_package
+    )
     keeper = RegistryKeeper(clients)
     controllers.setup(
         manager,

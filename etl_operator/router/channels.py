@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import grpc
+
+Fence = Callable[[], None]
+"""Lets a write pass, or raises what its author is to see: this process must not write any more."""
 
 OPTIONS: Mapping[str, int] = {
     # A pod that comes back is reached within two seconds: attempts are at most this far apart,
@@ -29,6 +32,8 @@ OPTIONS: Mapping[str, int] = {
 }
 """Settings of every channel; durations in milliseconds. Proxies are honoured as gRPC does by itself."""
 
+_UNDECIDED = (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING)
+
 
 class Connection:
     """One channel, with who uses it and since when not."""
@@ -47,6 +52,20 @@ class Connection:
             stub = self.channel.unary_unary(path, request_serializer=serialise, response_deserializer=parse)
             self._stubs[path] = stub
         return stub
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until a call would leave or fail at once; so many seconds at most.
+
+        Before a fence is asked: a call that waits for its connection inside gRPC leaves when that stands,
+        whatever has happened to this process meanwhile.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self.closed:
+                    state = self.channel.get_state(try_to_connect=True)
+                    if state not in _UNDECIDED:
+                        return
+                    await self.channel.wait_for_state_change(state)
 
 
 class Channels:

@@ -12,7 +12,7 @@ import grpc
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random
 
 from etl_operator.router import methods as m
-from etl_operator.router.channels import Channels, Connection
+from etl_operator.router.channels import Channels, Connection, Fence
 from etl_operator.router.endpoints import Answer, Endpoints
 from etl_operator.router.errors import (
     Missing,
@@ -28,6 +28,7 @@ from etl_operator.router.leaders import Leaders
 from etl_operator.router.methods import PREFIXES, A, Method, Q
 from etl_operator.router.pb import registry_pb2, router_pb2
 from etl_operator.router.registration import DEFAULT_TTL, Lease, Registration
+from etl_operator.router.sharing import UnderWay
 
 Observer = Callable[[str, str, str, float], None]
 """Told after each call: cluster, method, gRPC code by name, seconds."""
@@ -69,6 +70,8 @@ class RouterClients:
     """Every router node this process talks to, and what it has learned about them.
 
     :param observe: told about every call, see :data:`Observer`.
+    :param fence: asked before every write, at each of its tries; what it raises goes to the caller as it is,
+        and nothing is sent. None by default: every write passes.
     :param prefix: package prefix of the routers' API, one of :data:`PREFIXES` as a rule; found out per
         address when not given.
     :param deadline: seconds a call may take, retries included.
@@ -82,6 +85,7 @@ class RouterClients:
         self,
         observe: Observer | None = None,
         *,
+        fence: Fence | None = None,
         prefix: str = "",
         deadline: float = 5.0,
         status_deadline: float = 3.0,
@@ -90,6 +94,7 @@ class RouterClients:
         endpoints_age: float = 2.0,
     ) -> None:
         self.observe: Observer = observe or _ignore
+        self.fence: Fence = fence or _pass
         self.deadline = deadline
         self.status_deadline = status_deadline
         self.channels = Channels(limit=limit, idle=idle)
@@ -100,6 +105,14 @@ class RouterClients:
     def node(self, address: str) -> RouterNode:
         """The node at ``host:port``. Costs nothing until it is called."""
         return RouterNode(self, address)
+
+    def may_write(self) -> bool:
+        """Whether the fence would let a write pass now."""
+        try:
+            self.fence()
+        except Exception:
+            return False
+        return True
 
     async def close(self) -> None:
         """Close every channel. Calls in flight fail as :class:`Unreachable`."""
@@ -112,7 +125,7 @@ class Prefixes:
     def __init__(self, pinned: str) -> None:
         self.pinned = pinned
         self._known: dict[str, tuple[str, float]] = {}
-        self._probing: dict[str, asyncio.Task[str]] = {}
+        self._probing: UnderWay[str, str] = UnderWay()
 
     def of(self, address: str) -> str:
         """The prefix to try first."""
@@ -132,20 +145,7 @@ class Prefixes:
 
     async def probe(self, node: RouterNode) -> str:
         """Find the prefix by asking; callers of one address share the question."""
-        address = node.address
-        task = self._probing.get(address)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._ask(node))
-            self._probing[address] = task
-            task.add_done_callback(lambda done: self._probed(address, done))
-        # A caller that is cancelled must not take the answer away from the others.
-        return await asyncio.shield(task)
-
-    def _probed(self, address: str, task: asyncio.Task[str]) -> None:
-        del self._probing[address]
-        if not task.cancelled():
-            # Everybody who asked may be gone by now; an error nobody takes would be complained about.
-            task.exception()
+        return await self._probing.ask(node.address, lambda: self._ask(node))
 
     async def _ask(self, node: RouterNode) -> str:
         first = self.of(node.address)
@@ -169,7 +169,8 @@ class Prefixes:
 class RouterNode:
     """One router node.
 
-    Every method raises a :class:`RouterError` when the node does not answer, or answers no.
+    Every method raises a :class:`RouterError` when the node does not answer, or answers no; those that write
+    also raise what the fence raises.
     """
 
     def __init__(self, clients: RouterClients, address: str) -> None:
@@ -270,11 +271,15 @@ class RouterNode:
 
     def heartbeats(self) -> HeartbeatStream:
         """A new stream of heartbeats, to be closed. Connects when first used."""
-        channels = self._clients.channels
-        connection = channels.acquire(self.address)
-        path = m.HEARTBEAT.path(self._clients.prefixes.of(self.address))
+        clients = self._clients
+        connection = clients.channels.acquire(self.address)
         return HeartbeatStream(
-            connection, path, self.address, self._clients.deadline, lambda: channels.release(connection)
+            connection,
+            m.HEARTBEAT.path(clients.prefixes.of(self.address)),
+            self.address,
+            clients.deadline,
+            lambda: clients.channels.release(connection),
+            clients.fence,
         )
 
     # -- below --------------------------------------------------------------------------------------
@@ -333,10 +338,17 @@ class RouterNode:
         return await _RETRYING.copy()(once)
 
     async def _once(self, method: Method[Q, A], request: Q, prefix: str, seconds: float) -> A:
-        clients = self._clients
-        began = asyncio.get_running_loop().time()
+        clients, loop = self._clients, asyncio.get_running_loop()
+        began = loop.time()
         code = grpc.StatusCode.OK
         with clients.channels.use(self.address) as connection:
+            if method.writes:
+                await connection.settle(seconds)
+                if connection.closed:
+                    raise self._error(method, grpc.StatusCode.CANCELLED, "the client was closed")
+                seconds -= loop.time() - began
+                # Nothing may be waited for between this and the call.
+                clients.fence()
             try:
                 stub = connection.unary(
                     method.path(prefix), method.request.SerializeToString, method.answer.FromString
@@ -351,7 +363,7 @@ class RouterNode:
                     raise self._error(method, code, "the client was closed") from None
                 raise
             finally:
-                elapsed = asyncio.get_running_loop().time() - began
+                elapsed = loop.time() - began
                 clients.observe(cluster_of(self.address), method.name, code.name, elapsed)
         return answer
 
@@ -367,3 +379,7 @@ def _cut_off(connection: Connection) -> bool:
 
 def _ignore(cluster: str, method: str, code: str, seconds: float) -> None:
     """Nobody is interested."""
+
+
+def _pass() -> None:
+    """There is no fence."""

@@ -51,10 +51,12 @@ class RouterCluster:
         :raises NotLeader: when no node leads.
         :raises Unreachable: when nobody answers, or the leader went silent.
         :raises RouterAdminUnavailable: when the routers serve no RouterAdmin.
-        :raises RouterError: anything else ``work`` raises, as it is.
+        :raises Exception: anything else ``work`` raises, as it is.
         """
         tried: list[str] = []
-        address = self._leaders.get(self._addresses) or await self._find_leader()
+        address = self._leaders.get(self._addresses)
+        if address is None:
+            address = await self._leaders.search(self._addresses, self._find_leader)
         while True:
             tried.append(address)
             try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from etl_operator.router.channels import Connection
+from etl_operator.router.channels import Connection, Fence
 from etl_operator.router.errors import RouterError, TimedOut, Unreachable, from_status
 from etl_operator.router.methods import HEARTBEAT
 from etl_operator.router.pb import registry_pb2
@@ -22,6 +22,7 @@ class HeartbeatStream:
 
     :param patience: seconds without any answer after which the stream counts as dead.
     :param release: called once when the stream is closed.
+    :param fence: asked before every heartbeat.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class HeartbeatStream:
         address: str,
         patience: float,
         release: Callable[[], None],
+        fence: Fence,
     ) -> None:
         self._connection = connection
         self._path = path
         self._address = address
         self._patience = patience
         self._release = release
+        self._fence = fence
         self._call: Any = None
         self._closed = False
         self.deadline = 0.0
@@ -49,7 +52,13 @@ class HeartbeatStream:
 
         :returns: for each, whether the node knows the registration.
         :raises RouterError: when the stream is broken or goes silent; it must be closed then.
+        :raises Exception: what the fence raises, when it is closed already.
         """
+        if self._call is None:
+            await self._connection.settle(self._patience)
+            if self._connection.closed:
+                raise Unreachable("the client was closed", **self._where())
+        self._fence()
         if self._call is None:
             self._call = self._open()
         writer = asyncio.get_running_loop().create_task(self._write(services))
@@ -90,6 +99,12 @@ class HeartbeatStream:
 
     async def _write(self, services: Sequence[tuple[str, str]]) -> None:
         for service, registration in services:
+            try:
+                self._fence()
+            except Exception:
+                # The answers that are waited for will not come.
+                self._call.cancel()
+                raise
             request = registry_pb2.HeartbeatRequest(service_id=service, registration_id=registration)
             await self._call.write(request)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from etl_operator.router.sharing import UnderWay
 
 
 class Leaders:
@@ -15,6 +18,7 @@ class Leaders:
     def __init__(self, limit: int = 10_000) -> None:
         self._limit = limit
         self._known: OrderedDict[frozenset[str], str] = OrderedDict()
+        self._searches: UnderWay[frozenset[str], str] = UnderWay()
 
     def get(self, addresses: Sequence[str]) -> str | None:
         """The leader's address, if one is remembered."""
@@ -23,6 +27,10 @@ class Leaders:
         if found is not None:
             self._known.move_to_end(key)
         return found
+
+    async def search(self, addresses: Sequence[str], find: Callable[[], Coroutine[Any, Any, str]]) -> str:
+        """What ``find`` finds; all who search at once share it. While none leads, every pipeline does."""
+        return await self._searches.ask(frozenset(addresses), find)
 
     def remember(self, addresses: Sequence[str], leader: str) -> None:
         """``leader`` has just led."""

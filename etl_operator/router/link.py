@@ -162,7 +162,10 @@ class Link:
     # -- the task -----------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Work until nothing is left, or until cancelled."""
+        """Work until nothing is left, or until cancelled.
+
+        :raises Exception: what the fence raises. To be called again when writes pass again.
+        """
         # After an interruption: what is held is verified first, what was under way is done again.
         self._next_beat = 0.0
         self._dirty.update((s, None) for s, e in self._entries.items() if not e.settled)
@@ -207,10 +210,14 @@ class Link:
         batch = list(islice(self._dirty, size))
         for service in batch:
             del self._dirty[service]
-        outcomes = await asyncio.gather(*(self._settle_one(service) for service in batch))
-        failed = next((error for error in outcomes if error), None)
-        if failed:
-            raise failed
+        outcomes = await asyncio.gather(
+            *(self._settle_one(service) for service in batch), return_exceptions=True
+        )
+        failures = [error for error in outcomes if error]
+        # What is no router's word ends the run: the next one does again what this one has left undone.
+        failures.sort(key=lambda error: isinstance(error, RouterError))
+        if failures:
+            raise failures[0]
         self._answered()
 
     async def _settle_one(self, service: str) -> RouterError | None:

@@ -28,6 +28,8 @@ class Method(Generic[Q, A]):
     answer: type[A]
     idempotent: bool
     """Twice is as good as once, so a lost answer may be asked for again."""
+    writes: bool = False
+    """It changes what the router holds, so it passes the fence before it leaves."""
 
     def path(self, prefix: str) -> str:
         """The HTTP/2 path under a package prefix."""
@@ -46,24 +48,33 @@ LIST_PIPELINES = Method(
 )
 # Create resets the version of what it overwrites, Update counts it up: once means once.
 CREATE_PIPELINE = Method(
-    _ADMIN, "CreatePipeline", router.CreatePipelineRequest, router.CreatePipelineResponse, False
+    _ADMIN, "CreatePipeline", router.CreatePipelineRequest, router.CreatePipelineResponse, False, writes=True
 )
 UPDATE_PIPELINE = Method(
-    _ADMIN, "UpdatePipeline", router.UpdatePipelineRequest, router.UpdatePipelineResponse, False
+    _ADMIN, "UpdatePipeline", router.UpdatePipelineRequest, router.UpdatePipelineResponse, False, writes=True
 )
 DELETE_PIPELINE = Method(
-    _ADMIN, "DeletePipeline", router.DeletePipelineRequest, router.DeletePipelineResponse, True
+    _ADMIN, "DeletePipeline", router.DeletePipelineRequest, router.DeletePipelineResponse, True, writes=True
 )
 ENABLE_PIPELINE = Method(
-    _ADMIN, "EnablePipeline", router.EnablePipelineRequest, router.EnablePipelineResponse, True
+    _ADMIN, "EnablePipeline", router.EnablePipelineRequest, router.EnablePipelineResponse, True, writes=True
 )
 DISABLE_PIPELINE = Method(
-    _ADMIN, "DisablePipeline", router.DisablePipelineRequest, router.DisablePipelineResponse, True
+    _ADMIN,
+    "DisablePipeline",
+    router.DisablePipelineRequest,
+    router.DisablePipelineResponse,
+    True,
+    writes=True,
 )
 
 # An upsert, but routers list an endpoint once per registration of its id.
-REGISTER = Method(_REGISTRY, "Register", registry.RegisterRequest, registry.RegisterResponse, False)
-DEREGISTER = Method(_REGISTRY, "Deregister", registry.DeregisterRequest, registry.DeregisterResponse, True)
+REGISTER = Method(
+    _REGISTRY, "Register", registry.RegisterRequest, registry.RegisterResponse, False, writes=True
+)
+DEREGISTER = Method(
+    _REGISTRY, "Deregister", registry.DeregisterRequest, registry.DeregisterResponse, True, writes=True
+)
 LIST_SERVICES = Method(
     _REGISTRY, "ListServices", registry.ListServicesRequest, registry.ListServicesResponse, True
 )
@@ -74,5 +85,7 @@ GET_SERVICE_ENDPOINTS = Method(
     registry.GetServiceEndpointsResponse,
     True,
 )
-HEARTBEAT = Method(_REGISTRY, "Heartbeat", registry.HeartbeatRequest, registry.HeartbeatResponse, True)
+HEARTBEAT = Method(
+    _REGISTRY, "Heartbeat", registry.HeartbeatRequest, registry.HeartbeatResponse, True, writes=True
+)
 """Bidirectional."""

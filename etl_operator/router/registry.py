@@ -22,6 +22,8 @@ class NodeSource(Protocol):
 
     def node(self, address: str) -> RegistryNode: ...
 
+    def may_write(self) -> bool: ...
+
 
 class RegistryKeeper:
     """Has every wanted service registered with every wanted node, for as long as :meth:`run` runs.
@@ -74,17 +76,21 @@ class RegistryKeeper:
         Afterwards the keeper knows nothing of the service. Also works while :meth:`run` does not.
 
         :returns: the errors of nodes that could not be told, by address.
+        :raises Exception: what the fence raises.
         """
         where = self._where.pop(service, ())
         links = [self._links[address] for address in where]
         outcomes = await asyncio.gather(*(link.release(service) for link in links), return_exceptions=True)
         failures: dict[str, Exception] = {}
+        others: list[BaseException] = []
         for address, outcome in zip(where, outcomes, strict=True):
             if isinstance(outcome, RouterError):
                 failures[address] = outcome
-            elif isinstance(outcome, BaseException):
-                raise outcome
+            elif outcome is not None:
+                others.append(outcome)
             self._tidy(address)
+        if others:
+            raise others[0]
         return failures
 
     async def run(self) -> None:
@@ -133,8 +139,11 @@ class RegistryKeeper:
             try:
                 await link.run()
             except Exception:
-                # A defect in one link must not end the others' leases.
-                log.exception("registrations at %s", link.address)
+                # Behind a closed fence there is nothing to say, nor to do but wait for the end, or, when it
+                # was a close call, for the fence to open again.
+                if self._clients.may_write():
+                    # A defect in one link must not end the others' leases.
+                    log.exception("registrations at %s", link.address)
                 await asyncio.sleep(PAUSE_LIMIT)
         # Nothing can have been wanted in between: the loop has not turned.
         del self._links[link.address]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from etl_operator.router.channels import Fence
 from etl_operator.router.client import RouterClients, RouterNode
 from etl_operator.router.cluster import RouterCluster as Client
 from etl_operator.router.errors import NotLeader, Rejected, RouterAdminUnavailable
 from etl_operator.router.registration import Registration
 from etl_operator.router.registry import RegistryKeeper
-from tests.node.cluster import GRPC, RouterCluster, RouterProcess, pipeline, running, until
+from informers.errors import Fenced
+from tests.node.cluster import GRPC, METRICS, RouterCluster, RouterProcess, pipeline, running, until
 
 
 def address(node: RouterProcess) -> str:
@@ -23,9 +26,9 @@ def address(node: RouterProcess) -> str:
 
 
 @contextlib.asynccontextmanager
-async def clients() -> AsyncIterator[RouterClients]:
+async def clients(fence: Fence | None = None) -> AsyncIterator[RouterClients]:
     # Nothing is shared: a node that has restarted must be asked itself.
-    made = RouterClients(endpoints_age=0.0)
+    made = RouterClients(fence=fence, endpoints_age=0.0)
     try:
         yield made
     finally:
@@ -108,6 +111,65 @@ async def test_strict_ids_are_rejections(tmp_path: Path) -> None:
         await cluster.leader()
         with pytest.raises(Rejected, match="pipeline not found: ns/p"):
             await made.node(address(cluster.node(1))).enable_pipeline("ns/p")
+
+
+async def test_nothing_reaches_a_node_once_the_fence_is_closed(tmp_path: Path) -> None:
+    closed = asyncio.Event()
+
+    def fence() -> None:
+        if closed.is_set():
+            raise Fenced("this process does not hold the lease")
+
+    async with running(tmp_path, 1, flags=["--lease-seconds=1.5"]) as cluster, clients(fence) as made:
+        node = await cluster.leader()
+        client = Client(made, [address(node)])
+        await client.on_leader(synced)
+        keeper = RegistryKeeper(made)
+        running_keeper = asyncio.create_task(keeper.run())
+        keeper.want(Registration("ns/a", 1, "a", "a-svc", 50051), [address(node)])
+
+        async def listed() -> bool:
+            return bool(await made.node(address(node)).get_service_endpoints("a"))
+
+        async def lapsed() -> bool:
+            return not await listed()
+
+        async def work() -> int:
+            """As many writers as there may be, until the last has been refused."""
+            count = 0
+            with pytest.raises(Fenced):
+                while True:
+                    await client.on_leader(synced)
+                    count += 1
+            return count
+
+        await until(listed, cluster.logs)
+        writers = [asyncio.create_task(work()) for _ in range(10)]
+        version = await client.on_leader(synced)
+        while version < 30:
+            version = await client.on_leader(synced)
+        closed.set()
+        assert sum(await asyncio.gather(*writers)) > 0
+        before = await written(node)
+        assert before["RouterAdmin/UpdatePipeline"] >= 30
+        for _ in range(10):
+            await work()
+        keeper.want(Registration("ns/b", 1, "b", "b-svc", 50051), [address(node)])
+        # Its lease is over: nobody has sent a heartbeat, nor registered it anew.
+        await until(lapsed, cluster.logs)
+        assert await written(node) == before
+        closed.clear()
+        await until(listed, cluster.logs)
+        assert await client.on_leader(synced) > version
+        await keeper.close()
+        await running_keeper
+
+
+async def written(node: RouterProcess) -> dict[str, int]:
+    """How many calls that write have reached the node, by method; a stream is one call."""
+    _, page = await node.get("/metrics", METRICS)
+    calls = re.findall(r'^etl_router_grpc_calls_total\{method="(.*)"\} (\d+)', page, re.MULTILINE)
+    return {method: int(count) for method, count in calls if not re.search("/(Get|List)", method)}
 
 
 async def test_registrations_come_back_after_a_node_forgot_them(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +80,26 @@ async def test_nobody_leads_while_an_election_is_on(clients: RouterClients, thre
     assert not any("CreatePipeline" in router.calls for router in three)
     three[0].cluster.leader = 3
     assert await RouterCluster(clients, addresses(three)).on_leader(create) == three[2].address
+
+
+async def test_all_who_look_for_a_leader_at_once_share_the_search(
+    clients: RouterClients, three: list[FakeRouter]
+) -> None:
+    three[0].cluster.leader = 0
+
+    async def search() -> None:
+        with pytest.raises(NotLeader, match="no node leads"):
+            await RouterCluster(clients, addresses(three)).on_leader(create)
+
+    for round_number in (1, 2):
+        await asyncio.gather(*(search() for _ in range(50)))
+        assert [router.calls for router in three] == [["GetClusterStatus"] * round_number] * 3
+    three[0].cluster.leader = 2
+    found = await asyncio.gather(
+        *(RouterCluster(clients, addresses(three)).on_leader(create) for _ in range(50))
+    )
+    assert set(found) == {three[1].address}
+    assert all(router.calls.count("GetClusterStatus") <= 3 for router in three)
 
 
 async def test_a_leader_that_died_without_successor(clients: RouterClients, three: list[FakeRouter]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from hypothesis import settings
@@ -18,6 +19,7 @@ from etl_operator.router.errors import Rejected, TimedOut, Unreachable
 from etl_operator.router.heartbeat import HeartbeatStream
 from etl_operator.router.registration import Lease, Registration, RegistrationState
 from etl_operator.router.registry import RegistryKeeper
+from informers.errors import Fenced
 from informers.testing.clock import VirtualLoop
 
 ADDRESSES = ("n1:1", "n2:1", "n3:1")
@@ -27,10 +29,25 @@ TTL = 30.0
 LONG = 120.0
 
 
+class Gate:
+    """The fence of all nodes."""
+
+    def __init__(self) -> None:
+        self.left: int | None = None
+        """So many writes pass yet; ``None`` is any number."""
+
+    def write(self) -> None:
+        if self.left == 0:
+            raise Fenced("somebody else leads")
+        if self.left is not None:
+            self.left -= 1
+
+
 class Node:
     """A node in memory: a registry, and ways to fail."""
 
-    def __init__(self) -> None:
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
         self.registry: dict[str, Registration] = {}
         self.down = False
         self.mute = False
@@ -63,6 +80,7 @@ class Node:
         self.busy.add(service)
         try:
             await asyncio.sleep(0.01)
+            self.gate.write()
             await self.reply()
         finally:
             self.busy.discard(service)
@@ -88,6 +106,7 @@ class Stream:
     async def beat(self, services: Sequence[tuple[str, str]]) -> list[bool]:
         assert services, "an empty round is no round"
         await asyncio.sleep(0.01)
+        self._node.gate.write()
         await self._node.reply()
         if self._ended:
             raise Unreachable("connection lost")
@@ -106,10 +125,14 @@ class Nodes:
     """Where the keeper gets its nodes from."""
 
     def __init__(self) -> None:
-        self.by_address = {address: Node() for address in ADDRESSES}
+        self.gate = Gate()
+        self.by_address = {address: Node(self.gate) for address in ADDRESSES}
 
     def node(self, address: str) -> Node:
         return self.by_address[address]
+
+    def may_write(self) -> bool:
+        return self.gate.left != 0
 
 
 def registration(service: str, port: int) -> Registration:
@@ -159,8 +182,12 @@ class KeeperMachine(RuleBasedStateMachine):
 
     @rule(service=st.sampled_from(SERVICES))
     def drop(self, service: str) -> None:
+        async def dropped() -> None:
+            with suppress(Fenced):
+                await self.keeper.drop(service)
+
         async def work() -> None:
-            self.dropping.add(asyncio.ensure_future(self.keeper.drop(service)))
+            self.dropping.add(asyncio.ensure_future(dropped()))
             await asyncio.sleep(0)
 
         self.run(work())
@@ -176,6 +203,11 @@ class KeeperMachine(RuleBasedStateMachine):
         if down or mute:
             # It may miss being told to forget, and keeps such entries until their lease is over.
             self.excused |= {(address, service) for service in SERVICES}
+
+    @rule(left=st.none() | st.integers(0, 3))
+    def fence(self, left: int | None) -> None:
+        """Leadership is in doubt, or soon will be, or is not any more."""
+        self.nodes.gate.left = left
 
     @rule(address=st.sampled_from(ADDRESSES))
     def restart(self, address: str) -> None:
@@ -235,6 +267,7 @@ class KeeperMachine(RuleBasedStateMachine):
         for node in self.nodes.by_address.values():
             node.down = node.mute = False
             node.refusing = set()
+        self.nodes.gate.left = None
         self.run(asyncio.sleep(LONG))
         assert not any(not task.done() for task in self.dropping)
         for address, node in self.nodes.by_address.items():
@@ -286,3 +319,55 @@ def test_services_are_never_registered_twice_without_need() -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(hours())
     assert sorted(calls) == sorted(SERVICES)
+
+
+def test_behind_a_closed_fence_the_keeper_looks_again_every_other_second() -> None:
+    nodes = Nodes()
+    node = nodes.node(ADDRESSES[0])
+    tries: list[str] = []
+    register = node.register
+
+    async def counted(registration: Registration) -> Lease:
+        tries.append(registration.service_id)
+        return await register(registration)
+
+    node.register = counted  # type: ignore[method-assign]
+
+    async def a_minute() -> None:
+        keeper = RegistryKeeper(nodes)
+        running = asyncio.ensure_future(keeper.run())
+        nodes.gate.left = 0
+        keeper.want(registration(SERVICES[0], 1), [ADDRESSES[0]])
+        await asyncio.sleep(60)
+        assert 25 <= len(tries) <= 31
+        assert keeper.state(SERVICES[0]) == {ADDRESSES[0]: RegistrationState(False)}
+        await keeper.close()
+        await running
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(a_minute())
+    assert node.registry == {}
+
+
+def test_a_fence_that_closes_among_failures_loses_no_wish() -> None:
+    nodes = Nodes()
+    node = nodes.node(ADDRESSES[0])
+    # The first of the batch is not answered, the second is not sent.
+    node.down, nodes.gate.left = True, 1
+
+    async def scenario() -> None:
+        keeper = RegistryKeeper(nodes)
+        running = asyncio.ensure_future(keeper.run())
+        for service in SERVICES[:2]:
+            keeper.want(registration(service, 1), [ADDRESSES[0]])
+        # Long enough for both, and too short for another try.
+        await asyncio.sleep(0.05)
+        assert nodes.gate.left == 0
+        node.down, nodes.gate.left = False, None
+        await asyncio.sleep(LONG)
+        await keeper.close()
+        await running
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(scenario())
+    assert set(node.registry) == set(SERVICES[:2])
