@@ -21,10 +21,10 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextlib.asynccontextmanager
-async def contender(kubeconfig: Path, identity: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def contender(kubeconfig: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """The process, killed at the end whatever state it is in."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.informers_manager.contender", str(kubeconfig), identity, cwd=ROOT
+        sys.executable, "-m", "tests.informers_manager.contender", str(kubeconfig), *arguments, cwd=ROOT
     )
     try:
         yield process
