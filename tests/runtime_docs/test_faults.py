@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from informers.access import AGAIN, REVIEW, Access
+from informers.client.requests import LIST_SILENCE
 from informers.controller import Controller
 from informers.errors import BadRequest, Forbidden, TransportError
 from informers.manager import Manager
@@ -137,5 +138,19 @@ def test_reviews_meet_with_faults_themselves() -> None:
         for nonsense in nonsenses:
             with pytest.raises(BadRequest, match="exactly one of"):
                 await client.raw("POST", REVIEW.path(), body=nonsense)
+
+    simulate(play)
+
+
+def test_an_answer_that_takes_too_long_is_none() -> None:
+    """Lists that come slowly have minutes, but nothing comes slowly here."""
+
+    async def play(world: Simulation) -> None:
+        world.fault(verb="list", delay=LIST_SILENCE - 1, times=1)
+        world.fault(verb="list", delay=LIST_SILENCE + 1, times=1)
+        client = world.client()
+        assert (await client.list(CONFIG_MAP)).items == []
+        with pytest.raises(TransportError, match=r"no answer within 60\.0 s"):
+            await client.list(CONFIG_MAP)
 
     simulate(play)
