@@ -103,6 +103,13 @@ def crds(output_dir: Path | None) -> None:
     help="Ask the API server at the start for every right that is needed; /readyz names what is missing.",
 )
 @click.option(
+    "--writes-per-second",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default="no limit",
+    help="Send the API server at most so many writes per second; the lease's do not count.",
+)
+@click.option(
     "--tracing",
     is_flag=True,
     help="Send OpenTelemetry spans over OTLP/HTTP, as the OTEL_* variables say. Needs etl-operator[tracing].",
@@ -134,6 +141,7 @@ def run(
     metrics_cert_dir: Path | None,
     debug_endpoints: bool,
     preflight: bool,
+    writes_per_second: int,
     tracing: bool,
     router_image: str,
     router_package: str,
@@ -162,6 +170,7 @@ def run(
         metrics_cert_dir=metrics_cert_dir,
         debug_endpoints=debug_endpoints,
         preflight=preflight,
+        writes_per_second=writes_per_second,
         tracing=tracing,
         router_image=router_image,
         router_package=router_package,

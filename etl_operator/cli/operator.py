@@ -47,6 +47,7 @@ class OperatorSettings:
     metrics_cert_dir: Path | None = None
     debug_endpoints: bool = False
     preflight: bool = True
+    writes_per_second: int = 0
     tracing: bool = False
     router_image: str = "etl-router:latest"
     router_package: str = ""
@@ -103,7 +104,7 @@ async def _run(
     # The elector's own writes must not ask the elector for permission: it has a client of its own.
     elector = _elector(settings, access, Client(transport, clock=clock), clock)
     fence = elector.fence if elector else None
-    client = Client(transport, clock=clock, fence=fence)
+    client = Client(transport, clock=clock, fence=fence, writes_per_second=settings.writes_per_second)
     manager = Manager(
         client,
         clock=clock,

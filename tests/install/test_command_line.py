@@ -38,6 +38,7 @@ def test_every_option_has_its_environment_variable(monkeypatch: pytest.MonkeyPat
         "METRICS_CERT_DIR": "/certs",
         "LEADER_ELECT": "true",
         "TRACING": "yes",
+        "WRITES_PER_SECOND": "20",
     }.items():
         monkeypatch.setenv(f"ETL_OPERATOR_{name}", value)
     options = parsed(["run", "--namespace=team-c"])
@@ -46,6 +47,10 @@ def test_every_option_has_its_environment_variable(monkeypatch: pytest.MonkeyPat
     assert parsed(["run"])["namespaces"] == ("team-a", "team-b")
     assert (options["debug_endpoints"], options["preflight"]) == (True, False)
     assert (options["leader_elect"], options["tracing"]) == (True, True)
+    assert options["writes_per_second"] == 20
+    assert parsed(["run", "--writes-per-second=0"])["writes_per_second"] == 0
+    with pytest.raises(click.BadParameter):
+        parsed(["run", "--writes-per-second=-1"])
     assert str(options["metrics_cert_dir"]) == "/certs"
 
 
