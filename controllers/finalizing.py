@@ -45,6 +45,25 @@ def release_early(obj: Object, cluster: View | None, cluster_name: str) -> Relea
     return None
 
 
+def release_with_namespace(obj: Object, cluster: View) -> Release | None:
+    """What to do with an object whose namespace is being deleted: ``None`` is one try without waiting.
+
+    A cluster of the same namespace goes as well, with all it holds. One of another namespace stays, and would
+    go on with what nobody could delete any more.
+    """
+    namespace = obj["metadata"]["namespace"]
+    if cluster.key.namespace != namespace:
+        return None
+    return Release(False, r.RELEASED, f"namespace {namespace} is being deleted, and {cluster.key} with it")
+
+
+def let_go(obj: Object, error: str) -> Release:
+    """The one try of :func:`release_with_namespace` failed."""
+    namespace = obj["metadata"]["namespace"]
+    note = f"namespace {namespace} is being deleted, the router may still hold this: {error}"
+    return Release(True, r.ORPHANED, note)
+
+
 def overdue(obj: Object, now: float, deadline: float) -> bool:
     """Whether the object has been waiting to go for longer than ``deadline`` seconds."""
     return now - seconds_of(obj["metadata"]["deletionTimestamp"]) >= deadline

@@ -5,6 +5,7 @@ from __future__ import annotations
 from informers.objects import Resource
 
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
+NAMESPACE = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 POD = Resource("", "v1", "pods", "Pod")
 PVC = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 SERVICE = Resource("", "v1", "services", "Service")

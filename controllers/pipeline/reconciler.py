@@ -9,9 +9,18 @@ from typing import Any, Literal
 from controllers import reasons as r
 from controllers.apply import ADOPT_ANNOTATION, NameConflict
 from controllers.context import Context
-from controllers.finalizing import Release, give_up, overdue, release_early, waiting_to_go
+from controllers.finalizing import (
+    Release,
+    give_up,
+    let_go,
+    overdue,
+    release_early,
+    release_with_namespace,
+    waiting_to_go,
+)
 from controllers.kinds import POD
 from controllers.members import frozen, running_addresses
+from controllers.namespaces import ends
 from controllers.pipeline.graph import build_config, pipeline_id, stages
 from controllers.pipeline.status import accept, accepted_status, conclude, phase_before
 from controllers.pipeline.sync import Known, Synced, endpoints, foreign, synchronise
@@ -264,16 +273,24 @@ class PipelineReconciler:
             name = str(chosen.key) if chosen else ""
         cluster = self._context.informers[CLUSTER].get(_parse(name)) if name else None
         release = release_early(obj, cluster, name)
+        ending = release is None and cluster is not None and await ends(self._context.client, key.namespace)
+        if ending and cluster is not None:
+            release = release_with_namespace(obj, cluster)
         if release is None and cluster is not None:
-            release, waits = await self._delete_remote(key, obj, cluster)
+            release, waits = await self._delete_remote(key, obj, cluster, ending)
             if release is None:
                 return await self._wait(key, obj, waits)
         return await self._release(key, obj, release)
 
-    async def _delete_remote(self, key: ObjectKey, obj: Object, cluster: View) -> tuple[Release | None, str]:
-        """The release, or what the deletion waits for."""
+    async def _delete_remote(
+        self, key: ObjectKey, obj: Object, cluster: View, ending: bool
+    ) -> tuple[Release | None, str]:
+        """The release, or what the deletion waits for.
+
+        :param ending: the namespace is being deleted: nothing is waited for, not even draining.
+        """
         settings = self._context.settings
-        since = seconds_of(obj["metadata"]["deletionTimestamp"])
+        since = 0.0 if ending else seconds_of(obj["metadata"]["deletionTimestamp"])
         where = running_addresses(self._context.informers[POD], cluster, settings.cluster_domain)
         problem = frozen(cluster) or ("" if where else f"cluster {cluster.key} has no running member")
         if not problem:
@@ -288,6 +305,8 @@ class PipelineReconciler:
                     return Release(False, r.DELETED, "deleted from the router"), ""
                 self._pauses.clear(key)
                 return None, f"the router drains {pending} records"
+        if ending:
+            return let_go(obj, problem), ""
         if overdue(obj, self._context.clock.time(), settings.release_deadline):
             return give_up(settings.release_deadline, problem), ""
         return None, waiting_to_go(settings.release_deadline, problem)

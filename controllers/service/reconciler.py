@@ -8,9 +8,18 @@ from typing import Any, Literal
 
 from controllers import reasons as r
 from controllers.context import Context
-from controllers.finalizing import Release, give_up, overdue, release_early, waiting_to_go
+from controllers.finalizing import (
+    Release,
+    give_up,
+    let_go,
+    overdue,
+    release_early,
+    release_with_namespace,
+    waiting_to_go,
+)
 from controllers.kinds import POD
 from controllers.members import ready_addresses, wanted_members
+from controllers.namespaces import ends
 from controllers.references import SERVICES, ClusterChoice, choose_cluster, spec_of, users_of
 from controllers.retrying import Pauses
 from controllers.service.probe import Health, probe
@@ -185,7 +194,11 @@ class ServiceReconciler:
         name = (obj.get("status") or {}).get("cluster") or ""
         cluster = self._context.informers[CLUSTER].get(_parse(name)) if name else None
         release = release_early(obj, cluster, name)
-        users = users_of(self._resource, key, self._context.informers[PIPELINE])
+        ending = release is None and cluster is not None and await ends(self._context.client, key.namespace)
+        if ending and cluster is not None:
+            release = release_with_namespace(obj, cluster)
+        # The users are of the same namespace, and go with it.
+        users = [] if ending else users_of(self._resource, key, self._context.informers[PIPELINE])
         if users and not (release and release.reason == r.FINALIZER_FORCED):
             # The pipelines' own events bring this key back, so no timer is needed.
             message = f"used by {PIPELINE.kind} {', '.join(users)}"
@@ -197,16 +210,19 @@ class ServiceReconciler:
         conditions.clear(r.DELETION_BLOCKED)
         waits = ""
         if release is None and cluster is not None:
-            release, waits = await self._deregister(key, obj, cluster)
+            release, waits = await self._deregister(key, obj, cluster, ending)
         if release is None:
             conditions.working(r.DELETING, waits)
             return await self._write(key, obj, {}, conditions, self._pauses.next(key))
         await self._release(key, obj, release)
         return Result.done()
 
-    async def _deregister(self, key: ObjectKey, obj: Object, cluster: View) -> tuple[Release | None, str]:
+    async def _deregister(
+        self, key: ObjectKey, obj: Object, cluster: View, ending: bool
+    ) -> tuple[Release | None, str]:
         """Ask every ready pod: after a restart the keeper does not know where it was registered.
 
+        :param ending: the namespace is being deleted: there is one try.
         :return: the release, or what the deletion waits for.
         """
         if self._shared(key):
@@ -227,6 +243,8 @@ class ServiceReconciler:
         if not failures:
             return Release(False, r.SERVICE_DEREGISTERED, f"deregistered from {len(where)} members"), ""
         problem = str(next(iter(failures.values())))
+        if ending:
+            return let_go(obj, problem), ""
         if overdue(obj, self._context.clock.time(), settings.release_deadline):
             return give_up(settings.release_deadline, problem), ""
         return None, waiting_to_go(settings.release_deadline, problem)

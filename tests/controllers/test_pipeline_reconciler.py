@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from controllers.kinds import STATEFUL_SET
+from controllers.kinds import POD, STATEFUL_SET
 from controllers.members import readiness_or_freeze_changed
 from controllers.pipeline.graph import OWNER_UID
 from controllers.pipeline.reconciler import FINALIZER, PipelineReconciler
 from controllers.references import SERVICES, pipelines_using
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE, TRANSFORM
 from etl_operator.router.errors import Rejected, RouterAdminUnavailable
+from etl_operator.router.pb import router_pb2 as pb
 from informers.cache.informer import Delta
 from informers.objects import ObjectKey
 from tests.controllers.world import NAMESPACE, Pipeline, World
@@ -411,6 +412,40 @@ async def test_an_unreachable_router_holds_for_a_bounded_time() -> None:
     await running.once()
     assert not running.exists
     assert running.world.events.seen[-1][:2] == ("Warning", "Orphaned")
+
+
+async def test_the_end_of_the_namespace_asks_nobody() -> None:
+    running = await Running().started()
+    running.remote.pending = 12
+    running.world.end_namespace()
+    running.delete()
+    await running.once()
+    assert not running.exists
+    assert running.world.routers.mutations == []
+    assert running.world.events.seen[-1][:2] == ("Normal", "Released")
+
+
+@pytest.mark.parametrize("down", [False, True])
+async def test_at_the_end_of_the_namespace_a_cluster_elsewhere_is_asked_once(down: bool) -> None:
+    running = Running()
+    running.store.edit(PIPELINE, NAME, {"metadata": {"finalizers": [FINALIZER]}})
+    running.store.put(CLUSTER, "far", {"replicas": 1}, namespace="other")
+    running.store.edit(PIPELINE, NAME, {"status": {"cluster": "other/far"}})
+    pod = running.store.put(POD, "far-0", {}, namespace="other", labels={"etl.router/cluster": "far"})
+    pod["status"] = {"phase": "Running"}
+    running.store._store(POD, pod)
+    config = pb.PipelineConfig(
+        id=ID, metadata={OWNER_UID: running.store.of(PIPELINE, NAME)["metadata"]["uid"]}
+    )
+    running.world.routers.pipelines[ID] = Pipeline(config, enabled=True, pending=12)
+    running.world.routers.down = {"far-0"} if down else set()
+    running.world.end_namespace()
+    running.delete()
+    await running.once()
+    assert not running.exists
+    assert (ID in running.world.routers.pipelines) is down
+    told = ("Warning", "Orphaned") if down else ("Normal", "Deleted")
+    assert running.world.events.seen[-1][:2] == told
 
 
 async def test_force_delete_asks_nobody() -> None:

@@ -344,6 +344,34 @@ async def test_an_unreachable_pod_holds_for_a_bounded_time() -> None:
     assert running.world.events.seen[-1][:2] == ("Warning", "Orphaned")
 
 
+async def test_the_end_of_the_namespace_waits_neither_for_routers_nor_for_users() -> None:
+    running = await Running().started()
+    running.store.put(PIPELINE, "p", {"source": NAME, "steps": [], "sink": "out"})
+    running.world.routers.down = {"prod-2"}
+    running.world.end_namespace()
+    running.store.remove(SOURCE, NAME)
+    await running.once()
+    assert not running.exists
+    assert running.world.events.seen[-1][:2] == ("Normal", "Released")
+
+
+@pytest.mark.parametrize("down", [False, True])
+async def test_at_the_end_of_the_namespace_a_cluster_elsewhere_is_asked_once(down: bool) -> None:
+    running = await Running().started()
+    running.store.put(CLUSTER, "far", {"replicas": 1}, namespace="other")
+    pod = running.store.put(POD, "far-0", {}, namespace="other", labels={"etl.router/cluster": "far"})
+    ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    running.store._store(POD, {**pod, "status": ready})
+    running.store.edit(SOURCE, NAME, {"status": {"cluster": "other/far"}})
+    running.world.routers.down = {"far-0"} if down else set()
+    running.world.end_namespace()
+    running.store.remove(SOURCE, NAME)
+    await running.once()
+    assert not running.exists
+    told = ("Warning", "Orphaned") if down else ("Normal", "Deregistered")
+    assert running.world.events.seen[-1][:2] == told
+
+
 async def test_a_cluster_that_is_gone_holds_nobody() -> None:
     running = await Running().started()
     running.store.remove(CLUSTER, "prod")

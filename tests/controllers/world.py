@@ -422,6 +422,11 @@ class World:
     def time(self) -> float:
         return self.store.now
 
+    def end_namespace(self) -> None:
+        """A user deletes the namespace; nothing in it has gone yet."""
+        kind = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
+        self.store.put(kind, NAMESPACE, namespace="", finalizers=["kubernetes"], deletionTimestamp=STARTED_AT)
+
     # -- the StatefulSet controller and the node, one step at a time ---------------------------------
 
     def run_stateful_set(self, name: str, *, ready: bool = True) -> None:

@@ -12,6 +12,7 @@ import yaml
 from controllers.kinds import (
     CONFIG_MAP,
     DISRUPTION_BUDGET,
+    NAMESPACE,
     POD,
     PVC,
     SERVICE,
@@ -103,7 +104,7 @@ def needed() -> set[tuple[str, str, str, str]]:
         found |= grants(optional_child, {"delete"})
     found |= grants(POD, WATCH | {"delete"})
     found |= grants(PVC, WATCH | {"patch"})
-    found |= grants(STORAGE_CLASS, {"get"})
+    found |= grants(STORAGE_CLASS, {"get"}) | grants(NAMESPACE, {"get"})
     found |= {("events.k8s.io", "events", verb, "") for verb in APPLY}
     return found
 
