@@ -258,7 +258,9 @@ class PipelineReconciler:
     async def _hold(self, obj: Object) -> None:
         """The finalizer comes before the first remote state, never without it."""
         if FINALIZER not in (obj["metadata"].get("finalizers") or ()):
-            answer = await add_finalizer(self._context.client, PIPELINE, obj, FINALIZER)
+            answer = await add_finalizer(
+                self._context.client, PIPELINE, obj, FINALIZER, field_manager=MANAGER
+            )
             if answer is not None:
                 self._context.informers[PIPELINE].written(answer)
 
@@ -338,7 +340,7 @@ class PipelineReconciler:
 
     async def _release(self, key: ObjectKey, obj: Object, release: Release | None) -> Result:
         with suppress(NotFound):
-            await remove_finalizer(self._context.client, PIPELINE, obj, FINALIZER)
+            await remove_finalizer(self._context.client, PIPELINE, obj, FINALIZER, field_manager=MANAGER)
         if release is not None:
             kind: Literal["Normal", "Warning"] = "Warning" if release.warning else "Normal"
             self._event(obj, kind, release.reason, "Delete", release.note)

@@ -182,7 +182,9 @@ class ServiceReconciler:
     async def _hold(self, obj: Object) -> None:
         """The finalizer comes before the first registration."""
         if FINALIZER not in (obj["metadata"].get("finalizers") or ()):
-            answer = await add_finalizer(self._context.client, self._resource, obj, FINALIZER)
+            answer = await add_finalizer(
+                self._context.client, self._resource, obj, FINALIZER, field_manager=self.manager
+            )
             if answer is not None:
                 self._informer.written(answer)
 
@@ -252,7 +254,9 @@ class ServiceReconciler:
     async def _release(self, key: ObjectKey, obj: Object, release: Release) -> None:
         await self._forget(key)
         with suppress(NotFound):
-            await remove_finalizer(self._context.client, self._resource, obj, FINALIZER)
+            await remove_finalizer(
+                self._context.client, self._resource, obj, FINALIZER, field_manager=self.manager
+            )
         kind: Literal["Normal", "Warning"] = "Warning" if release.warning else "Normal"
         self._event(obj, kind, release.reason, "Delete", release.note)
 

@@ -32,6 +32,8 @@ class Recorded:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.grants: set[tuple[str, str, str, str]] = set()
         self.bodies: list[tuple[Resource, Object]] = []
+        self.managers: set[str] = set()
+        """Field managers of everything that writes fields."""
         for name, verbs in (
             ("get", ("get",)),
             ("apply", ("create", "patch")),
@@ -47,6 +49,8 @@ class Recorded:
         async def method(store: Store, resource: Resource, target: Any, *rest: Any, **named: Any) -> Any:
             path = f"{resource.plural}/status" if name == "update_status" else resource.plural
             self.grants |= {(resource.group, path, verb, "") for verb in verbs}
+            if name in ("apply", "update_status", "patch"):
+                self.managers.add(named.get("field_manager", ""))
             if name in ("apply", "update_status"):
                 self.bodies.append((resource, target))
             return await original(store, resource, target, *rest, **named)
@@ -91,7 +95,7 @@ async def test_a_clusters_life(recorded: Recorded) -> None:
     for resource, verb in ((POD, "delete"), (PVC, "patch"), (STORAGE_CLASS, "get")):
         assert (resource.group, resource.plural, verb, "") in recorded.grants
     assert {condition["type"] for condition in running.status["conditions"]} >= {"Ready", "QuorumHealthy"}
-    judge(recorded)
+    judge(recorded, "cluster")
 
 
 async def test_a_pipelines_life(recorded: Recorded) -> None:
@@ -104,7 +108,7 @@ async def test_a_pipelines_life(recorded: Recorded) -> None:
     running.delete()
     await running.once()
     assert not running.exists
-    judge(recorded)
+    judge(recorded, "pipeline")
 
 
 async def test_a_services_life(recorded: Recorded) -> None:
@@ -113,11 +117,12 @@ async def test_a_services_life(recorded: Recorded) -> None:
     running.store.remove(SOURCE, services.NAME)
     await running.once()
     assert not running.exists
-    judge(recorded)
+    judge(recorded, "source")
 
 
-def judge(recorded: Recorded) -> None:
-    """Nothing forbidden, nothing invalid, nothing that would be pruned."""
+def judge(recorded: Recorded, controller: str) -> None:
+    """Nothing forbidden, nothing invalid, nothing that would be pruned, and all of it in one name."""
+    assert recorded.managers == {f"etl-operator/{controller}"}
     assert recorded.grants - ROLE == set()
     assert recorded.bodies
     for resource, body in recorded.bodies:
