@@ -16,6 +16,7 @@ from typing import NamedTuple
 from informers.access import READ, Access
 from informers.cache.budget import Budget
 from informers.cache.informer import Informer
+from informers.cache.packing import PackingOptions
 from informers.cache.view import View
 from informers.client import Client
 from informers.clock import Clock
@@ -102,7 +103,12 @@ class Caches:
         """The informer that keeps this."""
         return self._known.get(kept)
 
-    def add(self, kept: Kept, indexes: Mapping[str, Callable[[View], Iterable[str]]]) -> Informer:
+    def add(
+        self,
+        kept: Kept,
+        indexes: Mapping[str, Callable[[View], Iterable[str]]],
+        packing: PackingOptions | None = None,
+    ) -> Informer:
         """Make the informer that keeps this. Somebody has to run it."""
         informer = self._known[kept] = Informer(
             self._client,
@@ -113,6 +119,7 @@ class Caches:
             metadata_only=kept.metadata_only,
             indexes=indexes,
             budget=self._budget,
+            packing=packing,
             clock=self._clock,
             # Jitter needs no secrecy.
             rng=random.Random(self._rng.getrandbits(64)),  # noqa: S311

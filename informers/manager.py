@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from informers.access import Access, Preflight
 from informers.cache.informer import Informer
+from informers.cache.packing import PackingOptions
 from informers.cache.view import View
 from informers.caches import Caches, kept
 from informers.certificates import ServingCertificate
@@ -156,6 +157,7 @@ class Manager:
         field_selector: str = "",
         metadata_only: bool = False,
         indexes: Mapping[str, Callable[[View], Iterable[str]]] | None = None,
+        packing: PackingOptions | None = None,
     ) -> Informer:
         """The informer of a resource; the same for everybody who asks for the same.
 
@@ -167,7 +169,8 @@ class Manager:
         :param metadata_only: keep metadata only.
         :param indexes: by name, functions from an object to the values it is found under. The first to ask
             for an informer names them.
-        :raises ValueError: when the informer exists already and indexes are given.
+        :param packing: what is compressed, and when; the first to ask says so as well.
+        :raises ValueError: when the informer exists already, and indexes or packing are given.
         """
         wanted = kept(
             resource,
@@ -178,10 +181,12 @@ class Manager:
         )
         known = self._caches.find(wanted)
         if known is not None:
-            if indexes:
-                raise ValueError(f"the informer of {resource} exists; its indexes are for the first to name")
+            if indexes or packing:
+                raise ValueError(
+                    f"the informer of {resource} exists; indexes and packing are for the first to name"
+                )
             return known
-        informer = self._caches.add(wanted, indexes or {})
+        informer = self._caches.add(wanted, indexes or {}, packing)
         if self._loops is not None:
             self._loops.watch(informer)
         if self._serving:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from informers.cache.packing import PackingOptions
 from informers.controller import Controller
 from informers.errors import RuntimeFault
 from informers.leader import LeaseLost
@@ -23,6 +24,7 @@ from tests.informers_manager.operator import (
     CONFIG_MAP,
     EVENT,
     LEASE,
+    NAMESPACE,
     SECRET,
     config_map,
     has_secret,
@@ -410,6 +412,8 @@ def test_wiring_mistakes_are_found_at_once() -> None:
         assert manager.informer(CONFIG_MAP, namespaces=("x",)) is not manager.informer(CONFIG_MAP)
         with pytest.raises(ValueError, match="indexes"):
             manager.informer(CONFIG_MAP, indexes={"x": lambda view: []})
+        with pytest.raises(ValueError, match="packing"):
+            manager.informer(CONFIG_MAP, packing=PackingOptions(enabled=False))
         with pytest.raises(ValueError, match="already"):
             manager.add(Controller("copier", one.copier))
         with pytest.raises(RuntimeFault, match="HOST:PORT"):
@@ -420,6 +424,25 @@ def test_wiring_mistakes_are_found_at_once() -> None:
                 manager.add(Controller("late", one.copier))
             with pytest.raises(RuntimeError, match="wire everything before"):
                 await manager.run()
+
+    virtually(scenario)
+
+
+def test_who_asks_first_says_how_a_cache_is_packed() -> None:
+    async def scenario(core: ApiServer) -> None:
+        for number in range(300):
+            core.create(config_map(f"many-{number}", text="the same again and again " * 200))
+        sizes = []
+        for enabled in (True, False):
+            one = operator(core)
+            packing = PackingOptions(enabled=enabled)
+            maps = one.manager.informer(CONFIG_MAP, namespaces=[NAMESPACE], packing=packing)
+            async with started(one):
+                await maps.wait_synced()
+                await asyncio.sleep(100)
+                sizes.append(maps.cache_size())
+        assert sizes[0].compressed > 0
+        assert (sizes[1].compressed, sizes[1].raw > 2 * sizes[0].total) == (0, True)
 
     virtually(scenario)
 
