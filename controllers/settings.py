@@ -28,6 +28,9 @@ class ControllerSettings:
     idle_interval: float = 15.0
     """Seconds between two such polls, at most."""
 
+    blocked_after: float = 120.0
+    """Seconds a roll may wait before the next restart until a Warning event tells of it."""
+
     join_grace: float = 1.0
     """Seconds a Ready service has to be registered with a member that joins before Ready is withdrawn."""
 

@@ -39,6 +39,11 @@ def transitions(
     config = conditions.turned(r.CONFIG_APPLIED)
     if config and config["reason"] == r.ROLLING:
         found.append(("Normal", r.ROLLING, "Restart", config["message"]))
+    paused = conditions.turned(r.PAUSED)
+    if paused:
+        found.append(("Normal", r.PAUSED, "Pause", paused["message"]))
+    elif conditions.before(r.PAUSED) and not conditions.has(r.PAUSED):
+        found.append(("Normal", r.RESUMED, "Resume", "etl.router/paused is gone"))
     ready = conditions.turned(r.READY)
     stalled = (r.NAME_CONFLICT, r.VALIDATION_FAILED, r.SCALE_DOWN_UNSUPPORTED, r.SHRINK_UNSUPPORTED)
     if ready and ready["reason"] in stalled:

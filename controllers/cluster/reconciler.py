@@ -38,6 +38,9 @@ class _Memory:
     deleted_pods: set[str] = field(default_factory=set)
     """Uids this process has asked to delete: the cache may still show them as healthy."""
     leader_id: int = 0
+    blocked_at: float | None = None
+    """When the roll was first found to be waiting, on the monotonic clock; ``None`` while it goes on."""
+    told_blocked: bool = False
 
 
 class ClusterReconciler:
@@ -99,6 +102,11 @@ class ClusterReconciler:
         except NameConflict as conflict:
             return replace(seen, conflict=str(conflict))
         except (Invalid, BadRequest) as error:
+            return replace(seen, refused=str(error))
+        except Forbidden as error:
+            if error.namespace_ends:
+                raise
+            # A quota, an admission policy or a missing right: only the user can help, so the user is told.
             return replace(seen, refused=str(error))
         if changed:
             return replace(seen, superseded=True)
@@ -207,6 +215,7 @@ class ClusterReconciler:
             record_warnings(self._context.events, obj, cluster)
             record_transitions(self._context.events, obj, conditions, led=bool(memory.leader_id))
         self._note_leader(key, obj, seen, memory)
+        self._note_blocked(obj, seen, memory)
         self._context.metrics.consensus(key, seen.consensus)
         ready = conditions.is_true(r.READY)
         self._context.metrics.ready(CLUSTER.kind, key, ready)
@@ -220,6 +229,20 @@ class ClusterReconciler:
         settings = self._context.settings
         still = self._context.clock.monotonic() - memory.moved_at
         return min(max(settings.busy_interval, still / 10), settings.idle_interval)
+
+    def _note_blocked(self, obj: Object, seen: Observation, memory: _Memory) -> None:
+        """Warn of a roll that has waited for too long, once until it goes on."""
+        if not seen.restart.blocked:
+            memory.blocked_at, memory.told_blocked = None, False
+            return
+        now = self._context.clock.monotonic()
+        memory.blocked_at = now if memory.blocked_at is None else memory.blocked_at
+        waited = now - memory.blocked_at
+        if memory.told_blocked or waited < self._context.settings.blocked_after:
+            return
+        memory.told_blocked = True
+        note = f"the roll has been waiting for {waited:.0f} s: {seen.restart.blocked}"
+        self._event(obj, "Warning", r.ROLLOUT_BLOCKED, "Restart", note)
 
     def _note_leader(self, key: ObjectKey, obj: Object, seen: Observation, memory: _Memory) -> None:
         leader = seen.consensus.leader_id

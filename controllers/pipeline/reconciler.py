@@ -251,7 +251,7 @@ class PipelineReconciler:
             note = f"the router took the new spec as version {done.version}"
             self._event(obj, "Normal", r.PIPELINE_UPDATED, "Submit", note)
         elif done.switched:
-            reason = r.PIPELINE_RESUMED if done.enabled else r.PIPELINE_PAUSED
+            reason = r.RESUMED if done.enabled else r.PIPELINE_PAUSED
             word = "enabled" if done.enabled else "disabled"
             self._event(obj, "Normal", reason, "Switch", f"the pipeline is {word}")
 

@@ -25,11 +25,13 @@ class GrpcTls(Model):
     enabled: bool = False
     """Use TLS. Default false."""
     ca_secret_name: ObjectName | None = None
-    """Secret with ca.crt to verify the service with. Default: the router's own trust store."""
+    """Secret with ca.crt to verify the service with; a note for people: the router's API has no field for it.
+    Default: the router's own trust store."""
     client_secret_name: ObjectName | None = None
-    """Secret with tls.crt and tls.key the router shows to the service. Default: none."""
+    """Secret with tls.crt and tls.key the router shows to the service; a note for people, as caSecretName is.
+    Default: none."""
     insecure_skip_verify: bool = False
-    """Do not verify the service's certificate. Default false."""
+    """Do not verify the service's certificate; a note for people, as caSecretName is. Default false."""
 
 
 class Grpc(Model):

@@ -196,6 +196,33 @@ async def test_a_roll_that_cannot_go_on_says_what_the_new_pod_lacks() -> None:
     assert f"1 of 3 pods updated; {new}: CrashLoopBackOff" == running.condition("Ready")["message"]
 
 
+async def test_a_roll_that_waits_for_long_is_told_once_until_it_goes_on() -> None:
+    running = await Running().started()
+    running.store.edit(CLUSTER, NAME, {"spec": {"image": "etl-router:2"}})
+    await running.once()
+    running.world.run_stateful_set(NAME)
+    await running.once()
+    running.world.run_stateful_set(NAME, ready=False)
+
+    def told() -> int:
+        return running.world.events.reasons().count("RolloutBlocked")
+
+    await running.once()
+    running.store.now += running.world.context.settings.blocked_after - 1
+    await running.once()
+    assert told() == 0
+    for _ in range(3):
+        running.store.now += 1
+        await running.once()
+    assert told() == 1
+    kind, _, note = running.world.events.seen[-1]
+    assert (kind, note) == ("Warning", "the roll has been waiting for 120 s: pod prod-2 is not ready")
+    running.world.set_ready(f"{NAME}-2", True)
+    await running.settle()
+    assert running.condition("Ready")["status"] == "True"
+    assert told() == 1
+
+
 async def test_on_delete_leaves_the_pods_to_the_user() -> None:
     running = await Running(updateStrategy="OnDelete").started()
     running.store.edit(CLUSTER, NAME, {"spec": {"image": "etl-router:2"}})
@@ -343,7 +370,9 @@ async def test_a_paused_cluster_is_observed_but_left_alone() -> None:
     running.store.edit(CLUSTER, NAME, pause)
     running.store.writes.clear()
     await running.once()
+    await running.once()
     assert {verb for verb, _, _ in running.store.writes} == {"status"}
+    assert running.world.events.reasons().count("Paused") == 1
     assert running.condition("Paused")["status"] == "True"
     # Ready would claim that the new spec is in force.
     assert running.condition("Ready")["reason"] == running.condition("Stalled")["reason"] == "Paused"
@@ -351,6 +380,7 @@ async def test_a_paused_cluster_is_observed_but_left_alone() -> None:
     await running.settle()
     assert running.condition("Ready")["status"] == "True"
     assert running.condition("Paused") == {}
+    assert running.world.events.reasons().count("Resumed") == 1
 
 
 async def test_a_paused_cluster_with_nothing_to_do_stays_ready() -> None:
@@ -436,9 +466,21 @@ async def test_the_end_of_the_namespace_is_no_failure(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(running.store, "apply", refuse)
     assert await running.once() is None
-    causes.clear()
-    with pytest.raises(Forbidden):
-        await running.once()
+
+
+async def test_a_child_that_may_not_be_made_is_told_in_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running()
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise Forbidden(403, "Forbidden", "exceeded quota: services=0")
+
+    with monkeypatch.context() as refused:
+        refused.setattr(running.store, "apply", refuse)
+        assert await running.once() is not None
+    assert running.condition("Ready")["reason"] == "ValidationFailed"
+    assert "exceeded quota" in running.condition("Stalled")["message"]
+    await running.started()
+    assert running.condition("Stalled") == {}
 
 
 async def test_an_obsolete_child_goes() -> None:
