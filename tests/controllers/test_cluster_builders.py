@@ -187,7 +187,54 @@ def test_volumes_go_only_where_the_spec_says_so() -> None:
     assert default == {"whenDeleted": "Retain", "whenScaled": "Retain"}
     deleting = cluster(storage={"retentionPolicy": {"whenDeleted": "Delete"}})
     policy = stateful_set(deleting, SETTINGS, 3)["spec"]["persistentVolumeClaimRetentionPolicy"]
-    assert policy["whenDeleted"] == "Delete"
+    assert policy == {"whenDeleted": "Delete", "whenScaled": "Retain"}
+    scaling = cluster(storage={"retentionPolicy": {"whenScaled": "Delete"}}, deletionPolicy="Delete")
+    policy = stateful_set(scaling, SETTINGS, 3)["spec"]["persistentVolumeClaimRetentionPolicy"]
+    assert policy == {"whenDeleted": "Delete", "whenScaled": "Delete"}
+
+
+def test_what_the_spec_says_of_pods_reaches_them() -> None:
+    spread = {"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}
+    in_pod: dict[str, Any] = {
+        "imagePullSecrets": [{"name": "pull"}],
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "spot", "operator": "Exists"}],
+        "affinity": {
+            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}
+        },
+        "topologySpreadConstraints": [spread],
+        "priorityClassName": "high",
+        "serviceAccountName": "own",
+    }
+    built = stateful_set(cluster(**in_pod, imagePullPolicy="Never"), SETTINGS, 3)
+    assert {field: pod_of(built)[field] for field in in_pod} == in_pod
+    assert container_of(built)["imagePullPolicy"] == "Never"
+
+
+def test_pods_spread_by_themselves_and_softly() -> None:
+    pod = pod_of(stateful_set(cluster(), SETTINGS, 3))
+    (zones,) = pod["topologySpreadConstraints"]
+    assert (zones["topologyKey"], zones["whenUnsatisfiable"]) == (
+        "topology.kubernetes.io/zone",
+        "ScheduleAnyway",
+    )
+    (apart,) = pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert apart["podAffinityTerm"]["topologyKey"] == "kubernetes.io/hostname"
+    for term in (zones, apart["podAffinityTerm"]):
+        assert (
+            term["labelSelector"]["matchLabels"].items()
+            <= stateful_set(cluster(), SETTINGS, 3)["spec"]["template"]["metadata"]["labels"].items()
+        )
+
+
+def test_certificates_are_mounted_where_the_docs_say() -> None:
+    built = stateful_set(cluster(tls={"secretName": "own", "caSecretName": "ca"}), SETTINGS, 3)
+    volumes = {one["name"]: one.get("secret", {}).get("secretName") for one in pod_of(built)["volumes"]}
+    mounts = {one["mountPath"]: one for one in container_of(built)["volumeMounts"]}
+    for path, secret in (("/etc/etl-router-tls", "own"), ("/etc/etl-router-ca", "ca")):
+        assert volumes[mounts[path]["name"]] == secret
+        assert mounts[path]["readOnly"] is True
+    assert "/etc/etl-router-tls" not in str(stateful_set(cluster(), SETTINGS, 3))
 
 
 def test_members_find_each_other_before_they_are_ready() -> None:

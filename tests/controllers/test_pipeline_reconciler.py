@@ -119,6 +119,21 @@ async def test_the_graph_is_linear_and_says_whose_it_is() -> None:
     assert config.metadata[OWNER_UID] == running.store.of(PIPELINE, NAME)["metadata"]["uid"]
 
 
+async def test_dead_letters_travel_in_the_metadata() -> None:
+    dlq = {"enabled": True, "maxRetries": 7, "retryBackoffMs": 5, "maxRetryBackoffMs": 50, "sink": "out"}
+    running = await Running(dlq=dlq).started()
+    metadata = running.remote.config.metadata
+    assert {key: value for key, value in metadata.items() if key.startswith("etl.router/dlq.")} == {
+        "etl.router/dlq.enabled": "true",
+        "etl.router/dlq.max-retries": "7",
+        "etl.router/dlq.retry-backoff-ms": "5",
+        "etl.router/dlq.max-retry-backoff-ms": "50",
+        "etl.router/dlq.sink": "out",
+    }
+    assert [stage.id for stage in running.remote.config.stages][-1] == f"{NAME}-dlq"
+    assert not [edge for edge in running.remote.config.edges if "dlq" in edge.from_stage + edge.to_stage]
+
+
 async def test_a_hundred_passes_of_a_converged_pipeline_write_nothing() -> None:
     running = await Running().started()
     running.store.writes.clear()
