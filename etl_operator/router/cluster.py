@@ -129,9 +129,14 @@ class RouterCluster:
 
 
 def _leader(reports: Sequence[NodeReport]) -> str | None:
-    """The claimant of the highest term; one of an older term has not heard of its successor yet."""
+    """The claimant of the highest term; one of an older term has not heard of its successor yet.
+
+    Two claimants of that term are none: whatever is written to either may be lost.
+    """
     claims = [(r.status.term, r.address) for r in reports if r.status and r.leads]
-    return max(claims, key=lambda claim: claim[0])[1] if claims else None
+    highest = max((term for term, _ in claims), default=0)
+    leaders = [address for term, address in claims if term == highest]
+    return leaders[0] if len(leaders) == 1 else None
 
 
 def _settled(reports: Sequence[NodeReport], members: int) -> bool:
@@ -152,6 +157,8 @@ def _settled(reports: Sequence[NodeReport], members: int) -> bool:
 def _why_none(reports: Sequence[NodeReport], members: int) -> RouterError:
     errors = [report.error for report in reports if report.error]
     answered = len(reports) - len(errors)
+    if any(report.leads for report in reports):
+        return NotLeader("several nodes claim to lead in one term")
     if answered:
         return NotLeader(f"no node leads: {answered} of {members} answer")
     admin = next((error for error in errors if isinstance(error, RouterAdminUnavailable)), None)

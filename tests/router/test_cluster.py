@@ -116,6 +116,14 @@ async def test_the_claim_of_an_older_term_loses(clients: RouterClients, start: S
     assert await RouterCluster(clients, where).on_leader(create) == new[0].address
 
 
+async def test_two_claims_of_one_term_are_no_leader(clients: RouterClients, start: Start) -> None:
+    torn = [await start(FakeCluster(leader=node_id, term=5), node_id) for node_id in (1, 2)]
+    lone = await start(FakeCluster(leader=0, term=5), 3)
+    with pytest.raises(NotLeader, match="several nodes claim to lead in one term"):
+        await RouterCluster(clients, addresses([*torn, lone])).on_leader(create)
+    assert not any("CreatePipeline" in router.calls for router in torn)
+
+
 async def test_every_node_has_at_most_one_try(clients: RouterClients, three: list[FakeRouter]) -> None:
     # All name node 1, which refuses: nobody may be asked twice, and the search must end.
     tried: list[str] = []
