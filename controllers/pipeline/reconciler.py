@@ -52,6 +52,8 @@ class PipelineReconciler:
         self._pauses = Pauses(settings.retry_base, settings.retry_limit)
         self._moving: dict[ObjectKey, float] = {}
         """When a pipeline began to leave the cluster it moves away from."""
+        self._draining: set[ObjectKey] = set()
+        """Deleted pipelines that were found to have records inside."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Submit, update, switch or delete as needed; a converged pipeline costs one read per check."""
@@ -304,14 +306,22 @@ class PipelineReconciler:
                 problem = f"{verdict(error)[0]}: {error}"
             else:
                 if not pending:
+                    self._note_drained(key, obj, since)
                     return Release(False, r.DELETED, "deleted from the router"), ""
                 self._pauses.clear(key)
+                self._draining.add(key)
                 return None, f"the router drains {pending} records"
         if ending:
             return let_go(obj, problem), ""
         if overdue(obj, self._context.clock.time(), settings.release_deadline):
             return give_up(settings.release_deadline, problem), ""
         return None, waiting_to_go(settings.release_deadline, problem)
+
+    def _note_drained(self, key: ObjectKey, obj: Object, since: float) -> None:
+        """Tell those who waited for the records that all have left; a forced end is none of that."""
+        drain = float(obj["spec"].get("drainTimeoutSeconds", 30))
+        if key in self._draining and self._context.clock.time() - since < drain:
+            self._event(obj, "Normal", r.DRAINED, "Delete", "every record has left the pipeline")
 
     async def _remove(self, node: RouterNode, key: ObjectKey, obj: Object, since: float) -> int:
         """Disable, drain, delete. Returns how many records still have to leave, zero when deleted.
@@ -355,6 +365,7 @@ class PipelineReconciler:
     def _forget(self, key: ObjectKey) -> None:
         self._pauses.clear(key)
         self._moving.pop(key, None)
+        self._draining.discard(key)
         self._context.metrics.forget(PIPELINE.kind, key)
 
 

@@ -400,6 +400,18 @@ async def test_draining_is_waited_for_but_not_for_ever() -> None:
     running.world.store.now += 31
     await running.once()
     assert not running.exists
+    assert running.world.events.reasons() == ["Deleted"]
+
+
+async def test_the_end_of_draining_is_told() -> None:
+    running = await Running(drainTimeoutSeconds=30).started()
+    running.remote.pending = 12
+    running.delete()
+    await running.once()
+    running.remote.pending = 0
+    await running.once()
+    assert not running.exists
+    assert running.world.events.reasons() == ["Drained", "Deleted"]
 
 
 @pytest.mark.parametrize("how", ["gone", "terminating"])
