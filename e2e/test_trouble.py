@@ -9,15 +9,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from e2e.running import eventually
-from e2e.scene import CHILDREN, ETL, Scene, condition, router
+from e2e.running import Sandbox, eventually
+from e2e.scene import CHILDREN, ETL, NAMESPACE, Scene, condition, router, scene_in
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE
 from etl_operator.router.client import RouterNode
 from etl_operator.router.errors import RouterError
-from informers.objects import Object
+from informers.client import Client
+from informers.errors import NotFound
+from informers.objects import Object, ObjectKey
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
@@ -108,6 +111,33 @@ async def test_a_cluster_that_does_not_answer_makes_no_noise(scene: Scene) -> No
         await scene.told("flow", "FinalizerForced")
     await scene.ready(CLUSTER, "mute")
     await scene.ready(SOURCE, "in")
+
+
+async def test_the_end_of_a_guests_namespace_does_not_wait_for_a_silent_host(
+    scene: Scene, sandbox: Sandbox, client: Client
+) -> None:
+    name = f"{scene.namespace}-guest"
+    await scene.cluster("host", allowedNamespaces=[name])
+    there: dict[str, Any] = {"clusterRef": {"name": "host", "namespace": scene.namespace}}
+    async with scene_in(sandbox, client, name) as guest:
+        await guest.service(SOURCE, "in", **there)
+        await guest.service(SINK, "out", **there)
+        await guest.apply(PIPELINE, "flow", {"source": "in", "sink": "out", **there})
+        await asyncio.gather(
+            *(guest.ready(*one) for one in ((SOURCE, "in"), (SINK, "out"), (PIPELINE, "flow")))
+        )
+
+        async def ended() -> bool:
+            try:
+                await client.get(NAMESPACE, ObjectKey("", name))
+            except NotFound:
+                return True
+            return False
+
+        with stopped(await scene.process("host-0")):
+            await client.delete(NAMESPACE, ObjectKey("", name))
+            # Far less than the five minutes for which the deletion of a pipeline alone would wait.
+            await eventually(ended, what="the namespace is gone", within=60)
 
 
 async def test_routers_killed_all_at_once(scene: Scene) -> None:
