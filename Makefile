@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# An old pip warns when it installs a package without pyproject.toml the old way.
+PIP    := PIP_USE_PEP517=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Continuous integration passes PIP_CONSTRAINT, so that it installs locked versions.
 # Most tests wait for processes: several at once are faster even on two cores. WORKERS=0 runs one by one.
 WORKERS ?= 3
@@ -12,7 +13,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile
 .PHONY: help demo test conformance e2e bench lint fmt manifests clean
 
 help: ## Show this list
-	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
 
 demo: $(VENV)/.sandbox ## Run the operator and the sample objects on the embedded control plane
 	$(BIN)/etl-operator sandbox --until-ready --timeout 120
