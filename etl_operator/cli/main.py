@@ -19,6 +19,7 @@ _SANDBOX_NEEDS = ("cryptography", "cel_expr_python", "jsonpatch", "pysyncobj")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ETL_OPERATOR"})
+@click.version_option(__version__, message="etl-operator %(version)s")
 def main() -> None:
     """Kubernetes operator for ETL Router clusters, pipelines and services."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from etl_operator import __version__
 from etl_operator.cli.main import main
 from etl_operator.sandbox.manifests import load_manifests
 from tests.install.manifests import CONFIG, container_of, only
@@ -57,3 +59,9 @@ def test_every_option_has_its_environment_variable(monkeypatch: pytest.MonkeyPat
 def test_an_unknown_argument_would_be_noticed() -> None:
     with pytest.raises(click.UsageError):
         parsed(["run", "--no-such-option"])
+
+
+@pytest.mark.parametrize("arguments", [["version"], ["--version"]])
+def test_the_version_is_told_either_way(arguments: list[str]) -> None:
+    told = CliRunner().invoke(main, arguments)
+    assert (told.exit_code, told.output) == (0, f"etl-operator {__version__}\n")
