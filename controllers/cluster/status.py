@@ -227,10 +227,11 @@ def _progress_condition(cluster: EtlRouterCluster, seen: Observation, conditions
     if seen.members.target < wanted or (ready < wanted and _grows(seen)):
         members = f"{seen.members.target} of {wanted} members"
         return conditions.working(r.SCALING_UP, f"{members} in place, {ready} ready{trouble}")
-    if not seen.current and seen.update_revision and len(seen.pods) == seen.members.target:
+    old = outdated(seen.pods, seen.update_revision)
+    if old and seen.update_revision and len(seen.pods) == seen.members.target:
         if cluster.spec.update_strategy == "OnDelete":
             return conditions.stalled(r.WAITING_FOR_DELETE, _on_delete_message(seen))
-        rolling = f"{sum(p.revision == seen.update_revision for p in seen.pods)} of {wanted} pods updated"
+        rolling = f"{len(seen.pods) - len(old)} of {wanted} pods updated"
         return conditions.working(r.ROLLING, f"{rolling}{trouble}")
     if ready < wanted:
         return conditions.working(r.PODS_NOT_READY, f"{ready} of {wanted} members are ready{trouble}")

@@ -236,6 +236,17 @@ async def test_on_delete_leaves_the_pods_to_the_user() -> None:
     assert "PodRestarted" not in running.world.events.reasons()
 
 
+@pytest.mark.parametrize("strategy", ["QuorumAware", "OnDelete"])
+async def test_a_pod_somebody_deletes_is_no_roll(strategy: str) -> None:
+    running = await Running(updateStrategy=strategy).started()
+    leaving = {"metadata": {"deletionTimestamp": "2027-01-15T09:00:00Z", "finalizers": ["held"]}}
+    running.store.edit(POD, "prod-0", leaving)
+    await running.once()
+    assert running.condition("Ready")["reason"] == "PodsNotReady"
+    assert running.condition("Ready")["message"] == "2 of 3 members are ready"
+    assert running.condition("Stalled") == {}
+
+
 async def test_a_requested_restart_rolls_every_pod() -> None:
     running = await Running().started()
     stamp = {"metadata": {"annotations": {"etl.router/restart-requested-at": "2027-01-15T09:00:00Z"}}}
