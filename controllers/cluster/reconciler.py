@@ -113,8 +113,12 @@ class ClusterReconciler:
         if seen.consensus.split:
             return seen
         if seen.volumes.grow:
-            return replace(seen, volumes_error=await self._grow_volumes(obj, cluster, seen.volumes))
-        if seen.volumes.busy or cluster.spec.update_strategy == "OnDelete":
+            moved, problem = await self._grow_volumes(obj, cluster, seen.volumes)
+            seen = replace(seen, volumes_error=problem)
+            if moved:
+                return seen
+        # Volumes that cannot grow, and must not shrink, do not keep the cluster from everything else.
+        if seen.volumes.pending or cluster.spec.update_strategy == "OnDelete":
             return seen
         step = next_restart(seen.pods, seen.consensus, seen.update_revision, seen.members.target)
         if step.pod is not None:
@@ -169,10 +173,16 @@ class ClusterReconciler:
         note = f"deleted pod {pod.name}{leads}: it runs an older template"
         self._event(obj, "Normal", r.POD_RESTARTED, "Restart", note)
 
-    async def _grow_volumes(self, obj: Object, cluster: EtlRouterCluster, plan: VolumePlan) -> str:
-        """Patch the claims; returns why that cannot be done, or ""."""
+    async def _grow_volumes(
+        self, obj: Object, cluster: EtlRouterCluster, plan: VolumePlan
+    ) -> tuple[bool, str]:
+        """Patch the claims.
+
+        :return: whether any of them grows now, and why one cannot, or "".
+        """
         namespace = obj["metadata"]["namespace"]
         size = cluster.spec.storage.size
+        moved = False
         for name in plan.grow:
             key = ObjectKey(namespace, name)
             problem = await self._expansion_problem(key)
@@ -181,11 +191,12 @@ class ClusterReconciler:
                 try:
                     answer = await self._context.client.patch(PVC, key, patch, field_manager=MANAGER)
                     self._context.informers[PVC].written(answer)
+                    moved = True
                 except (Forbidden, Invalid) as error:
                     problem = str(error)
             if problem:
-                return f"{name} cannot grow to {size}: {problem}"
-        return ""
+                return moved, f"{name} cannot grow to {size}: {problem}"
+        return moved, ""
 
     async def _expansion_problem(self, key: ObjectKey) -> str:
         """Why the claim's class does not let it grow; "" when it does or when that is unknown."""

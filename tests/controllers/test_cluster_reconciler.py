@@ -325,6 +325,16 @@ async def test_growth_that_the_class_forbids_is_explained() -> None:
     assert "standard does not allow expansion" in condition["message"]
 
 
+async def test_volumes_that_cannot_grow_do_not_hold_up_a_roll() -> None:
+    running = await Running().started()
+    running.store.put(STORAGE_CLASS, "standard", None, namespace="")
+    running.store.edit(CLUSTER, NAME, {"spec": {"storage": {"size": "20Gi"}, "image": "etl-router:2"}})
+    gone = await running.settle(12)
+    assert sorted(gone) == [f"{NAME}-{i}" for i in range(3)]
+    assert running.condition("ConfigApplied")["status"] == "True"
+    assert running.condition("Ready")["reason"] == "VolumeExpansionUnsupported"
+
+
 async def test_two_leaders_in_one_term_freeze_the_cluster() -> None:
     running = await Running().started()
     running.world.routers.claims = {2: 2}
