@@ -54,7 +54,8 @@ clean: ## Remove what the other targets made
 $(VENV)/bin/python:
 	@echo "==> making a virtual environment in $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "etl-operator needs Python 3.11 or newer, this is " + sys.version.split()[0])'
-	@$(PYTHON) -m venv $(VENV)
+	@# Half an environment, such as one without pip, would pass for a whole one the next time.
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.sandbox: pyproject.toml | $(VENV)/bin/python
 	@echo "==> installing etl-operator[sandbox]"
