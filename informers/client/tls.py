@@ -82,6 +82,7 @@ class TlsContexts:
     def _build(self, credential: Credential) -> ssl.SSLContext:
         settings = self._settings
         if settings.insecure:
+            log.warning("the API server's certificate is not verified: insecure-skip-tls-verify is set")
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

@@ -239,7 +239,9 @@ class TestTls:
             with pytest.raises(TransportError, match="no place for a temporary file"):
                 await transport.request(GET)
 
-    async def test_the_cluster_s_authority_is_trusted_and_no_other(self, tmp_path: Path) -> None:
+    async def test_the_cluster_s_authority_is_trusted_and_no_other(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         authority = Authority()
         async with serving(echo, authority.server_context(tmp_path)) as url:
             access = ClusterAccess(url, tls=TlsSettings(ca_data=authority.pem))
@@ -249,8 +251,10 @@ class TestTls:
                 async with transport_to(ClusterAccess(url, tls=tls)) as transport:
                     with pytest.raises(TransportError, match=r"(?i)certificate"):
                         await transport.request(GET)
+            assert "not verified" not in caplog.text
             async with transport_to(ClusterAccess(url, tls=TlsSettings(insecure=True))) as transport:
                 assert (await transport.request(GET)).status == 200
+            assert "the API server's certificate is not verified" in caplog.text
 
     async def test_the_name_is_checked_against_the_one_configured(self, tmp_path: Path) -> None:
         authority = Authority()
