@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +41,21 @@ spec: {source: nowhere, steps: [], sink: nothing}
     assert sandbox.process.wait(90) == 1, sandbox.output
     assert "not Ready after 15 s" in sandbox.output
     assert "EtlPipeline/lonely: ClusterNotFound" in sandbox.output
+    assert "--state-dir DIR" not in sandbox.output, "it was given"
     sandbox.wait_for_no_process()
+
+
+def test_who_loses_the_logs_is_told_how_to_keep_them(tmp_path: Path) -> None:
+    manifest = tmp_path / "lonely.yaml"
+    manifest.write_text(
+        "{apiVersion: etl.router/v1, kind: EtlPipeline, metadata: {name: one}, spec: {source: a, sink: b}}",
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-m", "etl_operator.cli", "sandbox", "--until-ready", "--timeout", "1"]
+    command += ["--manifests", str(manifest), "--kubeconfig", str(tmp_path / "kubeconfig")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "--state-dir DIR keeps its whole log" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -254,6 +254,8 @@ class _Sandbox:
             self._progress.say("the operator's last words:")
             for line in self._operator.tail():
                 self._progress.say(f"  | {line}")
+            if self._settings.state_dir is None:
+                self._progress.say("  (--state-dir DIR keeps its whole log and those of the pods)")
         return 1
 
 
