@@ -65,11 +65,10 @@ class RouterProcess:
         flags += [*self._cluster.flags, *self._cluster.node_flags.get(self.node_id, ())]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.command(), *flags],
+                [*self._cluster.launcher, *self.command(), *flags],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=os.environ | self._cluster.env,
-                preexec_fn=self._cluster.prepare,
             )
 
     def command(self) -> list[str]:
@@ -164,7 +163,8 @@ class RouterCluster:
     :param flags: for every node.
     :param node_flags: for single nodes, by id.
     :param env: for every node.
-    :param prepare: run in each process before the node starts.
+    :param launcher: a command that starts the one that follows it. Not a function: what runs between fork and
+        exec in a process that has gRPC's threads may hang.
     """
 
     def __init__(
@@ -174,13 +174,13 @@ class RouterCluster:
         flags: Iterable[str] = (),
         node_flags: Mapping[int, Sequence[str]] | None = None,
         env: dict[str, str] | None = None,
-        prepare: Callable[[], None] | None = None,
+        launcher: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         self.flags = list(flags)
         self.node_flags = node_flags or {}
         self.env = env or {}
-        self.prepare = prepare
+        self.launcher = launcher
         pick = random.SystemRandom()
         self.network = f"127.{pick.randint(64, 127)}.{pick.randint(0, 255)}"
         self.config_file = directory / "router.yaml"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import resource
 import signal
 import socket
 from pathlib import Path
@@ -406,12 +405,9 @@ async def test_a_second_process_on_the_same_data_is_refused(tmp_path: Path) -> N
 
 
 async def test_a_full_disk_fails_writes_loses_nothing_and_heals(tmp_path: Path) -> None:
-    limit = 64 * 1024
-
-    def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-
-    cluster = RouterCluster(tmp_path, prepare=small_files)
+    # Blocks of half a kilobyte, or of a whole one in some shells.
+    small_files = ("sh", "-c", 'ulimit -S -f 128 && exec "$@"', "sh")
+    cluster = RouterCluster(tmp_path, launcher=small_files)
     node = cluster.node(1)
     node.log = Path("/dev/null")
     try:
@@ -432,7 +428,7 @@ async def test_a_full_disk_fails_writes_loses_nothing_and_heals(tmp_path: Path) 
         assert len(acknowledged) > 5
         assert await names(node) == set(acknowledged)  # Still serves reads.
         node.kill()
-        cluster.prepare = None
+        cluster.launcher = ()
         node.start([1])
         assert await names(await cluster.leader()) == set(acknowledged)
         await create(node, "ns/there-is-room-again")
