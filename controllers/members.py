@@ -49,6 +49,20 @@ def readiness_or_freeze_changed(delta: Delta) -> bool:
     )
 
 
+def reach_changed(delta: Delta) -> bool:
+    """Predicate: what registrations wait for in a pod: whether and where its router is reached."""
+    old, new = delta.old, delta.new
+    if old is None or new is None or old.uid != new.uid:
+        return True
+    return old.resource_version != new.resource_version and _reach(old) != _reach(new)
+
+
+def _reach(view: View) -> tuple[Any, ...]:
+    pod = facts_of(view, view.labels.get(naming.CLUSTER_LABEL) or "")
+    address = (read_status(view, dict[str, Any]) or {}).get("podIP")
+    return pod and (pod.ready, pod.running, pod.terminating, pod.grpc_port), address
+
+
 def _pods(pods: Informer, cluster: View) -> list[PodFacts]:
     found = (facts_of(view, cluster.key.name) for view in pods.by_index(BY_CLUSTER, str(cluster.key)))
     return sorted((pod for pod in found if pod), key=lambda pod: pod.ordinal)

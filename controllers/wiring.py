@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from controllers.cluster.reconciler import ClusterReconciler
 from controllers.context import Context
 from controllers.kinds import CONFIG_MAP, DISRUPTION_BUDGET, POD, PVC, SERVICE, SERVICE_ACCOUNT, STATEFUL_SET
-from controllers.members import readiness_or_freeze_changed
+from controllers.members import reach_changed, readiness_or_freeze_changed
 from controllers.metrics import ControllerMetrics
 from controllers.pipeline.reconciler import PipelineReconciler
 from controllers.references import (
@@ -133,7 +133,7 @@ def _service_controller(context: Context, resource: Resource) -> Controller:
     controller.watches(
         informers[CLUSTER], predicate=predicates.ready_changed, mapper=dependents_of_cluster(own)
     )
-    controller.watches(informers[POD], predicate=predicates.ready_changed, mapper=dependents_of_pod(own))
+    controller.watches(informers[POD], predicate=reach_changed, mapper=dependents_of_pod(own))
     # A pipeline that goes, or turns to another service, may end a blocked deletion.
     controller.watches(informers[PIPELINE], predicate=predicates.spec_changed, mapper=services_used(resource))
     for other in SERVICES:

@@ -16,12 +16,13 @@ DEFAULT_GRPC_PORT = 50051
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """One router pod."""
+    """One router pod, by its container ``router``: other containers of the pod are other people's."""
 
     name: str
     ordinal: int
     uid: str
     ready: bool
+    """The router container is ready, whatever other containers are, and nothing else withdraws the pod."""
     running: bool
     """The router container runs; it need not be ready."""
     terminating: bool
@@ -31,7 +32,9 @@ class PodFacts:
     grpc_port: int = DEFAULT_GRPC_PORT
     """Where this very pod listens: while a changed port is rolled out, pods differ."""
     trouble: str = ""
-    """Why a container waits, such as ``CrashLoopBackOff``; "" when none does."""
+    """Why the router container waits, such as ``CrashLoopBackOff``; "" when it does not."""
+    withheld: bool = False
+    """The router is ready and the pod is not, so that Services leave the member out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,29 +160,49 @@ def pod_facts(pod: Object, cluster: str) -> PodFacts | None:
     if ordinal is None:
         return None
     status = pod.get("status") or {}
-    conditions = {c["type"]: c["status"] for c in status.get("conditions") or ()}
-    states = [c.get("state") or {} for c in status.get("containerStatuses") or ()]
+    router = _router(status.get("containerStatuses"))
     members = (meta.get("annotations") or {}).get(naming.MEMBERS_ANNOTATION, "")
     terminating = "deletionTimestamp" in meta
+    conditions = {c["type"]: c["status"] for c in status.get("conditions") or ()}
+    ready = _ready(router, conditions) and not terminating
     return PodFacts(
         name=meta["name"],
         ordinal=ordinal,
         uid=meta.get("uid", ""),
-        ready=conditions.get("Ready") == "True" and not terminating,
-        running=status.get("phase") == "Running" and all("running" in state for state in states),
+        ready=ready,
+        running="running" in (router.get("state") or {}),
         terminating=terminating,
         revision=(meta.get("labels") or {}).get("controller-revision-hash", ""),
         members=int(members) if members.isdigit() else None,
         grpc_port=_grpc_port(pod),
-        trouble=next((text for text in map(_waiting, states) if text), ""),
+        trouble=_trouble(router),
+        withheld=ready and conditions.get("Ready") != "True",
     )
 
 
+def _router(containers: Sequence[Mapping[str, Any]] | None) -> Mapping[str, Any]:
+    """The router's entry in a list of containers or of their statuses; empty while there is none."""
+    return next((one for one in containers or () if one.get("name") == naming.CONTAINER), {})
+
+
+def _ready(router: Mapping[str, Any], conditions: Mapping[str, str]) -> bool:
+    """Whether the member is ready.
+
+    A pod whose containers are all ready and which is not Ready itself is withdrawn by something else: a
+    readiness gate, or its node does not answer (the node controller sets this one condition and leaves the
+    container statuses as they were). Where a container is not ready, that may be a helper: then the router's
+    own word counts.
+    """
+    if not router.get("ready"):
+        return False
+    return conditions.get("Ready") == "True" or conditions.get("ContainersReady") != "True"
+
+
 def _grpc_port(pod: Object) -> int:
-    ports = [port for one in pod["spec"].get("containers") or () for port in one.get("ports") or ()]
+    ports = _router(pod["spec"].get("containers")).get("ports") or ()
     return next((int(p["containerPort"]) for p in ports if p.get("name") == "grpc"), DEFAULT_GRPC_PORT)
 
 
-def _waiting(state: Mapping[str, Any]) -> str:
-    waiting = state.get("waiting") or {}
+def _trouble(router: Mapping[str, Any]) -> str:
+    waiting = (router.get("state") or {}).get("waiting") or {}
     return ": ".join(str(waiting[key]) for key in ("reason", "message") if waiting.get(key))

@@ -240,7 +240,16 @@ def _progress_condition(cluster: EtlRouterCluster, seen: Observation, conditions
     if seen.volumes.busy:
         return conditions.working(r.RESIZING, "volumes are growing")
     leader = naming.pod_name(cluster.metadata.name, seen.consensus.leader_id - 1)
-    return conditions.ready(r.SUCCEEDED, f"{ready} of {wanted} members are ready, {leader} leads")
+    message = f"{ready} of {wanted} members are ready, {leader} leads{_withheld(cluster, seen)}"
+    return conditions.ready(r.SUCCEEDED, message)
+
+
+def _withheld(cluster: EtlRouterCluster, seen: Observation) -> str:
+    """Which members other people's containers keep out of the Service. The members serve all the same."""
+    names = ", ".join(pod.name for pod in seen.pods if pod.withheld)
+    if not names:
+        return ""
+    return f"; Service {cluster.metadata.name} leaves out {names}: another container there is not ready"
 
 
 def _grows(seen: Observation) -> bool:

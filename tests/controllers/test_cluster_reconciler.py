@@ -438,10 +438,41 @@ async def test_a_new_grpc_port_is_rolled_out_although_old_pods_answer_at_the_old
     running = await Running().started()
     pod = running.store.of(POD, "prod-2")
     ports = [{"name": "grpc", "containerPort": 6000}]
-    running.store.edit(POD, "prod-2", {"spec": {**pod["spec"], "containers": [{"ports": ports}]}})
+    running.store.edit(
+        POD, "prod-2", {"spec": {**pod["spec"], "containers": [{"name": "router", "ports": ports}]}}
+    )
     await running.once()
     addresses = [node["address"] for node in running.status["nodes"]]
     assert [address.rpartition(":")[2] for address in addresses] == ["50051", "50051", "6000"]
+
+
+@pytest.mark.parametrize(
+    "helper", [{"waiting": {"reason": "CrashLoopBackOff"}}, {"terminated": {"exitCode": 1}}]
+)
+async def test_a_helper_that_fails_in_every_pod_changes_nothing_of_a_roll(helper: Any) -> None:
+    running = await Running().started()
+    for ordinal in range(3):
+        running.store.edit(POD, f"prod-{ordinal}", {"status": with_helper(helper)})
+    await running.once()
+    assert running.condition("Ready")["status"] == "True"
+    assert "Service prod leaves out prod-0, prod-1, prod-2" in running.condition("Ready")["message"]
+    running.store.edit(CLUSTER, NAME, {"spec": {"image": "etl-router:2"}})
+    gone = await running.settle(1)
+    running.store.edit(POD, "prod-2", {"status": with_helper(helper)})
+    gone += await running.settle(12)
+    assert gone == ["prod-2", "prod-1", "prod-0"], "one at a time, the leader last"
+
+
+def with_helper(state: Any) -> Any:
+    """The status of a pod whose router is ready and whose other container is not."""
+    return {
+        "phase": "Running",
+        "conditions": [{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "False"}],
+        "containerStatuses": [
+            {"name": "helper", "ready": False, "state": state},
+            {"name": "router", "ready": True, "state": {"running": {}}},
+        ],
+    }
 
 
 async def test_the_status_knows_the_revision_before_and_the_protocol() -> None:

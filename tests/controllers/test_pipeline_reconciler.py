@@ -16,7 +16,7 @@ from etl_operator.router.errors import Rejected, RouterAdminUnavailable
 from etl_operator.router.pb import router_pb2 as pb
 from informers.cache.informer import Delta
 from informers.objects import ObjectKey
-from tests.controllers.world import NAMESPACE, Pipeline, World
+from tests.controllers.world import NAMESPACE, Pipeline, World, router_status
 
 NAME = "analytics"
 KEY = ObjectKey(NAMESPACE, NAME)
@@ -459,7 +459,7 @@ async def test_at_the_end_of_the_namespace_a_cluster_elsewhere_is_asked_once(dow
     running.store.put(CLUSTER, "far", {"replicas": 1}, namespace="other")
     running.store.edit(PIPELINE, NAME, {"status": {"cluster": "other/far"}})
     pod = running.store.put(POD, "far-0", {}, namespace="other", labels={"etl.router/cluster": "far"})
-    pod["status"] = {"phase": "Running"}
+    pod["status"] = router_status(ready=False)
     running.store._store(POD, pod)
     config = pb.PipelineConfig(
         id=ID, metadata={OWNER_UID: running.store.of(PIPELINE, NAME)["metadata"]["uid"]}

@@ -15,7 +15,7 @@ from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE
 from informers.cache.informer import Delta
 from informers.objects import ObjectKey, Resource
 from tests.controllers.test_pipeline_reconciler import add_cluster
-from tests.controllers.world import NAMESPACE, World
+from tests.controllers.world import NAMESPACE, World, router_status
 
 NAME = "kafka"
 KEY = ObjectKey(NAMESPACE, NAME)
@@ -360,8 +360,7 @@ async def test_at_the_end_of_the_namespace_a_cluster_elsewhere_is_asked_once(dow
     running = await Running().started()
     running.store.put(CLUSTER, "far", {"replicas": 1}, namespace="other")
     pod = running.store.put(POD, "far-0", {}, namespace="other", labels={"etl.router/cluster": "far"})
-    ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
-    running.store._store(POD, {**pod, "status": ready})
+    running.store._store(POD, {**pod, "status": router_status(ready=True)})
     running.store.edit(SOURCE, NAME, {"status": {"cluster": "other/far"}})
     running.world.routers.down = {"far-0"} if down else set()
     running.world.end_namespace()

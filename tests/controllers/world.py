@@ -387,6 +387,16 @@ class MetricsDouble:
         return lambda *_, **__: None
 
 
+def router_status(*, ready: bool, running: bool = True) -> Object:
+    """The status of a pod whose only container is the router."""
+    state = {"running": {}} if running else {"waiting": {"reason": "CrashLoopBackOff"}}
+    return {
+        "phase": "Running" if running else "Pending",
+        "conditions": [{"type": "Ready", "status": str(ready)}],
+        "containerStatuses": [{"name": "router", "ready": ready, "state": state}],
+    }
+
+
 class World:
     """Everything a reconciler is given, in one place."""
 
@@ -443,13 +453,7 @@ class World:
 
     def set_ready(self, pod: str, ready: bool, *, running: bool = True) -> None:
         """The node reports on a pod."""
-        state = {"running": {}} if running else {"waiting": {"reason": "CrashLoopBackOff"}}
-        status = {
-            "phase": "Running" if running else "Pending",
-            "conditions": [{"type": "Ready", "status": str(ready)}],
-            "containerStatuses": [{"name": "router", "state": state}],
-        }
-        self.store.edit(POD, pod, {"status": status})
+        self.store.edit(POD, pod, {"status": router_status(ready=ready, running=running)})
 
     def _create_pod(self, live: Object, ordinal: int, revision: str, ready: bool) -> None:
         name = f"{live['metadata']['name']}-{ordinal}"
