@@ -205,7 +205,7 @@ async def review(transport: Transport, kind: Resource, spec: Object, clock: Cloc
         raise error_of(response, clock)
     try:
         answer = msgspec.json.decode(response.body, type=dict[str, Any])
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise TransportError(f"the answer to a {kind.kind} is no JSON: {error}") from error
     status: Object = answer.get("status") or {}
     return status

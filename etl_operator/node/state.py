@@ -125,7 +125,7 @@ class RouterState:
         """Apply an encoded command. One this version does not know changes nothing."""
         try:
             decoded = _command_decoder.decode(command)
-        except msgspec.DecodeError:
+        except ValueError:
             return Outcome(found=False)
         return self.run(decoded)
 

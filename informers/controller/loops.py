@@ -277,7 +277,7 @@ class LoopDetector:
         self._writes = writes = _Writes(suspect)
         try:
             versions = await self._follow(suspect)
-        except (TransportError, msgspec.DecodeError) as error:
+        except (TransportError, ValueError, RecursionError) as error:
             log.debug("%s %s could not be followed: %s", suspect.resource, suspect.key, error)
             return
         finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -50,12 +51,14 @@ class _List(msgspec.Struct, gc=False):
 
 
 class _Line(msgspec.Struct, gc=False):
-    type: str
+    # Raw: text that is not UTF-8 is a fault of the object, not of the line.
+    type: msgspec.Raw
     object: msgspec.Raw
 
 
 _LIST = msgspec.json.Decoder(_List)
 _LINE = msgspec.json.Decoder(_Line)
+_TYPE = msgspec.json.Decoder(str)
 _HEADER = msgspec.json.Decoder(Header)
 _ANNOTATIONS = msgspec.json.Decoder(dict[str, str] | None)
 
@@ -73,6 +76,7 @@ def decode_page(body: bytes, resource: Resource) -> Page:
             body, items = _cut(body, _ITEMS)
             page = _LIST.decode(body)
     except UnicodeDecodeError as error:
+        # msgspec before 0.23.
         raise msgspec.DecodeError(str(error)) from None
     prefix = type_prefix(resource.api_version, resource.kind)
     ordered = _beginnings(resource)
@@ -124,7 +128,7 @@ def _view_at_once(content: bytes, ordered: tuple[bytes, ...], prefix: bytes) -> 
 def _view(content: bytes, prefix: bytes, resource: Resource) -> View | None:
     try:
         view = view_of_bytes(content, prefix)
-    except (msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         # One object nobody can read must not hide all the others.
         log.warning("%s: skipped an item: %s", resource, error)
         return None
@@ -216,41 +220,49 @@ class LineDecoder:
         return changes
 
     def _decode(self, line: bytes) -> Changed | Bookmark | Refused | None:
+        """What a line means.
+
+        :raises msgspec.DecodeError: when it is not JSON.
+        """
+        kind = b""
         try:
             split = _split(line)
             if split is not None:
-                try:
+                # Cut in the wrong place, not JSON, or not UTF-8: the line as a whole decides.
+                with suppress(ValueError):
                     return self._understand(*split)
-                except msgspec.ValidationError:
-                    raise
-                except msgspec.DecodeError:
-                    # Cut in the wrong place, or no JSON: the line as a whole decides.
-                    pass
             decoded = _LINE.decode(line)
-            return self._understand(decoded.type.encode(), bytes(decoded.object))
-        except (msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
-            if isinstance(error, RecursionError) and (end := self._end_of(line)) is not None:
-                return end
-            # One object that nobody can read, by accident or on purpose, must not cost us all the others.
-            log.warning("%s: skipped a change: %s", self._resource, error)
-            return None
+        except (msgspec.ValidationError, RecursionError) as error:
+            return self._skip(line, error)
+        try:
+            kind = _TYPE.decode(decoded.type).encode()
+            return self._understand(kind, bytes(decoded.object))
+        except (ValueError, RecursionError) as error:
+            # The line is JSON. Whatever the error was about, the stream is over.
+            return refusal({}) if kind == b"ERROR" else self._skip(line, error)
 
-    def _end_of(self, line: bytes) -> Delete | None:
-        """The deletion of an object that is nested too deeply: its end has to be known all the same."""
+    def _skip(self, line: bytes, error: Exception) -> Delete | Refused | None:
+        """Go on after an object that nobody can read: it must not cost all the others."""
+        if isinstance(error, RecursionError) and (end := self._end_of(line)) is not None:
+            return end
+        log.warning("%s: skipped a change: %s", self._resource, error)
+        return None
+
+    def _end_of(self, line: bytes) -> Delete | Refused | None:
+        """What must be known of a line that is nested too deeply: the end of its object, or of the stream."""
         try:
             decoded = _LINE.decode(_cut(line, _PARTS, _TOO_DEEP)[0])
-            view = view_of_bytes(bytes(decoded.object), self._prefix) if decoded.type == "DELETED" else None
+            kind = _TYPE.decode(decoded.type)
+            if kind == "ERROR":
+                return refusal({})
+            view = view_of_bytes(bytes(decoded.object), self._prefix) if kind == "DELETED" else None
         except (ValueError, RecursionError):
             return None
         return Delete(view) if view is not None else None
 
     def _understand(self, kind: bytes, content: bytes) -> Changed | Bookmark | Refused | None:
         if kind == b"ERROR":
-            try:
-                return refusal(msgspec.json.decode(content, type=dict[str, Any]))
-            except (msgspec.ValidationError, UnicodeDecodeError, RecursionError):
-                # Whatever it was about, the stream is over.
-                return refusal({})
+            return refusal(msgspec.json.decode(content, type=dict[str, Any]))
         if kind == b"BOOKMARK":
             header = _HEADER.decode(content)
             annotations = header.metadata.annotations

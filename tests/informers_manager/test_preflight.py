@@ -10,11 +10,11 @@ from typing import Any, cast
 import pytest
 
 from etl_operator.sandbox.apiserver.server import EmbeddedServer
-from informers.access import AGAIN, Access, Preflight, rights
+from informers.access import AGAIN, REVIEW, Access, Preflight, review, rights
 from informers.client import Client, HttpRequest, HttpResponse, Transport
 from informers.clock import SystemClock
 from informers.controller import Controller
-from informers.errors import Fenced
+from informers.errors import Fenced, TransportError
 from informers.leader import LeaderElector
 from informers.manager import Manager
 from informers.metrics import Metrics
@@ -200,3 +200,20 @@ def test_what_is_answered_counts_although_something_else_could_not_be_asked() ->
         running.cancel()
 
     run_virtual(main())
+
+
+class Answering:
+    """A server that answers every request with these bytes."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def request(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse(201, self._body, {})
+
+
+@pytest.mark.parametrize("body", [b"<html>", b'{"status":{"reason":"\xff"}}', b"[" * 100_000, b"[]"])
+async def test_an_answer_that_cannot_be_read_is_a_failed_request(body: bytes) -> None:
+    transport = cast(Transport, Answering(body))
+    with pytest.raises(TransportError, match="is no JSON"):
+        await review(transport, REVIEW, {}, VirtualClock())

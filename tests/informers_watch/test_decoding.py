@@ -110,7 +110,7 @@ def test_pages_give_what_they_hold(items: list[dict[str, Any]], separators: tupl
 DEEP = b"[" * 50_000 + b"]" * 50_000
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(objects(), max_size=4), SEPARATORS, st.data())
 def test_an_item_nested_beyond_reading_costs_only_itself(
     items: list[dict[str, Any]], separators: tuple[str, str], data: st.DataObject
@@ -242,13 +242,30 @@ def test_text_in_no_encoding_costs_only_its_object(content: bytes, caplog: pytes
     assert caplog.text.count("skipped") == 2
 
 
-def test_an_error_in_no_encoding_ends_the_stream_all_the_same() -> None:
-    assert LineDecoder(PODS).feed(b'{"type":"ERROR","object":{"message":"\xff"}}\n') == [Refused(500)]
+@pytest.mark.parametrize(
+    "status",
+    [b'{"message":"\xff"}', b'{"message":[' + b"[" * 50_000 + b"]" * 50_000 + b"]}", b'{"code":1e999}'],
+    ids=["not UTF-8", "too deep", "number out of range"],
+)
+@pytest.mark.parametrize("spaced", [False, True])
+def test_an_error_that_cannot_be_read_ends_the_stream_all_the_same(status: bytes, spaced: bool) -> None:
+    start = b'{"type": "ERROR", "object":' if spaced else b'{"type":"ERROR","object":'
+    assert LineDecoder(PODS).feed(start + status + b"}\n") == [Refused(500)]
 
 
-def test_a_line_that_is_no_json_ends_the_stream() -> None:
+@pytest.mark.parametrize("kind", [b'"\xff"', b'"\\u0041DDED\xff"', b"5", b"null"])
+def test_a_line_of_no_known_type_costs_only_itself(kind: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    stream = b'{"type":' + kind + b',"object":{"metadata":{"name":"a"}}}\n'
+    (changes,) = LineDecoder(PODS).feed(stream + line("ADDED", {"metadata": {"name": "b"}}))
+    assert isinstance(changes, Changes)
+    assert [one.view.key.name for one in changes.items] == ["b"]
+    assert caplog.text.count("skipped") == 1
+
+
+@pytest.mark.parametrize("damaged", [b'{"metadata"}', b'{"metadata":{"name":"\xff"}', b"\xff"])
+def test_a_line_that_is_no_json_ends_the_stream(damaged: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
-        LineDecoder(PODS).feed(b'{"type":"ADDED","object":{"metadata"}}\n')
+        LineDecoder(PODS).feed(b'{"type":"ADDED","object":' + damaged + b"}\n")
 
 
 @pytest.mark.parametrize(

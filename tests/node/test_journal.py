@@ -93,11 +93,11 @@ class JournalLife(RuleBasedStateMachine):
 
 
 TestJournalLife = JournalLife.TestCase
-TestJournalLife.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestJournalLife.settings = settings(max_examples=25, stateful_step_count=20)
 
 
 @given(lost=st.integers(1, 40), garbage=st.binary(max_size=12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_torn_last_record_is_cut_off(lost: int, garbage: bytes) -> None:
     with tempfile.TemporaryDirectory() as place:
         entries = filled(Path(place))
@@ -131,12 +131,14 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
         DiskJournal(tmp_path)
 
 
-def test_a_damaged_vote_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("old", "new"), [(b"7", b"8"), (b'"2"', b'"\xff"'), (b"{", b"")])
+def test_a_damaged_vote_is_refused(tmp_path: Path, old: bytes, new: bytes) -> None:
     journal = DiskJournal(tmp_path)
     journal.setCurrentTerm(7, "2")
     journal.close()
-    text = (tmp_path / "vote").read_text()
-    (tmp_path / "vote").write_text(text.replace("7", "8", 1))
+    content = (tmp_path / "vote").read_bytes()
+    assert old in content
+    (tmp_path / "vote").write_bytes(content.replace(old, new, 1))
     with pytest.raises(StorageCorrupt, match="vote"):
         DiskJournal(tmp_path)
 
@@ -260,7 +262,7 @@ def test_a_journal_that_begins_behind_the_snapshot_is_refused(tmp_path: Path) ->
 
 
 @given(state=st.binary(max_size=50), position=st.integers(0, 200))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_snapshot_comes_back_whole_or_not_at_all(state: bytes, position: int) -> None:
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "snapshot"

@@ -83,7 +83,7 @@ class PipelineLife(RuleBasedStateMachine):
 
 
 TestPipelineLife = PipelineLife.TestCase
-TestPipelineLife.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestPipelineLife.settings = settings(max_examples=40, stateful_step_count=25)
 
 
 def test_times_come_from_the_command() -> None:
@@ -94,3 +94,11 @@ def test_times_come_from_the_command() -> None:
     found = pipelines.get("p")
     assert found is not None
     assert (found.created_at, found.updated_at) == (10.0, 20.0)
+
+
+def test_a_command_that_cannot_be_read_changes_nothing() -> None:
+    pipelines = RouterState()
+    damaged = state.encode(Create("name", b"", 10.0)).replace(b"name", b"n\xff\xffe")
+    assert pipelines.apply(damaged) == Outcome(found=False)
+    assert pipelines.apply(b"") == Outcome(found=False)
+    assert len(pipelines) == 0

@@ -91,6 +91,8 @@ def test_any_bytes_are_a_message_or_an_error(body: bytes) -> None:
         msgspec.msgpack.encode({"type": "apply_command", "command": b"\x00"}),
         msgspec.msgpack.encode({"type": "stale_term", "term": "3"}),
         msgspec.msgpack.encode({"type": "stale_term", "term": 3, "more": 1}),
+        wire.encode(wire.Welcome(problem="xyz"))[4:].replace(b"xyz", b"x\xff\xff"),
+        b"\x91" * 100_000,
     ],
 )
 def test_what_is_not_of_the_protocol_is_refused(body: bytes) -> None:

@@ -255,7 +255,7 @@ class DiskJournal(Journal):  # type: ignore[misc]
             return _Vote(0, None, 0)
         try:
             vote = msgspec.json.decode(data, type=_Vote)
-        except msgspec.DecodeError:
+        except ValueError:
             vote = None
         if vote is None or vote.checksum != _vote_checksum(vote.term, vote.voted_for):
             # Starting with a forgotten vote could elect two leaders in one term.

@@ -45,7 +45,7 @@ def load(path: Path) -> Snapshot:
     try:
         if intact:
             return msgspec.msgpack.decode(body, type=Snapshot)
-    except msgspec.DecodeError:
+    except ValueError:
         pass
     raise StorageCorrupt(
         f"the snapshot {path} is damaged. If a majority of the other members is intact, delete this node's "

@@ -168,7 +168,7 @@ def decode(body: bytes) -> Message:
     """
     try:
         message = _decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise WireError(str(error)) from error
     if isinstance(message, AppendEntries):
         for command, _, _ in message.entries:

@@ -126,11 +126,11 @@ def decode_body(raw: bytes, content_type: str) -> Any:
         if content_type in (YAML, "application/x-yaml", "text/yaml", APPLY_YAML):
             if raw.startswith(b"{"):
                 # Most of what is called YAML is JSON, which is read many times as fast.
-                with contextlib.suppress(ValueError, msgspec.DecodeError):
+                with contextlib.suppress(ValueError):
                     return msgspec.json.decode(raw)
             return yaml.load(raw, Loader=_Loader)  # noqa: S506 (a subclass of the safe loader)
         return msgspec.json.decode(raw)
-    except (ValueError, msgspec.DecodeError, yaml.YAMLError, RecursionError) as error:
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         problem = " ".join(str(error).split())
         raise StatusError(400, "BadRequest", f"error decoding the request body: {problem}") from None
 
