@@ -296,7 +296,6 @@ def test_random_managers(worlds: tuple[asyncio.Runner, World, World], request: p
     @given(stories())
     @settings(
         max_examples=int(request.config.getoption("--examples")),
-        deadline=None,
         database=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),

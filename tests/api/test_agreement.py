@@ -24,7 +24,6 @@ from tests.api.server import admitted
 EACH = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.resource.kind)
 SLOW = settings(
     max_examples=50,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 

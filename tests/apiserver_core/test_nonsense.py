@@ -84,7 +84,7 @@ def broken(obj: Object, way: list[int], value: Any) -> Object:
 
 
 @pytest.mark.parametrize("path", SENT)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(way=_seed, value=_leaf)
 def test_no_object_breaks_the_server(path: str, way: list[int], value: Any) -> None:
     async def test(served: Served) -> None:
@@ -111,7 +111,7 @@ def test_no_object_breaks_the_server(path: str, way: list[int], value: Any) -> N
     serving(test, carts=path == CARTS)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     operations=st.lists(
         st.fixed_dictionaries(

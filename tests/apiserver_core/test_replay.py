@@ -106,7 +106,7 @@ def take(served: Served, step: tuple[Any, ...]) -> None:
         pass
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=STEPS, history=st.sampled_from([2, 5, 1_000]))
 def test_a_replica_equals_the_list(steps: list[tuple[Any, ...]], history: int) -> None:
     async def test(served: Served) -> None:
@@ -132,7 +132,7 @@ def test_a_replica_equals_the_list(steps: list[tuple[Any, ...]], history: int) -
     serving(test, history=history)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(steps=STEPS, at=st.integers(0, 40))
 def test_an_exact_list_is_what_was_listed_then(steps: list[tuple[Any, ...]], at: int) -> None:
     async def test(served: Served) -> None:
@@ -150,7 +150,7 @@ def test_an_exact_list_is_what_was_listed_then(steps: list[tuple[Any, ...]], at:
     serving(test)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(steps=STEPS)
 def test_only_what_changes_an_object_gives_it_a_version(steps: list[tuple[Any, ...]]) -> None:
     async def test(served: Served) -> None:

@@ -90,7 +90,7 @@ class TestCodec:
         assert train([b"{}"] * 3) is None
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data())
 def test_a_view_is_the_same_object_whatever_becomes_of_its_store(data: st.DataObject) -> None:
     """Changes, deletions, relists and sweeps in any order, with sweeps under way all the time."""

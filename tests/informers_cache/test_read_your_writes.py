@@ -91,7 +91,7 @@ ACTIONS = st.tuples(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(ACTIONS, min_size=10, max_size=30))
 def test_no_reader_ever_falls_behind_its_own_writes(actions: list[tuple[str, str]]) -> None:
     async def scenario() -> None:

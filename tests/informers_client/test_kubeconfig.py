@@ -467,7 +467,7 @@ class TestFiles:
         with pytest.raises(ConfigError):
             load_kubeconfig(str(file))
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.data())
     def test_no_shape_does_worse_than_a_config_error(
         self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -326,7 +326,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps=STEPS, pause=st.sampled_from([0.0, 0.01, 2.0]))
 def test_never_skips_a_run_that_is_needed(steps: list[tuple[str, str, str, float]], pause: float) -> None:
     """Every skip is judged at its moment, by :class:`World`; at the end every key is up to date."""

@@ -88,7 +88,7 @@ def converged(core: ApiServer) -> bool:
     return wanted == found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(acts=ACTS, faults=FAULTS, elect=st.booleans())
 def test_it_converges_and_falls_silent(acts: list[Act], faults: list[FaultRule], elect: bool) -> None:
     async def main() -> None:

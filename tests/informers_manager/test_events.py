@@ -429,7 +429,7 @@ def test_flushing_sends_what_is_left_or_gives_up_in_time(caplog: pytest.LogCaptu
     assert "unsent" in caplog.text
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(st.sampled_from("abc"), st.sampled_from([0.0, 0.1, 30.0, 100.0, 359.0, 400.0])), max_size=40

@@ -142,7 +142,7 @@ SETTINGS = st.builds(
 SEEDS = st.integers(0, 1000)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(first=SETTINGS, second=SETTINGS, latency=st.sampled_from([0.0, 0.05, 0.7]), seed=SEEDS)
 def test_no_write_is_accepted_after_a_takeover(
     first: Setting, second: Setting, latency: float, seed: int
@@ -152,7 +152,7 @@ def test_no_write_is_accepted_after_a_takeover(
         assert len(server.holders) == 1, "a reign that nobody contests is not interrupted"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cut_at=st.floats(5, 9), sluggish=st.sampled_from([0.0, 30.0]), seed=SEEDS)
 def test_the_worst_clocks_a_slow_leader_cut_off_and_a_fast_follower(
     cut_at: float, sluggish: float, seed: int

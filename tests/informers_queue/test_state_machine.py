@@ -137,5 +137,5 @@ class QueueMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
-QueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+QueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestQueue = QueueMachine.TestCase

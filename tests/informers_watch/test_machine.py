@@ -220,7 +220,7 @@ ACTIONS = st.tuples(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(ACTIONS, min_size=5, max_size=40),
     st.sampled_from(["streams", "refuses streams", "ignores streams"]),

@@ -286,7 +286,7 @@ class KeeperMachine(RuleBasedStateMachine):
             self.runner.close()
 
 
-KeeperMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+KeeperMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 TestKeeper = KeeperMachine.TestCase
 
 

@@ -68,7 +68,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 OPERATIONS = st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.binary(max_size=4)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(OPERATIONS)
 def test_it_holds_the_newest_version_of_everything(operations: list[tuple[str, bytes | None]]) -> None:
     with tempfile.TemporaryDirectory() as directory:

@@ -254,7 +254,7 @@ SPECS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(SPECS, min_size=1, max_size=4), st.data())
 def test_whatever_was_asked_for_before_the_last_wish_is_reached_and_then_nothing_moves(
     wishes: list[dict[str, Any]], data: st.DataObject
