@@ -7,7 +7,10 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-_PATTERN = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?([eEinumkKMGTP]*[-+]?\d*)", re.ASCII)
+# Digits are never given back: both parts could take them, and a long number would be tried in every way.
+_PATTERN = re.compile(r"([+-]?)(\d*+)(?:\.(\d*+))?([eEinumkKMGTP]*[-+]?\d*)", re.ASCII)
+_MOST_DIGITS = 4000
+"""Below what Python converts. A real server takes more, and minutes for a million."""
 _SHOWN = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
@@ -53,6 +56,8 @@ def parse(text: str | float) -> Quantity:
     sign, whole, fraction, suffix = found.groups()
     whole = (whole or "").lstrip("0") or "0"
     fraction = fraction or ""
+    if len(whole) + len(fraction) > _MOST_DIGITS:
+        raise ValueError("unable to parse numeric part of quantity")
     form, factor, exponent = _suffix(suffix)
     digits = int(whole + fraction)
     size = Fraction(digits, 10 ** len(fraction)) * factor
@@ -78,8 +83,8 @@ def _suffix(suffix: str) -> tuple[_Form, Fraction, int]:
     if suffix in _BINARY:
         return "binary", _power(2, _BINARY[suffix]), _BINARY[suffix]
     if _EXPONENT.fullmatch(suffix):
-        exponent = int(suffix[1:])
-        if abs(exponent) <= 1000:
+        exponent = int(suffix[1:6])
+        if len(suffix) < 6 and abs(exponent) <= 1000:
             return "exponent", _power(10, exponent), exponent
     raise ValueError("unable to parse quantity's suffix")
 

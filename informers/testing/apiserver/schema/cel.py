@@ -9,6 +9,7 @@ from typing import Any
 
 from informers.testing.apiserver.schema.declared import Declarations
 from informers.testing.apiserver.schema.node import Node
+from informers.testing.apiserver.schema.patterns import compiled
 
 # fmt: off
 _RESERVED = frozenset({
@@ -148,8 +149,8 @@ def _functions(cel: Any) -> list[Any]:
 
 
 def _find(text: str, pattern: str) -> str:
-    found = re.search(pattern, text)
-    return found.group(0) if found else ""
+    found = compiled(pattern).search(text)
+    return str(found.group(0)) if found else ""
 
 
 @cache

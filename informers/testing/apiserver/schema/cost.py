@@ -22,8 +22,10 @@ PLAINLY = 100
 
 _REQUEST = 3 * 1024 * 1024
 _TRAVERSAL = 0.1
-_LOOP = re.compile(r"([A-Za-z_][\w.]*)\.(?:all|exists|exists_one|map|filter)\(\s*([A-Za-z_]\w*)\s*,")
-_SEARCH = re.compile(r"([A-Za-z_][\w.]*)\.(?:matches|contains|find|findAll|split|replace)\(")
+# Only where a path begins: looking from inside of it as well would take the square of its length.
+_PATH = r"(?<!\w)(?<!\w\.)([A-Za-z_][\w.]*)"
+_LOOP = re.compile(_PATH + r"\.(?:all|exists|exists_one|map|filter)\(\s*([A-Za-z_]\w*)\s*,")
+_SEARCH = re.compile(_PATH + r"\.(?:matches|contains|find|findAll|split|replace)\(")
 _TYPE_SIZES = {"string": 2, "integer": 1, "number": 1, "boolean": 4, "array": 2, "object": 2}
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from informers.testing.apiserver.bundle import OBJECT_META, resolved
+from informers.testing.apiserver.schema.patterns import Pattern, PatternError, compiled
 
 _GVK = "x-kubernetes-group-version-kind"
 _STRING = {"type": "string"}
@@ -64,7 +64,7 @@ class Node:
         # Filled by the module that knows CEL, when the first object is validated.
         self.compiled_rules: tuple[Any, ...] | None = None
         self.junctors: dict[str, list[Node]] = {}
-        self.pattern: re.Pattern[str] | None = None
+        self.pattern: Pattern | None = None
         # Whether this node or one below it has a default: most subtrees have none and are skipped.
         self.fills = False
 
@@ -110,7 +110,7 @@ class Compiler:
         if isinstance(raw.get("not"), Mapping):
             node.junctors["not"] = [self.compile(raw["not"])]
         if raw.get("pattern"):
-            node.pattern = python_pattern(raw["pattern"])
+            node.pattern = _pattern(raw["pattern"])
         if node.embedded:
             self._complete(node)
         below = [*node.properties.values(), node.additional, node.items]
@@ -136,55 +136,9 @@ BUILTIN = Compiler()
 """Shared by all built-in kinds: a pod template is compiled once."""
 
 
-def python_pattern(pattern: str) -> re.Pattern[str] | None:
-    r"""A pattern in the servers' dialect as a Python one, or ``None`` when Python cannot compile it.
-
-    ``$`` means the very end there, and ``\d`` and the like mean ASCII.
-    """
-    out: list[str] = []
-    escaped = in_class = False
-    for character in pattern:
-        if escaped:
-            out.append("\\Z" if character == "z" and not in_class else "\\" + character)
-            escaped = False
-            continue
-        if character == "\\":
-            escaped = True
-            continue
-        if character == "[":
-            in_class = True
-        elif character == "]":
-            in_class = False
-        out.append("\\Z" if character == "$" and not in_class else character)
+def _pattern(pattern: str) -> Pattern | None:
+    """``None`` for what is no pattern: schemas with one are refused before they are served."""
     try:
-        return re.compile("".join(out), re.ASCII)
-    except re.error:
+        return compiled(pattern)
+    except PatternError:
         return None
-
-
-def pattern_problem(pattern: str) -> str:
-    """What a server says of a pattern that is none; "" for one that can be used."""
-    if python_pattern(pattern) is not None:
-        return ""
-    try:
-        re.compile(pattern, re.ASCII)
-    except re.error as error:
-        said, place = error.msg, error.pos or 0
-    else:
-        said, place = "", 0
-    rest, around = pattern[place:], pattern[max(place - 1, 0) : place + 1]
-    for start, problem in (
-        ("unterminated character set", f"missing closing ]: `{rest}`"),
-        ("missing )", f"missing closing ): `{pattern}`"),
-        ("unbalanced parenthesis", f"unexpected ): `{pattern}`"),
-        ("nothing to repeat", f"missing argument to repetition operator: `{rest[:1]}`"),
-        (
-            "multiple repeat",
-            f"invalid nested repetition operator: `{around}`",
-        ),
-        ("bad character range", f"invalid character class range: `{said.rpartition(' ')[2]}`"),
-        ("bad escape (end of pattern)", "trailing backslash at end of expression: ``"),
-    ):
-        if said.startswith(start):
-            return problem
-    return f"invalid or unsupported Perl syntax: `{rest}`"

@@ -9,7 +9,8 @@ from typing import Any
 from informers.testing.apiserver.schema import filling
 from informers.testing.apiserver.schema.cel import CompileError, Rule, check_types
 from informers.testing.apiserver.schema.cost import check_costs
-from informers.testing.apiserver.schema.node import JUNCTORS, Compiler, pattern_problem
+from informers.testing.apiserver.schema.node import JUNCTORS, Compiler
+from informers.testing.apiserver.schema.patterns import PatternError, compiled
 from informers.testing.apiserver.schema.validation import Validation, shown
 
 _NEEDS_TYPE = {
@@ -138,10 +139,12 @@ def _list(raw: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
 
 
 def _values(raw: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
-    pattern = raw.get("pattern")
-    if pattern and (problem := pattern_problem(pattern)):
-        why = f"must be a valid regular expression, but isn't: error parsing regexp: {problem}"
-        yield _inside(path, "pattern"), f'Invalid value: "{pattern}": {why}'
+    if pattern := raw.get("pattern"):
+        try:
+            compiled(pattern)
+        except PatternError as error:
+            why = f"must be a valid regular expression, but isn't: error parsing regexp: {error}"
+            yield _inside(path, "pattern"), f'Invalid value: "{pattern}": {why}'
     for position, rule in enumerate(raw.get("x-kubernetes-validations") or ()):
         try:
             Rule(rule)
