@@ -1,11 +1,12 @@
-"""Is what we want already there? The question behind "zero writes when converged". Pure."""
+"""Whether the API server holds what we would send: the question behind "zero writes when converged". Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -13,17 +14,46 @@ APPLIED_HASH = "etl.router/applied-hash"
 """Annotation on every child: the digest of what was applied last. A field that left the desired object
 is still in the observed one and would not be noticed by comparing alone."""
 
-_QUANTITY_MAPS = frozenset({"requests", "limits"})
-_MERGE_KEYS: Mapping[str, tuple[str, ...]] = {
-    "containers": ("name",),
-    "env": ("name",),
-    "volumes": ("name",),
-    "volumeMounts": ("mountPath",),
-    "imagePullSecrets": ("name",),
-    "ownerReferences": ("uid",),
-    "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
+_QUANTITY_MAPS = frozenset({"requests", "limits", "overhead", "capacity"})
+"""Maps whose values are quantities."""
+
+_QUANTITIES = frozenset({"divisor", "sizeLimit"})
+"""Fields that are quantities themselves. The server stores every quantity in its canonical spelling."""
+
+_TEXT_MAPS = frozenset(
+    {"annotations", "binaryData", "data", "labels", "matchLabels", "nodeSelector", "selector"}
+)
+"""Maps from text to text: an empty value in them is a value, and is stored."""
+
+_EMPTY_IS_A_VALUE = frozenset({"storageClassName"})
+"""Text fields in which "" is stored, and differs from nothing: pointers in the Go types of the API."""
+
+_MERGE_KEYS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "claims": (("name",),),
+    "conditions": (("type",),),
+    "containers": (("name",),),
+    "env": (("name",),),
+    "ephemeralContainers": (("name",),),
+    "evictionResponders": (("name",),),
+    "hostAliases": (("ip",),),
+    "imagePullSecrets": (("name",),),
+    "initContainers": (("name",),),
+    "ownerReferences": (("uid",),),
+    # Of a container, and of a Service.
+    "ports": (("containerPort", "protocol"), ("port", "protocol")),
+    "resourceClaims": (("name",),),
+    "schedulingGates": (("name",),),
+    "secrets": (("name",),),
+    "topologySpreadConstraints": (("topologyKey", "whenUnsatisfiable"),),
+    "volumeDevices": (("devicePath",),),
+    "volumeMounts": (("mountPath",),),
+    "volumes": (("name",),),
 }
-"""Lists the API server merges by key: others may add items, so only ours are looked for."""
+"""Lists the API server merges by keys (``x-kubernetes-list-map-keys`` of the children's kinds): others may
+add items, so only ours are looked for. Every other list is compared as a whole."""
+
+_KEY_DEFAULTS: Mapping[str, str] = {"protocol": "TCP"}
+"""What the server takes for a merge key that is not there."""
 
 _SUFFIXES: Mapping[str, Decimal] = {
     "n": Decimal("1e-9"),
@@ -63,6 +93,42 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field that the server stores with another value than the one that was sent.
+
+    :param path: field names from the root of the object; items of lists in brackets.
+    :param stored: ``None`` when it is not there at all.
+    """
+
+    path: tuple[str, ...]
+    sent: Any
+    stored: Any
+
+    @property
+    def field(self) -> str:
+        """The path for people: ``spec.template.spec.containers[router].image``."""
+        return "".join(part if part.startswith("[") else f".{part}" for part in self.path).removeprefix(".")
+
+
+def without_empty_texts(value: Any, field: str = "") -> Any:
+    """A copy without fields whose text is empty, which the server does not store (``omitempty``).
+
+    Sent or not, they mean the same; left out, what was sent can be found in what is stored.
+    """
+    if isinstance(value, dict):
+        if field in _TEXT_MAPS:
+            return value
+        return {
+            key: without_empty_texts(one, key)
+            for key, one in value.items()
+            if one != "" or key in _EMPTY_IS_A_VALUE
+        }
+    if isinstance(value, list):
+        return [without_empty_texts(one) for one in value]
+    return value
+
+
 def contains(observed: Any, desired: Any, field: str = "") -> bool:
     """Whether ``observed`` has everything ``desired`` asks for; what it has besides is not ours to judge.
 
@@ -78,19 +144,59 @@ def contains(observed: Any, desired: Any, field: str = "") -> bool:
         return all(contains(observed.get(key), value, inside or key) for key, value in desired.items())
     if isinstance(desired, list | tuple):
         return _contains_items(observed, desired, field)
-    if field == "quantity":
+    if field == "quantity" or field in _QUANTITIES:
         return _same_quantity(observed, desired)
     return bool(observed == desired)
+
+
+def differences(
+    observed: Any, desired: Any, field: str = "", path: tuple[str, ...] = ()
+) -> Iterator[Difference]:
+    """The deepest fields in which ``observed`` lacks what ``desired`` asks for; none when it has all."""
+    if contains(observed, desired, field):
+        return
+    if isinstance(observed, dict) and isinstance(desired, dict):
+        inside = "quantity" if field in _QUANTITY_MAPS else None
+        for key, value in desired.items():
+            yield from differences(observed.get(key), value, inside or key, (*path, key))
+        return
+    pairs = _pairs(observed, desired, field)
+    if pairs is None:
+        yield Difference(path, desired, observed)
+        return
+    for name, one, wanted in pairs:
+        yield from differences(one, wanted, path=(*path, f"[{name}]"))
 
 
 def _contains_items(observed: Any, desired: Sequence[Any], field: str) -> bool:
     if not isinstance(observed, list | tuple):
         return observed is None and not desired
-    keys = _MERGE_KEYS.get(field)
-    if keys is None or not all(isinstance(item, dict) for item in (*observed, *desired)):
-        return len(observed) == len(desired) and all(map(contains, observed, desired))
-    by_key = {tuple(item.get(key) for key in keys): item for item in observed}
-    return all(contains(by_key.get(tuple(item.get(key) for key in keys)), item) for item in desired)
+    pairs = _pairs(observed, desired, field)
+    return pairs is not None and all(contains(one, wanted) for _, one, wanted in pairs)
+
+
+def _pairs(observed: Any, desired: Any, field: str) -> list[tuple[str, Any, Any]] | None:
+    """Which item of a stored list each item we sent is to be compared with, and how people call it; ``None``
+    when the lists can only be compared as wholes."""
+    if not isinstance(observed, list | tuple) or not isinstance(desired, list | tuple):
+        return None
+    for keys in _MERGE_KEYS.get(field, ()):
+        ours, theirs = _keyed(desired, keys), _keyed(observed, keys)
+        if ours is not None and theirs is not None:
+            return [("/".join(map(str, key)), theirs.get(key), item) for key, item in ours.items()]
+    if len(observed) != len(desired):
+        return None
+    return [(str(index), *both) for index, both in enumerate(zip(observed, desired, strict=True))]
+
+
+def _keyed(items: Sequence[Any], keys: tuple[str, ...]) -> dict[tuple[Any, ...], Any] | None:
+    """The items by their merge keys; ``None`` when one has none, or two have the same."""
+    found: dict[tuple[Any, ...], Any] = {}
+    for item in items:
+        if not isinstance(item, dict) or keys[0] not in item:
+            return None
+        found[tuple(item.get(key, _KEY_DEFAULTS.get(key)) for key in keys)] = item
+    return found if len(found) == len(items) else None
 
 
 def _same_quantity(observed: Any, desired: Any) -> bool:

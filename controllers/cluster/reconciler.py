@@ -48,7 +48,13 @@ class ClusterReconciler:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._applier = Applier(context.client, context.informers, MANAGER)
+        self._applier = Applier(
+            context.client,
+            context.informers,
+            MANAGER,
+            clock=context.clock,
+            overridden=lambda obj, note: self._event(obj, "Warning", r.FIELD_OVERRIDDEN, "Apply", note),
+        )
         self._memory: dict[ObjectKey, _Memory] = {}
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -303,6 +309,7 @@ class ClusterReconciler:
 
     def _forget(self, key: ObjectKey) -> None:
         self._memory.pop(key, None)
+        self._applier.forget(key)
         self._context.metrics.forget(CLUSTER.kind, key)
         self._context.metrics.forget_cluster(key)
 
