@@ -117,6 +117,7 @@ def _container(cluster: EtlRouterCluster, settings: ControllerSettings, members:
     container: dict[str, Any] = {
         "name": naming.CONTAINER,
         "image": spec.image or settings.router_image,
+        "imagePullPolicy": spec.image_pull_policy,
         "command": ["/bin/sh", f"{CONFIG_DIR}/{SCRIPT_FILE}"],
         "env": _environment(cluster, settings, members),
         "ports": [
@@ -134,7 +135,6 @@ def _container(cluster: EtlRouterCluster, settings: ControllerSettings, members:
         "volumeMounts": _mounts(cluster),
     }
     optional = {
-        "imagePullPolicy": spec.image_pull_policy,
         "args": list(spec.args or ()),
         "resources": dump(spec.resources),
     }

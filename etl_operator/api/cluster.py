@@ -220,8 +220,9 @@ class ClusterSpec(Model):
     """Number of members, 1 to 15. Default 3. An odd number: an even one tolerates no more failures."""
     image: Image | None = None
     """Image of the router. Default: the operator's setting --router-image."""
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
-    """When the image is pulled. Default: Always for the tag latest, IfNotPresent for others."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    """When the image is pulled. Default IfNotPresent. The default also holds for the tag latest: an image
+    that was loaded into the nodes is used, and no registry is asked. Use Always for a tag that moves."""
     image_pull_secrets: PullSecrets | None = None
     """Secrets for pulling the image. Default: none."""
     raft: Raft = section(Raft)

@@ -14,6 +14,7 @@ SERVICES = ("EtlSource", "EtlTransform", "EtlSink")
 DEFAULTS: dict[str, dict[str, Any]] = {
     "EtlRouterCluster": {
         "replicas": 3,
+        "imagePullPolicy": "IfNotPresent",
         "raft.electionTimeoutMs": 1000,
         "raft.heartbeatIntervalMs": 100,
         "raft.snapshotInterval": 10000,

@@ -211,6 +211,12 @@ def test_what_the_spec_says_of_pods_reaches_them() -> None:
     assert container_of(built)["imagePullPolicy"] == "Never"
 
 
+def test_an_image_loaded_into_the_nodes_is_used_whatever_its_tag() -> None:
+    assert container_of(stateful_set(cluster(image="etl-router:latest"), SETTINGS, 1))["imagePullPolicy"] == (
+        "IfNotPresent"
+    )
+
+
 def test_pods_spread_by_themselves_and_softly() -> None:
     pod = pod_of(stateful_set(cluster(), SETTINGS, 3))
     (zones,) = pod["topologySpreadConstraints"]
