@@ -1,4 +1,4 @@
-"""What a server does not do it refuses, with a message: nothing is ignored in silence."""
+"""What a server does not do it refuses, with a message: nothing that changes the answer is ignored."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ PODS = "/api/v1/namespaces/default/pods"
 SETS = "/apis/apps/v1/namespaces/default/statefulsets"
 BODY = b'{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "refused"}}'
 JSON = "application/json"
+MERGE = "application/merge-patch+json"
+UNSAFE = "ignoreStoreReadErrorWithClusterBreakingPotential"
 
 # Method, path, query, body, media type and Accept of a request, and what it is answered with.
 EVERYWHERE: dict[str, tuple[str, str, dict[str, str], bytes | None, str, str, int]] = {
@@ -40,6 +42,14 @@ EVERYWHERE: dict[str, tuple[str, str, dict[str, str], bytes | None, str, str, in
     "odd labels": ("GET", MAPS, {"labelSelector": "a=b=c"}, None, JSON, JSON, 400),
     "odd fields": ("GET", MAPS, {"fieldSelector": "data.x=1"}, None, JSON, JSON, 400),
     "odd version": ("GET", MAPS, {"resourceVersion": "x"}, None, JSON, JSON, 400),
+    "odd limit": ("GET", MAPS, {"limit": "x"}, None, JSON, JSON, 400),
+    "no limit": ("GET", MAPS, {"limit": ""}, None, JSON, JSON, 400),
+    "odd timeout of a watch": ("GET", MAPS, {"watch": "1", "timeoutSeconds": "x"}, None, JSON, JSON, 400),
+    "odd grace": ("DELETE", f"{MAPS}/x", {"gracePeriodSeconds": "x"}, None, JSON, JSON, 400),
+    "empty dryRun": ("POST", MAPS, {"dryRun": ""}, BODY, JSON, JSON, 422),
+    "an export": ("GET", f"{MAPS}/x", {"export": "true"}, None, JSON, JSON, 400),
+    "force that is not applied": ("PATCH", f"{MAPS}/x", {"force": "no"}, b"{}", MERGE, JSON, 422),
+    "an unsafe deletion of many": ("DELETE", MAPS, {UNSAFE: "true"}, None, JSON, JSON, 422),
     "odd match": ("GET", MAPS, {"resourceVersionMatch": "x", "resourceVersion": "1"}, None, JSON, JSON, 422),
     "odd continuation": ("GET", MAPS, {"continue": "nonsense"}, None, JSON, JSON, 400),
     "odd propagation": ("DELETE", f"{MAPS}/x", {"propagationPolicy": "Maybe"}, None, JSON, JSON, 422),
@@ -70,18 +80,6 @@ SANDBOX: dict[str, tuple[str, str, dict[str, str], bytes | None, str, str, int]]
     "answers in protobuf only": ("GET", MAPS, {}, None, JSON, "application/vnd.kubernetes.protobuf", 406),
     "answers in CBOR only": ("GET", MAPS, {}, None, JSON, "application/cbor", 406),
     "a body of CBOR": ("POST", MAPS, {}, b"\xa0", "application/cbor", JSON, 415),
-    "a parameter nobody knows": ("GET", MAPS, {"colour": "red"}, None, JSON, JSON, 400),
-    "a parameter of another verb": ("POST", MAPS, {"limit": "3"}, BODY, JSON, JSON, 400),
-    "sharded lists": ("GET", MAPS, {"shardSelector": "x"}, None, JSON, JSON, 400),
-    "stored versions of a deletion": (
-        "DELETE",
-        f"{MAPS}/x",
-        {"ignoreStoreReadErrorWithClusterBreakingPotential": "true"},
-        None,
-        JSON,
-        JSON,
-        400,
-    ),
 }
 
 

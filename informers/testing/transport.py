@@ -14,6 +14,7 @@ from informers.client.transport import HttpRequest, HttpResponse, HttpStream
 from informers.errors import TransportError
 from informers.objects import Object, Resource
 from informers.testing.apiserver.core import ApiServer
+from informers.testing.apiserver.deadlines import Deadline, allowed_time
 from informers.testing.apiserver.errors import StatusError
 from informers.testing.apiserver.faults import ConnectionCut, serve
 from informers.testing.apiserver.outcomes import Call, ListOutcome, ObjectOutcome, WatchOutcome
@@ -87,8 +88,11 @@ class ApiServerTransport:
             async with asyncio.timeout(patience):
                 # A request over a network never finishes within the turn of the loop that started it.
                 await asyncio.sleep(self._latency)
+                deadline = Deadline(allowed_time(request.method, request.path, dict(request.query)))
                 call = self._call(request)
-                outcome = await serve(self._core, call)
+                deadline.check()
+                async with deadline.enforced():
+                    outcome = await serve(self._core, call)
         except StatusError as error:
             return _refusal(error)
         except ConnectionCut:

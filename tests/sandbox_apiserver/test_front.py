@@ -83,7 +83,7 @@ async def test_objects_come_as_json_yaml_tables_and_metadata(http: aiohttp.Clien
         ("GET", f"{CONFIG_MAPS}/none", {}, 404, 'configmaps "none" not found'),
         ("GET", "/apis/apps/v1/things", {}, 404, "could not find the requested resource"),
         ("GET", CONFIG_MAPS, {"headers": {"Accept": "text/html"}}, 406, "media types are accepted"),
-        ("GET", CONFIG_MAPS, {"params": {"nonsense": "1"}}, 400, "nonsense"),
+        ("GET", CONFIG_MAPS, {"params": {"timeout": "soon"}}, 400, "invalid timeout"),
         (
             "POST",
             CONFIG_MAPS,

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 from aiohttp import ClientConnectionResetError, web
 
 from etl_operator.sandbox.apiserver.access import Access
 from etl_operator.sandbox.apiserver.discovery import REVIEWS
 from etl_operator.sandbox.apiserver.documents import Documents, is_document
+from etl_operator.sandbox.apiserver.health import is_health, report
 from etl_operator.sandbox.apiserver.hooks import PREFIX, Hooks
 from etl_operator.sandbox.apiserver.identity import Identity
 from etl_operator.sandbox.apiserver.negotiation import (
@@ -19,6 +21,7 @@ from etl_operator.sandbox.apiserver.negotiation import (
     Shape,
     Wanted,
     encode,
+    is_pretty,
     media_type,
     negotiate,
     read_body,
@@ -31,6 +34,7 @@ from etl_operator.sandbox.apiserver.tables import include_object
 from etl_operator.sandbox.apiserver.tokens import Tokens
 from informers.objects import Object, ObjectKey
 from informers.testing.apiserver.core import ApiServer
+from informers.testing.apiserver.deadlines import Deadline, TooLate, allowed_time
 from informers.testing.apiserver.errors import StatusError
 from informers.testing.apiserver.faults import ConnectionCut, serve
 from informers.testing.apiserver.rest import Call, ListOutcome, WatchOutcome
@@ -42,7 +46,6 @@ log = logging.getLogger(__name__)
 MAX_BODY = 3 * 1024 * 1024
 """Bytes of a request body, as in the real server."""
 
-_HEALTH = frozenset({"healthz", "livez", "readyz"})
 _REVIEWS = {(one.resource.group, one.resource.plural) for one in REVIEWS}
 _NAMESPACED = {one.resource.plural for one in REVIEWS if one.resource.namespaced}
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -80,10 +83,21 @@ class Front:
         self._hooks = Hooks(core)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer; whatever is raised becomes a ``Status``."""
+        """Answer, as pretty as it is wanted; whatever is raised becomes a ``Status``."""
+        answer = await self._answered(request)
+        if isinstance(answer, web.Response) and answer.content_type == JSON and is_pretty(request):
+            assert isinstance(answer.body, bytes)
+            answer.body = msgspec.json.format(answer.body, indent=2)
+        return answer
+
+    async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
+            # Read before it is known who asks, as a real server does.
+            deadline = Deadline(allowed_time(request.method, request.path, request.query))
             user = self._access.identify(request.headers, request.headers.getall("Impersonate-Group", ()))
-            return await self._answer(request, user)
+            deadline.check()
+            async with deadline.enforced():
+                return await self._answer(request, user, deadline)
         except StatusError as error:
             return _refusal(error)
         except web.HTTPRequestEntityTooLarge:
@@ -100,11 +114,14 @@ class Front:
             log.exception("%s %s", request.method, request.path)
             return _refusal(StatusError(500, "InternalError", "internal error; the server's log says more"))
 
-    async def _answer(self, request: web.BaseRequest, user: Identity) -> web.StreamResponse:
+    async def _answer(
+        self, request: web.BaseRequest, user: Identity, deadline: Deadline
+    ) -> web.StreamResponse:
         path = request.path
-        if path.strip("/").partition("/")[0] in _HEALTH:
+        if is_health(path):
             self._access.require(user, Attributes(_verb_of(request.method), path=path))
-            return web.Response(text="ok")
+            said = report(path, request.query)
+            return _no_page() if said is None else web.Response(text=said)
         if request.method == "GET":
             document = self._document(request, user)
             if document is not None:
@@ -120,10 +137,10 @@ class Front:
                 # Whether a path exists is for those to know who may ask.
                 self._access.require(user, Attributes(_verb_of(request.method), path=path))
                 if not self._known(path):
-                    return web.Response(status=404, text="404 page not found\n")
+                    return _no_page()
             raise
         self._access.require(user, _attributes(info))
-        return await self._resource(request, user, info)
+        return await self._resource(request, user, info, deadline)
 
     def _known(self, path: str) -> bool:
         """Whether a path begins as those of resources do; elsewhere answers are plain text."""
@@ -150,7 +167,7 @@ class Front:
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _resource(
-        self, request: web.BaseRequest, user: Identity, info: RequestInfo
+        self, request: web.BaseRequest, user: Identity, info: RequestInfo, deadline: Deadline
     ) -> web.StreamResponse:
         if info.subresource:
             refuse_unserved(info.subresource)
@@ -161,6 +178,7 @@ class Front:
         body, content_type = None, JSON
         if request.method in _WITH_BODY:
             body, content_type = await _body_of(request)
+        deadline.check()
         if content_type == _APPLY and not info.subresource and self._missing(info):
             # Applying what is not there is creating it.
             self._access.require(user, replace(_attributes(info), verb="create"))
@@ -168,7 +186,8 @@ class Front:
             return _json(201, issue_token(self._tokens, self._object(info), _object_in(body)), wanted)
         user_agent = request.headers.get("User-Agent", "")
         # What can still be refused comes first: a watch that was opened must reach its reader, or leak.
-        renderer = Renderer(info.type, wanted, include_object(info.query.get("includeObject", "")), self._now)
+        include = info.query.get("includeObject", "") if wanted.shape is Shape.TABLE else ""
+        renderer = Renderer(info.type, wanted, include_object(include), self._now)
         outcome = await serve(self._core, Call(info, body, content_type, user.name, user_agent))
         if isinstance(outcome, WatchOutcome):
             return await self._stream(request, outcome.watch, renderer)
@@ -258,6 +277,10 @@ def _attributes(info: RequestInfo) -> Attributes:
     )
 
 
+def _no_page() -> web.Response:
+    return web.Response(status=404, text="404 page not found\n")
+
+
 def _verb_of(method: str) -> str:
     return _VERBS.get(method, method.lower())
 
@@ -283,6 +306,8 @@ def _bytes(code: int, body: bytes, renderer: Renderer, *, warnings: tuple[str, .
 
 
 def _refusal(error: StatusError) -> web.Response:
+    if isinstance(error, TooLate):
+        return web.Response(status=error.code, text=encode(error.status(), JSON).decode())
     response = _json(error.code, error.status(), Wanted())
     retry: Mapping[str, Any] = error.details
     if seconds := retry.get("retryAfterSeconds"):

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import yaml
+from aiohttp.web import BaseRequest
 
 from informers.testing.apiserver.errors import StatusError
 from informers.testing.apiserver.protobuf import decode
@@ -20,6 +21,7 @@ PROTOBUF = "application/vnd.kubernetes.protobuf"
 APPLY_YAML = "application/apply-patch+yaml"
 _META = "meta.k8s.io"
 _DISCOVERY = "apidiscovery.k8s.io"
+_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 
 _PATCHES = (
     "application/json-patch+json",
@@ -76,6 +78,13 @@ def negotiate(accept: str, *, shapes: frozenset[Shape] = frozenset(Shape)) -> Wa
         "NotAcceptable",
         f"only the following media types are accepted: {JSON}, {YAML}",
     )
+
+
+def is_pretty(request: BaseRequest) -> bool:
+    """Whether JSON is to be indented: as the parameter ``pretty`` says, else for those who read it raw."""
+    if wish := request.query.get("pretty"):
+        return wish in _TRUE
+    return request.headers.get("User-Agent", "").startswith(("curl", "Wget", "Mozilla/5.0"))
 
 
 def _shape(parameters: Mapping[str, str]) -> Shape | None:

@@ -13,10 +13,11 @@ from etl_operator.sandbox.apiserver.tokens import Tokens
 from informers.clock import timestamp
 from informers.objects import Object
 from informers.testing.apiserver.errors import StatusError
+from informers.testing.apiserver.routes import flag
 
 _REFUSED = frozenset({"exec", "attach", "portforward", "proxy", "ephemeralcontainers", "resize"})
-_LOG_PARAMETERS = frozenset({"container", "follow", "tailLines", "previous", "pretty"})
-_TRUE = ("true", "1")
+_UNSERVED = {"sinceSeconds": "", "sinceTime": "", "limitBytes": "", "timestamps": "false", "stream": "All"}
+"""Parameters of logs that change the answer and are not served, with the value that changes nothing."""
 
 
 class Logs(Protocol):
@@ -45,11 +46,11 @@ async def stream_logs(
 ) -> web.StreamResponse:
     """``GET pods/<name>/log``.
 
-    :raises StatusError: 400 for parameters that are not understood, or a container that is not there.
+    :raises StatusError: 400 for parameters that are not served, or a container that is not there.
     """
-    unknown = sorted(set(query) - _LOG_PARAMETERS)
-    if unknown:
-        raise StatusError(400, "BadRequest", f"the sandbox's logs do not know {', '.join(unknown)}")
+    unserved = [name for name, harmless in _UNSERVED.items() if query.get(name, harmless) != harmless]
+    if unserved:
+        raise StatusError(400, "BadRequest", f"the sandbox's logs do not serve {', '.join(unserved)}")
     if logs is None:
         raise StatusError(501, "NotImplemented", "this control plane has no node, so there are no logs")
     metadata = pod["metadata"]
@@ -57,13 +58,13 @@ async def stream_logs(
     if tail is not None and not tail.isdecimal():
         raise StatusError(400, "BadRequest", f"tailLines must be a number, not {tail!r}")
     container = _container(pod, query.get("container", ""))
-    previous = query.get("previous") in _TRUE
+    previous = bool(flag(query, "previous"))
     _refuse_before_start(pod, container, previous=previous)
     lines = logs(
         metadata["namespace"],
         metadata["name"],
         container,
-        follow=query.get("follow") in _TRUE,
+        follow=bool(flag(query, "follow")),
         tail=int(tail) if tail is not None else None,
         previous=previous,
     )

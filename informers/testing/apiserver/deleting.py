@@ -10,8 +10,14 @@ from informers.testing.apiserver import definitions
 from informers.testing.apiserver.kinds import DEFINITION, NAMESPACE, POD
 from informers.testing.apiserver.listing import list_objects
 from informers.testing.apiserver.outcomes import Call, ListOutcome, ObjectOutcome, success
-from informers.testing.apiserver.parameters import DeleteOptions, delete_options, list_options
-from informers.testing.apiserver.refusals import forbidden, not_found, not_the_one_to_delete
+from informers.testing.apiserver.parameters import UNSAFE, DeleteOptions, delete_options, list_options
+from informers.testing.apiserver.refusals import (
+    bad_option,
+    forbidden,
+    not_found,
+    not_the_one_to_delete,
+    still_readable,
+)
 from informers.testing.apiserver.registry import ResourceType
 from informers.testing.apiserver.selection import listed, selection, shown
 from informers.testing.apiserver.store import Stored
@@ -40,6 +46,9 @@ def delete_many(core: ApiServer, call: Call) -> ListOutcome:
     """DELETE of a collection: whatever its selectors match. Answers with what was there."""
     info = call.info
     options = delete_options(info.query, call.body)
+    if options.unsafe:
+        why = "Invalid value: true: is not allowed with DELETECOLLECTION, try again after removing the option"
+        raise bad_option("DeleteOptions", UNSAFE, "FieldValueInvalid", why)
     wanted = list_options(info.query, watch=False)
     chosen = selection(info.type, info.namespace, wanted.labels, wanted.fields)
     page = list_objects(core.store, chosen, wanted)
@@ -58,6 +67,8 @@ def delete_object(
     live = core.store.shelf(type_.storage).get(key)
     if live is None:
         raise not_found(type_.resource, key.name)
+    if options.unsafe:
+        raise still_readable(type_.resource, key)
     _check_preconditions(type_, live, options)
     if type_.resource == NAMESPACE and key.name in _KEPT_NAMESPACES:
         raise forbidden(NAMESPACE, key.name, "this namespace may not be deleted")

@@ -53,10 +53,11 @@ class StatusError(Exception):
             "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
-            "code": self.code,
         }
         if self.reason:
             result["reason"] = self.reason
         if self.details or self._detailed:
             result["details"] = self.details
+        # The order of the fields is that of metav1.Status.
+        result["code"] = self.code
         return result

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from informers.testing.apiserver.errors import Cause, StatusError
 from informers.testing.apiserver.refusals import bad_option, bad_options, bad_request
-from informers.testing.apiserver.routes import flag
+from informers.testing.apiserver.routes import flag, values
 
 FieldValidation: TypeAlias = Literal["Strict", "Warn", "Ignore"]
 Propagation: TypeAlias = Literal["Background", "Foreground", "Orphan"]
@@ -21,18 +22,10 @@ _PROPAGATIONS: Mapping[str, Propagation] = {
     "Foreground": "Foreground",
     "Orphan": "Orphan",
 }
-_DELETE_FIELDS = frozenset(
-    {
-        "apiVersion",
-        "dryRun",
-        "gracePeriodSeconds",
-        "kind",
-        "metadata",
-        "orphanDependents",
-        "preconditions",
-        "propagationPolicy",
-    }
-)
+_LONGEST_NUMBER = 100
+
+UNSAFE = "ignoreStoreReadErrorWithClusterBreakingPotential"
+"""The option that deletes what a server can no longer read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +50,7 @@ class DeleteOptions:
     :param grace_period: seconds.
     :param uid: precondition.
     :param resource_version: precondition.
+    :param unsafe: ``ignoreStoreReadErrorWithClusterBreakingPotential``.
     """
 
     dry_run: bool = False
@@ -64,6 +58,7 @@ class DeleteOptions:
     propagation: Propagation | None = None
     uid: str | None = None
     resource_version: str | None = None
+    unsafe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +99,15 @@ def write_options(query: Mapping[str, str], verb: str = "create") -> WriteOption
     if len(manager.encode()) > _MANAGER_MAX:
         text = f"Too long: may not be more than {_MANAGER_MAX} bytes"
         raise bad_option(kind, "fieldManager", "FieldValueTooLong", text)
-    dry_run = _dry_run(kind, query.get("dryRun"))
+    dry_run = _dry_run(kind, values(query, "dryRun"))
     return WriteOptions(dry_run, manager, _VALIDATIONS[validation], flag(query, "force"))
 
 
-def _dry_run(kind: str, value: Any) -> bool:
-    values = [value] if isinstance(value, str) else list(value or ())
-    if not values or values == [""]:
+def _dry_run(kind: str, given: list[str]) -> bool:
+    if not given:
         return False
-    if values != ["All"]:
-        text = f'Unsupported value: {json.dumps(values)}: supported values: "All"'
+    if set(given) != {"All"}:
+        text = f'Unsupported value: {json.dumps(given, separators=(",", ":"))}: supported values: "All"'
         raise bad_option(kind, "dryRun", "FieldValueNotSupported", text)
     return True
 
@@ -124,23 +118,29 @@ def delete_options(query: Mapping[str, str], body: Any) -> DeleteOptions:
     :raises StatusError: 400 for a value that makes no sense.
     """
     if not body:
-        given: dict[str, Any] = {key: value for key, value in query.items() if key in _DELETE_FIELDS}
-        if "orphanDependents" in given:
-            given["orphanDependents"] = flag(query, "orphanDependents")
+        given: dict[str, Any] = {key: query[key] for key in ("propagationPolicy",) if key in query}
+        given["dryRun"] = values(query, "dryRun")
+        given["gracePeriodSeconds"] = _number(query, "gracePeriodSeconds")
+        for name in ("orphanDependents", UNSAFE):
+            given[name] = flag(query, name)
+        given["preconditions"] = {key: query[key] for key in ("uid", "resourceVersion") if query.get(key)}
     elif isinstance(body, Mapping) and body.get("kind", "DeleteOptions") == "DeleteOptions":
         given = dict(body)
-        unknown = sorted(set(given) - _DELETE_FIELDS)
-        if unknown:
-            raise bad_request(f"this server does not know the deletion options {', '.join(unknown)}")
     else:
         raise bad_request("the body of a deletion must be a DeleteOptions object")
+    grace = given.get("gracePeriodSeconds")
+    if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
+        raise bad_request(
+            f"gracePeriodSeconds of the DeleteOptions is not a whole number: {json.dumps(grace)}"
+        )
     preconditions = given.get("preconditions") or {}
     return DeleteOptions(
-        _dry_run("DeleteOptions", given.get("dryRun")),
-        _number(given.get("gracePeriodSeconds")),
+        _dry_run("DeleteOptions", list(given.get("dryRun") or ())),
+        grace,
         _propagation(given),
         preconditions.get("uid"),
         preconditions.get("resourceVersion"),
+        bool(given.get(UNSAFE)),
     )
 
 
@@ -151,7 +151,7 @@ def _propagation(given: Mapping[str, Any]) -> Propagation | None:
         raise bad_option("DeleteOptions", "propagationPolicy", "FieldValueInvalid", text)
     if orphan is not None:
         return "Orphan" if orphan else "Background"
-    if not policy:
+    if policy is None:
         return None
     if policy not in _PROPAGATIONS:
         supported = 'supported values: "Foreground", "Background", "Orphan", "nil"'
@@ -160,14 +160,16 @@ def _propagation(given: Mapping[str, Any]) -> Propagation | None:
     return _PROPAGATIONS[policy]
 
 
-def _number(value: Any) -> int | None:
-    if value is None or value == "":
+def _number(query: Mapping[str, str], name: str) -> int | None:
+    value = query.get(name)
+    if value is None:
         return None
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        raise bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax') from None
-    return number
+    if re.fullmatch(r"[+-]?[0-9]+", value) is None:
+        raise bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax')
+    # Beyond so many digits Python refuses to read a number at all.
+    if len(value) > _LONGEST_NUMBER or not -(2**63) <= int(value) < 2**63:
+        raise bad_request(f'strconv.ParseInt: parsing "{value}": value out of range')
+    return int(value)
 
 
 def list_options(query: Mapping[str, str], *, watch: bool) -> ListOptions:
@@ -181,9 +183,9 @@ def list_options(query: Mapping[str, str], *, watch: bool) -> ListOptions:
         query.get("fieldSelector", ""),
         revision_of(query.get("resourceVersion", ""), listing=not watch),
         {"Exact": True, "NotOlderThan": False}.get(match),
-        max(_number(query.get("limit")) or 0, 0),
+        max(_number(query, "limit") or 0, 0),
         query.get("continue", ""),
-        max(_number(query.get("timeoutSeconds")) or 0, 0),
+        max(_number(query, "timeoutSeconds") or 0, 0),
         flag(query, "allowWatchBookmarks") or False,
         flag(query, "sendInitialEvents"),
     )

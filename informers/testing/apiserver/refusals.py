@@ -58,14 +58,23 @@ def conflict(resource: Resource, name: str, why: str = MODIFIED) -> StatusError:
 
 def precondition_failed(resource: Resource, key: ObjectKey, wanted: str, found: str) -> StatusError:
     """409: an update names another object by its uid than there is."""
-    name = key.name
+    why = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
+    return _not_in_storage(resource, key, why)
+
+
+def still_readable(resource: Resource, key: ObjectKey) -> StatusError:
+    """409: the deletion of what cannot be read is asked for, and it can be read."""
+    why = "unsafe deletion is not allowed because the object is decodable from storage"
+    return _not_in_storage(resource, key, why)
+
+
+def _not_in_storage(resource: Resource, key: ObjectKey, why: str) -> StatusError:
     place = _SHELVES.get(str(resource), resource.plural)
-    path = "/".join(filter(None, ("/registry", place, key.namespace, name)))
-    why = (
-        f"StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: 0, AdditionalErrorMsg: "
-        f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
+    path = "/".join(filter(None, ("/registry", place, key.namespace, key.name)))
+    said = (
+        f"StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: 0, AdditionalErrorMsg: {why}"
     )
-    return conflict(resource, name, why)
+    return conflict(resource, key.name, said)
 
 
 def not_the_one_to_delete(resource: Resource, name: str, field: str, wanted: str, found: str) -> StatusError:

@@ -15,9 +15,9 @@ from informers.testing.apiserver.outcomes import (
     WatchOutcome,
 )
 from informers.testing.apiserver.parameters import list_options, revision_of
-from informers.testing.apiserver.refusals import from_the_future, not_found, not_implemented
+from informers.testing.apiserver.refusals import bad_request, from_the_future, not_found, not_implemented
 from informers.testing.apiserver.reviews import REVIEW, review
-from informers.testing.apiserver.routes import ELSEWHERE
+from informers.testing.apiserver.routes import ELSEWHERE, RequestInfo, flag
 from informers.testing.apiserver.selection import listed, selection, shown
 from informers.testing.apiserver.watching import open_watch
 
@@ -49,6 +49,8 @@ def handle(core: ApiServer, call: Call) -> Outcome:
 
 def _get(core: ApiServer, call: Call) -> ObjectOutcome:
     info = call.info
+    if flag(info.query, "export"):
+        raise bad_request("the export parameter, deprecated since v1.14, is no longer supported")
     wanted = revision_of(info.query.get("resourceVersion", ""))
     if wanted and wanted > core.store.revision:
         raise from_the_future(wanted, core.store.revision)
@@ -70,8 +72,18 @@ def _list(core: ApiServer, call: Call) -> ListOutcome:
 def _watch(core: ApiServer, call: Call) -> WatchOutcome:
     info = call.info
     options = list_options(info.query, watch=True)
-    chosen = selection(info.type, info.namespace, options.labels, options.fields)
+    chosen = selection(info.type, info.namespace, options.labels, _fields(info, options.fields))
     return WatchOutcome(open_watch(core.store, chosen, options, core.flow, core.rng))
+
+
+def _fields(info: RequestInfo, selector: str) -> str:
+    """The field selector of a watch; an object named by the path is selected by its name."""
+    if not info.name:
+        return selector
+    by_name = f"metadata.name={info.name}"
+    if selector and by_name not in selector.replace("==", "=").split(","):
+        raise bad_request("fieldSelector metadata.name doesn't match requested name")
+    return selector or by_name
 
 
 _VERBS: Mapping[str, _Handler] = {
