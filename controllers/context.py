@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controllers.metrics import ControllerMetrics
 from controllers.settings import ControllerSettings
+from controllers.status_memory import StatusMemory
 from etl_operator.router.client import RouterClients
 from etl_operator.router.registry import RegistryKeeper
 from informers.cache.informer import Informer
@@ -28,3 +29,4 @@ class Context:
     keeper: RegistryKeeper
     informers: Mapping[Resource, Informer]
     metrics: ControllerMetrics
+    statuses: StatusMemory = field(default_factory=StatusMemory)

@@ -7,11 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from controllers.reasons import READY, RECONCILING, STALLED
+from controllers.status_memory import StatusMemory
 from informers.cache.informer import Informer
 from informers.client import Client
 from informers.conditions import get_condition, remove_condition, set_condition
-from informers.errors import NotFound
-from informers.objects import Object, Resource
+from informers.errors import BadRequest, Conflict, Invalid, NotFound, ServerError
+from informers.objects import Object, ObjectKey, Resource
+
+_CONFLICTS = 3
+"""Times a status is sent again because its object was changed meanwhile."""
 
 
 def seconds_of(stamp: str) -> float:
@@ -96,24 +100,84 @@ class Conditions:
 
 
 async def write_status(
-    client: Client, resource: Resource, informer: Informer, obj: Object, status: dict[str, Any], manager: str
+    client: Client,
+    resource: Resource,
+    informer: Informer,
+    obj: Object,
+    status: dict[str, Any],
+    manager: str,
+    memory: StatusMemory | None = None,
 ) -> bool:
-    """Write ``status`` if it differs from what ``obj`` has. True when a request was sent.
+    """Write ``status`` if it differs from what ``obj`` has. True when that changed the object.
 
-    An object that is gone by now needs no status.
+    It is written to this very object: one that is gone, or whose name another object has by now, needs no
+    status. Fields that the server refuses are left out, see :meth:`StatusMemory.health`.
+
+    :param memory: what is known of earlier writes; nothing by default.
+    :raises informers.errors.ApiError: when the server refuses more than single fields.
     """
-    wanted = {key: value for key, value in status.items() if value is not None}
-    if (obj.get("status") or {}) == wanted:
+    memory = memory or StatusMemory()
+    wanted = memory.storable(resource, {key: value for key, value in status.items() if value is not None})
+    if (obj.get("status") or {}) == wanted or memory.stored_otherwise(resource, obj, wanted):
         return False
-    meta = obj["metadata"]
-    body = {
-        "apiVersion": resource.api_version,
-        "kind": resource.kind,
-        "metadata": {"name": meta["name"], "namespace": meta["namespace"]},
-        "status": wanted,
-    }
     try:
-        informer.written(await client.update_status(resource, body, field_manager=manager))
+        answer, sent = await _send(client, resource, obj["metadata"], wanted, manager, memory)
     except NotFound:
         return False
-    return True
+    informer.written(answer)
+    memory.wrote(resource, sent, answer)
+    changed: bool = answer["metadata"].get("resourceVersion") != obj["metadata"].get("resourceVersion")
+    return changed
+
+
+async def _send(
+    client: Client,
+    resource: Resource,
+    meta: Object,
+    wanted: Object,
+    manager: str,
+    memory: StatusMemory,
+) -> tuple[Object, Object]:
+    """Apply a status, without what the server refuses of it; returns the answer, and what was sent last.
+
+    :raises informers.errors.NotFound: when the object is gone, also when another one has its name.
+    """
+    # The uid alone does not do: a server takes the metadata of a custom resource's status from what it has
+    # stored, and compares nothing but the version.
+    version, conflicts = meta["resourceVersion"], 0
+    while True:
+        body = {
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": {
+                "name": meta["name"],
+                "namespace": meta["namespace"],
+                "uid": meta["uid"],
+                "resourceVersion": version,
+            },
+            "status": wanted,
+        }
+        try:
+            return await client.update_status(resource, body, field_manager=manager), wanted
+        except Conflict:
+            conflicts += 1
+            if conflicts > _CONFLICTS:
+                raise
+            version = await _version_now(client, resource, meta)
+        except (BadRequest, Invalid, ServerError) as error:
+            if not memory.learn(resource, error):
+                raise
+            # Every round leaves more fields out, so the rounds end.
+            wanted = memory.storable(resource, wanted)
+
+
+async def _version_now(client: Client, resource: Resource, meta: Object) -> str:
+    """The present version of the object that was read.
+
+    :raises informers.errors.NotFound: when it is gone.
+    """
+    live = (await client.get(resource, ObjectKey(meta["namespace"], meta["name"])))["metadata"]
+    if live["uid"] != meta["uid"]:
+        raise NotFound(404, "NotFound", f"{resource.kind} {meta['name']} is another object now")
+    version: str = live["resourceVersion"]
+    return version

@@ -25,6 +25,7 @@ from controllers.references import (
 from controllers.service.reconciler import ServiceReconciler
 from controllers.service.registration import key_of, readiness_or_reach_changed
 from controllers.settings import ControllerSettings
+from controllers.status_memory import StatusMemory
 from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.router.client import RouterClients
 from etl_operator.router.registry import RegistryKeeper
@@ -55,7 +56,9 @@ def setup(
         keeper=keeper,
         informers=informers,
         metrics=ControllerMetrics(manager.metrics),
+        statuses=StatusMemory(manager.clock),
     )
+    manager.ready.add("status-fields", context.statuses.health)
     manager.add(_cluster_controller(context))
     manager.add(_pipeline_controller(context))
     services = {resource: _service_controller(context, resource) for resource in SERVICES}
@@ -88,7 +91,7 @@ def _cluster_controller(context: Context) -> Controller:
         workers=context.settings.workers,
         access=_cluster_access(context.settings.namespaces),
     )
-    controller.watches(informers[CLUSTER], predicate=predicates.spec_changed)
+    controller.watches(informers[CLUSTER], predicate=_to_be_reconciled(context, CLUSTER))
     for resource in _CHILDREN:
         controller.watches(informers[resource], mapper=owner_mapper(CLUSTER))
     for resource in (POD, PVC):
@@ -105,7 +108,7 @@ def _pipeline_controller(context: Context) -> Controller:
         workers=context.settings.workers,
         access=_own_access(PIPELINE, context.settings.namespaces),
     )
-    controller.watches(pipelines, predicate=predicates.spec_changed)
+    controller.watches(pipelines, predicate=_to_be_reconciled(context, PIPELINE))
     controller.watches(
         informers[CLUSTER], predicate=readiness_or_freeze_changed, mapper=dependents_of_cluster(pipelines)
     )
@@ -129,7 +132,7 @@ def _service_controller(context: Context, resource: Resource) -> Controller:
         workers=context.settings.workers,
         access=_own_access(resource, context.settings.namespaces),
     )
-    controller.watches(own, predicate=predicates.spec_changed)
+    controller.watches(own, predicate=_to_be_reconciled(context, resource))
     controller.watches(
         informers[CLUSTER], predicate=predicates.ready_changed, mapper=dependents_of_cluster(own)
     )
@@ -140,6 +143,11 @@ def _service_controller(context: Context, resource: Resource) -> Controller:
         # The name may become free, or be taken by an older object that moved to this cluster.
         controller.watches(informers[other], predicate=predicates.spec_changed, mapper=namesakes(own))
     return controller
+
+
+def _to_be_reconciled(context: Context, resource: Resource) -> predicates.Predicate:
+    """What is asked for has changed, or somebody else wrote the status."""
+    return predicates.any_of(context.statuses.changed_by_others(resource), predicates.spec_changed)
 
 
 def _cluster_access(namespaces: Sequence[str]) -> list[Access]:

@@ -224,8 +224,9 @@ class ClusterReconciler:
         now = timestamp(self._context.clock.time())
         conditions = Conditions(obj, cluster.metadata.generation or 0, now)
         status = cluster_status(cluster, seen, conditions)
+        context = self._context
         if await write_status(
-            self._context.client, CLUSTER, self._context.informers[CLUSTER], obj, status, MANAGER
+            context.client, CLUSTER, context.informers[CLUSTER], obj, status, MANAGER, context.statuses
         ):
             memory.moved_at = self._context.clock.monotonic()
             # Events follow the write, so that a status that failed to be written is not announced twice.

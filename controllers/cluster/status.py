@@ -14,6 +14,8 @@ from controllers.cluster.rollout import Members, Restart, outdated
 from controllers.cluster.volumes import VolumePlan
 from controllers.status import Conditions
 from etl_operator.api import EtlRouterCluster
+from etl_operator.api.cluster import ClusterStatus
+from etl_operator.api.fitting import fitted
 from informers.objects import Object
 
 
@@ -80,7 +82,7 @@ def cluster_status(cluster: EtlRouterCluster, seen: Observation, conditions: Con
     else:
         conditions.clear(r.PAUSED)
     _ready_condition(cluster, seen, conditions)
-    return _figures(cluster, seen) | {"conditions": conditions.items()}
+    return fitted(ClusterStatus, _figures(cluster, seen) | {"conditions": conditions.items()})
 
 
 def _figures(cluster: EtlRouterCluster, seen: Observation) -> dict[str, Any]:

@@ -216,8 +216,10 @@ class PipelineReconciler:
         again: float | None,
     ) -> Result:
         status = conclude(obj, figures, conditions, phase)
-        informer = self._context.informers[PIPELINE]
-        if await write_status(self._context.client, PIPELINE, informer, obj, status, MANAGER):
+        context = self._context
+        if await write_status(
+            context.client, PIPELINE, context.informers[PIPELINE], obj, status, MANAGER, context.statuses
+        ):
             self._announce_trouble(obj, conditions)
         self._context.metrics.ready(PIPELINE.kind, key, conditions.is_true(r.READY))
         return Result.done() if again is None else Result.after(again)

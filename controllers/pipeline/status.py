@@ -9,6 +9,8 @@ from controllers.pipeline.graph import SPEC_HASH, stages
 from controllers.pipeline.sync import Synced
 from controllers.status import Conditions
 from etl_operator.api import EtlPipeline
+from etl_operator.api.fitting import fitted
+from etl_operator.api.pipeline import PipelineStatus
 from etl_operator.router.pb import router_pb2 as pb
 from informers.objects import Object
 
@@ -47,13 +49,14 @@ def accepted_status(
 def conclude(obj: Object, figures: dict[str, Any], conditions: Conditions, phase: str) -> dict[str, Any]:
     """The whole status: what was known before, the new figures, the conditions."""
     before = {key: value for key, value in (obj.get("status") or {}).items() if key != "conditions"}
-    return {
+    status = {
         **before,
         **figures,
         "observedGeneration": obj["metadata"].get("generation", 0),
         "phase": phase,
         "conditions": conditions.items(),
     }
+    return fitted(PipelineStatus, status)
 
 
 def accept(pipeline: EtlPipeline, done: Synced, conditions: Conditions) -> str:

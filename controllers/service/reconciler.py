@@ -158,8 +158,9 @@ class ServiceReconciler:
         again: float | None,
     ) -> Result:
         status = conclude(obj, figures, conditions)
+        context = self._context
         if await write_status(
-            self._context.client, self._resource, self._informer, obj, status, self.manager
+            context.client, self._resource, self._informer, obj, status, self.manager, context.statuses
         ):
             self._announce(obj, conditions)
         self._context.metrics.ready(self._resource.kind, key, conditions.is_true(r.READY))

@@ -9,6 +9,8 @@ from typing import Any
 from controllers import reasons as r
 from controllers.service.probe import Health
 from controllers.status import Conditions
+from etl_operator.api.fitting import fitted
+from etl_operator.api.service import ServiceStatus
 from informers.objects import Object
 
 
@@ -33,12 +35,13 @@ class Registered:
 def conclude(obj: Object, figures: dict[str, Any], conditions: Conditions) -> dict[str, Any]:
     """The whole status: what was known before, the new figures, the conditions."""
     before = {key: value for key, value in (obj.get("status") or {}).items() if key != "conditions"}
-    return {
+    status = {
         **before,
         **figures,
         "observedGeneration": obj["metadata"].get("generation", 0),
         "conditions": conditions.items(),
     }
+    return fitted(ServiceStatus, status)
 
 
 def service_figures(service: str, cluster: str, where: Registered, health: Health | None) -> dict[str, Any]:
