@@ -63,5 +63,6 @@ def test_what_was_applied_can_be_applied_again(name: str) -> None:
 
 def test_kinds_and_rules_agree_on_who_counts_generations() -> None:
     rules = BuiltinRules()
-    counted = {str(one.resource) for one in builtin_types() if one.generation}
-    assert counted == {str(one.resource) for one in builtin_types() if rules.owns_generation(one.resource)}
+    types = [one for versions in builtin_types().values() for one in versions]
+    counted = {str(one.resource) for one in types if one.generation}
+    assert counted == {str(one.resource) for one in types if rules.owns_generation(one.resource)}

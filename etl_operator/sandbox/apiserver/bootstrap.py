@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from etl_operator.sandbox.apiserver.identity import AUTHENTICATED, MASTERS
 from etl_operator.sandbox.apiserver.rbac import RBAC_GROUP
 from informers.objects import Object
+from informers.testing.apiserver.builtin.passive_rules import SYSTEM_PRIORITIES
+from informers.testing.apiserver.builtin.services import ADDRESSES
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 
@@ -56,10 +58,36 @@ def bootstrap_objects() -> Iterator[Object]:
     """Everything to create at the first start; what already exists stays as it is."""
     for name in NAMESPACES:
         yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    yield from _priority_classes()
+    yield _address_range()
     yield from _cluster_roles()
     yield _binding("cluster-admin", "Group", MASTERS)
     for role in ("system:basic-user", "system:discovery", "system:public-info-viewer"):
         yield _binding(role, "Group", AUTHENTICATED)
+
+
+def _priority_classes() -> Iterator[Object]:
+    descriptions = {
+        "system-cluster-critical": "For pods the cluster needs, which may run on any node.",
+        "system-node-critical": "For pods their node needs.",
+    }
+    for name, value in SYSTEM_PRIORITIES.items():
+        yield {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": name},
+            "value": value,
+            "description": descriptions[name],
+        }
+
+
+def _address_range() -> Object:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": [str(ADDRESSES)]},
+    }
 
 
 def _cluster_roles() -> Iterator[Object]:

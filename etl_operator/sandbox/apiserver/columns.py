@@ -26,6 +26,7 @@ from etl_operator.sandbox.apiserver.cells import (
     text,
 )
 from etl_operator.sandbox.apiserver.eventcolumns import EVENT
+from etl_operator.sandbox.apiserver.passivecolumns import PASSIVE
 from etl_operator.sandbox.apiserver.podcolumns import POD
 from etl_operator.sandbox.apiserver.workloadcolumns import WORKLOADS
 from informers.objects import Object
@@ -169,6 +170,7 @@ _BINDING = (
 
 BUILT_IN: Mapping[tuple[str, str], Sequence[Column]] = {
     **WORKLOADS,
+    **PASSIVE,
     ("", "pods"): POD,
     ("", "services"): (
         NAME,

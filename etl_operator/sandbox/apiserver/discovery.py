@@ -52,12 +52,17 @@ REVIEWS: tuple[Served, ...] = (
 """Questions that are answered and not stored."""
 
 _EXTRA: Mapping[tuple[str, str], tuple[Subresource, ...]] = {
+    ("", "namespaces"): (Subresource("finalize", "Namespace", ("update",)),),
     ("", "pods"): (
+        Subresource("binding", "Binding", ("create",)),
         Subresource("eviction", "Eviction", ("create",), "policy", "v1"),
         Subresource("log", "Pod", ("get",)),
     ),
     ("", "serviceaccounts"): (
         Subresource("token", "TokenRequest", ("create",), "authentication.k8s.io", "v1"),
+    ),
+    ("certificates.k8s.io", "certificatesigningrequests"): (
+        Subresource("approval", "CertificateSigningRequest", ("get", "patch", "update")),
     ),
 }
 

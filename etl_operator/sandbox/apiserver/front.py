@@ -188,7 +188,8 @@ class Front:
         # What can still be refused comes first: a watch that was opened must reach its reader, or leak.
         include = info.query.get("includeObject", "") if wanted.shape is Shape.TABLE else ""
         renderer = Renderer(info.type, wanted, include_object(include), self._now)
-        outcome = await serve(self._core, Call(info, body, content_type, user.name, user_agent))
+        call = Call(info, body, content_type, user.name, user_agent, user.as_user_info())
+        outcome = await serve(self._core, call)
         if isinstance(outcome, WatchOutcome):
             return await self._stream(request, outcome.watch, renderer)
         if isinstance(outcome, ListOutcome):

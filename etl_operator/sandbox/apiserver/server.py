@@ -17,6 +17,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from etl_operator.sandbox.apiserver.access import Access
+from etl_operator.sandbox.apiserver.apiservices import LocalServices
 from etl_operator.sandbox.apiserver.audit import Audit
 from etl_operator.sandbox.apiserver.bootstrap import bootstrap_objects
 from etl_operator.sandbox.apiserver.documents import Documents
@@ -111,6 +112,7 @@ class EmbeddedServer:
         for obj in bootstrap_objects():
             with contextlib.suppress(StatusError):
                 self._core.create(obj)
+        LocalServices(self._core).start()
         self._running = asyncio.create_task(self._core.run(), name="API server")
         self._running.add_done_callback(_report_failure)
         if self._audit_log is not None:

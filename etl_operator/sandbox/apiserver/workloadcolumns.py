@@ -23,6 +23,7 @@ from etl_operator.sandbox.apiserver.cells import (
 )
 from etl_operator.sandbox.apiserver.duration import age, human
 from informers.objects import Object
+from informers.testing.apiserver.autoscalers import as_v2
 
 
 def _containers(obj: Object, path: Sequence[str], name: str) -> str:
@@ -105,6 +106,11 @@ def _target(metric: Mapping[str, Any], current: Mapping[str, Any]) -> str:
         wanted = target.get("averageValue") or target.get("value") or "<unknown>"
         shown = current.get("averageValue") or current.get("value") or "<unknown>"
     return f"{name}: {shown}/{wanted}" if name else f"{shown}/{wanted}"
+
+
+def _second_version(autoscaler: Object) -> Object:
+    # Items of a list do not say their version; the second one is never without metrics.
+    return autoscaler if "metrics" in spec(autoscaler) else as_v2(autoscaler)
 
 
 def _targets(obj: Object, _: float) -> str:
@@ -212,7 +218,7 @@ WORKLOADS: Mapping[tuple[str, str], Sequence[Column]] = {
     ("autoscaling", "horizontalpodautoscalers"): (
         NAME,
         Column("Reference", _scaled),
-        Column("Targets", _targets),
+        Column("Targets", lambda obj, now: _targets(_second_version(obj), now)),
         text("MinPods", "spec", "minReplicas", default="<unset>"),
         Column("MaxPods", at("spec", "maxReplicas", default=0)),
         Column("Replicas", at("status", "currentReplicas", default=0)),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from informers.objects import Object
 from informers.testing.apiserver.registry import ResourceType
@@ -16,9 +17,10 @@ class Context:
 
     :param type: what is written, in the version of the request.
     :param now: RFC 3339 text in seconds.
-    :param subresource: "" or "status".
+    :param subresource: "" or that of the request, such as "status".
     :param find: the object at (group, plural, namespace, name), or ``None``.
     :param all: every object of (group, plural).
+    :param user: who writes, in the ``UserInfo`` shape of reviews; empty for the server itself.
     """
 
     type: ResourceType
@@ -27,3 +29,4 @@ class Context:
     find: Callable[[str, str, str, str], Object | None]
     all: Callable[[str, str], Iterable[Object]]
     rng: random.Random
+    user: Mapping[str, Any] = field(default_factory=dict)

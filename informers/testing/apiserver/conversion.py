@@ -1,7 +1,7 @@
 """One object in the versions of its resource.
 
 Custom resources convert by renaming their version only. Events have two shapes of the same content: those
-of the core group, in which they are stored, and those of ``events.k8s.io``.
+of the core group, in which they are stored, and those of ``events.k8s.io``; autoscalers have two versions.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from informers.objects import Object
+from informers.testing.apiserver import autoscalers
 from informers.testing.apiserver.registry import ResourceType
 
 _EVENTS = "events.k8s.io/v1"
+_AUTOSCALERS = "autoscaling/v1"
 _NAMES: Mapping[str, str] = {
     "count": "deprecatedCount",
     "firstTimestamp": "deprecatedFirstTimestamp",
@@ -34,6 +36,8 @@ def converted(obj: Object, type_: ResourceType) -> Object:
         # The core form writes these two even when they say nothing.
         said = {key: value for key, value in obj.items() if value or key not in _REPORTERS}
         obj = {_NAMES.get(key, key): value for key, value in said.items()}
+    elif version == _AUTOSCALERS:
+        obj = autoscalers.as_v1(obj)
     return {**obj, "apiVersion": version}
 
 
@@ -44,4 +48,6 @@ def storable(obj: Object, type_: ResourceType) -> Object:
         return obj
     if type_.resource.api_version == _EVENTS:
         obj = {_BACK.get(key, key): value for key, value in obj.items()}
+    elif type_.resource.api_version == _AUTOSCALERS:
+        obj = autoscalers.as_v2(obj)
     return {**obj, "apiVersion": stored_as.api_version}

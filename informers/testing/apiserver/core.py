@@ -10,6 +10,7 @@ import asyncio
 import copy
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from informers.clock import Clock, timestamp
 from informers.objects import Object, ObjectKey, Resource
@@ -56,8 +57,8 @@ class ApiServer:
         self.journal = WriteLog()
         self._now = 0, ""
         self._definitions = DefinitionController(self, rng=self.rng)
-        for type_ in builtin_types():
-            self.registry.replace((type_.resource.group, type_.resource.plural), [type_])
+        for (group, plural), types in builtin_types().items():
+            self.registry.replace((group, plural), types)
 
     async def run(self) -> None:
         """Establish definitions, collect garbage, empty namespaces, expire events. Until cancelled."""
@@ -84,9 +85,14 @@ class ApiServer:
             self._now = second, timestamp(second)
         return self._now[1]
 
-    def context(self, type_: ResourceType, subresource: str) -> Context:
-        """What rules may know during a write that begins now."""
-        return Context(type_, self.now(), subresource, self._find, self._all, self.rng)
+    def context(
+        self, type_: ResourceType, subresource: str, user: Mapping[str, Any] | None = None
+    ) -> Context:
+        """What rules may know during a write that begins now.
+
+        :param user: who writes, in the ``UserInfo`` shape.
+        """
+        return Context(type_, self.now(), subresource, self._find, self._all, self.rng, user or {})
 
     def _find(self, group: str, plural: str, namespace: str, name: str) -> Object | None:
         found = self.store.shelf((group, plural)).get(ObjectKey(namespace, name))

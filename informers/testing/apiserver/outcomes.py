@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from informers.objects import Object
@@ -21,6 +21,7 @@ class Call:
     :param content_type: the bare media type of a patch.
     :param user: who asks, for the journal of writes.
     :param user_agent: names the field manager when the query does not.
+    :param user_info: who asks, in the ``UserInfo`` shape of reviews.
     """
 
     info: RequestInfo
@@ -28,6 +29,7 @@ class Call:
     content_type: str = "application/json"
     user: str = ""
     user_agent: str = ""
+    user_info: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

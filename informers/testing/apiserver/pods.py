@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from informers.objects import Object, Resource
 from informers.testing.apiserver.builtin.eviction import evictable
 from informers.testing.apiserver.deleting import delete_object
-from informers.testing.apiserver.kinds import DISRUPTION_BUDGET
+from informers.testing.apiserver.kinds import DISRUPTION_BUDGET, POD
 from informers.testing.apiserver.outcomes import Call, ObjectOutcome, success
 from informers.testing.apiserver.parameters import delete_options, write_options
 from informers.testing.apiserver.refusals import bad_request, conflict, not_found
@@ -64,6 +65,19 @@ def bind(core: ApiServer, call: Call) -> ObjectOutcome:
     if not write_options(call.info.query).dry_run:
         core.put(call.info.type, _bound(obj, node, core.now()))
     return success(code=201)
+
+
+def bind_any(core: ApiServer, call: Call) -> ObjectOutcome:
+    """POST to the collection of bindings: as :func:`bind`, of the pod that the body names.
+
+    :raises StatusError: 400 when it names none.
+    """
+    metadata = call.body.get("metadata") if isinstance(call.body, Mapping) else None
+    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    pods = core.registry.of(POD)
+    if not isinstance(name, str) or not name or pods is None:
+        raise bad_request("metadata.name must name the pod to bind")
+    return bind(core, replace(call, info=replace(call.info, type=pods, name=name, subresource="binding")))
 
 
 def _bound(obj: Object, node: str, now: str) -> Object:

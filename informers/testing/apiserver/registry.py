@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,11 +76,12 @@ class ResourceType:
 class Registry:
     """The resources served at this moment.
 
-    ``revision`` changes whenever they do.
+    ``revision`` changes whenever they do, and ``followers`` are called.
     """
 
     def __init__(self) -> None:
         self.revision = 1
+        self.followers: list[Callable[[], None]] = []
         self._types: dict[tuple[str, str, str], ResourceType] = {}
         self._kinds: dict[tuple[str, str], ResourceType] = {}
 
@@ -119,3 +120,5 @@ class Registry:
             self._types[resource.group, resource.version, resource.plural] = new
             self._kinds[resource.api_version, resource.kind] = new
         self.revision += 1
+        for follower in self.followers:
+            follower()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 from informers.testing.apiserver import deleting, patches, pods, scaling, writing
+from informers.testing.apiserver.kinds import BINDING
 from informers.testing.apiserver.listing import list_objects
 from informers.testing.apiserver.outcomes import (
     Call,
@@ -39,7 +40,7 @@ def handle(core: ApiServer, call: Call) -> Outcome:
         return review(core, call)
     if info.subresource in ELSEWHERE:
         raise not_implemented(f"this server has no {info.subresource}: nothing runs behind it")
-    special = _SUBRESOURCES.get(info.subresource)
+    special = pods.bind_any if info.type.resource == BINDING else _SUBRESOURCES.get(info.subresource)
     before = core.store.revision
     outcome = (special or _VERBS[info.verb])(core, call)
     if core.store.revision != before:

@@ -17,6 +17,7 @@ ELSEWHERE = frozenset(
 _ON_OBJECT = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _ON_COLLECTION = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
 _SUBRESOURCE_VERBS: Mapping[str, frozenset[str]] = {
+    "approval": frozenset({"get", "update", "patch"}),
     "binding": frozenset({"create"}),
     "eviction": frozenset({"create"}),
     "finalize": frozenset({"update"}),

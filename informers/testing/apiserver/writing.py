@@ -13,6 +13,7 @@ from informers.objects import Object, ObjectKey
 from informers.testing.apiserver import definitions, fields
 from informers.testing.apiserver.admission import check_namespace, require_identity
 from informers.testing.apiserver.allotted import without_allotted
+from informers.testing.apiserver.builtin.certificates import APPROVAL, REQUEST, unowned
 from informers.testing.apiserver.context import Context
 from informers.testing.apiserver.conversion import storable
 from informers.testing.apiserver.errors import Cause, StatusError
@@ -42,6 +43,7 @@ from informers.testing.apiserver.registry import ResourceType
 from informers.testing.apiserver.selection import shown
 from informers.testing.apiserver.shapes import misfit
 from informers.testing.apiserver.store import Stored
+from informers.testing.apiserver.unenforced import refuse_unenforced, warning_of
 
 if TYPE_CHECKING:
     from informers.testing.apiserver.core import ApiServer
@@ -87,7 +89,7 @@ class Write:
     @property
     def context(self) -> Context:
         """What the rules of the kind may know."""
-        return self.core.context(self.type, self.info.subresource)
+        return self.core.context(self.type, self.info.subresource, self.call.user_info)
 
     def live(self) -> Stored | None:
         """The object as it is now, in the version of the request."""
@@ -123,7 +125,9 @@ class Write:
 
     def untouched(self, obj: Object) -> list[tuple[str, ...]]:
         """What a write to this (sub)resource leaves alone and does not come to own."""
-        if self.info.subresource == "status":
+        if (self.type.resource.group, self.type.resource.kind) == REQUEST:
+            return unowned(self.info.subresource)
+        if self.info.subresource in ("status", APPROVAL):
             if self.type.custom:
                 return [(key,) for key in obj if key not in ("apiVersion", "kind", "status")]
             return [("spec",)]
@@ -203,6 +207,10 @@ class Write:
         return new if self.type.custom else self.core.rules.finish(new, old, self.context)
 
     def _check(self, new: Object, old: Object | None) -> None:
+        if not self.type.custom:
+            refuse_unenforced(self.type.resource, new)
+            if (warning := warning_of(self.type.resource)) is not None:
+                self.warnings.append(warning)
         causes = list(check_metadata(new, old, self.type))
         if self.type.schema is not None:
             # Ownership is the server's own work, and the larger part of a small object.
@@ -277,7 +285,7 @@ class Write:
         if subresource == "finalize":
             spec = {**old.get("spec", {}), "finalizers": (new.get("spec") or {}).get("finalizers") or []}
             return {**old, "spec": spec}
-        if subresource != "status":
+        if subresource not in ("status", APPROVAL):
             if not self.type.has_status:
                 return new
             new = {key: value for key, value in new.items() if key != "status"}

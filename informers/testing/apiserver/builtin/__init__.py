@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 from informers.objects import Object, Resource
 from informers.testing.apiserver.builtin import (
+    certificates,
     content_rules,
     defaults,
     lifecycle,
+    passive_defaults,
+    passive_rules,
     pod_defaults,
     pod_rules,
     services,
@@ -19,6 +22,7 @@ from informers.testing.apiserver.builtin.causes import each_invalid, invalid
 from informers.testing.apiserver.builtin.gotypes import shaped, with_nulls
 from informers.testing.apiserver.context import Context
 from informers.testing.apiserver.errors import Cause, StatusError
+from informers.testing.apiserver.kinds import shape_of
 from informers.testing.apiserver.names import dns_label, dns_subdomain, path_segment
 
 __all__ = ["BuiltinRules"]
@@ -28,11 +32,13 @@ CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
 
 _NAMESPACE_FINALIZER = "kubernetes"
 _RBAC_KINDS = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
+_ANY_NAME = ("APIService", "CertificateSigningRequest", "IPAddress")
 _LABEL_NAMES = ("Namespace", "Service", "StatefulSet")
 
 _Check = Callable[[Object, Object | None], Iterator[Cause]]
 _RULES: Mapping[tuple[str, str], _Check] = {
     **content_rules.RULES,
+    **passive_rules.RULES,
     ("", "Pod"): pod_rules.validate_pod,
     ("apps", "StatefulSet"): workload_rules.stateful_set,
     ("apps", "Deployment"): workload_rules.deployment,
@@ -69,6 +75,11 @@ class BuiltinRules:
             services.allocate(draft, None, context)
         elif kind == ("batch", "Job"):
             _select_own_pods(draft)
+        elif kind == certificates.REQUEST:
+            certificates.asked_by(draft, context.user)
+        elif kind == ("storage.k8s.io", "CSIDriver"):
+            # Counted from its first change on.
+            draft["metadata"].pop("generation", None)
         return draft
 
     def prepare_update(self, new: Object, old: Object, context: Context) -> Object:
@@ -78,6 +89,10 @@ class BuiltinRules:
         """
         resource = context.type.resource
         draft = self._draft(new, resource)
+        if (resource.group, resource.kind) == certificates.REQUEST:
+            if context.subresource:
+                return certificates.decided(draft, old, context.subresource, context.now)
+            return {**draft, "spec": old["spec"]}
         if context.subresource:
             return draft
         if (resource.group, resource.kind) == ("", "Service"):
@@ -96,7 +111,7 @@ class BuiltinRules:
                 return {**new, "metadata": metadata}
         if kind == ("", "Service") and old is not None and not context.subresource:
             return services.meaningful(new, old)
-        return with_nulls(new, *kind)
+        return passive_defaults.with_nulls(with_nulls(new, *kind))
 
     def validate(self, new: Object, old: Object | None, context: Context) -> list[Cause]:
         """What is wrong with a prepared object, as causes of a 422.
@@ -105,6 +120,8 @@ class BuiltinRules:
         """
         resource = context.type.resource
         causes = [] if old is not None else list(self._name(new, resource))
+        if (resource.group, resource.kind) == certificates.REQUEST:
+            return [*causes, *certificates.validate(new, old, context.subresource)]
         if context.subresource == "status":
             return causes
         if (resource.group, resource.kind) == ("", "Service"):
@@ -135,18 +152,18 @@ class BuiltinRules:
     def _draft(self, obj: Object, resource: Resource) -> Object:
         if (resource.group, resource.kind) == ("", "Secret"):
             obj = _with_string_data(obj)
-        draft = shaped(obj, resource.group, resource.kind)
+        draft = shaped(obj, shape_of(resource), resource.kind)
         if (resource.group, resource.kind) == ("", "Service"):
             for port in (draft.get("spec") or {}).get("ports") or ():
                 port.setdefault("port", 0)
-        defaults.fill(draft, resource.group, resource.kind)
+        defaults.fill(draft, shape_of(resource), resource.kind)
         return draft
 
     def _name(self, obj: Object, resource: Resource) -> Iterator[Cause]:
         name = obj["metadata"].get("name") or ""
         if not name:
             return
-        if resource.kind in _RBAC_KINDS:
+        if resource.kind in _RBAC_KINDS or resource.kind in _ANY_NAME:
             problems = path_segment(name)
         elif resource.kind in _LABEL_NAMES:
             problems = dns_label(name)

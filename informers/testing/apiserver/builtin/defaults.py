@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from informers.objects import Object
+from informers.testing.apiserver.builtin import passive_defaults
 from informers.testing.apiserver.builtin.pod_defaults import default_pod, default_template
 
 Filler: TypeAlias = Callable[[Object], None]
@@ -14,7 +15,10 @@ _RBAC = "rbac.authorization.k8s.io"
 
 
 def fill(draft: Object, group: str, kind: str) -> None:
-    """The defaults of one kind, into an object that is nobody else's."""
+    """The defaults of one kind, into an object that is nobody else's.
+
+    :param group: as in :func:`informers.testing.apiserver.kinds.shape_of`.
+    """
     filler = FILLERS.get((group, kind))
     if filler is not None:
         filler(draft)
@@ -229,6 +233,7 @@ def _custom_resource_definition(draft: Object) -> None:
 
 
 FILLERS: Mapping[tuple[str, str], Filler] = {
+    **passive_defaults.FILLERS,
     ("", "Pod"): default_pod,
     ("", "Service"): _service,
     ("", "Secret"): _secret,

@@ -10,24 +10,32 @@ import (
 	"reflect"
 	"strings"
 
+	admissionregistration "k8s.io/api/admissionregistration/v1"
 	apps "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscaling "k8s.io/api/autoscaling/v2"
 	batch "k8s.io/api/batch/v1"
+	certificates "k8s.io/api/certificates/v1"
 	coordination "k8s.io/api/coordination/v1"
 	core "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
 	events "k8s.io/api/events/v1"
+	flowcontrol "k8s.io/api/flowcontrol/v1"
 	networking "k8s.io/api/networking/v1"
+	node "k8s.io/api/node/v1"
 	policy "k8s.io/api/policy/v1"
 	rbac "k8s.io/api/rbac/v1"
+	resource "k8s.io/api/resource/v1"
 	scheduling "k8s.io/api/scheduling/v1"
 	storage "k8s.io/api/storage/v1"
+	storagemigration "k8s.io/api/storagemigration/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiregistration "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 )
 
 var kinds = map[string][]any{
 	"": {
-		core.ConfigMap{}, core.Endpoints{}, core.Event{}, core.LimitRange{}, core.Namespace{}, core.Node{},
+		core.ComponentStatus{}, core.ConfigMap{}, core.Endpoints{}, core.Event{}, core.LimitRange{}, core.Namespace{}, core.Node{},
 		core.PersistentVolume{}, core.PersistentVolumeClaim{}, core.Pod{}, core.PodTemplate{},
 		core.ReplicationController{}, core.ResourceQuota{}, core.Secret{}, core.Service{},
 		core.ServiceAccount{},
@@ -35,17 +43,43 @@ var kinds = map[string][]any{
 	"apps": {
 		apps.ControllerRevision{}, apps.DaemonSet{}, apps.Deployment{}, apps.ReplicaSet{}, apps.StatefulSet{},
 	},
-	"apiextensions.k8s.io":      {apiextensions.CustomResourceDefinition{}},
-	"autoscaling":               {autoscaling.HorizontalPodAutoscaler{}},
-	"batch":                     {batch.CronJob{}, batch.Job{}},
-	"coordination.k8s.io":       {coordination.Lease{}},
-	"discovery.k8s.io":          {discovery.EndpointSlice{}},
-	"events.k8s.io":             {events.Event{}},
-	"networking.k8s.io":         {networking.Ingress{}, networking.IngressClass{}, networking.NetworkPolicy{}},
+	"admissionregistration.k8s.io": {
+		admissionregistration.MutatingAdmissionPolicy{}, admissionregistration.MutatingAdmissionPolicyBinding{},
+		admissionregistration.MutatingWebhookConfiguration{},
+		admissionregistration.ValidatingAdmissionPolicy{},
+		admissionregistration.ValidatingAdmissionPolicyBinding{},
+		admissionregistration.ValidatingWebhookConfiguration{},
+	},
+	"apiextensions.k8s.io":   {apiextensions.CustomResourceDefinition{}},
+	"apiregistration.k8s.io": {apiregistration.APIService{}},
+	"autoscaling":            {autoscaling.HorizontalPodAutoscaler{}},
+	"autoscaling/v1":         {autoscalingv1.HorizontalPodAutoscaler{}},
+	"batch":                  {batch.CronJob{}, batch.Job{}},
+	"certificates.k8s.io": {
+		certificates.CertificateSigningRequest{}, certificates.ClusterTrustBundle{},
+		certificates.PodCertificateRequest{},
+	},
+	"coordination.k8s.io":          {coordination.Lease{}},
+	"discovery.k8s.io":             {discovery.EndpointSlice{}},
+	"events.k8s.io":                {events.Event{}},
+	"flowcontrol.apiserver.k8s.io": {flowcontrol.FlowSchema{}, flowcontrol.PriorityLevelConfiguration{}},
+	"networking.k8s.io": {
+		networking.IPAddress{}, networking.Ingress{}, networking.IngressClass{}, networking.NetworkPolicy{},
+		networking.ServiceCIDR{},
+	},
+	"node.k8s.io":               {node.RuntimeClass{}},
 	"policy":                    {policy.PodDisruptionBudget{}},
 	"rbac.authorization.k8s.io": {rbac.ClusterRole{}, rbac.ClusterRoleBinding{}, rbac.Role{}, rbac.RoleBinding{}},
-	"scheduling.k8s.io":         {scheduling.PriorityClass{}},
-	"storage.k8s.io":            {storage.StorageClass{}},
+	"resource.k8s.io": {
+		resource.DeviceClass{}, resource.DeviceTaintRule{}, resource.ResourceClaim{},
+		resource.ResourceClaimTemplate{}, resource.ResourceSlice{},
+	},
+	"scheduling.k8s.io": {scheduling.PriorityClass{}},
+	"storage.k8s.io": {
+		storage.CSIDriver{}, storage.CSINode{}, storage.CSIStorageCapacity{}, storage.StorageClass{},
+		storage.VolumeAttachment{}, storage.VolumeAttributesClass{},
+	},
+	"storagemigration.k8s.io": {storagemigration.StorageVersionMigration{}},
 }
 
 // Types with a JSON form of their own.

@@ -98,7 +98,7 @@ class _Table:
         raw = json.loads(gzip.decompress(packed))
         self._raw: dict[str, dict[str, str]] = raw["structs"]
         self._structs: dict[str, Struct] = {}
-        self.kinds = {tuple(kind.split("/")): self.struct(name) for kind, name in raw["kinds"].items()}
+        self.kinds = {kind.rpartition("/")[::2]: self.struct(name) for kind, name in raw["kinds"].items()}
 
     def struct(self, name: str) -> Struct:
         known = self._structs.get(name)
@@ -137,7 +137,10 @@ def _table() -> _Table:
 
 
 def struct_of(group: str, kind: str) -> Struct | None:
-    """The type of a built-in kind, or ``None``."""
+    """The type of a built-in kind, or ``None``.
+
+    :param group: as in :func:`informers.testing.apiserver.kinds.shape_of`.
+    """
     return _table().kinds.get((group, kind))
 
 

@@ -26,6 +26,18 @@ _GENERATED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("scheduling.k8s.io", "PriorityClass"): (),
     ("discovery.k8s.io", "EndpointSlice"): ("addressType", "endpoints", "ports"),
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _SPEC,
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"): _SPEC,
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"): _SPEC,
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): ("webhooks",),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): _SPEC,
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): _SPEC,
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): ("webhooks",),
+    ("flowcontrol.apiserver.k8s.io", "FlowSchema"): _SPEC,
+    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"): _SPEC,
+    ("resource.k8s.io", "DeviceClass"): _SPEC,
+    ("resource.k8s.io", "DeviceTaintRule"): _SPEC,
+    ("resource.k8s.io", "ResourceSlice"): _SPEC,
+    ("storage.k8s.io", "CSIDriver"): _SPEC,
 }
 # A slice's labels and annotations say whom it is for, and an annotation carries a deployment's revision.
 _METADATA_COUNTS: Mapping[tuple[str, str], tuple[str, ...]] = {

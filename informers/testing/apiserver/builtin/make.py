@@ -18,7 +18,12 @@ import tempfile
 from pathlib import Path
 
 VERSION = "1.37"
-MODULES = ("k8s.io/api", "k8s.io/apimachinery", "k8s.io/apiextensions-apiserver")
+MODULES = (
+    "k8s.io/api",
+    "k8s.io/apimachinery",
+    "k8s.io/apiextensions-apiserver",
+    "k8s.io/kube-aggregator",
+)
 
 
 def main() -> None:

@@ -30,12 +30,22 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "apis": (_META, "APIGroupList"),
     "api/v1": (
         "io.k8s.api.core.v1.",
-        "Binding ConfigMap Endpoints Event LimitRange Namespace Node PersistentVolume PersistentVolumeClaim "
-        "Pod PodTemplate ReplicationController ResourceQuota Secret Service ServiceAccount",
+        "Binding ComponentStatus ConfigMap Endpoints Event LimitRange Namespace Node PersistentVolume "
+        "PersistentVolumeClaim Pod PodTemplate ReplicationController ResourceQuota Secret Service "
+        "ServiceAccount",
+    ),
+    "apis/admissionregistration.k8s.io/v1": (
+        "io.k8s.api.admissionregistration.v1.",
+        "MutatingAdmissionPolicy MutatingAdmissionPolicyBinding MutatingWebhookConfiguration "
+        "ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding ValidatingWebhookConfiguration",
     ),
     "apis/apiextensions.k8s.io/v1": (
         "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.",
         "CustomResourceDefinition",
+    ),
+    "apis/apiregistration.k8s.io/v1": (
+        "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.",
+        "APIService",
     ),
     "apis/apps/v1": (
         "io.k8s.api.apps.v1.",
@@ -50,20 +60,40 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "io.k8s.api.authorization.v1.",
         "LocalSubjectAccessReview SelfSubjectAccessReview SelfSubjectRulesReview SubjectAccessReview",
     ),
-    "apis/autoscaling/v1": ("io.k8s.api.autoscaling.v1.", "Scale"),
+    "apis/autoscaling/v1": ("io.k8s.api.autoscaling.v1.", "HorizontalPodAutoscaler Scale"),
     "apis/autoscaling/v2": ("io.k8s.api.autoscaling.v2.", "HorizontalPodAutoscaler"),
     "apis/batch/v1": ("io.k8s.api.batch.v1.", "CronJob Job"),
+    "apis/certificates.k8s.io/v1": (
+        "io.k8s.api.certificates.v1.",
+        "CertificateSigningRequest ClusterTrustBundle PodCertificateRequest",
+    ),
     "apis/coordination.k8s.io/v1": ("io.k8s.api.coordination.v1.", "Lease"),
     "apis/discovery.k8s.io/v1": ("io.k8s.api.discovery.v1.", "EndpointSlice"),
     "apis/events.k8s.io/v1": ("io.k8s.api.events.v1.", "Event"),
-    "apis/networking.k8s.io/v1": ("io.k8s.api.networking.v1.", "Ingress IngressClass NetworkPolicy"),
+    "apis/flowcontrol.apiserver.k8s.io/v1": (
+        "io.k8s.api.flowcontrol.v1.",
+        "FlowSchema PriorityLevelConfiguration",
+    ),
+    "apis/networking.k8s.io/v1": (
+        "io.k8s.api.networking.v1.",
+        "IPAddress Ingress IngressClass NetworkPolicy ServiceCIDR",
+    ),
+    "apis/node.k8s.io/v1": ("io.k8s.api.node.v1.", "RuntimeClass"),
     "apis/policy/v1": ("io.k8s.api.policy.v1.", "Eviction PodDisruptionBudget"),
     "apis/rbac.authorization.k8s.io/v1": (
         "io.k8s.api.rbac.v1.",
         "ClusterRole ClusterRoleBinding Role RoleBinding",
     ),
+    "apis/resource.k8s.io/v1": (
+        "io.k8s.api.resource.v1.",
+        "DeviceClass DeviceTaintRule ResourceClaim ResourceClaimTemplate ResourceSlice",
+    ),
     "apis/scheduling.k8s.io/v1": ("io.k8s.api.scheduling.v1.", "PriorityClass"),
-    "apis/storage.k8s.io/v1": ("io.k8s.api.storage.v1.", "StorageClass"),
+    "apis/storage.k8s.io/v1": (
+        "io.k8s.api.storage.v1.",
+        "CSIDriver CSINode CSIStorageCapacity StorageClass VolumeAttachment VolumeAttributesClass",
+    ),
+    "apis/storagemigration.k8s.io/v1": ("io.k8s.api.storagemigration.v1.", "StorageVersionMigration"),
 }
 """The documents that are read, and the package and kinds wanted of each."""
 

@@ -37,17 +37,24 @@ _PACKAGES: Mapping[str, str] = {
     "": "k8s.io.api.core",
     "rbac.authorization.k8s.io": "k8s.io.api.rbac",
     "apiextensions.k8s.io": "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions",
+    "apiregistration.k8s.io": "k8s.io.kube_aggregator.pkg.apis.apiregistration",
+    "flowcontrol.apiserver.k8s.io": "k8s.io.api.flowcontrol",
     **{
         f"{name}.k8s.io": f"k8s.io.api.{name}"
         for name in (
+            "admissionregistration",
             "authentication",
             "authorization",
+            "certificates",
             "coordination",
             "discovery",
             "events",
             "networking",
+            "node",
+            "resource",
             "scheduling",
             "storage",
+            "storagemigration",
         )
     },
     **{name: f"k8s.io.api.{name}" for name in ("apps", "autoscaling", "batch", "policy")},
@@ -72,7 +79,8 @@ def decode(body: bytes) -> Object:
     message = _read(f"{package}.{kind}", envelope.raw)
     result: Object = {"apiVersion": api_version, "kind": kind}
     try:
-        return {**result, **_object(message, struct_of(group, kind))}
+        struct = struct_of(api_version, kind) or struct_of(group, kind)
+        return {**result, **_object(message, struct)}
     except UnicodeDecodeError as error:
         # The key of a map that is no UTF-8: the library notices when it is read.
         raise _unreadable(str(error)) from None

@@ -18,28 +18,40 @@ import tempfile
 from pathlib import Path
 
 VERSION = "1.37"
-MODULES = ("k8s.io/api", "k8s.io/apimachinery", "k8s.io/apiextensions-apiserver")
+MODULES = (
+    "k8s.io/api",
+    "k8s.io/apimachinery",
+    "k8s.io/apiextensions-apiserver",
+    "k8s.io/kube-aggregator",
+)
 GROUPS = (
+    "admissionregistration/v1",
     "apps/v1",
     "authentication/v1",
     "authorization/v1",
     "autoscaling/v1",
     "autoscaling/v2",
     "batch/v1",
+    "certificates/v1",
     "coordination/v1",
     "core/v1",
     "discovery/v1",
     "events/v1",
+    "flowcontrol/v1",
     "networking/v1",
+    "node/v1",
     "policy/v1",
     "rbac/v1",
+    "resource/v1",
     "scheduling/v1",
     "storage/v1",
+    "storagemigration/v1",
 )
 FILES = (
     *(f"k8s.io/api/{group}/generated.proto" for group in GROUPS),
     "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1/generated.proto",
     "k8s.io/apimachinery/pkg/runtime/generated.proto",
+    "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1/generated.proto",
 )
 
 
