@@ -2,15 +2,18 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# An old pip warns when it installs a package without pyproject.toml the old way.
-PIP    := PIP_USE_PEP517=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# Continuous integration passes PIP_CONSTRAINT, so that it installs locked versions.
 # Most tests wait for processes: several at once are faster even on two cores. WORKERS=0 runs one by one.
 WORKERS ?= 3
+INSTALL := pyproject.toml requirements/install.py requirements/build.txt requirements/installer.txt
+# For every Python and system at once, with hashes; no index is named.
+LOCK := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+  --generate-hashes --no-emit-index-url --no-annotate
+LOCKED := $(LOCK) --constraints requirements/dev.txt
+LOCK += $(UPGRADE)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance e2e bench lint fmt manifests clean
+.PHONY: help demo test conformance e2e bench lint fmt manifests lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -51,18 +54,25 @@ manifests: $(VENV)/.dev ## Regenerate the CRDs, the field tables of the docs and
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
+lock: $(VENV)/.dev ## Bring requirements/ in line with pyproject.toml; UPGRADE=--upgrade takes the newest versions
+	@# The first has everything; the others are parts of it, with the same versions.
+	$(LOCK) --all-extras --group build --group installer pyproject.toml --output-file requirements/dev.txt
+	$(LOCKED) --extra sandbox pyproject.toml --output-file requirements/sandbox.txt
+	$(LOCKED) --extra tracing pyproject.toml --output-file requirements/operator.txt
+	$(LOCKED) --group router-image --output-file requirements/router.txt
+	$(LOCKED) --group build --output-file requirements/build.txt
+	$(LOCKED) --group installer --output-file requirements/installer.txt
+
 $(VENV)/bin/python:
 	@echo "==> making a virtual environment in $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "etl-operator needs Python 3.11 or newer, this is " + sys.version.split()[0])'
 	@# Half an environment, such as one without pip, would pass for a whole one the next time.
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/.sandbox: pyproject.toml | $(VENV)/bin/python
-	@echo "==> installing etl-operator[sandbox]"
-	@$(PIP) -e '.[sandbox]'
+$(VENV)/.sandbox: requirements/sandbox.txt $(INSTALL) | $(VENV)/bin/python
+	@$(BIN)/python requirements/install.py $(VENV) sandbox
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	@echo "==> installing etl-operator[dev]"
-	@$(PIP) -e '.[dev]'
+$(VENV)/.dev: requirements/dev.txt $(INSTALL) | $(VENV)/bin/python
+	@$(BIN)/python requirements/install.py $(VENV) dev
 	@touch $@ $(VENV)/.sandbox
