@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from etl_operator import __version__
 from etl_operator.node.address import parse_bind, parse_peer
 from etl_operator.node.consensus.address import Address
 
@@ -109,6 +110,7 @@ def _with_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="etl-router %(version)s")
 @_with_options
 def main(**flags: Any) -> None:
     """A node of an ETL router cluster: pipelines by Raft, and a service registry."""

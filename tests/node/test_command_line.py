@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from etl_operator import __version__
 from etl_operator.node.address import parse_bind, parse_peer
 from etl_operator.node.consensus.address import Address
 from etl_operator.node.main import main
@@ -35,6 +36,11 @@ def test_a_wrong_command_line_ends_with_code_2(arguments: list[str], reason: str
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
     assert reason in result.output
+
+
+def test_the_version_is_printed() -> None:
+    result = CliRunner().invoke(main, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"etl-router {__version__}\n")
 
 
 @pytest.mark.parametrize("module", ["etl_operator.node", "etl_operator.node.main"])
