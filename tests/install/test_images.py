@@ -36,9 +36,19 @@ def test_both_images_run_a_program_of_this_project_as_nobody() -> None:
 
 def test_only_the_environment_leaves_the_build_stage() -> None:
     for name in ("operator", "router"):
-        copied = [line for line in stage(name) if line.startswith("COPY ")]
-        assert len(copied) == 1
-        assert copied[0].endswith(" /opt/venv /opt/venv")
+        taken = [line for line in stage(name) if line.startswith("COPY ")]
+        assert len(taken) == 1
+        assert taken[0].endswith(" /opt/venv /opt/venv")
+
+
+def copied(name: str) -> set[str]:
+    """What a stage takes from the sources."""
+    return {
+        word
+        for line in stage(name)
+        if line.startswith("COPY ") and "--from=" not in line
+        for word in line.split()[1:-1]
+    }
 
 
 def test_everything_the_build_copies_exists_and_is_sent() -> None:
@@ -47,6 +57,48 @@ def test_everything_the_build_copies_exists_and_is_sent() -> None:
         for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
         if line.startswith("!")
     }
-    copied = {word for line in stage("build") if line.startswith("COPY ") for word in line.split()[1:-1]}
-    assert copied == allowed
-    assert all((ROOT / name).exists() for name in copied)
+    wanted = {word for name in STAGES for word in copied(name)}
+    assert wanted == allowed
+    assert all((ROOT / name).exists() for name in wanted)
+
+
+def test_every_download_is_locked() -> None:
+    text = "\n".join(LINES).replace("\\\n", " ")
+    commands = re.findall(r"(?:pip (?:--python \S+ )?)(?:install|wheel) [^&\n]*", text)
+    assert len(commands) >= 4
+    for command in commands:
+        assert "--require-hashes" in command or "--no-index" in command or command.rstrip().endswith(" ."), (
+            command
+        )
+        assert "--no-build-isolation" in command or " wheel " not in command, command
+
+
+def test_a_change_of_the_sources_installs_no_dependency_anew() -> None:
+    for name in ("router", "operator"):
+        lines = stage(f"build-{name}")
+        install = next(i for i, line in enumerate(lines) if f"-r {name}.txt" in line)
+        sources = next(i for i, line in enumerate(lines) if line.startswith("COPY --from=wheel"))
+        assert install < sources
+        assert copied(f"build-{name}") == {f"requirements/{name}.txt"}
+
+
+def test_the_package_is_built_once() -> None:
+    assert sum("--wheel-dir /wheel ." in line for line in LINES) == 1
+
+
+def test_nothing_is_compiled_at_the_start_of_a_container() -> None:
+    for name in ("build-router", "build-operator", "base"):
+        assert any("compileall" in line for line in stage(name)), name
+    # The default marks bytecode with the time of its source: two builds would differ.
+    text = "\n".join(LINES).replace("\\\n", " ")
+    for command in re.findall(r"compileall [^\n]*", text):
+        assert "--invalidation-mode unchecked-hash" in command
+
+
+def test_labels_say_what_an_image_is() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    for name in ("router", "operator"):
+        text = "\n".join(stage(name))
+        for label in ("description", "licenses=Apache-2.0", "revision=$REVISION", f"title=etl-{name}"):
+            assert f"org.opencontainers.image.{label}" in text
+        assert f"org.opencontainers.image.version={version}" in text
