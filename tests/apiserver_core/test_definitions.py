@@ -38,16 +38,26 @@ def conditions(served: Served, path: str = DEFINED) -> dict[str, str]:
     return {one["type"]: one["status"] for one in found}
 
 
-def test_a_definition_is_established_later_and_served_later_still() -> None:
+def test_a_definition_is_served_first_and_established_then() -> None:
     async def test(served: Served) -> None:
+        watch = served.watch(DEFINITIONS, resourceVersion=served.revision, timeoutSeconds=60)
         served.ask("POST", DEFINITIONS, cart_definition())
         assert conditions(served) == {}
         assert refused(served, "POST", CARTS, cart("a")).code == 404
-        order = []
-        while served.core.registry.find("shop.example.com", "v1", "carts") is None:
-            order.append(tuple(conditions(served).values()))
-            await asyncio.sleep(0.01)
-        assert list(dict.fromkeys(order)) == [(), ("True",), ("True", "True")]
+        seen = []
+        async for event in watch:
+            assert event.stored is not None
+            shown = event.stored.obj["status"].get("conditions") or ()
+            is_served = served.core.registry.find("shop.example.com", "v1", "carts") is not None
+            seen.append(({one["type"]: (one["status"], one["reason"]) for one in shown}, is_served))
+            if seen[-1][0].get("Established", ("",))[0] == "True":
+                break
+        accepted = {"NamesAccepted": ("True", "NoConflicts")}
+        assert seen == [
+            ({}, False),
+            ({**accepted, "Established": ("False", "Installing")}, True),
+            ({**accepted, "Established": ("True", "InitialNamesAccepted")}, True),
+        ]
         assert served.ask("POST", CARTS, cart("a")).code == 201
 
     serving(test)

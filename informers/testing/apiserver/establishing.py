@@ -1,6 +1,8 @@
 """The controller of CustomResourceDefinitions: accepts names, serves, and cleans up.
 
-It takes its time, as in a cluster: a definition that was just created is not served yet.
+It takes its time, as in a cluster: a definition that was just created is not served yet. Once its names are
+accepted it is served, discovery and schemas included, and only then is it established: whoever acts on
+``Established`` finds the resource.
 """
 
 from __future__ import annotations
@@ -39,11 +41,13 @@ _NAME_FIELDS = (
 class DefinitionController:
     """Follows the definitions of one server.
 
-    :param low: shortest delay of every step, seconds.
+    :param low: shortest delay of every step, seconds; the defaults are what a real server takes.
     :param high: longest delay of every step, seconds.
     """
 
-    def __init__(self, core: ApiServer, *, rng: random.Random, low: float = 0.02, high: float = 0.3) -> None:
+    def __init__(
+        self, core: ApiServer, *, rng: random.Random, low: float = 0.001, high: float = 0.02
+    ) -> None:
         self._core = core
         self._rng = rng
         self._low = low
@@ -53,7 +57,7 @@ class DefinitionController:
         self._served: dict[StorageKey, tuple[Object, bool]] = {}
 
     def serve(self, obj: Object) -> None:
-        """Serve an established definition at once."""
+        """Serve a definition whose names are accepted at once."""
         spec = obj["spec"]
         storage = spec["group"], spec["names"]["plural"]
         shape = spec, bool(obj["metadata"].get("deletionTimestamp"))
@@ -122,7 +126,6 @@ class DefinitionController:
             elif not condition_is_true(obj, "Established"):
                 self._establish(obj)
             else:
-                # Seen as established, and served only a little later.
                 self.serve(obj)
         except StatusError:
             # Somebody was faster; their change has put the name into the queue again.
@@ -143,14 +146,20 @@ class DefinitionController:
         accepted, problem = self._accepted(obj)
         named = {**obj, "status": {**obj.get("status", {}), "acceptedNames": accepted}}
         if problem is None:
+            # Whoever sees the condition finds the resource: nobody looks in between.
+            self.serve(obj)
             text = "no conflicts found"
-            self._write(with_condition(named, "NamesAccepted", "True", "NoConflicts", text, now))
+            accepted_now = with_condition(named, "NamesAccepted", "True", "NoConflicts", text, now)
+            text = "the initial names have been accepted"
+            self._write(with_condition(accepted_now, "Established", "False", "Installing", text, now))
             return
         refused = with_condition(named, "NamesAccepted", "False", *problem, now)
         text = "not all names are accepted"
         self._write(with_condition(refused, "Established", "False", "NotAccepted", text, now))
 
     def _establish(self, obj: Object) -> None:
+        # After a restart it is not served yet.
+        self.serve(obj)
         text = "the initial names have been accepted"
         now = self._core.now()
         self._write(with_condition(obj, "Established", "True", "InitialNamesAccepted", text, now))
