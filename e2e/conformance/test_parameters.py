@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 
+from e2e.conformance.asking import APPLY, JSON, MERGE, ask
 from informers.client import HttpTransport
-from informers.client.transport import HttpRequest, HttpResponse
+from informers.client.transport import HttpResponse
 from informers.objects import Object
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-JSON = "application/json"
-MERGE = "application/merge-patch+json"
-APPLY = "application/apply-patch+yaml"
 UNSAFE = "ignoreStoreReadErrorWithClusterBreakingPotential"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 MINE = "parameters"
@@ -58,19 +56,6 @@ IGNORED = [
 def config_map(name: str = MINE) -> Object:
     metadata = {"name": name, "labels": {"is": "parameters"}}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "1"}}
-
-
-async def ask(
-    transport: HttpTransport,
-    method: str,
-    path: str,
-    *query: tuple[str, str],
-    body: Any = None,
-    media: str = JSON,
-    accept: str = JSON,
-) -> HttpResponse:
-    sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-    return await transport.request(HttpRequest(method, path, query, sent, media, accept))
 
 
 @pytest.fixture

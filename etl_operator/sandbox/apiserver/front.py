@@ -145,11 +145,11 @@ class Front:
     def _known(self, path: str) -> bool:
         """Whether a path begins as those of resources do; elsewhere answers are plain text."""
         match path.strip("/").split("/"):
-            case ["api", version, *_]:
-                return version == "v1"
-            case ["apis", group, version, *_]:
-                types = self._core.registry.types()
-                return any((one.resource.group, one.resource.version) == (group, version) for one in types)
+            case ["api", _, *_]:
+                return True
+            case ["apis", group, _, *_]:
+                groups = {one.resource.group for one in self._core.registry.types()}
+                return group in groups.union(one.resource.group for one in REVIEWS)
         return False
 
     def _document(self, request: web.BaseRequest, user: Identity) -> web.Response | None:

@@ -16,6 +16,7 @@ from informers.testing.apiserver.refusals import (
     conflict,
     not_found,
 )
+from informers.testing.apiserver.routes import RequestInfo
 from informers.testing.apiserver.store import Stored
 from informers.testing.apiserver.writing import Write, check_expected
 
@@ -93,10 +94,8 @@ def _require_map(body: Any) -> None:
 
 def _apply(write: Write) -> ObjectOutcome:
     info, options = write.info, write.options
-    if not options.manager:
-        text = "Required value: is required for apply patch"
-        raise bad_option("PatchOptions", "fieldManager", "FieldValueRequired", text)
-    intent = _intent(write)
+    require_manager(write)
+    intent = applied_intent(info, write.call.body)
     live = write.live()
     if live is None:
         if info.subresource:
@@ -127,15 +126,26 @@ def _version_of(obj: Object) -> Object:
     return {"resourceVersion": obj["metadata"].get("resourceVersion")}
 
 
-def _intent(write: Write) -> Object:
-    body, resource = write.call.body, write.type.resource
+def require_manager(write: Write) -> None:
+    """:raises StatusError: 422 for an applied patch that does not say whose it is."""
+    if not write.options.manager:
+        text = "Required value: is required for apply patch"
+        raise bad_option("PatchOptions", "fieldManager", "FieldValueRequired", text)
+
+
+def applied_intent(info: RequestInfo, body: Any) -> Object:
+    """What is applied, as the object that a path is about.
+
+    :raises StatusError: 400 for a body of another kind, version, name or namespace.
+    """
+    resource = info.type.resource
     if not isinstance(body, dict):
         raise bad_request("the body of the request is not an object")
     kind, api_version = str(body.get("kind") or ""), str(body.get("apiVersion") or "")
     if (api_version, kind) != (resource.api_version, resource.kind):
         group = api_version if "/" in api_version or not api_version else f"/{api_version}"
         raise bad_request(f"invalid object type: {group or '/'}, Kind={kind}")
-    return require_identity(write.info, body, fill_namespace=False)
+    return require_identity(info, body, fill_namespace=False)
 
 
 def _updated(write: Write, merged: Object, live: Stored) -> ObjectOutcome:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from informers.objects import Object, Resource
+from informers.testing.apiserver import fields
+from informers.testing.apiserver.bundle import builtin_schemas
 from informers.testing.apiserver.errors import Cause, StatusError
 from informers.testing.apiserver.fields import managed
+from informers.testing.apiserver.fields.paths import FieldSet, field
 from informers.testing.apiserver.outcomes import Call, ObjectOutcome
-from informers.testing.apiserver.patches import APPLY_PATCH, MERGE_PATCH, check_not_forced
+from informers.testing.apiserver.patches import (
+    APPLY_PATCH,
+    MERGE_PATCH,
+    applied_intent,
+    check_not_forced,
+    require_manager,
+)
 from informers.testing.apiserver.patching import json_patch, merge_patch
-from informers.testing.apiserver.refusals import bad_request, invalid, not_found, not_implemented, wrong_name
+from informers.testing.apiserver.refusals import bad_request, invalid, not_found, wrong_name
 from informers.testing.apiserver.registry import ResourceType, ScalePaths
+from informers.testing.apiserver.schema import compile_schema
 from informers.testing.apiserver.store import Stored
 from informers.testing.apiserver.writing import Write, check_expected
 
@@ -20,6 +32,7 @@ if TYPE_CHECKING:
     from informers.testing.apiserver.core import ApiServer
 
 _SCALE = Resource("autoscaling", "v1", "scales", "Scale")
+_COUNT: FieldSet = frozenset([(field("spec"), field("replicas"))])
 
 
 def scale(core: ApiServer, call: Call) -> ObjectOutcome:
@@ -36,6 +49,8 @@ def scale(core: ApiServer, call: Call) -> ObjectOutcome:
         raise StatusError(500, "InternalError", text, {"causes": [{"message": why}]})
     if call.info.verb == "get":
         return ObjectOutcome(200, current)
+    if call.content_type == APPLY_PATCH:
+        return _apply(write, live, paths)
     sent = _sent(write, current)
     replicas = _replicas(write, sent, live)
     path = paths.replicas.strip(".").split(".")
@@ -44,12 +59,78 @@ def scale(core: ApiServer, call: Call) -> ObjectOutcome:
     return ObjectOutcome(outcome.code, _scale_of(outcome.obj, paths), None, outcome.warnings)
 
 
+def _apply(write: Write, live: Stored, paths: ScalePaths) -> ObjectOutcome:
+    """Apply to the scale as if it were an object, and take its count and its owners over."""
+    require_manager(write)
+    current = _scale_of(live.obj, paths)
+    path = paths.replicas.strip(".").split(".")
+    owners = managed.read(live.obj["metadata"].get("managedFields")) or {}
+    current["metadata"]["managedFields"] = managed.written(_seen_on_scale(owners, path))
+    intent = applied_intent(replace(write.info, type=_scale_type()), write.call.body)
+    check_expected(
+        write, {"resourceVersion": intent["metadata"].get("resourceVersion")}, live, required=False
+    )
+    merged = fields.apply(
+        current,
+        intent,
+        _scale_type().schema,
+        write.manager(applies=True)._replace(api_version=_SCALE.api_version),
+        force=bool(write.options.force),
+        now=write.now,
+        ignore=[("status",)],
+    )
+    if merged is current:
+        return ObjectOutcome(200, _scale_of(live.obj, paths), None, tuple(write.warnings))
+    scaled = managed.read(merged["metadata"].get("managedFields")) or {}
+    entries = managed.written(_seen_on_object(owners, scaled, path, write.type.resource.api_version))
+    changed = _with(live.obj, path, _replicas(write, merged, live))
+    changed["metadata"] = {**live.obj["metadata"], "managedFields": entries}
+    outcome = write.update(changed, live, applied=True)
+    return ObjectOutcome(outcome.code, _scale_of(outcome.obj, paths), None, outcome.warnings)
+
+
+def _seen_on_scale(owners: managed.Managed, path: Sequence[str]) -> managed.Managed:
+    """Who owns the count of an object, as owners of the count of its scale."""
+    wanted = tuple(map(field, path))
+    seen: managed.Managed = {}
+    for entry in owners.values():
+        if wanted in entry.fields:
+            manager = entry.manager._replace(api_version=_SCALE.api_version)
+            seen[manager.identity] = managed.Entry(manager, _COUNT, entry.time)
+    return seen
+
+
+def _seen_on_object(
+    owners: managed.Managed, scaled: managed.Managed, path: Sequence[str], api_version: str
+) -> managed.Managed:
+    """The owners of an object's fields, its count owned by those who own a part of its scale now."""
+    wanted = frozenset([tuple(map(field, path))])
+    left = dict(scaled)
+    seen: managed.Managed = {}
+    for identity, entry in owners.items():
+        on_scale = left.pop(entry.manager._replace(api_version=_SCALE.api_version).identity, None)
+        if on_scale is None:
+            seen[identity] = entry.changed(entry.fields - wanted)
+        else:
+            changed = entry.fields != entry.fields | wanted or on_scale.time != entry.time
+            fields_now = entry.fields | wanted
+            seen[identity] = managed.Entry(entry.manager, fields_now, on_scale.time) if changed else entry
+    for entry in left.values():
+        manager = entry.manager._replace(api_version=api_version)
+        seen[manager.identity] = managed.Entry(manager, wanted, entry.time)
+    return seen
+
+
+@cache
+def _scale_type() -> ResourceType:
+    schema = compile_schema(builtin_schemas()[_SCALE.group, _SCALE.version, _SCALE.kind])
+    return ResourceType(_SCALE, "scale", schema=schema)
+
+
 def _sent(write: Write, current: Object) -> Any:
     body = write.call.body
     if write.info.verb == "update":
         return body
-    if write.call.content_type == APPLY_PATCH:
-        raise not_implemented("this server does not apply to the scale subresource: patch or update it")
     check_not_forced(write)
     if isinstance(body, list):
         return json_patch(current, body)

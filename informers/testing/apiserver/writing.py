@@ -48,6 +48,7 @@ from informers.testing.apiserver.unenforced import refuse_unenforced, warning_of
 if TYPE_CHECKING:
     from informers.testing.apiserver.core import ApiServer
 
+_LONGEST_VERSION = 64
 _NAME_ATTEMPTS = 8
 
 
@@ -142,8 +143,6 @@ class Write:
         if self.type.terminating:
             why = "create not allowed while custom resource definition is terminating"
             raise forbidden(self.type.resource, obj["metadata"].get("name", ""), why)
-        if obj["metadata"].get("resourceVersion"):
-            raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
         base = obj["metadata"].get("generateName")
         if obj["metadata"].get("name") or not base:
             return self._create(obj, applied=applied, code=code)
@@ -176,6 +175,8 @@ class Write:
             new = self._tracked(new, None, obj)
         self._check(new, None)
         new = self._finished(new, None)
+        if not self.options.dry_run:
+            _check_version(str(obj["metadata"].get("resourceVersion") or "")[:_LONGEST_VERSION])
         if self.core.store.shelf(self.type.storage).get(ObjectKey.of(new)) is not None:
             raise already_exists(self.type.resource, new["metadata"]["name"])
         return self._committed(new, code)
@@ -337,6 +338,15 @@ def _of_status(cause: Cause) -> Cause:
     """A finding of a write to ``/status``: it is checked on its own, and its fields are called from there."""
     below = cause.field.removeprefix("status").removeprefix(".")
     return cause._replace(message=cause.message.replace(f"{cause.field} in body", f"{below} in body"))
+
+
+def _check_version(version: str) -> None:
+    """A new object has no version; what could be none is passed over.
+
+    :raises StatusError: 500, without a reason, for one that some stored object could have.
+    """
+    if version.isascii() and version.isdigit() and 0 < int(version) < 2**64:
+        raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
 
 
 def _once(causes: list[Cause]) -> list[Cause]:

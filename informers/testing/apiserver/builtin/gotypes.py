@@ -17,6 +17,7 @@ from importlib.resources import files
 from typing import Any
 
 from informers.objects import Object
+from informers.testing.apiserver.builtin.gobase64 import rewritten
 from informers.testing.apiserver.errors import StatusError
 from informers.testing.apiserver.quantity import canonical
 
@@ -27,7 +28,7 @@ _ZONE = r"(?:Z|[-+]\d\d:\d\d)"
 _SECONDS = re.compile(rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?{_ZONE}", re.ASCII)
 # Six digits, no fewer: a server refuses a micro time without them.
 _MICROSECONDS = re.compile(rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{6}}{_ZONE}", re.ASCII)
-_ZEROS: dict[str, Any] = {"string": "", "bool": False, "int": 0, "float": 0.0}
+_ZEROS: dict[str, Any] = {"string": "", "bool": False, "int": 0, "float": 0.0, "bytes": ""}
 _SHAPES: dict[str, type | tuple[type, ...]] = {
     "string": str,
     "bool": bool,
@@ -292,6 +293,7 @@ def _micro_time(value: str) -> str:
 
 
 _WRITERS: dict[str, Callable[[Any], Any]] = {
+    "bytes": rewritten,
     "quantity": canonical,
     "time": _time,
     "microtime": _micro_time,

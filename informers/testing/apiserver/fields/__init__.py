@@ -102,7 +102,7 @@ def apply(
     :raises StatusError: 409 naming every conflict; 400 for an intent with managedFields; 500, as servers
         answer, for one that does not fit the schema's shapes.
     """
-    if intent.get("metadata", {}).get("managedFields"):
+    if intent.get("metadata", {}).get("managedFields") is not None:
         raise StatusError(400, "BadRequest", "metadata.managedFields must be nil")
     node = schema.root if schema is not None else None
     check_applied(intent, node)

@@ -37,7 +37,8 @@ class Schema:
         :param keep_nulls: leave them to validation, as servers do after a server-side apply.
         :param whole: write 2.0 as 2.
         """
-        result: Object = filling.defaulted(obj, self.root, keep_nulls=keep_nulls, whole=whole)
+        how = filling.Filling(keep_nulls, self.builtin, whole)
+        result: Object = filling.defaulted(obj, self.root, how)
         return result
 
     def pruned(self, obj: Object) -> tuple[Object, list[str]]:
