@@ -2,15 +2,15 @@
 
 Two kinds are worth a person's attention:
 
-* *conflict*: two field managers change a field back and forth;
+* *conflict*: one of our own field managers and another one change a field back and forth;
 * *hot loop*: our own writes change an object again and again, and its event causes the next write.
 
 Counting is all that happens in quiet times, in a table whose slots a few objects may share. An object that
 changed more than ``limit`` times in ``window`` seconds is followed by a watch of its own for a few versions,
 complete with their managed fields, and judged by how they differ and what our writes were caused by. Whoever
-shared a slot with a restless one, fast objects of others (a rollout, a lease), and what we write because
-something else changed fast, pass that judgement in silence. So does a loop over two objects, each of which
-causes the write of the other.
+shared a slot with a restless one, fast objects of others (a rollout, a lease), fields that others write in
+turn (the status of a disruption budget), and what we write because something else changed fast, pass that
+judgement in silence. So does a loop over two objects, each of which causes the write of the other.
 """
 
 from __future__ import annotations
@@ -106,7 +106,12 @@ def judge(versions: Sequence[Object], is_ours: Callable[[str], bool], *, loops: 
             managers.setdefault(path, set()).update(owners(new, path))
     least = max(_LEAST, (len(versions) - 1) // 2)
     restless = {path: seen for path, seen in values.items() if len(seen) >= least}
-    torn = [path for path, seen in restless.items() if _returns(seen) and len(managers[path]) > 1]
+    # What others do to each other's fields is not ours to report.
+    torn = [
+        path
+        for path, seen in restless.items()
+        if _returns(seen) and len(managers[path]) > 1 and any(map(is_ours, managers[path]))
+    ]
     if torn:
         return _finding(Kind.CONFLICT, torn, managers)
     # Where nobody is said to own anything, our writes speak for themselves.

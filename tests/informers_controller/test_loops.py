@@ -111,12 +111,22 @@ def history(*steps: tuple[str, Any]) -> list[Object]:
             history(*[("us/a", number % 2) for number in range(9)]),
             Finding(Kind.HOT_LOOP, ("spec.x",), ("us/a",)),
         ),
+        (history(*[("kube-apiserver", 1), ("kube-controller-manager", 2)] * 4), None),
         (history(*[("usher", number) for number in range(9)]), None),
         (history(*[("us", 1), ("us", 2), ("us", 2), ("us", 2), ("us", 2), ("us", 2), ("us", 2)]), None),
         (history(("us", 1)), None),
         ([], None),
     ],
-    ids=["two managers", "ticks", "flips", "somebody else's", "came to rest", "one version", "nothing"],
+    ids=[
+        "two managers",
+        "ticks",
+        "flips",
+        "two others",
+        "somebody else's",
+        "came to rest",
+        "one version",
+        "nothing",
+    ],
 )
 def test_judgement(versions: list[Object], expected: Finding | None) -> None:
     assert judge(versions, lambda name: name == "us" or name.startswith("us/"), loops=True) == expected
@@ -171,6 +181,7 @@ def test_only_what_the_versions_show_is_judged(steps: list[tuple[str, int]], loo
     assert set(finding.managers) == {manager for manager, _ in moves}
     if finding.kind is Kind.CONFLICT:
         assert len(finding.managers) > 1
+        assert any(name.startswith("us") for name in finding.managers)
         assert len({value for _, value in moves}) < len(moves), "something came back"
     else:
         assert loops
@@ -254,6 +265,28 @@ def test_two_managers_that_flip_a_field_are_both_named() -> None:
                 assert reason == "FieldConflict"
                 assert note.startswith("copier/painter and gitops change data.colour back and forth: ")
                 assert count(one, Kind.CONFLICT) == 1
+
+    run_virtual(main())
+
+
+def test_two_others_that_take_turns_are_left_alone() -> None:
+    async def main() -> None:
+        async with server(config_map("a", ours="1")) as core:
+            one = operator(core)
+            client = Client(ApiServerTransport(core), clock=VirtualClock())
+
+            async def write(manager: str, **data: str) -> None:
+                await client.apply(CONFIG_MAP, config_map("a", **data), field_manager=manager, force=True)
+
+            async with started(one):
+                await until(one.has_begun)
+                # Something of the object is ours, as the spec of a disruption budget is.
+                await write("copier/painter", ours="2")
+                for _ in range(20):
+                    await write("kube-apiserver", allowed="0")
+                    await write("kube-controller-manager", allowed="1")
+                    await asyncio.sleep(5)
+                assert told(core) == []
 
     run_virtual(main())
 
