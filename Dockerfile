@@ -62,6 +62,9 @@ LABEL org.opencontainers.image.title=etl-router \
 
 FROM base AS operator
 COPY --from=build-operator /opt/venv /opt/venv
+# docker build --build-arg REVISION=$(git rev-parse HEAD) tells it to etl_operator_build_info.
+ARG REVISION=""
+ENV ETL_OPERATOR_REVISION=$REVISION
 EXPOSE 8080 8081
 ENTRYPOINT ["etl-operator"]
 ARG REVISION=unknown

@@ -1,14 +1,21 @@
-"""The metrics of the product itself; the runtime's own are in :mod:`informers.metrics`."""
+"""The metrics of the product itself; the runtime's own are in :mod:`informers.metrics`.
+
+Whatever is about one object has its ``namespace`` and its ``name`` for labels, and goes with it.
+"""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 
 from controllers.cluster.facts import Consensus
 from informers.metrics import Metrics
 from informers.objects import ObjectKey
 
-_CLUSTER = ("namespace", "cluster")
+_CLUSTER = ("namespace", "name")
+
+_RPC_SECONDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0)
+"""Bucket bounds of a call to a router, in seconds; its deadline is 5 s."""
 
 
 class ControllerMetrics:
@@ -76,13 +83,43 @@ class ControllerMetrics:
         self._changes.remove(key.namespace, key.name)
 
 
-def rpc_observer(metrics: Metrics) -> Callable[[str, str, str, float], None]:
-    """For ``RouterClients(observe=...)``: times every call to a router."""
-    seconds = metrics.histogram(
-        "etl_operator_router_rpc_seconds", "Seconds a call to a router took.", ("cluster", "method", "code")
-    )
+class RpcMetrics:
+    """Calls to routers: how many to each cluster, and how long they take by method.
 
-    def observe(cluster: str, method: str, code: str, elapsed: float) -> None:
-        seconds.observe(elapsed, cluster, method, code)
+    Times are not kept by cluster: a histogram for every cluster, method and code is more than all the rest.
+    """
 
-    return observe
+    def __init__(self, metrics: Metrics) -> None:
+        self._calls = metrics.counter(
+            "etl_operator_router_rpcs_total",
+            "Calls to the routers of a cluster, by gRPC code.",
+            (*_CLUSTER, "method", "code"),
+        )
+        self._seconds = metrics.histogram(
+            "etl_operator_router_rpc_seconds", "Seconds a call to a router took.", ("method",), _RPC_SECONDS
+        )
+
+    def observe(self, cluster: str, method: str, code: str, elapsed: float) -> None:
+        """For ``RouterClients(observe=...)``: count a call.
+
+        :param cluster: ``namespace/name``.
+        """
+        namespace, _, name = cluster.rpartition("/")
+        self._calls.inc(namespace, name, method, code)
+        self._seconds.observe(elapsed, method)
+
+    def keep(self, exists: Callable[[ObjectKey], bool]) -> None:
+        """Drop the series of clusters that do not exist: a call may end after its cluster."""
+        self._calls.keep(lambda labels: exists(ObjectKey(labels[0], labels[1])))
+
+
+def build_info(metrics: Metrics, version: str, revision: str) -> None:
+    """What runs here, as a gauge that is always 1.
+
+    :param revision: of the source, or "" when it is not known.
+    """
+    metrics.gauge(
+        "etl_operator_build_info",
+        "1, with the version of the operator, the revision it was built from and that of Python.",
+        ("version", "revision", "python"),
+    ).set(1.0, version, revision or "unknown", platform.python_version())

@@ -8,7 +8,7 @@ from controllers.cluster.reconciler import ClusterReconciler
 from controllers.context import Context
 from controllers.kinds import CONFIG_MAP, DISRUPTION_BUDGET, POD, PVC, SERVICE, SERVICE_ACCOUNT, STATEFUL_SET
 from controllers.members import reach_changed, readiness_or_freeze_changed
-from controllers.metrics import ControllerMetrics
+from controllers.metrics import ControllerMetrics, RpcMetrics
 from controllers.pipeline.reconciler import PipelineReconciler
 from controllers.references import (
     PIPELINE_INDEXES,
@@ -59,6 +59,8 @@ def setup(
         statuses=StatusMemory(manager.clock),
     )
     manager.ready.add("status-fields", context.statuses.health)
+    rpcs, clusters = RpcMetrics(manager.metrics), informers[CLUSTER]
+    manager.metrics.before_scrape(lambda: rpcs.keep(lambda key: clusters.get(key) is not None))
     manager.add(_cluster_controller(context))
     manager.add(_pipeline_controller(context))
     services = {resource: _service_controller(context, resource) for resource in SERVICES}

@@ -134,6 +134,11 @@ class Counter(_Series):
         self._cells.pop(labels, None)
         self._readers.pop(labels, None)
 
+    def keep(self, wanted: Callable[[Labels], bool]) -> None:
+        """Drop every series whose labels are not wanted, such as those of objects that are gone."""
+        for labels in [labels for labels in (*self._cells, *self._readers) if not wanted(labels)]:
+            self.remove(*labels)
+
     def family(self) -> Metric:
         """The cells as the Prometheus client library has them."""
         family = CounterMetricFamily(self.name, self.documentation, labels=self.labels)

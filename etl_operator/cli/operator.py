@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import controllers
-from controllers.metrics import rpc_observer
+from controllers.metrics import RpcMetrics, build_info
 from controllers.settings import ControllerSettings
 from etl_operator import __version__
 from etl_operator.router.client import RouterClients
@@ -30,6 +30,8 @@ from informers.tracing import TracedTransport, Tracing, open_tracing
 log = logging.getLogger(__name__)
 
 LEASE = "etl-operator-leader"
+_REVISION = "ETL_OPERATOR_REVISION"
+"""Environment variable the image sets to the revision of its source."""
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -98,6 +100,7 @@ async def _run(
 ) -> None:
     clock = SystemClock()
     metrics = Metrics()
+    build_info(metrics, __version__, os.environ.get(_REVISION, ""))
     transport: Transport = MeasuredTransport(HttpTransport(access), metrics, clock)
     if tracing is not None:
         transport = TracedTransport(transport, tracing)
@@ -143,7 +146,7 @@ async def _run(
 
 
 def _rpc_observer(metrics: Metrics, tracing: Tracing | None) -> Callable[[str, str, str, float], None]:
-    measure = rpc_observer(metrics)
+    measure = RpcMetrics(metrics).observe
     if tracing is None:
         return measure
 
