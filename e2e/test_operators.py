@@ -79,9 +79,14 @@ class Line:
 
 
 class Operator:
-    """One ``etl-operator run``, started by hand."""
+    """One ``etl-operator run``, started by hand.
 
-    def __init__(self, sandbox: Sandbox, directory: Path, name: str, port: int | None = None) -> None:
+    :param pod: uid of the pod it takes itself for a container of.
+    """
+
+    def __init__(
+        self, sandbox: Sandbox, directory: Path, name: str, port: int | None = None, pod: str = ""
+    ) -> None:
         config = yaml.safe_load(sandbox.kubeconfig.read_text())
         if port is not None:
             cluster = config["clusters"][0]["cluster"]
@@ -103,7 +108,7 @@ class Operator:
                 stdout=output,
                 stderr=output,
                 cwd=directory,
-                env={**os.environ, "grpc_proxy": found[1], "no_grpc_proxy": "", **_path()},
+                env={**os.environ, "grpc_proxy": found[1], "no_grpc_proxy": "", "POD_UID": pod, **_path()},
             )
 
     async def ended(self, within: float = 40) -> int:
@@ -143,8 +148,8 @@ def start(bare: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
     """Starts operators, and ends them."""
     started: list[Operator] = []
 
-    def begin(name: str, port: int | None = None) -> Operator:
-        started.append(Operator(bare, tmp_path, name, port))
+    def begin(name: str, port: int | None = None, pod: str = "") -> Operator:
+        started.append(Operator(bare, tmp_path, name, port, pod))
         return started[-1]
 
     yield begin
@@ -235,6 +240,38 @@ async def test_a_lease_taken_by_somebody_else_ends_the_work(
     await stage.service(SOURCE, "proof")
     await stage.ready(SOURCE, "proof")
     assert {r.kind: await stage.all(r) for r in (*CHILDREN, POD)} == before
+
+
+async def test_a_restarted_container_takes_the_lease_of_its_pod_back(
+    stage: Scene, start: Callable[..., Operator]
+) -> None:
+    async def leads(one: Operator) -> bool:
+        assert one.process.poll() is None, one.log.read_text()
+        return "leading" in one.log.read_text()
+
+    first = start("first", pod="uid-of-a-pod")
+    await eventually(lambda: leads(first), what="the container leads", within=60)
+    before = await _lease(stage)
+    assert before is not None
+    first.process.kill()
+    first.process.wait()
+    again = start("again", pod="uid-of-a-pod")
+    await eventually(lambda: leads(again), what="the restarted container leads", within=60)
+    after = await _lease(stage)
+    assert after is not None
+    # Nobody has waited for it to expire: it never changed hands.
+    for field in ("holderIdentity", "acquireTime", "leaseTransitions"):
+        assert after["spec"][field] == before["spec"][field]
+    # A second process of the living pod has a name of its own, and waits.
+    beside = start("beside", pod="uid-of-a-pod")
+
+    async def waits() -> bool:
+        return "standing by" in beside.log.read_text()
+
+    await eventually(waits, what="the second process stands by", within=60)
+    standing = await _lease(stage)
+    assert standing is not None
+    assert standing["spec"]["holderIdentity"] == before["spec"]["holderIdentity"]
 
 
 async def test_a_killed_control_plane_comes_back_with_everything(

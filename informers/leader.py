@@ -56,7 +56,8 @@ class LeaderElector:
     the same elector may campaign again.
 
     :param client: one without a fence; the elector must not ask itself for permission.
-    :param identity: names this process; must be unlike that of every other candidate.
+    :param identity: names this process; must be unlike that of every other living candidate. A lease held
+        under it is taken back at once; see :mod:`informers.identity` for one that outlives a restart.
     :param lease_duration: seconds after which others may take a lease that is not renewed; 15 by default.
     :param renew_deadline: seconds after the last renewal at which this process stops leading; 10 by default.
     :param retry_period: seconds between two renewals or two attempts; 2 by default.

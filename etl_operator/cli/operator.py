@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from informers.certificates import ServingCertificate
 from informers.client import Client, ClusterAccess, HttpTransport, Transport, load_default
 from informers.clock import SystemClock
 from informers.errors import ConfigError, RuntimeFault
+from informers.identity import Identity, claim_identity
 from informers.leader import LeaderElector
 from informers.manager import Manager
 from informers.metrics import MeasuredTransport, Metrics
@@ -30,6 +29,8 @@ from informers.tracing import TracedTransport, Tracing, open_tracing
 log = logging.getLogger(__name__)
 
 LEASE = "etl-operator-leader"
+_POD_UID = "POD_UID"
+"""Environment variable with the uid of the pod: a restarted container takes its lease back at once."""
 _REVISION = "ETL_OPERATOR_REVISION"
 """Environment variable the image sets to the revision of its source."""
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -104,8 +105,9 @@ async def _run(
     transport: Transport = MeasuredTransport(HttpTransport(access), metrics, clock)
     if tracing is not None:
         transport = TracedTransport(transport, tracing)
+    identity = claim_identity(os.environ.get(_POD_UID, ""))
     # The elector's own writes must not ask the elector for permission: it has a client of its own.
-    elector = _elector(settings, access, Client(transport, clock=clock), clock)
+    elector = _elector(settings, access, Client(transport, clock=clock), clock, identity)
     fence = elector.fence if elector else None
     client = Client(transport, clock=clock, fence=fence, writes_per_second=settings.writes_per_second)
     manager = Manager(
@@ -143,6 +145,8 @@ async def _run(
         await keeper.close()
         await clients.close()
         await client.close()
+        # Last: another process may have the name from here on.
+        identity.release()
 
 
 def _rpc_observer(metrics: Metrics, tracing: Tracing | None) -> Callable[[str, str, str, float], None]:
@@ -159,7 +163,11 @@ def _rpc_observer(metrics: Metrics, tracing: Tracing | None) -> Callable[[str, s
 
 
 def _elector(
-    settings: OperatorSettings, access: ClusterAccess, client: Client, clock: SystemClock
+    settings: OperatorSettings,
+    access: ClusterAccess,
+    client: Client,
+    clock: SystemClock,
+    identity: Identity,
 ) -> LeaderElector | None:
     in_pod = settings.kubeconfig is None and _POD_NAMESPACE.exists()
     if not (in_pod if settings.leader_elect is None else settings.leader_elect):
@@ -167,6 +175,4 @@ def _elector(
     namespace = settings.leader_election_namespace
     if namespace is None:
         namespace = _POD_NAMESPACE.read_text(encoding="ascii").strip() if in_pod else access.namespace
-    # The process id and random bits tell two operators on one machine apart.
-    identity = f"{socket.gethostname()}_{os.getpid()}_{random.getrandbits(32):08x}"
-    return LeaderElector(client, namespace, LEASE, identity, clock=clock)
+    return LeaderElector(client, namespace, LEASE, str(identity), clock=clock)
