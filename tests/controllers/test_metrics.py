@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections import Counter
+from pathlib import Path
 from typing import Any, cast
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 import controllers
-from controllers.metrics import RpcMetrics, build_info
+from controllers.metrics import ControllerMetrics, RpcMetrics, build_info
 from controllers.settings import ControllerSettings
 from etl_operator.api import CLUSTER, SOURCE
 from etl_operator.api.crds import render_crds
@@ -64,6 +66,19 @@ def test_series_are_named_alike_and_go_with_their_object() -> None:
             assert about(scraped(manager.metrics), "x") == []
 
     simulate(main, *(yaml.safe_load(text) for text in render_crds().values()))
+
+
+def test_the_page_lists_every_series() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    section = page.partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| .+ \|$", section, re.MULTILINE)
+    metrics = Metrics(process=False)
+    ControllerMetrics(metrics)
+    RpcMetrics(metrics)
+    build_info(metrics, "1", "")
+    families = {family.name: family.type for family in metrics.collect()}
+    named = {f"{name}_total" if kind == "counter" else name: kind for name, kind in families.items()}
+    assert dict(rows) == named
 
 
 def test_calls_to_another_cluster_cost_a_series_for_each_method_and_code() -> None:
