@@ -129,7 +129,9 @@ def test_too_many_operations_are_413() -> None:
     with pytest.raises(StatusError) as refusal:
         json_patch({}, [{"op": "add", "path": "/a", "value": 1}] * 10_001)
     assert refusal.value.code == 413
-    assert refusal.value.message == "The allowed maximum operations in a JSON patch is 10000, got 10001"
+    assert refusal.value.message == (
+        "Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001"
+    )
 
 
 def pod(*containers: Object, **spec: Any) -> Object:

@@ -33,6 +33,7 @@ from etl_operator.sandbox.apiserver.special import Logs, issue_token, refuse_uns
 from etl_operator.sandbox.apiserver.tables import include_object
 from etl_operator.sandbox.apiserver.tokens import Tokens
 from informers.objects import Object, ObjectKey
+from informers.testing.apiserver.bounds import MAX_BODY, too_large
 from informers.testing.apiserver.core import ApiServer
 from informers.testing.apiserver.deadlines import Deadline, TooLate, allowed_time
 from informers.testing.apiserver.errors import StatusError
@@ -42,9 +43,6 @@ from informers.testing.apiserver.routes import RequestInfo, parse
 from informers.testing.apiserver.watching import Watch
 
 log = logging.getLogger(__name__)
-
-MAX_BODY = 3 * 1024 * 1024
-"""Bytes of a request body, as in the real server."""
 
 _REVIEWS = {(one.resource.group, one.resource.plural) for one in REVIEWS}
 _NAMESPACED = {one.resource.plural for one in REVIEWS if one.resource.namespaced}
@@ -101,7 +99,7 @@ class Front:
         except StatusError as error:
             return _refusal(error)
         except web.HTTPRequestEntityTooLarge:
-            return _refusal(StatusError(413, "RequestEntityTooLarge", f"limit is {MAX_BODY} bytes"))
+            return _refusal(too_large(f"limit is {MAX_BODY}"))
         except ConnectionCut:
             # A fault rule wants the client to hear nothing, not even the end of the connection.
             if request.transport is not None:

@@ -12,6 +12,8 @@ import msgspec
 import yaml
 from aiohttp.web import BaseRequest
 
+from etl_operator.sandbox.apiserver.yamlbody import load
+from informers.testing.apiserver.bounds import MAX_DEPTH, check_depth, too_deep
 from informers.testing.apiserver.errors import StatusError
 from informers.testing.apiserver.protobuf import decode
 
@@ -111,16 +113,6 @@ def _ranges(accept: str) -> Iterator[_MediaRange]:
         )
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML as JSON sees it: a date stays the text it was written as."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 def media_type(content_type: str) -> str:
     """The bare media type of a ``Content-Type`` header, JSON when there is none."""
     return content_type.partition(";")[0].strip().lower() or JSON
@@ -129,19 +121,31 @@ def media_type(content_type: str) -> str:
 def decode_body(raw: bytes, content_type: str) -> Any:
     """The body as plain values.
 
-    :raises StatusError: 400 when it cannot be parsed.
+    :raises StatusError: 400 when it cannot be parsed or nests too deep, 413 when YAML aliases stand for too
+        much.
     """
     try:
         if content_type in (YAML, "application/x-yaml", "text/yaml", APPLY_YAML):
             if raw.startswith(b"{"):
                 # Most of what is called YAML is JSON, which is read many times as fast.
-                with contextlib.suppress(ValueError):
-                    return msgspec.json.decode(raw)
-            return yaml.load(raw, Loader=_Loader)  # noqa: S506 (a subclass of the safe loader)
-        return msgspec.json.decode(raw)
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
+                with contextlib.suppress(ValueError, msgspec.DecodeError):
+                    return _bounded(raw)
+            return load(raw)
+        return _bounded(raw)
+    except (ValueError, msgspec.DecodeError, RecursionError) as error:
         problem = " ".join(str(error).split())
         raise StatusError(400, "BadRequest", f"error decoding the request body: {problem}") from None
+
+
+def _bounded(raw: bytes) -> Any:
+    try:
+        value = msgspec.json.decode(raw)
+    except RecursionError:
+        raise too_deep() from None
+    # What has fewer brackets cannot be too deep.
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH:
+        check_depth(value)
+    return value
 
 
 def read_body(raw: bytes, content_type: str, *, method: str) -> Any:
@@ -152,7 +156,9 @@ def read_body(raw: bytes, content_type: str, *, method: str) -> Any:
     if not raw and method == "DELETE":
         return None
     if content_type == PROTOBUF and method != "PATCH":
-        return decode(raw)
+        value = decode(raw)
+        check_depth(value)
+        return value
     accepted = _PATCHES if method == "PATCH" else (JSON, YAML, PROTOBUF)
     if content_type not in accepted and method == "PATCH":
         raise StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})

@@ -21,7 +21,7 @@ from etl_operator.sandbox.apiserver.apiservices import LocalServices
 from etl_operator.sandbox.apiserver.audit import Audit
 from etl_operator.sandbox.apiserver.bootstrap import bootstrap_objects
 from etl_operator.sandbox.apiserver.documents import Documents
-from etl_operator.sandbox.apiserver.front import MAX_BODY, Front
+from etl_operator.sandbox.apiserver.front import Front
 from etl_operator.sandbox.apiserver.journal import Journal, JournalFailed
 from etl_operator.sandbox.apiserver.kubeconfig import kubeconfig
 from etl_operator.sandbox.apiserver.rbac import RBAC_GROUP, RawObject
@@ -30,6 +30,7 @@ from etl_operator.sandbox.apiserver.tls import authority
 from etl_operator.sandbox.apiserver.tokens import Tokens
 from informers.clock import Clock, SystemClock
 from informers.objects import ObjectKey, Resource
+from informers.testing.apiserver.bounds import MAX_BODY
 from informers.testing.apiserver.core import ApiServer
 from informers.testing.apiserver.errors import StatusError
 from informers.testing.apiserver.store import Change
@@ -128,7 +129,13 @@ class EmbeddedServer:
         )
         # Without cancellation a watch whose client has left would wait for its next event for ever.
         self._server = web.Server(
-            front, request_factory=_request, handler_cancellation=True, access_log=None, tcp_keepalive=True
+            front,
+            request_factory=_request,
+            handler_cancellation=True,
+            access_log=None,
+            tcp_keepalive=True,
+            # A real server reads bodies as they come, whatever Content-Encoding says; nothing is inflated.
+            auto_decompress=False,
         )
         self._site = await asyncio.get_running_loop().create_server(
             self._server,

@@ -15,10 +15,12 @@ from typing import Any
 from informers.clock import Clock, timestamp
 from informers.objects import Object, ObjectKey, Resource
 from informers.testing.apiserver import writing
+from informers.testing.apiserver.bounds import MAX_STORED
 from informers.testing.apiserver.builtin import BuiltinRules
 from informers.testing.apiserver.context import Context
 from informers.testing.apiserver.definitions import condition_is_true
 from informers.testing.apiserver.deleting import delete_object
+from informers.testing.apiserver.errors import StatusError
 from informers.testing.apiserver.establishing import DefinitionController
 from informers.testing.apiserver.expiry import EventExpiry
 from informers.testing.apiserver.faults import Faults
@@ -38,6 +40,11 @@ from informers.testing.apiserver.write_log import WriteLog
 _SYSTEM = "system:apiserver"
 
 
+def _check_size(change: Change) -> None:
+    if change.stored is not None and len(change.current.encoded) > MAX_STORED:
+        raise StatusError(500, "", "etcdserver: request is too large")
+
+
 class ApiServer:
     """One API server.
 
@@ -51,6 +58,7 @@ class ApiServer:
         self.rng = rng or random.Random()  # noqa: S311 (names and delays, nothing secret)
         self.registry = Registry()
         self.store = Store(history=history)
+        self.store.listeners.append(_check_size)
         self.rules = BuiltinRules()
         self.flow = Flow()
         self.faults = Faults(self.rng)
@@ -124,7 +132,10 @@ class ApiServer:
         return max((shelf.revision for storage, shelf in shelves if storage[1] in plurals), default=0)
 
     def put(self, type_: ResourceType, obj: Object) -> Stored:
-        """Store a finished object. Nothing is checked."""
+        """Store a finished object. Nothing is checked but its size.
+
+        :raises StatusError: 500, as real servers answer, when it is larger than etcd takes.
+        """
         return self.store.put(type_.stored_as, type_.storage, obj)
 
     def remove(self, type_: ResourceType, key: ObjectKey) -> Stored:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
+
 from informers.objects import Object
+from informers.testing.apiserver.bounds import MAX_BODY, check_depth, too_large
 from informers.testing.apiserver.errors import StatusError
 from informers.testing.apiserver.schema.node import Node
 
@@ -13,6 +17,9 @@ __all__ = ["json_patch", "merge_patch", "strategic_merge"]
 
 MAX_OPERATIONS = 10_000
 """Operations of one JSON patch."""
+
+_MISUSED = (TypeError, KeyError, IndexError, ValueError, AttributeError, RecursionError)
+"""What the library raises for operations that make no sense, beside its own exceptions."""
 
 _PATCH = "$patch"
 _RETAIN = "$retainKeys"
@@ -42,20 +49,27 @@ def json_patch(target: Object, operations: Any) -> Object:
     if not isinstance(operations, list) or not all(isinstance(one, dict) for one in operations):
         raise StatusError(400, "BadRequest", "error decoding patch: a JSON patch is a list of operations")
     if len(operations) > MAX_OPERATIONS:
-        raise StatusError(
-            413,
-            "RequestEntityTooLarge",
-            f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}",
+        raise too_large(
+            f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
         )
     # Imported here: whoever tests with the simulation and sends no such patch works without the library.
     import jsonpatch
 
+    result, room = copy.deepcopy(target), MAX_BODY
     try:
-        result = jsonpatch.apply_patch(target, operations)
-    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError):
+        for one in operations:
+            if one.get("op") == "copy":
+                # Copies of copies grow by powers of two.
+                room -= len(msgspec.json.encode(jsonpatch.JsonPointer(one["from"]).resolve(result)))
+                if room < 0:
+                    raise _unprocessable()
+            result = jsonpatch.apply_patch(result, [one], in_place=True)
+    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, *_MISUSED):
         raise _unprocessable() from None
     if not isinstance(result, dict):
         raise _unprocessable()
+    # An operation's path can lead deeper than any body.
+    check_depth(result)
     return result
 
 
