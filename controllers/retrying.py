@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from controllers import reasons as r
-from etl_operator.router.errors import NotLeader, Rejected, RouterAdminUnavailable, RouterError
+from etl_operator.router.errors import (
+    NotLeader,
+    Rejected,
+    RouterAdminUnavailable,
+    RouterError,
+    Unreachable,
+)
 from informers.objects import ObjectKey
 
 
@@ -35,4 +41,7 @@ def verdict(error: RouterError) -> tuple[str, str]:
         return r.REJECTED, str(error)
     if isinstance(error, NotLeader):
         return r.NO_LEADER, str(error)
-    return r.UNREACHABLE, str(error)
+    if isinstance(error, Unreachable):
+        return r.UNREACHABLE, str(error)
+    # Overloaded, or failed inside: an answer, and another one may come later.
+    return r.RETRYING, str(error)

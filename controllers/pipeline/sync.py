@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from controllers.apply import NameConflict
 from controllers.pipeline.graph import OWNER_UID, SPEC_HASH, StageRef
 from etl_operator.router.client import RouterNode
+from etl_operator.router.endpoints import host_port
 from etl_operator.router.errors import RouterError
 from etl_operator.router.pb import router_pb2 as pb
 
@@ -89,5 +90,5 @@ async def endpoints(node: RouterNode, stages: list[StageRef]) -> dict[str, list[
             # Assignment is information; a registry that does not answer must not fail a pipeline.
             found[name] = []
             continue
-        found[name] = sorted({f"{one.endpoint.host}:{one.endpoint.port}" for one in answers})
+        found[name] = sorted({host_port(one.endpoint.host, one.endpoint.port) for one in answers})
     return found

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from etl_operator.router.endpoints import host_port
+
 TIMEOUT = 3.0
 """Seconds for one probe."""
 
@@ -25,8 +27,7 @@ async def probe(host: str, port: int, use_tls: bool) -> Health:
     if use_tls:
         # The operator holds no client certificates: with TLS a connection is all that can be judged.
         return await _connect(host, port)
-    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    async with grpc.aio.insecure_channel(target) as channel:
+    async with grpc.aio.insecure_channel(host_port(host, port)) as channel:
         try:
             answer = await health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(), timeout=TIMEOUT

@@ -35,6 +35,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Behaviour = Callable[[Any, Context], Any]
 
 NOT_LEADER = "not the leader, retry on another node"
+DETAILS_LIMIT = 2000
+"""Bytes of an error's text that are sent, each up to three in the header: by default clients throw away
+headers of more than 8 KiB, and the status with them."""
 _INITIAL_CREDITS = 10_000
 _WATCH_INTERVAL = 60.0
 _ROLES = {
@@ -316,8 +319,12 @@ async def _require(value: str, field: str, context: Context) -> None:
 
 async def _abort(context: Context, error: ConsensusError) -> NoReturn:
     code = next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
-    await context.abort(code, str(error))
+    await context.abort(code, _details(str(error)))
     raise AssertionError("abort returned")
+
+
+def _details(text: str) -> str:
+    return text.encode()[:DETAILS_LIMIT].decode(errors="ignore")
 
 
 def _config(pipeline: state.Pipeline) -> router_pb2.PipelineConfig:

@@ -27,10 +27,15 @@ OPTIONS: Mapping[str, int] = {
     "grpc.keepalive_permit_without_calls": 0,
     # ListServices has no pages.
     "grpc.max_receive_message_length": 64 * 1024 * 1024,
+    # A refusal travels in a header. Beyond these limits (8 and 16 KiB by default) gRPC throws it away, and
+    # what is left no longer says which answer it was.
+    "grpc.max_metadata_size": 1024 * 1024,
+    "grpc.absolute_max_metadata_size": 1024 * 1024,
     # A channel that is made anew starts with a clean back-off.
     "grpc.use_local_subchannel_pool": 1,
 }
-"""Settings of every channel; durations in milliseconds. Proxies are honoured as gRPC does by itself."""
+"""Settings of every channel; durations in milliseconds, sizes in bytes. Proxies are honoured as gRPC does by
+itself."""
 
 _UNDECIDED = (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING)
 

@@ -11,6 +11,11 @@ from etl_operator.router.pb import registry_pb2
 Answer: TypeAlias = Sequence[registry_pb2.EndpointInfo]
 
 
+def host_port(host: str, port: int) -> str:
+    """``host:port``; an IPv6 address gets the brackets that keep it apart from the port."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class Endpoints:
     """What nodes answered lately, by address and service name.
 

@@ -105,6 +105,13 @@ _BY_CODE: Mapping[grpc.StatusCode, type[RouterError]] = {
 _NOT_LEADER = re.compile(r"\bnot the leader\b|^raft error: .*\bforward", re.IGNORECASE)
 _NOT_FOUND = re.compile(r"\bnot found\b", re.IGNORECASE)
 _NO_COMMIT = re.compile(r"\btimed out waiting for commit\b", re.IGNORECASE)
+# What gRPC itself says, on this side, about an answer whose headers are longer than the channel's limit.
+_TOO_LONG = re.compile(r"\breceived (?:initial |trailing )?metadata size exceeds\b", re.IGNORECASE)
+# The same for messages, on either side. Nothing gets smaller by being sent again.
+_TOO_LARGE = re.compile(r"\b(?:received|sent) message larger than max\b", re.IGNORECASE)
+
+TEXT_LIMIT = 4096
+"""Characters of a router's text that are kept: it goes into conditions, events and log lines."""
 
 _STABLE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), message)
@@ -127,8 +134,13 @@ def from_status(
 
     :param service: as in the method table, without the package prefix: ``router.RouterAdmin``.
     """
-    text = details or ""
+    text = _cut(details or "")
     kind = _BY_CODE.get(code, Faulty)
+    if kind is Overloaded and _TOO_LONG.search(text):
+        # The router did answer, and only a refusal is that long.
+        return Rejected("refused, in a text too long to be received", address=address, method=method)
+    if kind is Overloaded and _TOO_LARGE.search(text):
+        return Rejected(text, address=address, method=method)
     if kind is Unimplemented:
         message = "UNIMPLEMENTED" if not text else f"UNIMPLEMENTED: {text}"
         admin = service == _ADMIN_SERVICE
@@ -146,12 +158,17 @@ def from_status(
 
 def from_refusal(text: str, *, address: str, method: str) -> RouterError:
     """The error of ``success=false`` in an OK answer."""
+    text = _cut(text)
     if _NOT_LEADER.search(text):
         return NotLeader(text, address=address, method=method)
     if _NO_COMMIT.search(text):
         return TimedOut(text, address=address, method=method)
     kind = Missing if _NOT_FOUND.search(text) else Rejected
     return kind(text or "refused without a reason", address=address, method=method)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TEXT_LIMIT else f"{text[:TEXT_LIMIT]} ... ({len(text)} characters)"
 
 
 def _stable(text: str) -> str:

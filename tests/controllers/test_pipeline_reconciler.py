@@ -11,8 +11,9 @@ from controllers.members import readiness_or_freeze_changed
 from controllers.pipeline.graph import OWNER_UID
 from controllers.pipeline.reconciler import FINALIZER, PipelineReconciler
 from controllers.references import SERVICES, pipelines_using
+from controllers.service.registration import split_endpoint
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE, TRANSFORM
-from etl_operator.router.errors import Rejected, RouterAdminUnavailable
+from etl_operator.router.errors import Faulty, Overloaded, Rejected, RouterAdminUnavailable, RouterError
 from etl_operator.router.pb import router_pb2 as pb
 from informers.cache.informer import Delta
 from informers.objects import ObjectKey
@@ -134,6 +135,15 @@ async def test_dead_letters_travel_in_the_metadata() -> None:
     assert not [edge for edge in running.remote.config.edges if "dlq" in edge.from_stage + edge.to_stage]
 
 
+async def test_an_ipv6_endpoint_is_shown_as_it_is_written() -> None:
+    running = Running()
+    running.world.routers.hosts["in"] = "fd00::7"
+    await running.once()
+    shown = running.status["stages"][0]["endpoints"]
+    assert shown == ["[fd00::7]:50051"]
+    assert split_endpoint(shown[0]) == ("fd00::7", 50051)
+
+
 async def test_a_hundred_passes_of_a_converged_pipeline_write_nothing() -> None:
     running = await Running().started()
     running.store.writes.clear()
@@ -234,6 +244,15 @@ async def test_the_router_says_no() -> None:
     assert running.condition("Accepted")["reason"] == "RejectedByRouter"
     assert "no such stage type" in running.condition("Ready")["message"]
     assert running.world.events.reasons() == ["SubmitFailed"]
+
+
+@pytest.mark.parametrize("error", [Overloaded("buffer full"), Faulty("disk full")])
+async def test_an_answer_is_no_outage(error: RouterError) -> None:
+    running = Running()
+    running.world.routers.errors["CreatePipeline"] = error
+    await running.once()
+    assert running.condition("Ready")["reason"] == "ProgressingWithRetry"
+    assert error.message in running.condition("Ready")["message"]
 
 
 async def test_a_router_without_admin_is_a_condition_and_not_a_storm() -> None:

@@ -239,6 +239,8 @@ class Routers:
     """Method name to the error it answers with."""
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     registered: dict[str, set[str]] = field(default_factory=dict)
+    hosts: dict[str, str] = field(default_factory=dict)
+    """Service name to the host of its endpoint, where that is not ``<name>-svc``."""
     mutations: list[str] = field(default_factory=list)
 
     protocol: str = "etl"
@@ -320,7 +322,8 @@ class RouterNodeDouble:
 
     async def get_service_endpoints(self, name: str) -> list[Any]:
         self._check("GetServiceEndpoints")
-        return [SimpleNamespace(endpoint=SimpleNamespace(host=f"{name}-svc", port=50051))]
+        host = self._routers.hosts.get(name, f"{name}-svc")
+        return [SimpleNamespace(endpoint=SimpleNamespace(host=host, port=50051))]
 
     async def deregister(self, service: str) -> None:
         self._check("Deregister")

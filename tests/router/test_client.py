@@ -9,6 +9,7 @@ import pytest
 
 from etl_operator.router.client import RouterClients, cluster_of
 from etl_operator.router.errors import (
+    TEXT_LIMIT,
     Rejected,
     RouterAdminUnavailable,
     TimedOut,
@@ -57,6 +58,20 @@ async def test_a_refusal_is_an_error_with_the_routers_words(clients: RouterClien
     node = clients.node((await start()).address)
     with pytest.raises(Rejected, match="pipeline not found: etl/none"):
         await node.update_pipeline("etl/none", pb.PipelineConfig())
+
+
+@pytest.mark.parametrize("length", [100, 12_000, 17_000, 500_000, 3_000_000])
+async def test_a_refusal_of_any_length_is_a_refusal(
+    clients: RouterClients, start: Start, length: int
+) -> None:
+    """gRPC drops the status together with a header that is too long for it."""
+    router = await start()
+    router.register_error = grpc.StatusCode.INVALID_ARGUMENT, "no such type: " + "x" * length
+    with pytest.raises(Rejected) as caught:
+        await clients.node(router.address).register(USERS)
+    assert len(str(caught.value)) < TEXT_LIMIT + 200
+    told = "no such type: x" if length < 1_000_000 else "refused, in a text too long to be received"
+    assert caught.value.message.startswith(told)
 
 
 async def test_a_services_life(clients: RouterClients, start: Start) -> None:

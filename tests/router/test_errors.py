@@ -46,6 +46,8 @@ FORWARD = "Raft error: has to forward request to: Some(2), Some(BasicNode { addr
         (Code.UNAUTHENTICATED, "", Rejected),
         (Code.OUT_OF_RANGE, "", Rejected),
         (Code.RESOURCE_EXHAUSTED, "buffer full", Overloaded),
+        (Code.RESOURCE_EXHAUSTED, "SERVER: Received message larger than max (5 vs. 4)", Rejected),
+        (Code.RESOURCE_EXHAUSTED, "received metadata size exceeds hard limit (5 vs. 4)", Rejected),
         (Code.ABORTED, "", Overloaded),
         (Code.UNIMPLEMENTED, "", RouterAdminUnavailable),
         (Code.UNIMPLEMENTED, "not the leader", RouterAdminUnavailable),
