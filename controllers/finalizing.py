@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from controllers import reasons as r
 from controllers.members import wanted_members
-from controllers.status import seconds_of
+from controllers.specs import section, spec_of, text
 from informers.cache.view import View
 from informers.objects import Object
 
@@ -22,26 +24,36 @@ class Release:
     note: str
 
 
-def release_early(obj: Object, cluster: View | None, cluster_name: str) -> Release | None:
-    """Reasons to let go without asking a router, or ``None``.
+def forced(obj: Object, left: str) -> Release | None:
+    """The release of an object whose deletion is forced, or ``None``.
+
+    :param left: what becomes of what routers hold of it.
+    """
+    annotations: Mapping[str, Any] = section(obj["metadata"], "annotations")
+    if annotations.get(FORCE_ANNOTATION) != "true":
+        return None
+    return Release(True, r.FINALIZER_FORCED, f"{FORCE_ANNOTATION} is set: no router was asked; {left}")
+
+
+def orphaned(obj: Object) -> bool:
+    """Whether what routers hold of the object is to stay."""
+    return text(spec_of(obj), "deletionPolicy") == "Orphan"
+
+
+def release_without(cluster: View | None, name: str) -> Release | None:
+    """The release of an object whose cluster cannot be asked, and need not be; else ``None``.
 
     :param cluster: the cluster that holds the remote state; ``None`` when it does not exist.
-    :param cluster_name: what to call it.
+    :param name: what to call it; "" when no router was ever sent anything.
     """
-    meta = obj["metadata"]
-    if (meta.get("annotations") or {}).get(FORCE_ANNOTATION) == "true":
-        note = f"{FORCE_ANNOTATION} is set: let go without asking the router"
-        return Release(True, r.FINALIZER_FORCED, note)
-    if obj["spec"].get("deletionPolicy") == "Orphan":
-        return Release(False, r.ORPHANED, "deletionPolicy is Orphan: left in the router as it is")
-    if not cluster_name:
+    if not name:
         return Release(False, r.RELEASED, "nothing was ever sent to a router")
     if cluster is None:
-        return Release(False, r.RELEASED, f"cluster {cluster_name} is gone, nothing is left to clean up")
+        return Release(False, r.RELEASED, f"cluster {name} is gone")
     if cluster.deleting:
-        return Release(False, r.RELEASED, f"cluster {cluster_name} is being deleted, nothing to clean up")
+        return Release(False, r.RELEASED, f"cluster {name} is being deleted")
     if wanted_members(cluster) == 0:
-        return Release(False, r.RELEASED, f"cluster {cluster_name} has no members, nothing to clean up")
+        return Release(False, r.RELEASED, f"cluster {name} has no members")
     return None
 
 
@@ -57,22 +69,18 @@ def release_with_namespace(obj: Object, cluster: View) -> Release | None:
     return Release(False, r.RELEASED, f"namespace {namespace} is being deleted, and {cluster.key} with it")
 
 
-def let_go(obj: Object, error: str) -> Release:
-    """The one try of :func:`release_with_namespace` failed."""
-    namespace = obj["metadata"]["namespace"]
-    note = f"namespace {namespace} is being deleted, the router may still hold this: {error}"
-    return Release(True, r.ORPHANED, note)
+def let_go(why: str, error: str) -> Release:
+    """The one try of an object that must not wait failed.
 
-
-def overdue(obj: Object, now: float, deadline: float) -> bool:
-    """Whether the object has been waiting to go for longer than ``deadline`` seconds."""
-    return now - seconds_of(obj["metadata"]["deletionTimestamp"]) >= deadline
+    :param why: it must not wait.
+    """
+    return Release(True, r.ORPHANED, f"{why}, the router may still hold this: {error}")
 
 
 def waiting_to_go(deadline: float, error: str) -> str:
     """What a deletion waits for, and what ends the waiting."""
     return (
-        f"{error}; the object is let go when the router answers, {deadline:.0f} s after its deletion, or "
+        f"{error}; the object is let go when the router answers, after {deadline:.0f} s of waiting, or "
         f'with the annotation {FORCE_ANNOTATION}: "true"'
     )
 
@@ -81,3 +89,8 @@ def give_up(deadline: float, error: str) -> Release:
     """The router never answered: orphan what it holds, loudly."""
     note = f"gave up after {deadline:.0f} s, the router may still hold this: {error}"
     return Release(True, r.ORPHANED, note)
+
+
+def defaulted(problems: str) -> str:
+    """The note about a deletion of an object with a spec that is not valid."""
+    return f"the spec is not valid, the deletion goes on with defaults in its place: {problems}"

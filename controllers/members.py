@@ -8,7 +8,8 @@ from typing import Any
 from controllers import reasons as r
 from controllers.cluster import naming
 from controllers.cluster.facts import PodFacts, pod_facts
-from controllers.references import BY_CLUSTER, spec_in
+from controllers.references import BY_CLUSTER
+from controllers.specs import number, spec_in
 from informers.cache.informer import Delta, Informer
 from informers.cache.typed import read_status
 from informers.cache.view import View
@@ -28,7 +29,7 @@ def running_addresses(pods: Informer, cluster: View, domain: str) -> list[str]:
 
 def wanted_members(cluster: View) -> int:
     """``spec.replicas``."""
-    return int(spec_in(cluster).get("replicas", 3))
+    return number(spec_in(cluster), "replicas", 3, 1_000)
 
 
 @lru_cache(maxsize=256)

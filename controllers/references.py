@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from controllers import reasons as r
+from controllers.specs import section, spec_in, status_in, text, texts
 from etl_operator.api import CLUSTER, SINK, SOURCE, TRANSFORM
 from informers.cache.informer import Informer
-from informers.cache.typed import read_spec, read_status
 from informers.cache.view import View
+from informers.conditions import get_condition
 from informers.controller import Mapper, reference_mapper
-from informers.objects import Object, ObjectKey, Resource
+from informers.objects import ObjectKey, Resource
 
 BY_CLUSTER_REF = "clusterRef"
 """Index of everything with an explicit ``spec.clusterRef``, by ``namespace/name`` of the cluster."""
@@ -37,11 +38,21 @@ class ClusterChoice:
     message: str = ""
 
 
-def choose_cluster(namespace: str, spec: Mapping[str, Any], clusters: Informer) -> ClusterChoice:
-    """Explicit reference, else the only cluster of the namespace, else the one named ``default``."""
+def choose_cluster(
+    namespace: str, spec: Mapping[str, Any], clusters: Informer, former: str = ""
+) -> ClusterChoice:
+    """Explicit reference, else the cluster it has, the only one of the namespace, or the one named
+    ``default``.
+
+    :param former: ``namespace/name`` of the cluster the object's status names.
+    """
     wanted = explicit_cluster(namespace, spec)
     if wanted is not None:
         return _explicit(namespace, wanted, clusters)
+    had = clusters.get(key_of(former)) if former else None
+    if had is not None and not had.deleting and _admits(had, namespace):
+        # Another cluster in the namespace must not end what works with this one.
+        return ClusterChoice(had)
     found = clusters.list(namespace)
     # A cluster on its way out is no choice while another one stands.
     standing = [view for view in found if not view.deleting] or found
@@ -62,11 +73,22 @@ def choose_cluster(namespace: str, spec: Mapping[str, Any], clusters: Informer) 
     )
 
 
+def key_of(name: str) -> ObjectKey:
+    """The key of ``namespace/name``."""
+    namespace, _, bare = name.partition("/")
+    return ObjectKey(namespace, bare)
+
+
+def _admits(cluster: View, namespace: str) -> bool:
+    allowed = texts(spec_in(cluster), "allowedNamespaces")
+    return cluster.key.namespace == namespace or namespace in allowed or "*" in allowed
+
+
 def explicit_cluster(namespace: str, spec: Mapping[str, Any]) -> ObjectKey | None:
     """The cluster ``spec.clusterRef`` names, if there is such a reference."""
-    reference = spec.get("clusterRef") or {}
-    name = reference.get("name")
-    return ObjectKey(reference.get("namespace") or namespace, name) if name else None
+    reference = section(spec, "clusterRef")
+    name = text(reference, "name")
+    return ObjectKey(text(reference, "namespace") or namespace, name) if name else None
 
 
 def _explicit(namespace: str, wanted: ObjectKey, clusters: Informer) -> ClusterChoice:
@@ -77,8 +99,7 @@ def _explicit(namespace: str, wanted: ObjectKey, clusters: Informer) -> ClusterC
                 reason=r.CLUSTER_NOT_FOUND, message=f"{CLUSTER.kind} {wanted} does not exist"
             )
         return ClusterChoice(view)
-    allowed = (spec_in(view).get("allowedNamespaces") or ()) if view else ()
-    if view is None or not (namespace in allowed or "*" in allowed):
+    if view is None or not _admits(view, namespace):
         # One answer for both cases: whether a cluster exists is not for other namespaces to find out.
         return ClusterChoice(
             reason=r.NOT_ALLOWED,
@@ -89,16 +110,13 @@ def _explicit(namespace: str, wanted: ObjectKey, clusters: Informer) -> ClusterC
 
 def service_references(spec: Mapping[str, Any]) -> list[tuple[Resource, str]]:
     """Every service a pipeline uses, in the order of its stages; the DLQ sink, if any, comes last."""
-    found: list[tuple[Resource, str]] = []
-    if spec.get("source"):
-        found.append((SOURCE, spec["source"]))
-    found += [(TRANSFORM, step) for step in spec.get("steps") or ()]
-    if spec.get("sink"):
-        found.append((SINK, spec["sink"]))
-    dlq = spec.get("dlq") or {}
-    if dlq.get("enabled") and dlq.get("sink"):
-        found.append((SINK, dlq["sink"]))
-    return found
+    found: list[tuple[Resource, str]] = [(SOURCE, text(spec, "source"))]
+    found += [(TRANSFORM, step) for step in texts(spec, "steps")]
+    found.append((SINK, text(spec, "sink")))
+    dlq = section(spec, "dlq")
+    if dlq.get("enabled") is True:
+        found.append((SINK, text(dlq, "sink")))
+    return [(resource, name) for resource, name in found if name]
 
 
 def service_value(resource: Resource, key: ObjectKey) -> str:
@@ -116,6 +134,21 @@ def missing_references(
         if informers[resource].get(ObjectKey(namespace, name)) is None
     ]
     return list(dict.fromkeys(missing))
+
+
+def unready_services(
+    namespace: str, spec: Mapping[str, Any], informers: Mapping[Resource, Informer]
+) -> list[str]:
+    """``Kind name (reason)`` of every service of a pipeline that is not Ready, each once."""
+    found: list[str] = []
+    for resource, name in service_references(spec):
+        view = informers[resource].get(ObjectKey(namespace, name))
+        ready = None if view is None else get_condition(status_in(view).get("conditions") or (), "Ready")
+        if ready is None:
+            found.append(f"{resource.kind} {name} (not looked at yet)")
+        elif ready["status"] != "True":
+            found.append(f"{resource.kind} {name} ({ready['reason']})")
+    return list(dict.fromkeys(found))
 
 
 def users_of(resource: Resource, key: ObjectKey, pipelines: Informer) -> list[str]:
@@ -158,7 +191,7 @@ def _homes(service: View) -> Iterable[str]:
 
 def registered_with(service: View) -> str:
     """``namespace/name`` of the cluster a service's status names, or ""."""
-    return str((read_status(service, dict[str, Any]) or {}).get("cluster") or "")
+    return text(status_in(service), "cluster")
 
 
 def index_pod_cluster(view: View) -> Iterable[str]:
@@ -213,17 +246,6 @@ def dependents_of_pod(informer: Informer) -> Mapper:
 def namesakes(informer: Informer) -> Mapper:
     """Services of one kind that bear the name of the service that changed, as far as they may meet it."""
     return reference_mapper(informer, BY_NAME, index_name)
-
-
-def spec_of(obj: Object) -> Mapping[str, Any]:
-    """The spec as the user wrote it."""
-    spec: Mapping[str, Any] = obj.get("spec") or {}
-    return spec
-
-
-def spec_in(view: View) -> Mapping[str, Any]:
-    """The same, where nothing else of the object is of interest."""
-    return read_spec(view, dict[str, Any])
 
 
 PIPELINE_INDEXES = {BY_CLUSTER_REF: index_cluster_ref, BY_SERVICE: index_services}

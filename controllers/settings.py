@@ -44,7 +44,14 @@ class ControllerSettings:
     """Seconds: the longest pause between two retries of an unreachable router."""
 
     release_deadline: float = 300.0
-    """Seconds after which a deleted object is let go although its router never answered."""
+    """Seconds this process waits for a router that does not answer before it lets a deleted object go."""
+
+    warn_after: float = 10.0
+    """Seconds that trouble which may pass has to last until a Warning event tells of it: a start, a roll or a
+    change of the leader is no reason for an alarm."""
+
+    sweep_interval: float = 300.0
+    """Seconds after which a cluster is searched again for pipelines without an object."""
 
     workers: int = 4
     """Concurrent reconciles per controller."""

@@ -82,6 +82,10 @@ class Conditions:
             return None
         return now
 
+    def get(self, kind: str) -> Mapping[str, Any] | None:
+        """The condition as it is now, or ``None``."""
+        return get_condition(self._items, kind)
+
     def before(self, kind: str) -> Mapping[str, Any] | None:
         """The condition as it was when the object was read."""
         return self._before.get(kind)

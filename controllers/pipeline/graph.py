@@ -13,6 +13,8 @@ from informers.objects import ObjectKey, Resource
 
 OWNER_UID = "etl.router/owner-uid"
 SPEC_HASH = "etl.router/spec-hash"
+DELETION_POLICY = "etl.router/deletion-policy"
+"""Says of a pipeline that it is to stay when its object goes; absent otherwise."""
 DLQ_PREFIX = "etl.router/dlq."
 
 _TYPES: Mapping[Resource, pb.StageType] = {
@@ -69,6 +71,8 @@ def build_config(pipeline: EtlPipeline) -> pb.PipelineConfig:
 def _metadata(pipeline: EtlPipeline) -> dict[str, str]:
     metadata = dict(pipeline.metadata.labels or {})
     metadata[OWNER_UID] = pipeline.metadata.uid or ""
+    if pipeline.spec.deletion_policy == "Orphan":
+        metadata[DELETION_POLICY] = "Orphan"
     dlq = pipeline.spec.dlq
     if dlq and dlq.enabled:
         # The contract has no field for dead letters; the keys are documented in docs/.

@@ -6,28 +6,25 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from controllers import reasons as r
 from controllers.apply import ADOPT_ANNOTATION, NameConflict
 from controllers.context import Context
-from controllers.finalizing import (
-    Release,
-    give_up,
-    let_go,
-    overdue,
-    release_early,
-    release_with_namespace,
-    waiting_to_go,
-)
+from controllers.finalizing import Release, defaulted
 from controllers.kinds import POD
 from controllers.members import frozen, running_addresses
-from controllers.namespaces import ends
+from controllers.pipeline.deletion import PipelineDeletion, drain_seconds
+from controllers.pipeline.departure import Departures
+from controllers.pipeline.drift import shown
 from controllers.pipeline.graph import build_config, pipeline_id, stages
 from controllers.pipeline.status import accept, accepted_status, conclude, phase_before
-from controllers.pipeline.sync import Known, Synced, endpoints, foreign, synchronise
-from controllers.references import choose_cluster, missing_references, spec_of
-from controllers.retrying import Pauses, verdict
+from controllers.pipeline.sync import Kept, Known, Synced, endpoints, synchronise
+from controllers.references import choose_cluster, key_of, missing_references, unready_services
+from controllers.retrying import Pauses, Troubles, sooner, verdict
 from controllers.service.registration import astray
-from controllers.status import Conditions, seconds_of, write_status
+from controllers.specs import problems, spec_of, status_of, text
+from controllers.status import Conditions, write_status
 from etl_operator.api import CLUSTER, PIPELINE, EtlPipeline
 from etl_operator.router.client import RouterNode
 from etl_operator.router.cluster import RouterCluster
@@ -42,6 +39,22 @@ from informers.objects import Object, ObjectKey, Result
 MANAGER = "etl-operator/pipeline"
 FINALIZER = "etl.router/pipeline"
 
+_ALARMS = {
+    r.REFERENCE_NOT_FOUND: r.REFERENCE_NOT_FOUND,
+    r.CLUSTER_NOT_FOUND: r.CLUSTER_NOT_FOUND,
+    r.AMBIGUOUS_CLUSTER: r.AMBIGUOUS_CLUSTER,
+    r.NOT_ALLOWED: r.NOT_ALLOWED,
+    r.UNREACHABLE: r.UNREACHABLE,
+    r.RETRYING: r.SUBMIT_FAILED,
+    r.NAME_CONFLICT: r.NAME_CONFLICT,
+    r.VALIDATION_FAILED: r.VALIDATION_FAILED,
+    r.REJECTED: r.SUBMIT_FAILED,
+    r.ADMIN_UNAVAILABLE: r.SUBMIT_FAILED,
+}
+"""Reasons of Ready=False that a user should act on, and those of the Warning events about them."""
+_AT_ONCE = {r.NAME_CONFLICT, r.VALIDATION_FAILED, r.REJECTED, r.ADMIN_UNAVAILABLE}
+"""Those that do not pass by themselves."""
+
 
 class PipelineReconciler:
     """Reconciles one EtlPipeline at a time."""
@@ -50,10 +63,12 @@ class PipelineReconciler:
         self._context = context
         settings = context.settings
         self._pauses = Pauses(settings.retry_base, settings.retry_limit)
-        self._moving: dict[ObjectKey, float] = {}
-        """When a pipeline began to leave the cluster it moves away from."""
-        self._draining: set[ObjectKey] = set()
-        """Deleted pipelines that were found to have records inside."""
+        self._troubles = Troubles(context.clock, settings.warn_after)
+        self._kept: dict[ObjectKey, Kept] = {}
+        self._departures = Departures(context.clients, context.clock)
+        self._deletion = PipelineDeletion(context, self._departures)
+        self._leaving: set[str] = set()
+        """Uids of deleted pipelines whose spec has been looked at."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Submit, update, switch or delete as needed; a converged pipeline costs one read per check."""
@@ -66,7 +81,8 @@ class PipelineReconciler:
             return await self._finalize(key, view, obj)
         now = timestamp(self._context.clock.time())
         conditions = Conditions(obj, view.generation, now)
-        choice = choose_cluster(key.namespace, spec_of(obj), self._context.informers[CLUSTER])
+        former = text(status_of(obj), "cluster")
+        choice = choose_cluster(key.namespace, spec_of(obj), self._context.informers[CLUSTER], former)
         problem = self._resolve_references(key, obj, choice.cluster, conditions)
         if choice.cluster is not None and problem is None:
             return await self._submit(key, obj, choice.cluster, conditions)
@@ -94,8 +110,8 @@ class PipelineReconciler:
 
     def _after_its_cluster(self, obj: Object, conditions: Conditions) -> dict[str, Any]:
         """What there is to say of a pipeline that waits for a cluster when the one it ran in is gone."""
-        name = (obj.get("status") or {}).get("cluster") or ""
-        if not name or self._context.informers[CLUSTER].get(_parse(name)) is not None:
+        name = text(status_of(obj), "cluster")
+        if not name or self._context.informers[CLUSTER].get(key_of(name)) is not None:
             return {}
         message = f"cluster {name}, which ran the pipeline, is gone"
         conditions.set(r.ACCEPTED, False, r.CLUSTER_NOT_FOUND, message)
@@ -103,6 +119,12 @@ class PipelineReconciler:
         return {"enabled": False, "specHash": None, "version": None}
 
     async def _submit(self, key: ObjectKey, obj: Object, cluster: View, conditions: Conditions) -> Result:
+        try:
+            # Its status is the operator's own word, and not read from the model.
+            pipeline = EtlPipeline.model_validate({**obj, "status": None})
+        except ValidationError:
+            conditions.stalled(r.VALIDATION_FAILED, problems(obj))
+            return await self._write(key, obj, {}, conditions, phase_before(obj), None)
         pause = self._context.settings.retry_limit
         where = running_addresses(
             self._context.informers[POD], cluster, self._context.settings.cluster_domain
@@ -118,8 +140,6 @@ class PipelineReconciler:
         if left is not None:
             conditions.working(*left)
             return await self._write(key, obj, {}, conditions, phase_before(obj), self._pauses.next(key))
-        # Its status is the operator's own word, and not read from the model.
-        pipeline = EtlPipeline.model_validate({**obj, "status": None})
         config = build_config(pipeline)
         await self._hold(obj)
         try:
@@ -131,8 +151,14 @@ class PipelineReconciler:
         except RouterError as error:
             return await self._failed(key, obj, conditions, error)
         self._pauses.clear(key)
+        if done.kept is None:
+            self._kept.pop(key, None)
+        else:
+            self._kept[key] = done.kept
         figures = accepted_status(pipeline, config, str(cluster.key), done)
-        phase = accept(pipeline, done, conditions)
+        phase = accept(
+            pipeline, done, unready_services(key.namespace, spec_of(obj), self._context.informers), conditions
+        )
         result = await self._write(
             key, obj, figures, conditions, phase, self._context.settings.drift_interval
         )
@@ -146,10 +172,10 @@ class PipelineReconciler:
 
         :return: reason and message while the old cluster still holds it, else ``None``.
         """
-        name = (obj.get("status") or {}).get("cluster") or ""
+        name = text(status_of(obj), "cluster")
         if name in ("", str(cluster.key)):
             return None
-        old = self._context.informers[CLUSTER].get(_parse(name))
+        old = self._context.informers[CLUSTER].get(key_of(name))
         if old is None or old.deleting:
             return None
         pods, domain = self._context.informers[POD], self._context.settings.cluster_domain
@@ -157,17 +183,14 @@ class PipelineReconciler:
         message = f"moving to cluster {cluster.key}: cluster {name}"
         if problem := frozen(old) or ("" if where else "it has no running member"):
             return r.DEPENDENCY_NOT_READY, f"{message} still holds the pipeline: {problem}"
-        since = self._moving.setdefault(key, self._context.clock.time())
         try:
-            pending = await RouterCluster(self._context.clients, where).on_leader(
-                lambda node: self._remove(node, key, obj, since)
-            )
+            pending = await self._departures.remove(old.key, where, pipeline_id(key), drain_seconds(obj))
         except RouterError as error:
             reason, why = verdict(error)
             return reason, f"{message} still holds the pipeline: {why}"
         if pending:
             return r.PROGRESSING, f"{message} drains {pending} records"
-        self._moving.pop(key, None)
+        self._departures.drained(old.key, pipeline_id(key))
         self._event(
             obj, "Normal", r.DELETED, "Move", f"deleted from cluster {name}, it moves to {cluster.key}"
         )
@@ -181,11 +204,11 @@ class PipelineReconciler:
         config: pb.PipelineConfig,
         where: Sequence[str],
     ) -> Synced:
-        known = _known(obj, cluster)
+        known = _known(obj, cluster, self._kept.get(ObjectKey.of(obj)))
         adopt = (obj["metadata"].get("annotations") or {}).get(ADOPT_ANNOTATION) == "true"
 
         async def work(node: RouterNode) -> Synced:
-            done = await synchronise(node, config, known, adopt)
+            done = await synchronise(node, config, str(cluster.key), known, adopt)
             done.endpoints = await endpoints(node, stages(pipeline))
             return done
 
@@ -217,38 +240,36 @@ class PipelineReconciler:
     ) -> Result:
         status = conclude(obj, figures, conditions, phase)
         context = self._context
-        if await write_status(
-            context.client, PIPELINE, context.informers[PIPELINE], obj, status, MANAGER, context.statuses
-        ):
-            self._announce_trouble(obj, conditions)
+        informer = context.informers[PIPELINE]
+        await write_status(context.client, PIPELINE, informer, obj, status, MANAGER, context.statuses)
+        self._announce_trouble(key, obj, conditions)
         self._context.metrics.ready(PIPELINE.kind, key, conditions.is_true(r.READY))
+        ready = conditions.get(r.READY)
+        again = sooner(again, self._troubles.left(key, ready["reason"]) if ready else None)
         return Result.done() if again is None else Result.after(again)
 
-    def _announce_trouble(self, obj: Object, conditions: Conditions) -> None:
-        turned = conditions.turned(r.READY)
-        if turned is None or turned["status"] == "True":
+    def _announce_trouble(self, key: ObjectKey, obj: Object, conditions: Conditions) -> None:
+        """Warn of what a user should act on: a refusal at once, what may pass when it has lasted."""
+        found = conditions.get(r.READY)
+        if found is None or found["status"] == "True":
+            self._troubles.over(key)
             return
-        reason = turned["reason"]
-        event = {
-            r.REFERENCE_NOT_FOUND: r.REFERENCE_NOT_FOUND,
-            r.NAME_CONFLICT: r.NAME_CONFLICT,
-            r.UNREACHABLE: r.UNREACHABLE,
-            r.CLUSTER_NOT_FOUND: r.REFERENCE_NOT_FOUND,
-            r.AMBIGUOUS_CLUSTER: r.REFERENCE_NOT_FOUND,
-            r.NOT_ALLOWED: r.REFERENCE_NOT_FOUND,
-            r.REJECTED: r.SUBMIT_FAILED,
-            r.ADMIN_UNAVAILABLE: r.SUBMIT_FAILED,
-        }.get(reason)
-        if event:
-            self._event(obj, "Warning", event, "Submit", turned["message"])
+        reason, message = found["reason"], found["message"]
+        if reason in _ALARMS and (
+            conditions.turned(r.READY) if reason in _AT_ONCE else self._troubles.lasts(key, reason)
+        ):
+            self._event(obj, "Warning", _ALARMS[reason], "Submit", message)
 
     def _announce(self, key: ObjectKey, obj: Object, done: Synced) -> None:
         if done.adopted:
-            self._event(obj, "Normal", r.ADOPTED, "Adopt", "took over the pipeline the router had")
+            whose = "that a former object of this name left in" if done.inherited else "it found in"
+            self._event(obj, "Normal", r.ADOPTED, "Adopt", f"took over the pipeline {whose} the router")
         if done.drifted:
             self._context.metrics.drift(PIPELINE.kind, key)
             what = "lost" if done.created else "changed" if done.updated else "switched"
-            self._event(obj, "Normal", r.DRIFT_CORRECTED, "Submit", f"the router had {what} the pipeline")
+            which = f": {shown(done.changed)}" if done.updated else ""
+            note = f"the router had {what} the pipeline{which}"
+            self._event(obj, "Normal", r.DRIFT_CORRECTED, "Submit", note)
         elif done.created:
             self._event(obj, "Normal", r.PIPELINE_SUBMITTED, "Submit", "submitted to the router")
         elif done.updated:
@@ -273,75 +294,14 @@ class PipelineReconciler:
     async def _finalize(self, key: ObjectKey, view: View, obj: Object) -> Result:
         if FINALIZER not in view.finalizers:
             return Result.done()
-        name = (obj.get("status") or {}).get("cluster") or ""
-        if not name:
-            chosen = choose_cluster(key.namespace, spec_of(obj), self._context.informers[CLUSTER]).cluster
-            name = str(chosen.key) if chosen else ""
-        cluster = self._context.informers[CLUSTER].get(_parse(name)) if name else None
-        release = release_early(obj, cluster, name)
-        ending = release is None and cluster is not None and await ends(self._context.client, key.namespace)
-        if ending and cluster is not None:
-            release = release_with_namespace(obj, cluster)
-        if release is None and cluster is not None:
-            release, waits = await self._delete_remote(key, obj, cluster, ending)
-            if release is None:
-                return await self._wait(key, obj, waits)
+        if view.uid not in self._leaving:
+            self._leaving.add(view.uid)
+            if broken := problems(obj):
+                self._event(obj, "Warning", r.VALIDATION_FAILED, "Delete", defaulted(broken))
+        release, waits = await self._deletion.attempt(key, obj)
+        if release is None:
+            return await self._wait(key, obj, waits)
         return await self._release(key, obj, release)
-
-    async def _delete_remote(
-        self, key: ObjectKey, obj: Object, cluster: View, ending: bool
-    ) -> tuple[Release | None, str]:
-        """The release, or what the deletion waits for.
-
-        :param ending: the namespace is being deleted: nothing is waited for, not even draining.
-        """
-        settings = self._context.settings
-        since = 0.0 if ending else seconds_of(obj["metadata"]["deletionTimestamp"])
-        where = running_addresses(self._context.informers[POD], cluster, settings.cluster_domain)
-        problem = frozen(cluster) or ("" if where else f"cluster {cluster.key} has no running member")
-        if not problem:
-            try:
-                pending = await RouterCluster(self._context.clients, where).on_leader(
-                    lambda node: self._remove(node, key, obj, since)
-                )
-            except RouterError as error:
-                problem = f"{verdict(error)[0]}: {error}"
-            else:
-                if not pending:
-                    self._note_drained(key, obj, since)
-                    return Release(False, r.DELETED, "deleted from the router"), ""
-                self._pauses.clear(key)
-                self._draining.add(key)
-                return None, f"the router drains {pending} records"
-        if ending:
-            return let_go(obj, problem), ""
-        if overdue(obj, self._context.clock.time(), settings.release_deadline):
-            return give_up(settings.release_deadline, problem), ""
-        return None, waiting_to_go(settings.release_deadline, problem)
-
-    def _note_drained(self, key: ObjectKey, obj: Object, since: float) -> None:
-        """Tell those who waited for the records that all have left; a forced end is none of that."""
-        drain = float(obj["spec"].get("drainTimeoutSeconds", 30))
-        if key in self._draining and self._context.clock.time() - since < drain:
-            self._event(obj, "Normal", r.DRAINED, "Delete", "every record has left the pipeline")
-
-    async def _remove(self, node: RouterNode, key: ObjectKey, obj: Object, since: float) -> int:
-        """Disable, drain, delete. Returns how many records still have to leave, zero when deleted.
-
-        :param since: when the pipeline began to go, in seconds since the epoch.
-        """
-        name = pipeline_id(key)
-        found = await node.get_pipeline(name)
-        if found is None or foreign(found, obj["metadata"]["uid"]):
-            return 0
-        drain = float(obj["spec"].get("drainTimeoutSeconds", 30))
-        waited = self._context.clock.time() - since
-        if found.status.enabled or waited < drain:
-            pending = await node.disable_pipeline(name, drain > 0)
-            if pending and waited < drain:
-                return pending
-        await node.delete_pipeline(name, force=waited >= drain)
-        return 0
 
     async def _wait(self, key: ObjectKey, obj: Object, why: str) -> Result:
         conditions = Conditions(
@@ -350,12 +310,12 @@ class PipelineReconciler:
         conditions.working(r.DELETING, why)
         return await self._write(key, obj, {}, conditions, "Deleting", self._pauses.next(key))
 
-    async def _release(self, key: ObjectKey, obj: Object, release: Release | None) -> Result:
+    async def _release(self, key: ObjectKey, obj: Object, release: Release) -> Result:
         with suppress(NotFound):
             await remove_finalizer(self._context.client, PIPELINE, obj, FINALIZER, field_manager=MANAGER)
-        if release is not None:
-            kind: Literal["Normal", "Warning"] = "Warning" if release.warning else "Normal"
-            self._event(obj, kind, release.reason, "Delete", release.note)
+        kind: Literal["Normal", "Warning"] = "Warning" if release.warning else "Normal"
+        self._event(obj, kind, release.reason, "Delete", release.note)
+        self._leaving.discard(obj["metadata"]["uid"])
         self._forget(key)
         return Result.done()
 
@@ -366,19 +326,16 @@ class PipelineReconciler:
 
     def _forget(self, key: ObjectKey) -> None:
         self._pauses.clear(key)
-        self._moving.pop(key, None)
-        self._draining.discard(key)
+        self._troubles.over(key)
+        self._kept.pop(key, None)
+        self._deletion.forget(key)
+        self._departures.forget(pipeline_id(key))
         self._context.metrics.forget(PIPELINE.kind, key)
 
 
-def _known(obj: Object, cluster: View) -> Known:
+def _known(obj: Object, cluster: View, kept: Kept | None) -> Known:
     """What this cluster accepted before. Another cluster's word says nothing about this one."""
-    status = obj.get("status") or {}
-    if status.get("cluster") != str(cluster.key):
+    status = status_of(obj)
+    if text(status, "cluster") != str(cluster.key):
         return Known()
-    return Known(status.get("specHash") or "", status.get("enabled"))
-
-
-def _parse(name: str) -> ObjectKey:
-    namespace, _, bare = name.partition("/")
-    return ObjectKey(namespace, bare)
+    return Known(text(status, "specHash"), status.get("enabled"), kept)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from controllers import reasons as r
+from controllers.pipeline.drift import shown
 from controllers.pipeline.graph import SPEC_HASH, stages
 from controllers.pipeline.sync import Synced
 from controllers.status import Conditions
@@ -59,9 +61,19 @@ def conclude(obj: Object, figures: dict[str, Any], conditions: Conditions, phase
     return fitted(PipelineStatus, status)
 
 
-def accept(pipeline: EtlPipeline, done: Synced, conditions: Conditions) -> str:
-    """Conditions of a pipeline that is as it should be; returns the phase."""
-    conditions.set(r.ACCEPTED, True, r.ACCEPTED, f"the router accepted this spec as version {done.version}")
+def accept(pipeline: EtlPipeline, done: Synced, unready: Sequence[str], conditions: Conditions) -> str:
+    """Conditions of a pipeline that is as it should be; returns the phase.
+
+    :param unready: the services it uses that are not Ready. They do not keep it from being Ready: the router
+        holds it as wanted. That it works is not claimed.
+    """
+    form = f"; it keeps {shown(done.altered)} in a form of its own" if done.altered else ""
+    message = f"the router accepted this spec as version {done.version}{form}"
+    conditions.set(r.ACCEPTED, True, r.ACCEPTED, message)
+    if unready:
+        conditions.set(r.DEGRADED, True, r.DEPENDENCY_NOT_READY, f"not Ready: {'; '.join(unready)}")
+    else:
+        conditions.clear(r.DEGRADED)
     if done.enabled != pipeline.spec.enabled:
         message = "the router has not switched the pipeline yet"
         conditions.set(r.RUNNING, done.enabled, r.PROGRESSING, message)
@@ -69,7 +81,8 @@ def accept(pipeline: EtlPipeline, done: Synced, conditions: Conditions) -> str:
         return "Pending"
     if done.enabled:
         conditions.set(r.RUNNING, True, r.ENABLED, "the pipeline is enabled")
-        conditions.ready(r.SUCCEEDED, "accepted and running")
+        limit = f", but not all of its services are Ready: {'; '.join(unready)}" if unready else ""
+        conditions.ready(r.SUCCEEDED, f"accepted and enabled{limit}" if unready else "accepted and running")
         return "Running"
     conditions.set(r.RUNNING, False, r.DISABLED, "spec.enabled is false")
     conditions.ready(r.SUCCEEDED, "accepted, and disabled as asked")

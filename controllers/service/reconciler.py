@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -10,25 +11,34 @@ from controllers import reasons as r
 from controllers.context import Context
 from controllers.finalizing import (
     Release,
+    defaulted,
+    forced,
     give_up,
     let_go,
-    overdue,
-    release_early,
+    orphaned,
     release_with_namespace,
+    release_without,
     waiting_to_go,
 )
 from controllers.kinds import POD
 from controllers.members import ready_addresses, wanted_members
 from controllers.namespaces import ends
-from controllers.references import SERVICES, ClusterChoice, choose_cluster, spec_of, users_of
-from controllers.retrying import Pauses
+from controllers.references import SERVICES, choose_cluster, key_of, users_of
+from controllers.retrying import Pauses, Troubles, Waiting, sooner
+from controllers.service.names import candidates
 from controllers.service.probe import Health, probe
-from controllers.service.registration import home_of, probe_settings, registration, service_id, winner_of
+from controllers.service.registration import (
+    probe_settings,
+    registration,
+    service_id,
+    split_endpoint,
+    winner_of,
+)
 from controllers.service.status import Registered, conclude, judge_service, service_figures
+from controllers.specs import problems, section, spec_of, status_of, text
 from controllers.status import Conditions, write_status
 from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.router.errors import RouterError
-from etl_operator.router.registry import Registration
 from informers.cache.view import View
 from informers.clock import timestamp
 from informers.controller.finalizer import add_finalizer, remove_finalizer
@@ -36,6 +46,19 @@ from informers.errors import NotFound
 from informers.objects import Object, ObjectKey, Resource, Result
 
 FINALIZER = "etl.router/service"
+
+_ALARMS = {
+    r.RETRYING: r.REGISTRATION_FAILED,
+    r.CLUSTER_NOT_FOUND: r.CLUSTER_NOT_FOUND,
+    r.AMBIGUOUS_CLUSTER: r.AMBIGUOUS_CLUSTER,
+    r.NOT_ALLOWED: r.NOT_ALLOWED,
+    r.NAME_CONFLICT: r.NAME_CONFLICT,
+    r.VALIDATION_FAILED: r.VALIDATION_FAILED,
+}
+"""Reasons of Registered=False that a user should act on, and those of the Warning events about them."""
+_AT_ONCE = {r.NAME_CONFLICT, r.VALIDATION_FAILED}
+"""Those that do not pass by themselves."""
+_LEASE = "routers forget its registration when the lease runs out, as no heartbeats are sent any more"
 
 
 class ServiceReconciler:
@@ -48,6 +71,10 @@ class ServiceReconciler:
         self.manager = f"etl-operator/{resource.kind.removeprefix('Etl').lower()}"
         settings = context.settings
         self._pauses = Pauses(settings.retry_base, settings.retry_limit)
+        self._troubles = Troubles(context.clock, settings.warn_after)
+        self._waiting = Waiting(context.clock)
+        self._leaving: set[str] = set()
+        """Uids of deleted services whose spec has been looked at."""
         self._joining: dict[ObjectKey, float] = {}
         """When a Ready service was first found to lack a member that had joined, on the monotonic clock."""
 
@@ -64,16 +91,16 @@ class ServiceReconciler:
         if view.deleting:
             return await self._finalize(key, view, obj, conditions)
         conditions.clear(r.DELETION_BLOCKED)
-        choice = choose_cluster(key.namespace, spec_of(obj), self._context.informers[CLUSTER])
-        home = home_of(view, self._context.informers[CLUSTER])
-        if home is None:
-            return await self._homeless(key, obj, conditions, choice)
-        rival = self._rival(view, home)
+        former = text(status_of(obj), "cluster")
+        choice = choose_cluster(key.namespace, spec_of(obj), self._context.informers[CLUSTER], former)
+        if choice.cluster is None:
+            return await self._homeless(key, obj, conditions, choice.reason, choice.message)
+        rival = self._rival(view, choice.cluster)
         if rival:
-            return await self._homeless(
-                key, obj, conditions, ClusterChoice(reason=r.NAME_CONFLICT, message=rival)
-            )
-        return await self._register(key, obj, home, conditions, choice)
+            return await self._homeless(key, obj, conditions, r.NAME_CONFLICT, rival)
+        if broken := _endpoint_problem(obj):
+            return await self._homeless(key, obj, conditions, r.VALIDATION_FAILED, broken)
+        return await self._register(key, obj, choice.cluster, conditions)
 
     def _rival(self, view: View, cluster: View) -> str:
         """Who holds the name, or "" when this object does."""
@@ -87,17 +114,11 @@ class ServiceReconciler:
             "names are shared by sources, transforms and sinks of a cluster"
         )
 
-    async def _register(
-        self,
-        key: ObjectKey,
-        obj: Object,
-        cluster: View,
-        conditions: Conditions,
-        choice: ClusterChoice | None = None,
-    ) -> Result:
+    async def _register(self, key: ObjectKey, obj: Object, cluster: View, conditions: Conditions) -> Result:
         await self._hold(obj)
-        wanted = registration(self._resource, obj)
-        where = ready_addresses(self._context.informers[POD], cluster, self._context.settings.cluster_domain)
+        pods, domain = self._context.informers[POD], self._context.settings.cluster_domain
+        wanted = registration(self._resource, obj, cluster.key, domain)
+        where = ready_addresses(pods, cluster, domain)
         self._context.keeper.want(wanted, where)
         state = self._context.keeper.state(wanted.service_id)
         registered = Registered(
@@ -109,10 +130,8 @@ class ServiceReconciler:
         if self._joins(key, registered, conditions):
             # The keeper brings this key back as soon as it is done; the pause is for when it is not.
             return Result.after(self._context.settings.join_grace)
-        health, again = await self._probe(obj, wanted)
+        health, again = await self._probe(obj)
         judge_service(registered, health, conditions)
-        if choice is not None and choice.cluster is None:
-            conditions.working(choice.reason, f"{choice.message}; it stays registered with {cluster.key}")
         figures = service_figures(wanted.service_id, str(cluster.key), registered, health)
         return await self._write(key, obj, figures, conditions, again)
 
@@ -128,24 +147,28 @@ class ServiceReconciler:
         now = self._context.clock.monotonic()
         return now - self._joining.setdefault(key, now) < self._context.settings.join_grace
 
-    async def _probe(self, obj: Object, wanted: Registration) -> tuple[Health | None, float | None]:
-        enabled, interval = probe_settings(spec_of(obj))
+    async def _probe(self, obj: Object) -> tuple[Health | None, float | None]:
+        spec = spec_of(obj)
+        enabled, interval = probe_settings(spec)
         if not enabled:
             return None, None
-        return await probe(wanted.host, wanted.port, wanted.use_tls), interval
+        grpc = section(spec, "grpc")
+        host, port = split_endpoint(text(grpc, "endpoint"))
+        hosts = candidates(host, obj["metadata"]["namespace"], self._context.settings.cluster_domain)
+        return await probe(hosts, port, section(grpc, "tls").get("enabled") is True), interval
 
     async def _homeless(
-        self, key: ObjectKey, obj: Object, conditions: Conditions, choice: ClusterChoice
+        self, key: ObjectKey, obj: Object, conditions: Conditions, reason: str, message: str
     ) -> Result:
-        """Nowhere to be registered: no cluster, or the name is somebody else's there."""
+        """Nowhere to be registered: no cluster, no endpoint, or the name is somebody else's there."""
         if not self._shared(key):
-            self._context.keeper.want(registration(self._resource, obj), ())
-        conditions.set(r.REGISTERED, False, choice.reason, choice.message)
+            self._context.keeper.dismiss(service_id(key))
+        conditions.set(r.REGISTERED, False, reason, message)
         conditions.clear(r.ENDPOINT_HEALTHY)
-        if choice.reason == r.NAME_CONFLICT:
-            conditions.stalled(choice.reason, choice.message)
+        if reason in _AT_ONCE:
+            conditions.stalled(reason, message)
         else:
-            conditions.working(choice.reason, choice.message)
+            conditions.working(reason, message)
         figures = {"registeredNodes": 0, "totalNodes": 0, "health": "Unknown"}
         return await self._write(key, obj, figures, conditions, None)
 
@@ -159,23 +182,29 @@ class ServiceReconciler:
     ) -> Result:
         status = conclude(obj, figures, conditions)
         context = self._context
-        if await write_status(
+        await write_status(
             context.client, self._resource, self._informer, obj, status, self.manager, context.statuses
-        ):
-            self._announce(obj, conditions)
+        )
+        self._announce(key, obj, conditions)
         self._context.metrics.ready(self._resource.kind, key, conditions.is_true(r.READY))
+        registered = conditions.get(r.REGISTERED)
+        if registered is not None:
+            again = sooner(again, self._troubles.left(key, registered["reason"]))
         return Result.done() if again is None else Result.after(again)
 
-    def _announce(self, obj: Object, conditions: Conditions) -> None:
-        registered = conditions.turned(r.REGISTERED)
-        if registered and registered["status"] == "True":
-            self._event(obj, "Normal", r.SERVICE_REGISTERED, "Register", registered["message"])
-        elif registered and registered["reason"] == r.RETRYING:
-            self._event(obj, "Warning", r.REGISTRATION_FAILED, "Register", registered["message"])
-        elif registered and registered["reason"] == r.NAME_CONFLICT:
-            self._event(obj, "Warning", r.NAME_CONFLICT, "Register", registered["message"])
-        elif registered and registered["reason"] in (r.CLUSTER_NOT_FOUND, r.AMBIGUOUS_CLUSTER, r.NOT_ALLOWED):
-            self._event(obj, "Warning", r.REFERENCE_NOT_FOUND, "Register", registered["message"])
+    def _announce(self, key: ObjectKey, obj: Object, conditions: Conditions) -> None:
+        """Events; Warnings only of what a user should act on, and of what may pass when it has lasted."""
+        turned, found = conditions.turned(r.REGISTERED), conditions.get(r.REGISTERED)
+        if found is not None and found["status"] == "True":
+            self._troubles.over(key)
+            if turned:
+                self._event(obj, "Normal", r.SERVICE_REGISTERED, "Register", found["message"])
+        elif (
+            found is not None
+            and (reason := found["reason"]) in _ALARMS
+            and (turned if reason in _AT_ONCE else self._troubles.lasts(key, reason))
+        ):
+            self._event(obj, "Warning", _ALARMS[reason], "Register", found["message"])
         blocked = conditions.turned(r.DELETION_BLOCKED)
         if blocked:
             self._event(obj, "Warning", r.DELETION_BLOCKED_EVENT, "Delete", blocked["message"])
@@ -194,31 +223,51 @@ class ServiceReconciler:
     async def _finalize(self, key: ObjectKey, view: View, obj: Object, conditions: Conditions) -> Result:
         if FINALIZER not in view.finalizers:
             return Result.done()
-        name = (obj.get("status") or {}).get("cluster") or ""
-        cluster = self._context.informers[CLUSTER].get(_parse(name)) if name else None
-        release = release_early(obj, cluster, name)
-        ending = release is None and cluster is not None and await ends(self._context.client, key.namespace)
+        if view.uid not in self._leaving:
+            self._leaving.add(view.uid)
+            if broken := problems(obj):
+                self._event(obj, "Warning", r.VALIDATION_FAILED, "Delete", defaulted(broken))
+        name = text(status_of(obj), "cluster")
+        cluster = self._context.informers[CLUSTER].get(key_of(name)) if name else None
+        if release := forced(obj, _LEASE):
+            return await self._release(key, obj, release)
+        release = release_without(cluster, name)
+        ending = release is None and await ends(self._context.client, key.namespace)
         if ending and cluster is not None:
             release = release_with_namespace(obj, cluster)
         # The users are of the same namespace, and go with it.
         users = [] if ending else users_of(self._resource, key, self._context.informers[PIPELINE])
-        if users and not (release and release.reason == r.FINALIZER_FORCED):
-            # The pipelines' own events bring this key back, so no timer is needed.
-            message = f"used by {PIPELINE.kind} {', '.join(users)}"
-            conditions.set(r.DELETION_BLOCKED, True, r.IN_USE, message)
-            if cluster is not None and release is None and not self._rival(view, cluster):
-                # Its pipelines still run: the registration must not lapse while the deletion waits.
-                return await self._register(key, obj, cluster, conditions)
-            return await self._write(key, obj, {}, conditions, None)
+        if users:
+            return await self._blocked(key, view, obj, conditions, users, None if release else cluster)
         conditions.clear(r.DELETION_BLOCKED)
+        if release is None and orphaned(obj):
+            release = Release(False, r.ORPHANED, f"deletionPolicy is Orphan: no router was asked; {_LEASE}")
         waits = ""
         if release is None and cluster is not None:
             release, waits = await self._deregister(key, obj, cluster, ending)
         if release is None:
             conditions.working(r.DELETING, waits)
             return await self._write(key, obj, {}, conditions, self._pauses.next(key))
-        await self._release(key, obj, release)
-        return Result.done()
+        return await self._release(key, obj, release)
+
+    async def _blocked(
+        self,
+        key: ObjectKey,
+        view: View,
+        obj: Object,
+        conditions: Conditions,
+        users: Sequence[str],
+        cluster: View | None,
+    ) -> Result:
+        """Pipelines use it. Their own events bring this key back, so no timer is needed.
+
+        :param cluster: where it is registered, if that matters any more.
+        """
+        conditions.set(r.DELETION_BLOCKED, True, r.IN_USE, f"used by {PIPELINE.kind} {', '.join(users)}")
+        if cluster is not None and not self._rival(view, cluster) and not _endpoint_problem(obj):
+            # Its pipelines still run: the registration must not lapse while the deletion waits.
+            return await self._register(key, obj, cluster, conditions)
+        return await self._write(key, obj, {}, conditions, None)
 
     async def _deregister(
         self, key: ObjectKey, obj: Object, cluster: View, ending: bool
@@ -232,6 +281,7 @@ class ServiceReconciler:
             note = "the registration belongs to another kind's object of this name"
             return Release(False, r.RELEASED, note), ""
         settings = self._context.settings
+        waited = self._waiting.seconds(key, obj["metadata"]["uid"])
         where = ready_addresses(self._context.informers[POD], cluster, settings.cluster_domain)
         failures = dict(await self._context.keeper.drop(service_id(key)))
         answers = await asyncio.gather(
@@ -247,19 +297,24 @@ class ServiceReconciler:
             return Release(False, r.SERVICE_DEREGISTERED, f"deregistered from {len(where)} members"), ""
         problem = str(next(iter(failures.values())))
         if ending:
-            return let_go(obj, problem), ""
-        if overdue(obj, self._context.clock.time(), settings.release_deadline):
+            return let_go(f"namespace {key.namespace} is being deleted", problem), ""
+        if waited >= settings.release_deadline:
             return give_up(settings.release_deadline, problem), ""
         return None, waiting_to_go(settings.release_deadline, problem)
 
-    async def _release(self, key: ObjectKey, obj: Object, release: Release) -> None:
-        await self._forget(key)
+    async def _release(self, key: ObjectKey, obj: Object, release: Release) -> Result:
+        if not self._shared(key):
+            # Whatever was to be deregistered has been. What is left is left as it is.
+            self._context.keeper.forget(service_id(key))
+        self._tidy(key)
         with suppress(NotFound):
             await remove_finalizer(
                 self._context.client, self._resource, obj, FINALIZER, field_manager=self.manager
             )
+        self._leaving.discard(obj["metadata"]["uid"])
         kind: Literal["Normal", "Warning"] = "Warning" if release.warning else "Normal"
         self._event(obj, kind, release.reason, "Delete", release.note)
+        return Result.done()
 
     def _shared(self, key: ObjectKey) -> bool:
         """Whether another kind has an object of this name: ids do not tell kinds apart."""
@@ -269,7 +324,12 @@ class ServiceReconciler:
     async def _forget(self, key: ObjectKey) -> None:
         if not self._shared(key):
             await self._context.keeper.drop(service_id(key))
+        self._tidy(key)
+
+    def _tidy(self, key: ObjectKey) -> None:
         self._pauses.clear(key)
+        self._troubles.over(key)
+        self._waiting.over(key)
         self._joining.pop(key, None)
         self._context.metrics.forget(self._resource.kind, key)
 
@@ -279,6 +339,10 @@ class ServiceReconciler:
         self._context.events.event(obj, type=kind, reason=reason, action=act, note=note)
 
 
-def _parse(name: str) -> ObjectKey:
-    namespace, _, bare = name.partition("/")
-    return ObjectKey(namespace, bare)
+def _endpoint_problem(obj: Object) -> str:
+    """Why nobody could be told where the service is, or ""; only a looser schema than ours lets that in."""
+    try:
+        split_endpoint(text(section(spec_of(obj), "grpc"), "endpoint"))
+    except ValueError as error:
+        return problems(obj) or str(error)
+    return ""

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from controllers import reasons as r
 from controllers.references import (
     BY_NAME,
     SERVICES,
     choose_cluster,
     registered_with,
     service_references,
-    spec_in,
-    spec_of,
 )
+from controllers.service.names import seen_from
+from controllers.specs import number, section, spec_in, spec_of, status_in, text
 from etl_operator.api import CLUSTER, SINK, SOURCE, TRANSFORM
 from etl_operator.router.registry import Registration
 from informers.cache.informer import Delta, Informer
-from informers.cache.typed import read_status
 from informers.cache.view import View
 from informers.controller import predicates
 from informers.objects import Object, ObjectKey, Resource
@@ -38,33 +36,42 @@ def key_of(service: str) -> ObjectKey:
     return ObjectKey(namespace, name)
 
 
-def registration(resource: Resource, obj: Object) -> Registration:
-    """The registration a spec asks for. The endpoint's form was checked by the schema."""
+def registration(resource: Resource, obj: Object, cluster: ObjectKey, domain: str) -> Registration:
+    """The registration a spec asks for.
+
+    :param cluster: it is registered with; its members look the host up in their own namespace.
+    :param domain: of the Kubernetes cluster.
+    :raises ValueError: when the endpoint is not valid, which the schema does not let in.
+    """
     meta, spec = obj["metadata"], spec_of(obj)
-    grpc = spec["grpc"]
-    host, port = split_endpoint(grpc["endpoint"])
+    grpc = section(spec, "grpc")
+    host, port = split_endpoint(text(grpc, "endpoint"))
     return Registration(
         service_id=service_id(ObjectKey.of(obj)),
         type=SERVICE_TYPES[resource],
         # Pipeline stages select by the bare name.
         name=meta["name"],
-        host=host,
+        host=seen_from(host, meta["namespace"], cluster.namespace, domain),
         port=port,
-        use_tls=bool((grpc.get("tls") or {}).get("enabled")),
-        labels={**(meta.get("labels") or {}), **(spec.get("labels") or {})},
-        weight=int(spec.get("weight") or 100),
-        max_concurrent_requests=int(spec.get("maxConcurrentRequests") or 0),
+        use_tls=section(grpc, "tls").get("enabled") is True,
+        labels=_texts(section(meta, "labels")) | _texts(section(spec, "labels")),
+        weight=number(spec, "weight", 100, 1000) or 100,
+        max_concurrent_requests=number(spec, "maxConcurrentRequests", 0, 2**31 - 1),
     )
+
+
+def _texts(labels: Mapping[str, Any]) -> dict[str, str]:
+    return {key: value for key, value in labels.items() if isinstance(value, str)}
 
 
 def split_endpoint(endpoint: str) -> tuple[str, int]:
     """``host:port``; an IPv6 host keeps its brackets off.
 
-    :raises ValueError: when there is no port.
+    :raises ValueError: when there is no host, or no port of 1 to 65535.
     """
     host, _, port = endpoint.rpartition(":")
-    if not host:
-        raise ValueError(f"endpoint {endpoint!r} has no port")
+    if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(f"endpoint {endpoint!r} is not host:port")
     return host.strip("[]"), int(port)
 
 
@@ -93,16 +100,9 @@ def _lives_in(service: View, cluster: ObjectKey, informers: Mapping[Resource, In
 
 
 def home_of(service: View, clusters: Informer) -> View | None:
-    """The cluster a service is, or is to be, registered with.
-
-    A second cluster in the namespace makes the choice ambiguous; that must not end what works with the first.
-    """
-    choice = choose_cluster(service.key.namespace, spec_in(service), clusters)
-    if choice.reason != r.AMBIGUOUS_CLUSTER:
-        return choice.cluster
-    namespace, _, name = registered_with(service).partition("/")
-    former = clusters.get(ObjectKey(namespace, name)) if name else None
-    return None if former is None or former.deleting else former
+    """The cluster a service is, or is to be, registered with."""
+    namespace, former = service.key.namespace, registered_with(service)
+    return choose_cluster(namespace, spec_in(service), clusters, former).cluster
 
 
 def astray(
@@ -135,10 +135,10 @@ def readiness_or_reach_changed(delta: Delta) -> bool:
 
 
 def _registered_nodes(service: View) -> int:
-    return int((read_status(service, dict[str, Any]) or {}).get("registeredNodes") or 0)
+    return number(status_in(service), "registeredNodes", 0, 2**53)
 
 
 def probe_settings(spec: Mapping[str, Any]) -> tuple[bool, float]:
     """Whether the endpoint is to be probed, and every how many seconds."""
-    probe = spec.get("healthCheck") or {}
-    return bool(probe.get("enabled")), float(probe.get("intervalSeconds") or 10)
+    probe = section(spec, "healthCheck")
+    return probe.get("enabled") is True, float(number(probe, "intervalSeconds", 10, 3600) or 10)

@@ -76,7 +76,8 @@ class PipelineSpec(Model):
     cluster_ref: ClusterRef | None = None
     """Router cluster to run on. Default: the only one of the namespace, or else the one named default."""
     drain_timeout_seconds: Annotated[int, Field(ge=0, le=86_400)] = 30
-    """Seconds a deleted pipeline may drain before it is deleted all the same. Default 30."""
+    """Seconds a deleted pipeline may drain before it is deleted all the same, by the operator's clock.
+    Default 30."""
     deletion_policy: Literal["Delete", "Orphan"] = "Delete"
     """What becomes of the pipeline in the router when this object is deleted. Default Delete."""
 

@@ -71,6 +71,8 @@ class Entry:
     error: str | None = None
     told: RegistrationState = _UNKNOWN
     """The state of which others were told last."""
+    left: bool = False
+    """Nothing is to be undone: what the node holds may stay until its lease is over."""
     busy: asyncio.Future[None] | None = None
     """Set while a call about this service is under way: there is at most one."""
 
@@ -78,6 +80,11 @@ class Entry:
     def settled(self) -> bool:
         """Nothing is left to do."""
         return self.wanted is not None and self.held == self.wanted
+
+    @property
+    def to_undo(self) -> bool:
+        """The node may know the service, and is to forget it."""
+        return self.wanted is None and self.sent and not self.left
 
 
 class Link:
@@ -125,7 +132,7 @@ class Link:
             entry = self._entries[service] = Entry(registration)
         elif entry.wanted == registration:
             return
-        entry.wanted, entry.error = registration, None
+        entry.wanted, entry.error, entry.left = registration, None, False
         self._mark(service)
 
     def unwant(self, service: str) -> None:
@@ -134,6 +141,13 @@ class Link:
         if entry is not None:
             entry.wanted = None
             self._mark(service)
+            self._tidy(service, entry)
+
+    def forget(self, service: str) -> None:
+        """Have nothing to do with the service any more. The node is not told; there the lease runs out."""
+        entry = self._entries.get(service)
+        if entry is not None:
+            entry.wanted, entry.left = None, True
             self._tidy(service, entry)
 
     def state(self, service: str) -> RegistrationState:
@@ -155,7 +169,7 @@ class Link:
         entry.wanted = None
         while entry.busy is not None:
             await asyncio.wait({entry.busy})
-        if entry.wanted is None and entry.sent:
+        if entry.to_undo:
             await self._deregister(service, entry)
         self._tidy(service, entry)
 
@@ -229,7 +243,7 @@ class Link:
         wanted, error = entry.wanted, None
         try:
             if wanted is None:
-                if entry.sent:
+                if entry.to_undo:
                     await self._deregister(service, entry)
             elif entry.held != wanted:
                 await self._register(service, entry, wanted)
@@ -316,7 +330,7 @@ class Link:
         """Forget an entry that has served its purpose, or have it looked at again."""
         if self._entries.get(service) is not entry or entry.busy is not None:
             return
-        if entry.wanted is None and not entry.sent:
+        if entry.wanted is None and not entry.to_undo:
             del self._entries[service]
             self._dirty.pop(service, None)
             self._refused.pop(service, None)
@@ -331,7 +345,7 @@ class Link:
         finally:
             entry.busy.set_result(None)
             entry.busy = None
-            if entry.wanted != before or (entry.wanted is None and entry.sent):
+            if entry.wanted != before or entry.to_undo:
                 # Changed while the call was under way, or the call was cut short.
                 self._mark(service)
 

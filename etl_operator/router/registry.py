@@ -65,6 +65,17 @@ class RegistryKeeper:
             if address not in wanted:
                 self._unwant(address, service)
 
+    def dismiss(self, service: str) -> None:
+        """Have a service registered nowhere. Nodes are told if they answer; else the lease runs out."""
+        for address in self._where.pop(service, ()):
+            self._unwant(address, service)
+
+    def forget(self, service: str) -> None:
+        """Know nothing of a service any more, and tell nobody: where it is registered its lease runs out."""
+        for address in self._where.pop(service, ()):
+            self._links[address].forget(service)
+            self._tidy(address)
+
     def state(self, service: str) -> Mapping[str, RegistrationState]:
         """What is known of a service, by the addresses where it is wanted."""
         where = self._where.get(service, ())

@@ -16,8 +16,8 @@ from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE, TRANSFORM
 from etl_operator.router.errors import Faulty, Overloaded, Rejected, RouterAdminUnavailable, RouterError
 from etl_operator.router.pb import router_pb2 as pb
 from informers.cache.informer import Delta
-from informers.objects import ObjectKey
-from tests.controllers.world import NAMESPACE, Pipeline, World, router_status
+from informers.objects import ObjectKey, Resource
+from tests.controllers.world import NAMESPACE, STARTED_AT, Pipeline, World, router_status
 
 NAME = "analytics"
 KEY = ObjectKey(NAMESPACE, NAME)
@@ -64,8 +64,14 @@ class Running:
         for resource, name in ((SOURCE, "in"), (TRANSFORM, "filter"), (TRANSFORM, "enrich"), (SINK, "out")):
             self.store.edit(resource, name, {"spec": {"clusterRef": {"name": cluster}}})
 
-    def delete(self) -> None:
-        self.store.remove(PIPELINE, NAME)
+    def ready(self, resource: Resource, name: str, ready: bool) -> None:
+        """A service's own controller has judged it."""
+        reason = "ReconciliationSucceeded" if ready else "ProbeFailed"
+        verdict = {"type": "Ready", "status": str(ready), "reason": reason, "message": ""}
+        self.store.edit(resource, name, {"status": {"conditions": [verdict]}})
+
+    def delete(self, *, at: str = STARTED_AT) -> None:
+        self.store.remove(PIPELINE, NAME, at=at)
 
     @property
     def exists(self) -> bool:
@@ -221,12 +227,77 @@ async def test_drift_in_the_router_is_corrected(damage: str) -> None:
     assert running.condition("Ready")["status"] == "True"
 
 
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda config: config.stages.pop(1), "stages"),
+        (lambda config: config.edges.add(from_stage="a", to_stage="b"), "edges"),
+        (lambda config: setattr(config.stages[2], "parallelism", 9), "stages[2].parallelism"),
+        (
+            lambda config: setattr(config.stages[0].service_selector, "service_name", "spy"),
+            "stages[0].service_selector.service_name",
+        ),
+        (lambda config: config.edges[0].condition.CopyFrom(pb.Condition(always="x")), "edges[0].condition"),
+        (lambda config: config.metadata.pop("etl.router/owner-uid"), ""),
+        (
+            lambda config: config.metadata.update({"etl.router/dlq.enabled": "true"}),
+            "metadata[etl.router/dlq",
+        ),
+        (lambda config: setattr(config, "description", "mine"), "description"),
+    ],
+)
+async def test_drift_behind_an_unchanged_hash_is_seen(damage: Any, named: str) -> None:
+    running = await Running().started()
+    wanted = pb.PipelineConfig()
+    wanted.CopyFrom(running.remote.config)
+    held = pb.PipelineConfig()
+    held.CopyFrom(wanted)
+    damage(held)
+    running.remote.config = held
+    await running.once()
+    if not named:
+        # Without an owner it is somebody else's.
+        assert running.condition("Ready")["reason"] == "NameConflict"
+        return
+    assert running.world.routers.mutations == ["update"]
+    assert running.remote.config == wanted
+    ((_, reason, note),) = running.world.events.seen
+    assert reason == "DriftCorrected"
+    assert named in note
+
+
+async def test_a_router_that_keeps_fields_in_a_form_of_its_own_has_not_drifted() -> None:
+    running = await Running().started()
+    running.world.routers.habit = lambda config: setattr(config.stages[1], "parallelism", 4)
+    running.world.routers.pipelines[ID].config.stages[1].parallelism = 4
+    await running.once()
+    # One try, as it might have been drift; after that the router is known.
+    assert running.world.routers.mutations == ["update"]
+    for _ in range(5):
+        await running.once()
+    assert running.world.routers.mutations == ["update"]
+    assert running.world.events.seen == []
+    assert running.condition("Ready")["status"] == "True"
+    assert "stages[1].parallelism" in running.condition("Accepted")["message"]
+    running.remote.config.stages[1].parallelism = 7
+    await running.once()
+    assert running.world.events.reasons() == ["DriftCorrected"]
+    assert running.remote.config.stages[1].parallelism == 4
+
+
+async def test_metadata_of_others_are_no_drift() -> None:
+    running = await Running().started()
+    running.remote.config.metadata["router.example/seen"] = "today"
+    await running.once()
+    assert running.world.routers.mutations == []
+
+
 async def test_somebody_elses_pipeline_is_refused_then_adopted() -> None:
     running = Running()
     foreign = running.world.routers.pipelines
     await running.once()
     config = foreign[ID].config
-    config.metadata[OWNER_UID] = "somebody"
+    del config.metadata[OWNER_UID]
     running.world.routers.mutations.clear()
     await running.once()
     assert running.condition("Ready")["reason"] == "NameConflict"
@@ -234,7 +305,23 @@ async def test_somebody_elses_pipeline_is_refused_then_adopted() -> None:
     running.store.edit(PIPELINE, NAME, {"metadata": {"annotations": {"etl.router/adopt": "true"}}})
     await running.once()
     assert running.condition("Ready")["status"] == "True"
-    assert running.remote.config.metadata[OWNER_UID] != "somebody"
+    assert running.remote.config.metadata[OWNER_UID]
+    assert running.world.events.reasons()[-2:] == ["Adopted", "PipelineUpdated"]
+
+
+async def test_what_a_former_object_of_the_name_left_is_taken_over() -> None:
+    """Volumes outlive the cluster, and the pipelines in them their objects."""
+    running = await Running().started()
+    left = running.world.routers
+    again = Running(enabled=False)
+    again.world.routers.pipelines = left.pipelines
+    left.pipelines[ID].config.metadata[OWNER_UID] = "uid-of-the-former"
+    await again.once()
+    assert again.condition("Ready")["status"] == "True"
+    assert again.world.routers.mutations == ["update", "disable"]
+    uid = again.store.of(PIPELINE, NAME)["metadata"]["uid"]
+    assert again.remote.config.metadata[OWNER_UID] == uid
+    assert again.world.events.reasons() == ["Adopted", "PipelineUpdated"]
 
 
 async def test_the_router_says_no() -> None:
@@ -264,11 +351,17 @@ async def test_a_router_without_admin_is_a_condition_and_not_a_storm() -> None:
 
 async def test_an_unreachable_router_is_asked_less_and_less_often() -> None:
     running = Running()
+    warn_after = running.world.context.settings.warn_after
     running.world.routers.down = {"prod-0", "prod-1", "prod-2"}
-    pauses = [await running.once() for _ in range(7)]
-    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    pauses = [await running.once() for _ in range(5)]
+    # The fifth try is brought forward: by then a warning is due.
+    assert pauses == [1.0, 2.0, 4.0, 8.0, warn_after]
     assert running.condition("Ready")["reason"] == "ClusterUnreachable"
-    assert len(running.world.events.seen) == 1
+    assert running.world.events.seen == []
+    running.store.now += warn_after
+    pauses = [await running.once() for _ in range(2)]
+    assert pauses == [30.0, 30.0]
+    assert running.world.events.reasons() == ["ClusterUnreachable"]
     running.world.routers.down = set()
     await running.once()
     assert running.condition("Ready")["status"] == "True"
@@ -291,9 +384,61 @@ async def test_several_clusters_need_a_word_or_a_default() -> None:
     await running.once()
     assert running.condition("Ready")["reason"] == "DependencyNotReady"
     assert "EtlSource in has no cluster" in running.condition("ReferencesResolved")["message"]
+    assert running.world.events.seen == []
     running.services_to("prod")
     await running.once()
     assert running.status["cluster"] == "etl/prod"
+
+
+@pytest.mark.parametrize("reference", ["none", "removed"])
+async def test_a_second_cluster_does_not_end_what_works_with_the_first(reference: str) -> None:
+    named: dict[str, Any] = {"clusterRef": {"name": "prod"}} if reference == "removed" else {}
+    running = await Running(**named).started()
+    running.services_to("prod")
+    add_cluster(running.world, "default")
+    running.store.edit(PIPELINE, NAME, {"spec": {"clusterRef": None}})
+    await running.once()
+    assert running.condition("Ready")["status"] == "True"
+    assert running.status["cluster"] == f"{NAMESPACE}/prod"
+    assert running.world.routers.mutations == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"source": "nowhere"}, "ReferenceNotFound"),
+        ({"clusterRef": {"name": "nowhere"}}, "ClusterNotFound"),
+        ({"clusterRef": {"name": "shared", "namespace": "platform"}}, "CrossNamespaceNotAllowed"),
+        ({}, "AmbiguousCluster"),
+    ],
+)
+async def test_each_trouble_that_lasts_has_its_own_event(spec: Any, reason: str) -> None:
+    running = Running(**spec)
+    if reason == "AmbiguousCluster":
+        add_cluster(running.world, "second")
+    assert await running.once() == running.world.context.settings.warn_after
+    assert running.condition("Ready")["reason"] == reason
+    assert running.world.events.seen == [], "it may be on its way: objects come in any order"
+    running.store.now += running.world.context.settings.warn_after
+    assert await running.once() is None
+    assert [one[:2] for one in running.world.events.seen] == [("Warning", reason)]
+
+
+async def test_services_that_are_not_ready_are_not_passed_over() -> None:
+    running = await Running().started()
+    assert "EtlSource in (not looked at yet)" in running.condition("Degraded")["message"]
+    for resource, name in ((SOURCE, "in"), (TRANSFORM, "filter"), (TRANSFORM, "enrich"), (SINK, "out")):
+        running.ready(resource, name, True)
+    await running.once()
+    assert not running.condition("Degraded")
+    assert running.condition("Ready")["message"] == "accepted and running"
+    running.ready(SOURCE, "in", False)
+    await running.once()
+    assert running.condition("Ready")["status"] == "True"
+    for kind in ("Ready", "Degraded"):
+        assert "EtlSource in (ProbeFailed)" in running.condition(kind)["message"]
+        assert "out" not in running.condition(kind)["message"]
+    assert "running" not in running.condition("Ready")["message"]
 
 
 async def test_the_one_named_default_is_the_default() -> None:
@@ -422,6 +567,35 @@ async def test_draining_is_waited_for_but_not_for_ever() -> None:
     assert running.world.events.reasons() == ["Deleted"]
 
 
+@pytest.mark.parametrize("minutes", [-2, 2])
+async def test_draining_is_measured_on_the_operators_own_clock(minutes: int) -> None:
+    """With a server two minutes ahead a pipeline with records inside was deleted at once."""
+    running = await Running(drainTimeoutSeconds=30).started()
+    running.remote.pending = 150
+    running.delete(at=f"2027-01-15T0{8 if minutes > 0 else 7}:{minutes % 60:02}:00Z")
+    await running.once()
+    running.world.store.now += 29
+    await running.once()
+    assert running.exists
+    assert ID in running.world.routers.pipelines
+    running.world.store.now += 1
+    await running.once()
+    assert not running.exists
+
+
+async def test_an_outage_takes_no_time_from_the_records() -> None:
+    running = await Running(drainTimeoutSeconds=30).started()
+    running.remote.pending = 150
+    running.world.routers.down = {"prod-0", "prod-1", "prod-2"}
+    running.delete()
+    await running.once()
+    running.world.store.now += 100
+    running.world.routers.down = set()
+    await running.once()
+    assert running.exists
+    assert not running.remote.enabled
+
+
 async def test_the_end_of_draining_is_told() -> None:
     running = await Running(drainTimeoutSeconds=30).started()
     running.remote.pending = 12
@@ -512,9 +686,47 @@ async def test_orphan_leaves_the_pipeline_running() -> None:
     assert running.remote.enabled
 
 
+async def test_orphan_is_noted_in_the_router_even_at_the_last_moment() -> None:
+    """What is found there without an object is removed, unless it says that it is to stay."""
+    running = await Running().started()
+    running.store.edit(PIPELINE, NAME, {"spec": {"deletionPolicy": "Orphan"}})
+    running.delete()
+    await running.once()
+    assert not running.exists
+    assert running.remote.config.metadata["etl.router/deletion-policy"] == "Orphan"
+    assert running.remote.enabled
+    assert running.world.events.seen[-1][:2] == ("Normal", "Orphaned")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"drainTimeoutSeconds": "soon"},
+        {"drainTimeoutSeconds": True},
+        {"drainTimeoutSeconds": -1},
+        {"deletionPolicy": ["Orphan"]},
+        {"clusterRef": "prod"},
+        {"steps": "abc", "source": 5, "dlq": "yes"},
+    ],
+)
+async def test_a_spec_that_is_not_valid_holds_nobody(spec: Any) -> None:
+    running = await Running().started()
+    running.store.edit(PIPELINE, NAME, {"spec": spec})
+    await running.once()
+    assert running.condition("Stalled")["reason"] == "ValidationFailed"
+    assert f"spec.{next(iter(spec))}" in running.condition("Ready")["message"]
+    assert running.remote.enabled, "the last good spec stays in force"
+    running.delete()
+    await running.once()
+    assert not running.exists
+    assert running.world.routers.pipelines == {}
+    (told,) = [note for _, reason, note in running.world.events.seen if "defaults" in note]
+    assert f"spec.{next(iter(spec))}" in told
+
+
 async def test_deleting_does_not_touch_another_owners_pipeline() -> None:
     running = await Running().started()
-    running.remote.config.metadata[OWNER_UID] = "somebody"
+    del running.remote.config.metadata[OWNER_UID]
     running.delete()
     await running.once()
     assert not running.exists

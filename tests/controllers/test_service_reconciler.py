@@ -12,6 +12,7 @@ from controllers.references import namesakes
 from controllers.service.reconciler import FINALIZER, ServiceReconciler
 from controllers.service.registration import readiness_or_reach_changed, split_endpoint
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE
+from etl_operator.router.errors import Rejected
 from informers.cache.informer import Delta
 from informers.objects import ObjectKey, Resource
 from tests.controllers.test_pipeline_reconciler import add_cluster
@@ -110,7 +111,32 @@ async def test_a_pod_that_refuses_is_shown_with_its_words() -> None:
     assert running.condition("Registered")["reason"] == "ProgressingWithRetry"
     assert "2 of 3" in running.condition("Ready")["message"]
     assert "identity required" in running.condition("Ready")["message"]
-    assert running.world.events.reasons() == ["RegistrationFailed"]
+
+
+async def test_only_a_failure_that_lasts_is_an_alarm() -> None:
+    """Every start and every roll has a moment in which a ready member does not answer yet."""
+    running = await Running().started()
+    running.world.keeper.failing[ADDRESSES[1]] = "connection refused"
+    assert await running.once() == running.world.context.settings.warn_after
+    del running.world.keeper.failing[ADDRESSES[1]]
+    await running.once()
+    assert running.world.events.reasons() == ["Registered"]
+    running.world.keeper.failing[ADDRESSES[1]] = "connection refused"
+    await running.once()
+    running.store.now += running.world.context.settings.warn_after
+    assert await running.once() is None
+    await running.once()
+    assert running.world.events.reasons() == ["Registered", "RegistrationFailed"]
+
+
+async def test_a_member_on_its_way_out_is_no_failure() -> None:
+    running = await Running().started()
+    running.store.edit(POD, "prod-1", {"metadata": {"finalizers": ["x"]}})
+    running.store.remove(POD, "prod-1")
+    running.world.keeper.failing[ADDRESSES[1]] = "connection refused"
+    assert await running.once() is None
+    assert running.condition("Ready")["status"] == "True"
+    assert running.registered() == [ADDRESSES[0], ADDRESSES[2]]
 
 
 async def joined() -> Running:
@@ -188,7 +214,8 @@ async def test_without_a_cluster_it_says_so() -> None:
     running.store.remove(CLUSTER, "prod")
     await running.once()
     assert running.condition("Ready")["reason"] == "ClusterNotFound"
-    assert running.world.keeper.wanted["etl/kafka"][1] == ()
+    assert "etl/kafka" not in running.world.keeper.wanted
+    assert running.registered() == []
 
 
 async def test_the_oldest_holds_a_name_and_the_younger_recovers() -> None:
@@ -213,10 +240,18 @@ async def test_a_second_cluster_does_not_end_what_works_with_the_first() -> None
     running = await Running().started()
     add_cluster(running.world, "second")
     await running.once()
-    assert running.condition("Ready")["reason"] == "AmbiguousCluster"
-    assert f"it stays registered with {NAMESPACE}/prod" in running.condition("Ready")["message"]
-    assert running.condition("Registered")["status"] == "True"
+    assert running.condition("Ready")["status"] == "True"
+    assert running.status["cluster"] == f"{NAMESPACE}/prod"
     assert running.registered() == ADDRESSES
+    # One that has no cluster yet has to be told.
+    running.add(SOURCE, "late")
+    late = ObjectKey(NAMESPACE, "late")
+    await running.reconciler.reconcile(late)
+    assert running.condition("Ready", name="late")["reason"] == "AmbiguousCluster"
+    # What has lost its cluster chooses anew.
+    running.store.remove(CLUSTER, "prod")
+    await running.once()
+    assert running.status["cluster"] == f"{NAMESPACE}/second"
 
 
 async def test_a_name_lost_to_another_namespace_is_given_back() -> None:
@@ -312,6 +347,23 @@ async def test_force_delete_breaks_the_block() -> None:
     assert not running.exists
 
 
+@pytest.mark.parametrize("how", ["force", "orphan"])
+async def test_what_is_left_as_it_is_stays_registered(how: str) -> None:
+    running = await Running(deletionPolicy="Orphan" if how == "orphan" else "Delete").started()
+    if how == "force":
+        running.store.edit(SOURCE, NAME, {"metadata": {"annotations": {"etl.router/force-delete": "true"}}})
+    running.world.routers.errors["Deregister"] = Rejected("nobody may ask")
+    running.store.remove(SOURCE, NAME)
+    await running.once()
+    assert not running.exists
+    assert running.registered() == ADDRESSES
+    assert "etl/kafka" not in running.world.keeper.wanted, "no heartbeats any more"
+    kind, reason, note = running.world.events.seen[-1]
+    assert (kind, reason) == (("Warning", "FinalizerForced") if how == "force" else ("Normal", "Orphaned"))
+    assert "no router was asked" in note
+    assert "lease" in note
+
+
 async def test_everything_deleted_at_once_goes() -> None:
     running = await Running().started()
     running.add(SINK, "out")
@@ -371,6 +423,64 @@ async def test_at_the_end_of_the_namespace_a_cluster_elsewhere_is_asked_once(dow
     assert running.world.events.seen[-1][:2] == told
 
 
+@pytest.mark.parametrize("minutes", [-10, 10])
+async def test_the_deadline_is_not_the_servers_affair(minutes: int) -> None:
+    running = await Running().started()
+    running.world.routers.down = {"prod-2"}
+    running.store.remove(SOURCE, NAME, at=f"2027-01-15T0{8 if minutes > 0 else 7}:{minutes % 60:02}:00Z")
+    await running.once()
+    assert running.exists
+    running.store.now += running.world.context.settings.release_deadline - 1
+    await running.once()
+    assert running.exists
+    running.store.now += 1
+    await running.once()
+    assert not running.exists
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"deletionPolicy": 7},
+        {"clusterRef": "prod"},
+        {"grpc": None},
+        {"grpc": {"endpoint": 50051}},
+        {"grpc": {"endpoint": "nowhere"}},
+        {"labels": ["a"], "weight": "much"},
+        {"healthCheck": True},
+    ],
+)
+async def test_a_spec_that_is_not_valid_holds_nobody(spec: Any) -> None:
+    running = await Running().started()
+    running.store.edit(SOURCE, NAME, {"spec": spec})
+    await running.once()
+    running.store.remove(SOURCE, NAME)
+    await running.once()
+    assert not running.exists
+    assert running.registered() == []
+    (told,) = [note for _, reason, note in running.world.events.seen if "defaults" in note]
+    assert f"spec.{next(iter(spec))}" in told
+
+
+async def test_a_service_without_an_endpoint_says_so() -> None:
+    running = await Running().started()
+    running.store.edit(SOURCE, NAME, {"spec": {"grpc": {"endpoint": "nowhere"}}})
+    await running.once()
+    assert running.condition("Stalled")["reason"] == "ValidationFailed"
+    assert "spec.grpc.endpoint" in running.condition("Ready")["message"]
+    assert running.registered() == []
+
+
+async def test_a_guests_service_is_named_so_that_its_host_can_find_it() -> None:
+    running = Running()
+    running.store.edit(CLUSTER, "prod", {"spec": {"allowedNamespaces": ["guest"]}})
+    reference = {"name": "prod", "namespace": NAMESPACE}
+    spec = {"grpc": {"endpoint": "svc:1"}, "clusterRef": reference}
+    running.store.put(SOURCE, "theirs", spec, namespace="guest")
+    await running.reconciler.reconcile(ObjectKey("guest", "theirs"))
+    assert running.world.keeper.wanted["guest/theirs"][0].host == "svc.guest.svc.cluster.local"
+
+
 async def test_a_cluster_that_is_gone_holds_nobody() -> None:
     running = await Running().started()
     running.store.remove(CLUSTER, "prod")
@@ -385,6 +495,14 @@ async def test_a_cluster_that_is_gone_holds_nobody() -> None:
 )
 def test_endpoints_are_split_at_the_last_colon(endpoint: str, host: str, port: int) -> None:
     assert split_endpoint(endpoint) == (host, port)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["svc", "", ":1", "svc:", "svc:0", "svc:65536", "svc:http", "svc:\u0661"]
+)
+def test_what_is_no_endpoint_is_not_split(endpoint: str) -> None:
+    with pytest.raises(ValueError, match="host:port"):
+        split_endpoint(endpoint)
 
 
 def test_the_pods_are_there() -> None:

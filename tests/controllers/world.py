@@ -140,11 +140,14 @@ class Store:
         _merge(current, change)
         return self._store(resource, current)
 
-    def remove(self, resource: Resource, name: str) -> None:
-        """A user deletes an object; finalizers hold it."""
+    def remove(self, resource: Resource, name: str, *, at: str = STARTED_AT) -> None:
+        """A user deletes an object; finalizers hold it.
+
+        :param at: by the server's clock.
+        """
         key = ObjectKey(NAMESPACE, name)
         current = copy.deepcopy(self._must(resource, key))
-        current["metadata"].setdefault("deletionTimestamp", STARTED_AT)
+        current["metadata"].setdefault("deletionTimestamp", at)
         self._store(resource, current)
 
     def of(self, resource: Resource, name: str) -> Object:
@@ -239,6 +242,8 @@ class Routers:
     """Method name to the error it answers with."""
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     registered: dict[str, set[str]] = field(default_factory=dict)
+    habit: Callable[[pb.PipelineConfig], Any] = lambda _: None
+    """What these routers do to every config they are given."""
     hosts: dict[str, str] = field(default_factory=dict)
     """Service name to the host of its endpoint, where that is not ``<name>-svc``."""
     mutations: list[str] = field(default_factory=list)
@@ -298,14 +303,20 @@ class RouterNodeDouble:
 
     async def create_pipeline(self, config: pb.PipelineConfig) -> str:
         self._mutate("create")
-        self._routers.pipelines[config.id] = Pipeline(config)
+        self._routers.pipelines[config.id] = Pipeline(self._stored(config))
         return str(config.id)
 
     async def update_pipeline(self, name: str, config: pb.PipelineConfig) -> int:
         self._mutate("update")
         found = self._routers.pipelines[name]
-        found.config, found.version = config, found.version + 1
+        found.config, found.version = self._stored(config), found.version + 1
         return found.version
+
+    def _stored(self, config: pb.PipelineConfig) -> pb.PipelineConfig:
+        stored = pb.PipelineConfig()
+        stored.CopyFrom(config)
+        self._routers.habit(stored)
+        return stored
 
     async def enable_pipeline(self, name: str) -> None:
         self._mutate("enable")
@@ -362,6 +373,15 @@ class KeeperDouble:
 
     def _done(self, address: str) -> bool:
         return address not in self.failing and address not in self.slow
+
+    def dismiss(self, service: str) -> None:
+        self.wanted.pop(service, None)
+        for services in self._routers.registered.values():
+            services.discard(service)
+
+    def forget(self, service: str) -> None:
+        """Nobody is told: what is registered stays until its lease is over."""
+        self.wanted.pop(service, None)
 
     async def drop(self, service: str) -> Mapping[str, Exception]:
         self.wanted.pop(service, None)

@@ -194,6 +194,27 @@ class KeeperMachine(RuleBasedStateMachine):
         self.wanted.pop(service, None)
         self.shown.pop(service, None)
 
+    @rule(service=st.sampled_from(SERVICES))
+    def dismiss(self, service: str) -> None:
+        async def work() -> None:
+            self.keeper.dismiss(service)
+
+        self.run(work())
+        self.wanted.pop(service, None)
+        self.shown.pop(service, None)
+
+    @rule(service=st.sampled_from(SERVICES))
+    def leave(self, service: str) -> None:
+        """The keeper is to know nothing of it; nodes may keep it until its lease is over."""
+
+        async def work() -> None:
+            self.keeper.forget(service)
+
+        self.run(work())
+        self.wanted.pop(service, None)
+        self.shown.pop(service, None)
+        self.excused |= {(address, service) for address in ADDRESSES}
+
     # -- faults -------------------------------------------------------------------------------------
 
     @rule(address=st.sampled_from(ADDRESSES), down=st.booleans(), mute=st.booleans())
@@ -371,3 +392,25 @@ def test_a_fence_that_closes_among_failures_loses_no_wish() -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(scenario())
     assert set(node.registry) == set(SERVICES[:2])
+
+
+def test_what_is_forgotten_is_left_where_it_is() -> None:
+    nodes = Nodes()
+    node = nodes.node(ADDRESSES[0])
+
+    async def scenario() -> None:
+        keeper = RegistryKeeper(nodes)
+        running = asyncio.ensure_future(keeper.run())
+        keeper.want(registration(SERVICES[0], 1), [ADDRESSES[0]])
+        await asyncio.sleep(LONG)
+        assert node.streams
+        keeper.forget(SERVICES[0])
+        await asyncio.sleep(LONG)
+        assert keeper.state(SERVICES[0]) == {}
+        assert SERVICES[0] in node.registry, "nobody deregistered it"
+        assert not node.streams, "and nobody sends heartbeats for it"
+        await keeper.close()
+        await running
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(scenario())

@@ -1,0 +1,141 @@
+"""A deleted pipeline: what has to happen in its router before the object may go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from controllers import reasons as r
+from controllers.context import Context
+from controllers.finalizing import (
+    Release,
+    forced,
+    give_up,
+    let_go,
+    orphaned,
+    release_with_namespace,
+    release_without,
+    waiting_to_go,
+)
+from controllers.kinds import POD
+from controllers.members import frozen, running_addresses
+from controllers.namespaces import ends
+from controllers.pipeline.departure import Departures
+from controllers.pipeline.graph import DELETION_POLICY, SPEC_HASH, build_config, pipeline_id
+from controllers.pipeline.sync import foreign
+from controllers.references import choose_cluster, key_of
+from controllers.retrying import Waiting, verdict
+from controllers.specs import number, spec_of, status_of, text
+from etl_operator.api import CLUSTER, EtlPipeline
+from etl_operator.router.client import RouterNode
+from etl_operator.router.cluster import RouterCluster
+from etl_operator.router.errors import RouterError
+from etl_operator.router.pb import router_pb2 as pb
+from informers.cache.view import View
+from informers.objects import Object, ObjectKey
+
+_LEFT = "what a router holds of it is removed when an operator finds it without an object"
+_DEFAULT_DRAIN, _LONGEST_DRAIN = 30, 86_400
+
+
+def drain_seconds(obj: Object) -> float:
+    """``spec.drainTimeoutSeconds``; the default where it is not valid."""
+    return float(number(spec_of(obj), "drainTimeoutSeconds", _DEFAULT_DRAIN, _LONGEST_DRAIN))
+
+
+class PipelineDeletion:
+    """Takes deleted pipelines out of their routers, or lets them be."""
+
+    def __init__(self, context: Context, departures: Departures) -> None:
+        self._context = context
+        self._departures = departures
+        self._waiting = Waiting(context.clock)
+
+    def forget(self, key: ObjectKey) -> None:
+        """The object is gone."""
+        self._waiting.over(key)
+
+    async def attempt(self, key: ObjectKey, obj: Object) -> tuple[Release | None, str]:
+        """The release, or what the deletion waits for.
+
+        Never depends on a spec that is valid: where it is not, defaults apply.
+        """
+        waited = self._waiting.seconds(key, obj["metadata"]["uid"])
+        if release := forced(obj, _LEFT):
+            return release, ""
+        clusters = self._context.informers[CLUSTER]
+        name = text(status_of(obj), "cluster")
+        if not name:
+            chosen = choose_cluster(key.namespace, spec_of(obj), clusters).cluster
+            name = str(chosen.key) if chosen else ""
+        cluster = clusters.get(key_of(name)) if name else None
+        release = release_without(cluster, name)
+        if release is not None or cluster is None:
+            return release, ""
+        if orphaned(obj) and _is_marked(obj):
+            return _left_there(), ""
+        ending = await ends(self._context.client, key.namespace)
+        release = release_with_namespace(obj, cluster) if ending and not orphaned(obj) else None
+        if release is not None:
+            return release, ""
+        return await self._ask(key, obj, cluster, waited, ending)
+
+    async def _ask(
+        self, key: ObjectKey, obj: Object, cluster: View, waited: float, ending: bool
+    ) -> tuple[Release | None, str]:
+        """Have the router do it.
+
+        :param ending: the namespace is being deleted: nothing is waited for, not even draining.
+        """
+        settings = self._context.settings
+        where = running_addresses(self._context.informers[POD], cluster, settings.cluster_domain)
+        problem = frozen(cluster) or ("" if where else f"cluster {cluster.key} has no running member")
+        if not problem:
+            try:
+                return await self._done(key, obj, cluster, where, 0.0 if ending else drain_seconds(obj))
+            except RouterError as error:
+                problem = f"{verdict(error)[0]}: {error}"
+        if ending:
+            return let_go(f"namespace {key.namespace} is being deleted", problem), ""
+        if waited >= settings.release_deadline:
+            return give_up(settings.release_deadline, problem), ""
+        return None, waiting_to_go(settings.release_deadline, problem)
+
+    async def _done(
+        self, key: ObjectKey, obj: Object, cluster: View, where: Sequence[str], drain: float
+    ) -> tuple[Release | None, str]:
+        if orphaned(obj):
+            await RouterCluster(self._context.clients, where).on_leader(lambda node: _mark(node, key))
+            return _left_there(), ""
+        pending = await self._departures.remove(cluster.key, where, pipeline_id(key), drain)
+        if pending:
+            return None, f"the router drains {pending} records"
+        if self._departures.drained(cluster.key, pipeline_id(key)):
+            note = "every record has left the pipeline"
+            self._context.events.event(obj, type="Normal", reason=r.DRAINED, action="Delete", note=note)
+        return Release(False, r.DELETED, "deleted from the router"), ""
+
+
+def _left_there() -> Release:
+    return Release(False, r.ORPHANED, "deletionPolicy is Orphan: left in the router as it is")
+
+
+def _is_marked(obj: Object) -> bool:
+    """Whether the router is known to hold the pipeline with the mark that it is to stay."""
+    try:
+        config = build_config(EtlPipeline.model_validate({**obj, "status": None}))
+    except ValidationError:
+        return False
+    return config.metadata[SPEC_HASH] == text(status_of(obj), "specHash")
+
+
+async def _mark(node: RouterNode, key: ObjectKey) -> None:
+    """Note in the router that the pipeline is to stay without its object."""
+    found = await node.get_pipeline(pipeline_id(key))
+    if found is None or foreign(found.config) or found.config.metadata.get(DELETION_POLICY) == "Orphan":
+        return
+    config = pb.PipelineConfig()
+    config.CopyFrom(found.config)
+    config.metadata[DELETION_POLICY] = "Orphan"
+    await node.update_pipeline(config.id, config)

@@ -1,0 +1,74 @@
+"""Taking pipelines out of routers: no more records in, time for those inside to leave, then deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from controllers.pipeline.sync import foreign
+from etl_operator.router.client import RouterClients, RouterNode
+from etl_operator.router.cluster import RouterCluster
+from informers.clock import Clock
+from informers.objects import ObjectKey
+
+_Stay = tuple[ObjectKey, str]
+
+
+class Departures:
+    """Pipelines on their way out of their clusters.
+
+    The time they have begins when a router is first found to hold them, on this process's own clock.
+    """
+
+    def __init__(self, clients: RouterClients, clock: Clock) -> None:
+        self._clients = clients
+        self._clock = clock
+        self._since: dict[_Stay, float] = {}
+        self._drained: set[_Stay] = set()
+
+    async def remove(self, cluster: ObjectKey, addresses: Sequence[str], pipeline: str, drain: float) -> int:
+        """Disable, drain, delete. Returns how many records still have to leave, zero when deleted.
+
+        A pipeline of another owner is left alone.
+
+        :param drain: seconds records have to leave.
+        :raises RouterError: when the router does not do it.
+        """
+        stay = cluster, pipeline
+
+        async def work(node: RouterNode) -> int:
+            return await self._remove(node, stay, drain)
+
+        return await RouterCluster(self._clients, addresses).on_leader(work)
+
+    def drained(self, cluster: ObjectKey, pipeline: str) -> bool:
+        """Whether records were waited for, and all have left before their time was up. Answers once."""
+        stay = cluster, pipeline
+        found = stay in self._drained
+        self._drained.discard(stay)
+        return found
+
+    def forget(self, pipeline: str) -> None:
+        """The pipeline's object is gone, or the pipeline stays."""
+        self._since = {stay: since for stay, since in self._since.items() if stay[1] != pipeline}
+        self._drained = {stay for stay in self._drained if stay[1] != pipeline}
+
+    async def _remove(self, node: RouterNode, stay: _Stay, drain: float) -> int:
+        name = stay[1]
+        found = await node.get_pipeline(name)
+        if found is None or foreign(found.config):
+            self._since.pop(stay, None)
+            return 0
+        now = self._clock.monotonic()
+        # The entry is made by the first answer: an outage takes no time from the records.
+        waited = now - self._since.setdefault(stay, now)
+        late = waited >= drain
+        if found.status.enabled or not late:
+            pending = await node.disable_pipeline(name, drain > 0)
+            if pending and not late:
+                self._drained.add(stay)
+                return pending
+        await node.delete_pipeline(name, force=late)
+        self._since.pop(stay, None)
+        if late:
+            self._drained.discard(stay)
+        return 0
