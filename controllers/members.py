@@ -9,7 +9,7 @@ from controllers import reasons as r
 from controllers.cluster import naming
 from controllers.cluster.facts import PodFacts, pod_facts
 from controllers.references import BY_CLUSTER
-from controllers.specs import number, spec_in
+from controllers.specs import number, spec_in, status_in
 from informers.cache.informer import Delta, Informer
 from informers.cache.typed import read_status
 from informers.cache.view import View
@@ -47,6 +47,16 @@ def readiness_or_freeze_changed(delta: Delta) -> bool:
     old, new = delta.old, delta.new
     return predicates.ready_changed(delta) or (
         old is not None and new is not None and bool(frozen(old)) != bool(frozen(new))
+    )
+
+
+def leader_or_readiness_changed(delta: Delta) -> bool:
+    """Predicate: whom a cluster's pipelines are asked of, and whether it can be asked."""
+    old, new = delta.old, delta.new
+    return readiness_or_freeze_changed(delta) or (
+        old is not None
+        and new is not None
+        and status_in(old).get("leaderId") != status_in(new).get("leaderId")
     )
 
 

@@ -44,6 +44,11 @@ class ControllerMetrics:
         self._split = metrics.gauge(
             "etl_router_cluster_split_brain", "1 while two nodes claim to lead in one term.", _CLUSTER
         )
+        self._unmanaged = metrics.gauge(
+            "etl_router_cluster_unmanaged_pipelines",
+            "Pipelines in the router that belong to no EtlPipeline and are left alone.",
+            _CLUSTER,
+        )
         self._changes = metrics.counter(
             "etl_router_cluster_leader_changes_total", "Leader changes the operator saw.", _CLUSTER
         )
@@ -70,6 +75,14 @@ class ControllerMetrics:
         slowest = min(consensus.match.values(), default=consensus.commit_index)
         self._lag.set(float(max(0, consensus.commit_index - slowest)), *labels)
         self._split.set(float(bool(consensus.split)), *labels)
+
+    def unmanaged(self, key: ObjectKey, pipelines: int) -> None:
+        """Record how many pipelines in the router are nobody's business here."""
+        self._unmanaged.set(float(pipelines), key.namespace, key.name)
+
+    def forget_pipelines(self, key: ObjectKey) -> None:
+        """Drop the series about a cluster's pipelines."""
+        self._unmanaged.remove(key.namespace, key.name)
 
     def forget(self, kind: str, key: ObjectKey) -> None:
         """Drop the series of a deleted object."""

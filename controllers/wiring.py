@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from controllers.cluster.reconciler import ClusterReconciler
 from controllers.context import Context
 from controllers.kinds import CONFIG_MAP, DISRUPTION_BUDGET, POD, PVC, SERVICE, SERVICE_ACCOUNT, STATEFUL_SET
-from controllers.members import reach_changed, readiness_or_freeze_changed
+from controllers.members import leader_or_readiness_changed, reach_changed, readiness_or_freeze_changed
 from controllers.metrics import ControllerMetrics, RpcMetrics
+from controllers.pipeline.leftovers import LeftoversReconciler
 from controllers.pipeline.reconciler import PipelineReconciler
 from controllers.references import (
     PIPELINE_INDEXES,
@@ -63,6 +64,7 @@ def setup(
     manager.metrics.before_scrape(lambda: rpcs.keep(lambda key: clusters.get(key) is not None))
     manager.add(_cluster_controller(context))
     manager.add(_pipeline_controller(context))
+    manager.add(_leftovers_controller(context))
     services = {resource: _service_controller(context, resource) for resource in SERVICES}
     for controller in services.values():
         manager.add(controller)
@@ -121,6 +123,18 @@ def _pipeline_controller(context: Context) -> Controller:
             predicate=readiness_or_reach_changed,
             mapper=pipelines_using(resource, pipelines),
         )
+    return controller
+
+
+def _leftovers_controller(context: Context) -> Controller:
+    """Objects that go take their pipelines along themselves, so only the clusters are watched."""
+    controller = Controller(
+        "leftovers",
+        LeftoversReconciler(context),
+        workers=1,
+        access=[Access(PIPELINE, ("list",), context.settings.namespaces)],
+    )
+    controller.watches(context.informers[CLUSTER], predicate=leader_or_readiness_changed)
     return controller
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from controllers.pipeline.graph import OWNER_UID
 from controllers.pipeline.sync import foreign
 from etl_operator.router.client import RouterClients, RouterNode
 from etl_operator.router.cluster import RouterCluster
@@ -25,18 +26,22 @@ class Departures:
         self._since: dict[_Stay, float] = {}
         self._drained: set[_Stay] = set()
 
-    async def remove(self, cluster: ObjectKey, addresses: Sequence[str], pipeline: str, drain: float) -> int:
-        """Disable, drain, delete. Returns how many records still have to leave, zero when deleted.
+    async def remove(
+        self, cluster: ObjectKey, addresses: Sequence[str], pipeline: str, drain: float, *, owner: str = ""
+    ) -> int | None:
+        """Disable, drain, delete. Returns how many records still have to leave, zero when deleted, ``None``
+        when there was nothing to delete.
 
         A pipeline of another owner is left alone.
 
         :param drain: seconds records have to leave.
+        :param owner: only while the pipeline is marked as that owner's; any of this operator's by default.
         :raises RouterError: when the router does not do it.
         """
         stay = cluster, pipeline
 
-        async def work(node: RouterNode) -> int:
-            return await self._remove(node, stay, drain)
+        async def work(node: RouterNode) -> int | None:
+            return await self._remove(node, stay, drain, owner)
 
         return await RouterCluster(self._clients, addresses).on_leader(work)
 
@@ -52,12 +57,12 @@ class Departures:
         self._since = {stay: since for stay, since in self._since.items() if stay[1] != pipeline}
         self._drained = {stay for stay in self._drained if stay[1] != pipeline}
 
-    async def _remove(self, node: RouterNode, stay: _Stay, drain: float) -> int:
+    async def _remove(self, node: RouterNode, stay: _Stay, drain: float, owner: str) -> int | None:
         name = stay[1]
         found = await node.get_pipeline(name)
-        if found is None or foreign(found.config):
+        if found is None or foreign(found.config) or (owner and found.config.metadata[OWNER_UID] != owner):
             self._since.pop(stay, None)
-            return 0
+            return None
         now = self._clock.monotonic()
         # The entry is made by the first answer: an outage takes no time from the records.
         waited = now - self._since.setdefault(stay, now)

@@ -38,8 +38,8 @@ class Grpc(Model):
     """Where the service listens."""
 
     endpoint: Endpoint
-    """host:port of the service's gRPC server, a name as a pod of this namespace knows it; an IPv6 address stands
-    in brackets."""
+    """host:port of the service's gRPC server, a name as a pod of this namespace knows it; an IPv6 address
+    stands in brackets."""
     tls: GrpcTls | None = None
     """How the connection is secured. Default: not at all."""
     proto: ShortText | None = None
@@ -74,8 +74,8 @@ class ServiceSpec(Model):
     health_check: HealthCheck = section(HealthCheck)
     """The operator's own probe of the endpoint."""
     deletion_policy: Literal["Delete", "Orphan"] = "Delete"
-    """What becomes of the registration when this object is deleted: Orphan leaves it until its lease runs out.
-    Default Delete."""
+    """What becomes of the registration when this object is deleted: Orphan leaves it until its lease runs
+    out. Default Delete."""
 
 
 class ServiceStatus(Status):

@@ -87,6 +87,12 @@ class Store:
     async def get(self, resource: Resource, key: ObjectKey, *, subresource: str = "") -> Object:
         return copy.deepcopy(self._must(resource, key))
 
+    async def list(self, resource: Resource, *, namespace: str = "", field_selector: str = "") -> Any:
+        """The objects of a namespace with one name."""
+        key = ObjectKey(namespace, field_selector.removeprefix("metadata.name="))
+        found = self.objects.get((resource, key))
+        return SimpleNamespace(items=[copy.deepcopy(found)] if found else [])
+
     async def apply(
         self, resource: Resource, body: Object, *, field_manager: str, force: bool = False
     ) -> Object:
@@ -300,6 +306,11 @@ class RouterNodeDouble:
             return None
         status = pb.PipelineStatus(enabled=found.enabled, version=found.version)
         return pb.GetPipelineResponse(found=True, config=found.config, status=status)
+
+    async def list_pipelines(self, include_disabled: bool = False) -> Sequence[pb.PipelineConfig]:
+        self._check("ListPipelines")
+        found = self._routers.pipelines.values()
+        return [one.config for one in found if one.enabled or include_disabled]
 
     async def create_pipeline(self, config: pb.PipelineConfig) -> str:
         self._mutate("create")
