@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
-from etl_operator.api.base import ListType
+from etl_operator.api.base import Checked, ListType, Rule
 from informers.conditions import MAX_MESSAGE
 
 QUANTITY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$"
@@ -58,11 +58,35 @@ Namespace = Annotated[str, Field(max_length=63, pattern=rf"^{_LABEL}$")]
 
 NamespaceOrAll = Annotated[str, Field(max_length=63, pattern=rf"^(\*|{_LABEL})$")]
 
+_ENDS_IN_PORT = ":[0-9]+$"
+_ENDPOINT = rf"^([a-zA-Z0-9]([-a-zA-Z0-9._]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\]):{_PORT}$"
+
+
+def _ends_in_port(endpoint: str) -> bool:
+    return re.search(_ENDS_IN_PORT.replace("$", r"\Z"), endpoint) is not None
+
+
+def _is_endpoint(endpoint: str) -> bool:
+    return not _ends_in_port(endpoint) or re.search(_ENDPOINT.replace("$", r"\Z"), endpoint) is not None
+
+
 Endpoint = Annotated[
     str,
-    Field(
-        max_length=261,
-        pattern=rf"^([a-zA-Z0-9]([-a-zA-Z0-9._]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\]):{_PORT}$",
+    Field(max_length=261),
+    # Rules rather than a pattern: of a pattern the server shows 190 characters, and no word of what is wrong.
+    Checked(
+        (
+            Rule(
+                f"self.matches('{_ENDS_IN_PORT}')",
+                "the port is missing: write host:port, such as my-service:50051",
+                _ends_in_port,
+            ),
+            Rule(
+                f"!self.matches('{_ENDS_IN_PORT}') || self.matches(r'{_ENDPOINT}')",
+                "must be host:port: a name, an IPv4 address or an IPv6 address in brackets, and 1 to 65535",
+                _is_endpoint,
+            ),
+        )
     ),
 ]
 """``host:port``; an IPv6 address stands in brackets."""
