@@ -175,7 +175,8 @@ async def test_the_cluster_is_chosen_and_changed(scene: Scene, sandbox: Sandbox,
         await guest.says(SOURCE, "visitor", "CrossNamespaceNotAllowed", "allowedNamespaces")
         await scene.patch(CLUSTER, "east", {"spec": {"allowedNamespaces": [guest.namespace]}})
         await guest.ready(SOURCE, "visitor")
-        assert await endpoints(scene, "east", "visitor") == ["far:1"]
+        # Members look names up in their own namespace.
+        assert await endpoints(scene, "east", "visitor") == [f"far.{guest.namespace}.svc.cluster.local:1"]
 
 
 async def test_one_name_is_one_service(scene: Scene) -> None:
