@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controllers import reasons as r
+from controllers.endings import Ending
 from controllers.members import wanted_members
 from controllers.specs import section, spec_of, text
 from informers.cache.view import View
@@ -57,24 +58,14 @@ def release_without(cluster: View | None, name: str) -> Release | None:
     return None
 
 
-def release_with_namespace(obj: Object, cluster: View) -> Release | None:
-    """What to do with an object whose namespace is being deleted: ``None`` is one try without waiting.
-
-    A cluster of the same namespace goes as well, with all it holds. One of another namespace stays, and would
-    go on with what nobody could delete any more.
-    """
-    namespace = obj["metadata"]["namespace"]
-    if cluster.key.namespace != namespace:
-        return None
-    return Release(False, r.RELEASED, f"namespace {namespace} is being deleted, and {cluster.key} with it")
+def release_with(ending: Ending, cluster: View) -> Release:
+    """The release of an object that goes together with its cluster."""
+    return Release(False, r.RELEASED, f"{ending.why}, and {cluster.key} with it")
 
 
-def let_go(why: str, error: str) -> Release:
-    """The one try of an object that must not wait failed.
-
-    :param why: it must not wait.
-    """
-    return Release(True, r.ORPHANED, f"{why}, the router may still hold this: {error}")
+def let_go(ending: Ending, error: str) -> Release:
+    """The one try of an object that must not wait failed."""
+    return Release(True, r.ORPHANED, f"{ending.why}, the router may still hold this: {error}")
 
 
 def waiting_to_go(deadline: float, error: str) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from informers.objects import Resource
 
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
+DEFINITION = Resource(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
+)
 NAMESPACE = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 POD = Resource("", "v1", "pods", "Pod")
 PVC = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from controllers.cluster.reconciler import ClusterReconciler
 from controllers.context import Context
+from controllers.farewell import Farewell
 from controllers.kinds import CONFIG_MAP, DISRUPTION_BUDGET, POD, PVC, SERVICE, SERVICE_ACCOUNT, STATEFUL_SET
 from controllers.members import leader_or_readiness_changed, reach_changed, readiness_or_freeze_changed
 from controllers.metrics import ControllerMetrics, RpcMetrics
+from controllers.pipeline import reconciler as pipeline
 from controllers.pipeline.leftovers import LeftoversReconciler
 from controllers.pipeline.reconciler import PipelineReconciler
 from controllers.references import (
@@ -19,12 +21,14 @@ from controllers.references import (
     dependents_of_cluster,
     dependents_of_pod,
     index_pod_cluster,
+    key_of,
     namesakes,
     pipelines_using,
     services_used,
 )
+from controllers.service import reconciler as service
 from controllers.service.reconciler import ServiceReconciler
-from controllers.service.registration import key_of, readiness_or_reach_changed
+from controllers.service.registration import readiness_or_reach_changed
 from controllers.settings import ControllerSettings
 from controllers.status_memory import StatusMemory
 from etl_operator.api import CLUSTER, PIPELINE
@@ -68,6 +72,9 @@ def setup(
     services = {resource: _service_controller(context, resource) for resource in SERVICES}
     for controller in services.values():
         manager.add(controller)
+    held = {PIPELINE: (pipeline.FINALIZER, pipeline.MANAGER)}
+    held |= {resource: (service.FINALIZER, service.manager_of(resource)) for resource in SERVICES}
+    manager.add_runnable("farewell", Farewell(context, held).run)
     keeper.on_change = _registration_changed(context, services)
 
 

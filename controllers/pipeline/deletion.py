@@ -8,26 +8,26 @@ from pydantic import ValidationError
 
 from controllers import reasons as r
 from controllers.context import Context
+from controllers.endings import Ending, Endings
 from controllers.finalizing import (
     Release,
     forced,
     give_up,
     let_go,
     orphaned,
-    release_with_namespace,
+    release_with,
     release_without,
     waiting_to_go,
 )
 from controllers.kinds import POD
 from controllers.members import frozen, running_addresses
-from controllers.namespaces import ends
 from controllers.pipeline.departure import Departures
 from controllers.pipeline.graph import DELETION_POLICY, SPEC_HASH, build_config, pipeline_id
 from controllers.pipeline.sync import foreign
 from controllers.references import choose_cluster, key_of
 from controllers.retrying import Waiting, verdict
 from controllers.specs import number, spec_of, status_of, text
-from etl_operator.api import CLUSTER, EtlPipeline
+from etl_operator.api import CLUSTER, PIPELINE, EtlPipeline
 from etl_operator.router.client import RouterNode
 from etl_operator.router.cluster import RouterCluster
 from etl_operator.router.errors import RouterError
@@ -51,6 +51,7 @@ class PipelineDeletion:
         self._context = context
         self._departures = departures
         self._waiting = Waiting(context.clock)
+        self._endings = Endings(context.client, context.clock)
 
     def forget(self, key: ObjectKey) -> None:
         """The object is gone."""
@@ -75,18 +76,17 @@ class PipelineDeletion:
             return release, ""
         if orphaned(obj) and _is_marked(obj):
             return _left_there(), ""
-        ending = await ends(self._context.client, key.namespace)
-        release = release_with_namespace(obj, cluster) if ending and not orphaned(obj) else None
-        if release is not None:
-            return release, ""
+        ending = await self._endings.of(PIPELINE, key, cluster.key)
+        if ending and ending.with_cluster:
+            return release_with(ending, cluster), ""
         return await self._ask(key, obj, cluster, waited, ending)
 
     async def _ask(
-        self, key: ObjectKey, obj: Object, cluster: View, waited: float, ending: bool
+        self, key: ObjectKey, obj: Object, cluster: View, waited: float, ending: Ending | None
     ) -> tuple[Release | None, str]:
         """Have the router do it.
 
-        :param ending: the namespace is being deleted: nothing is waited for, not even draining.
+        :param ending: nothing is waited for, not even draining.
         """
         settings = self._context.settings
         where = running_addresses(self._context.informers[POD], cluster, settings.cluster_domain)
@@ -97,7 +97,7 @@ class PipelineDeletion:
             except RouterError as error:
                 problem = f"{verdict(error)[0]}: {error}"
         if ending:
-            return let_go(f"namespace {key.namespace} is being deleted", problem), ""
+            return let_go(ending, problem), ""
         if waited >= settings.release_deadline:
             return give_up(settings.release_deadline, problem), ""
         return None, waiting_to_go(settings.release_deadline, problem)

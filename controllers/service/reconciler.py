@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from controllers import reasons as r
 from controllers.context import Context
+from controllers.endings import Ending, Endings
 from controllers.finalizing import (
     Release,
     defaulted,
@@ -16,13 +17,12 @@ from controllers.finalizing import (
     give_up,
     let_go,
     orphaned,
-    release_with_namespace,
+    release_with,
     release_without,
     waiting_to_go,
 )
 from controllers.kinds import POD
 from controllers.members import ready_addresses, wanted_members
-from controllers.namespaces import ends
 from controllers.references import SERVICES, choose_cluster, key_of, users_of
 from controllers.retrying import Pauses, Troubles, Waiting, sooner
 from controllers.service.names import candidates
@@ -61,6 +61,11 @@ _AT_ONCE = {r.NAME_CONFLICT, r.VALIDATION_FAILED}
 _LEASE = "routers forget its registration when the lease runs out, as no heartbeats are sent any more"
 
 
+def manager_of(resource: Resource) -> str:
+    """The field manager of a kind's controller."""
+    return f"etl-operator/{resource.kind.removeprefix('Etl').lower()}"
+
+
 class ServiceReconciler:
     """Reconciles one EtlSource, EtlTransform or EtlSink at a time; one instance per kind."""
 
@@ -68,11 +73,12 @@ class ServiceReconciler:
         self._context = context
         self._resource = resource
         self._informer = context.informers[resource]
-        self.manager = f"etl-operator/{resource.kind.removeprefix('Etl').lower()}"
+        self.manager = manager_of(resource)
         settings = context.settings
         self._pauses = Pauses(settings.retry_base, settings.retry_limit)
         self._troubles = Troubles(context.clock, settings.warn_after)
         self._waiting = Waiting(context.clock)
+        self._endings = Endings(context.client, context.clock)
         self._leaving: set[str] = set()
         """Uids of deleted services whose spec has been looked at."""
         self._joining: dict[ObjectKey, float] = {}
@@ -232,10 +238,10 @@ class ServiceReconciler:
         if release := forced(obj, _LEASE):
             return await self._release(key, obj, release)
         release = release_without(cluster, name)
-        ending = release is None and await ends(self._context.client, key.namespace)
-        if ending and cluster is not None:
-            release = release_with_namespace(obj, cluster)
-        # The users are of the same namespace, and go with it.
+        ending = await self._endings.of(self._resource, key, key_of(name))
+        if release is None and cluster is not None and ending and ending.with_cluster:
+            release = release_with(ending, cluster)
+        # The users go as well, or have lost what they use for good.
         users = [] if ending else users_of(self._resource, key, self._context.informers[PIPELINE])
         if users:
             return await self._blocked(key, view, obj, conditions, users, None if release else cluster)
@@ -270,11 +276,11 @@ class ServiceReconciler:
         return await self._write(key, obj, {}, conditions, None)
 
     async def _deregister(
-        self, key: ObjectKey, obj: Object, cluster: View, ending: bool
+        self, key: ObjectKey, obj: Object, cluster: View, ending: Ending | None
     ) -> tuple[Release | None, str]:
         """Ask every ready pod: after a restart the keeper does not know where it was registered.
 
-        :param ending: the namespace is being deleted: there is one try.
+        :param ending: there is one try.
         :return: the release, or what the deletion waits for.
         """
         if self._shared(key):
@@ -297,7 +303,7 @@ class ServiceReconciler:
             return Release(False, r.SERVICE_DEREGISTERED, f"deregistered from {len(where)} members"), ""
         problem = str(next(iter(failures.values())))
         if ending:
-            return let_go(f"namespace {key.namespace} is being deleted", problem), ""
+            return let_go(ending, problem), ""
         if waited >= settings.release_deadline:
             return give_up(settings.release_deadline, problem), ""
         return None, waiting_to_go(settings.release_deadline, problem)

@@ -30,12 +30,6 @@ def service_id(key: ObjectKey) -> str:
     return f"{key.namespace}/{key.name}"
 
 
-def key_of(service: str) -> ObjectKey:
-    """The inverse of :func:`service_id`."""
-    namespace, _, name = service.partition("/")
-    return ObjectKey(namespace, name)
-
-
 def registration(resource: Resource, obj: Object, cluster: ObjectKey, domain: str) -> Registration:
     """The registration a spec asks for.
 

@@ -645,6 +645,19 @@ async def test_the_end_of_the_namespace_asks_nobody() -> None:
     assert running.world.events.seen[-1][:2] == ("Normal", "Released")
 
 
+@pytest.mark.parametrize("cluster", [True, False])
+async def test_at_the_end_of_the_definition_nothing_is_waited_for(cluster: bool) -> None:
+    running = await Running().started()
+    running.remote.pending = 12
+    running.world.end_definitions(PIPELINE, *([CLUSTER] if cluster else []))
+    running.delete()
+    await running.once()
+    assert not running.exists
+    # A cluster that stays would go on with it.
+    assert running.world.routers.mutations == ([] if cluster else ["disable", "delete"])
+    assert running.world.events.seen[-1][:2] == ("Normal", "Released" if cluster else "Deleted")
+
+
 @pytest.mark.parametrize("down", [False, True])
 async def test_at_the_end_of_the_namespace_a_cluster_elsewhere_is_asked_once(down: bool) -> None:
     running = Running()

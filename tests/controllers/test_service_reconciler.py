@@ -407,6 +407,19 @@ async def test_the_end_of_the_namespace_waits_neither_for_routers_nor_for_users(
     assert running.world.events.seen[-1][:2] == ("Normal", "Released")
 
 
+async def test_the_end_of_the_definition_waits_neither_for_routers_nor_for_users() -> None:
+    running = await Running().started()
+    running.store.put(PIPELINE, "p", {"source": NAME, "steps": [], "sink": "out"})
+    running.world.routers.down = {"prod-2"}
+    running.world.end_definitions(SOURCE)
+    running.store.remove(SOURCE, NAME)
+    await running.once()
+    assert not running.exists
+    kind, reason, note = running.world.events.seen[-1]
+    assert (kind, reason) == ("Warning", "Orphaned")
+    assert "the definition of EtlSource is being deleted" in note
+
+
 @pytest.mark.parametrize("down", [False, True])
 async def test_at_the_end_of_the_namespace_a_cluster_elsewhere_is_asked_once(down: bool) -> None:
     running = await Running().started()

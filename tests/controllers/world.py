@@ -17,6 +17,7 @@ from controllers.comparing import digest
 from controllers.context import Context
 from controllers.kinds import (
     CONFIG_MAP,
+    DEFINITION,
     DISRUPTION_BUDGET,
     POD,
     PVC,
@@ -470,6 +471,13 @@ class World:
         """A user deletes the namespace; nothing in it has gone yet."""
         kind = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
         self.store.put(kind, NAMESPACE, namespace="", finalizers=["kubernetes"], deletionTimestamp=STARTED_AT)
+
+    def end_definitions(self, *kinds: Resource) -> None:
+        """A user deletes definitions; their objects have not gone yet."""
+        for kind in kinds:
+            name = f"{kind.plural}.{kind.group}"
+            held = {"finalizers": ["customresourcecleanup.apiextensions.k8s.io"]}
+            self.store.put(DEFINITION, name, namespace="", deletionTimestamp=STARTED_AT, **held)
 
     # -- the StatefulSet controller and the node, one step at a time ---------------------------------
 

@@ -11,6 +11,7 @@ import yaml
 
 from controllers.kinds import (
     CONFIG_MAP,
+    DEFINITION,
     DISRUPTION_BUDGET,
     NAMESPACE,
     POD,
@@ -105,6 +106,10 @@ def needed() -> set[tuple[str, str, str, str]]:
     found |= grants(POD, WATCH | {"delete"})
     found |= grants(PVC, WATCH | {"patch"})
     found |= grants(STORAGE_CLASS, {"get"}) | grants(NAMESPACE, {"get"})
+    found |= {
+        (DEFINITION.group, DEFINITION.plural, "get", f"{kind.resource.plural}.{kind.resource.group}")
+        for kind in KINDS
+    }
     found |= {("events.k8s.io", "events", verb, "") for verb in APPLY}
     return found
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from controllers.kinds import POD, PVC, STORAGE_CLASS
+from controllers.kinds import DEFINITION, POD, PVC, STORAGE_CLASS
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE
 from etl_operator.api.crds import KINDS
 from etl_operator.sandbox.manifests import load_manifests
@@ -48,7 +48,9 @@ class Recorded:
 
         async def method(store: Store, resource: Resource, target: Any, *rest: Any, **named: Any) -> Any:
             path = f"{resource.plural}/status" if name == "update_status" else resource.plural
-            self.grants |= {(resource.group, path, verb, "") for verb in verbs}
+            # Only the definitions of the product itself may be read.
+            bare = target.name if resource == DEFINITION else ""
+            self.grants |= {(resource.group, path, verb, bare) for verb in verbs}
             if name in ("apply", "update_status", "patch"):
                 self.managers.add(named.get("field_manager", ""))
             if name in ("apply", "update_status"):

@@ -44,6 +44,15 @@
 - apiGroups: [storage.k8s.io]
   resources: [storageclasses]
   verbs: [get]
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  resourceNames:
+  - etlrouterclusters.etl.router
+  - etlpipelines.etl.router
+  - etlsources.etl.router
+  - etltransforms.etl.router
+  - etlsinks.etl.router
+  verbs: [get]
 {{- end -}}
 
 {{- define "etl-operator.eventRules" -}}
