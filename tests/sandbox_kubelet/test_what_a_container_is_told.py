@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl_operator.sandbox.kubelet.environment import (
+    API_SERVER,
     ConfigMissing,
     PathRewriter,
+    api_server_variables,
     command_line,
     environment,
     expand,
@@ -198,3 +200,17 @@ def test_launchers_quote_what_the_shell_would_split(tmp_path: Any) -> None:
     directory = image.install(tmp_path)
     done = subprocess.run([str(directory / "tool"), "third"], capture_output=True, text=True, check=True)
     assert done.stdout == "two words $HOME third\n"
+
+
+def test_a_container_is_told_where_the_api_server_is() -> None:
+    def service(name: str, namespace: str, port: int | None) -> tuple[str, int | None] | None:
+        return ("127.0.0.1", 6443) if (name, namespace, port) == ("kubernetes", "default", 443) else None
+
+    known = NameRewriter("cluster.local", lambda *_: None, service)
+    assert api_server_variables(known.rewrite(API_SERVER)) == {
+        "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+        "KUBERNETES_SERVICE_PORT": "6443",
+        "KUBERNETES_SERVICE_PORT_HTTPS": "6443",
+    }
+    unknown = NameRewriter("cluster.local", lambda *_: None, lambda *_: None)
+    assert api_server_variables(unknown.rewrite(API_SERVER)) == {}

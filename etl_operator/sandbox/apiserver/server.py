@@ -16,6 +16,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
+from etl_operator.sandbox.apiserver import kubernetes_service
 from etl_operator.sandbox.apiserver.access import Access
 from etl_operator.sandbox.apiserver.apiservices import LocalServices
 from etl_operator.sandbox.apiserver.audit import Audit
@@ -85,6 +86,7 @@ class EmbeddedServer:
         self._audit_log = audit_log
         self._audit: Audit | None = None
         self._running: asyncio.Task[None] | None = None
+        self._findable: asyncio.Task[None] | None = None
         self._server: web.Server | None = None
         self._site: asyncio.Server | None = None
 
@@ -144,6 +146,11 @@ class EmbeddedServer:
             backlog=_BACKLOG,
         )
         self._port = self._site.sockets[0].getsockname()[1]
+        kubernetes_service.reconcile(self._core, _HOST, self._port)
+        self._findable = asyncio.create_task(
+            kubernetes_service.maintain(self._core, _HOST, self._port), name="default/kubernetes"
+        )
+        self._findable.add_done_callback(_report_failure)
 
     async def stop(self) -> None:
         """Stop listening, end every request, and close the files."""
@@ -153,9 +160,10 @@ class EmbeddedServer:
             await self._server.shutdown(timeout=1.0)
         if self._site is not None:
             await self._site.wait_closed()
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+        for task in (self._findable, self._running):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self._journal is not None:
             self._journal.close()
         if self._audit is not None:

@@ -13,8 +13,10 @@ from typing import Any
 
 from etl_operator.sandbox.kubelet import probes
 from etl_operator.sandbox.kubelet.environment import (
+    API_SERVER,
     ConfigMissing,
     PathRewriter,
+    api_server_variables,
     command_line,
     environment,
 )
@@ -211,6 +213,7 @@ class Container:
             "HOME": str(place.pod_directory(pod)),
             "HOSTNAME": str(pod["spec"].get("hostname") or pod["metadata"]["name"]),
             "LANG": os.environ.get("LANG", "C.UTF-8"),
+            **api_server_variables(place.names.rewrite(API_SERVER)),
         }
         if temporary := mounts.get("/tmp"):  # noqa: S108 - a path inside the container
             base["TMPDIR"] = temporary

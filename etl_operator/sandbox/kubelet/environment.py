@@ -18,6 +18,9 @@ from informers.testing.apiserver.quantity import parse
 Lookup = Callable[[str, str], Object | None]
 """(``ConfigMap`` or ``Secret``, name) to the object in the pod's namespace."""
 
+API_SERVER = "kubernetes.default.svc:443"
+"""The API server as the Service of every cluster names it."""
+
 _REFERENCE = re.compile(r"\$\$|\$\(([-._a-zA-Z0-9]+)\)")
 _SUBSCRIPT = re.compile(r"^metadata\.(labels|annotations)\['(.+)'\]$")
 
@@ -43,6 +46,21 @@ def environment(container: Mapping[str, Any], pod: Object, host: str, find: Look
         else:
             values[entry["name"]] = expand(entry.get("value") or "", values)
     return values
+
+
+def api_server_variables(place: str) -> dict[str, str]:
+    """How a container finds the API server.
+
+    :param place: :data:`API_SERVER` as its process reaches it, or unchanged where nobody knows.
+    """
+    host, _, port = place.rpartition(":")
+    if place == API_SERVER:
+        return {}
+    return {
+        "KUBERNETES_SERVICE_HOST": host,
+        "KUBERNETES_SERVICE_PORT": port,
+        "KUBERNETES_SERVICE_PORT_HTTPS": port,
+    }
 
 
 def expand(value: str, values: Mapping[str, str]) -> str:
