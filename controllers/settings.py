@@ -31,6 +31,13 @@ class ControllerSettings:
     blocked_after: float = 120.0
     """Seconds a roll may wait before the next restart until a Warning event tells of it."""
 
+    resize_limit: float = 600.0
+    """Seconds after which a roll no longer waits for volumes that do not get their size."""
+
+    resize_online: float = 60.0
+    """Seconds a node has to grow the file system of a running pod until the pod is restarted for it. A pod
+    that is to be restarted for a new template is not held up by this."""
+
     join_grace: float = 1.0
     """Seconds a Ready service has to be registered with a member that joins before Ready is withdrawn."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from controllers import reasons as r
@@ -11,12 +11,16 @@ from controllers.apply import Applier, NameConflict, Outcome
 from controllers.cluster import children, naming, polling
 from controllers.cluster.events import record_transitions, record_warnings
 from controllers.cluster.facts import NodeFacts, PodFacts, judge
-from controllers.cluster.rollout import Members, Restart, next_restart, plan_members
+from controllers.cluster.growth import grow_claim
+from controllers.cluster.memory import Memory, Refusal
+from controllers.cluster.observation import Observation
+from controllers.cluster.planning import Patience, next_step
+from controllers.cluster.rollout import Step, plan_members
 from controllers.cluster.statefulset import stateful_set, with_claims_of
-from controllers.cluster.status import Observation, cluster_status
+from controllers.cluster.status import cluster_status
 from controllers.cluster.volumes import VolumePlan, plan_volumes
 from controllers.context import Context
-from controllers.kinds import POD, PVC, STATEFUL_SET, STORAGE_CLASS
+from controllers.kinds import POD, PVC, STATEFUL_SET
 from controllers.members import facts_of
 from controllers.status import Conditions, write_status
 from etl_operator.api import CLUSTER, EtlRouterCluster
@@ -27,20 +31,8 @@ from informers.objects import Object, ObjectKey, Result
 
 MANAGER = "etl-operator/cluster"
 PAUSED_ANNOTATION = "etl.router/paused"
-
-
-@dataclass(slots=True)
-class _Memory:
-    """What one process remembers of a cluster between passes; losing it costs nothing but time."""
-
-    moved_at: float
-    """When its status changed last, on the monotonic clock."""
-    deleted_pods: set[str] = field(default_factory=set)
-    """Uids this process has asked to delete: the cache may still show them as healthy."""
-    leader_id: int = 0
-    blocked_at: float | None = None
-    """When the roll was first found to be waiting, on the monotonic clock; ``None`` while it goes on."""
-    told_blocked: bool = False
+_ASK_AGAIN = 60.0
+"""Seconds after which claims that could not grow are tried again: a class may have been changed."""
 
 
 class ClusterReconciler:
@@ -55,7 +47,7 @@ class ClusterReconciler:
             clock=context.clock,
             overridden=lambda obj, note: self._event(obj, "Warning", r.FIELD_OVERRIDDEN, "Apply", note),
         )
-        self._memory: dict[ObjectKey, _Memory] = {}
+        self._memory: dict[ObjectKey, Memory] = {}
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Bring the children in line, take at most one step, write the status if it changed."""
@@ -66,7 +58,7 @@ class ClusterReconciler:
             return Result.done()
         obj = view.object()
         cluster = EtlRouterCluster.model_validate(obj)
-        memory = self._memory.setdefault(key, _Memory(self._context.clock.monotonic()))
+        memory = self._memory.setdefault(key, Memory(self._context.clock.monotonic()))
         seen = await self._observe(key, cluster, memory)
         if seen.paused:
             seen = replace(seen, held_back=self._held_back(obj, cluster, seen))
@@ -80,29 +72,66 @@ class ClusterReconciler:
                 raise
         return await self._report(key, obj, cluster, seen, memory)
 
-    async def _observe(self, key: ObjectKey, cluster: EtlRouterCluster, memory: _Memory) -> Observation:
+    async def _observe(self, key: ObjectKey, cluster: EtlRouterCluster, memory: Memory) -> Observation:
         live = self._live(key)
         pods = self._pods(key, live, memory)
         nodes = await self._ask(key, pods)
         members = _live_members(live)
-        seen = Observation(
+        volumes = plan_volumes(self._claims(key, members or 0), cluster.spec.storage.size)
+        return Observation(
             stateful_set=live,
             pods=pods,
             nodes=nodes,
             consensus=judge(nodes, members or cluster.spec.replicas),
-            members=Members(members or cluster.spec.replicas),
-            restart=Restart(),
-            volumes=plan_volumes(self._claims(key, members or 0), cluster.spec.storage.size),
+            members=plan_members(cluster.spec.replicas, members, settled=False),
+            volumes=volumes,
+            volumes_error=_growth_problem(volumes, cluster, memory),
             paused=(cluster.metadata.annotations or {}).get(PAUSED_ANNOTATION) == "true",
             protocol=self._protocol(cluster, nodes),
             domain=self._context.settings.cluster_domain,
         )
-        return replace(seen, members=plan_members(cluster.spec.replicas, members, seen.settled))
 
     async def _act(
-        self, obj: Object, cluster: EtlRouterCluster, seen: Observation, memory: _Memory
+        self, obj: Object, cluster: EtlRouterCluster, seen: Observation, memory: Memory
     ) -> Observation:
-        """Children always; a restart or a volume step only while the cluster is of one mind."""
+        """Children always; then at most one change of the volumes, the pods or the size."""
+        after = await self._ensured(obj, cluster, seen)
+        if after is not seen:
+            return after
+        step = self._next_step(cluster, seen, memory)
+        if step.grow:
+            grown, problem = await self._grow_volumes(obj, cluster, seen, memory)
+            seen = replace(seen, volumes_error=problem)
+            if grown:
+                return replace(seen, step=step)
+            step = self._next_step(cluster, seen, memory)
+        seen = replace(seen, step=step)
+        if step.restart.pod is not None:
+            await self._restart(obj, step.restart.pod, seen, memory)
+        if not step.add_member:
+            return seen
+        members = plan_members(cluster.spec.replicas, seen.members.target, settled=True)
+        return await self._ensured(obj, cluster, replace(seen, members=members))
+
+    def _next_step(self, cluster: EtlRouterCluster, seen: Observation, memory: Memory) -> Step:
+        settings = self._context.settings
+        now = self._context.clock.monotonic()
+        refused = memory.refusal is not None and now - memory.refusal.at < _ASK_AGAIN
+        pods = (seen.update_revision, *((pod.uid, pod.revision, pod.ready) for pod in seen.pods))
+        return next_step(
+            seen,
+            wanted=cluster.spec.replicas,
+            on_delete=cluster.spec.update_strategy == "OnDelete",
+            patience=Patience(
+                pods=memory.sights.lasted("pods", pods, now) >= settings.blocked_after,
+                volumes=memory.sights.lasted("volumes", seen.volumes.growing, now) >= settings.resize_limit,
+                refused=refused and bool(seen.volumes_error),
+            ),
+            due=memory.due(seen.at_start(cluster.metadata.name), now, settings.resize_online),
+        )
+
+    async def _ensured(self, obj: Object, cluster: EtlRouterCluster, seen: Observation) -> Observation:
+        """Bring the children in line; the very ``seen`` when there was nothing to do."""
         try:
             changed = await self._ensure_children(obj, cluster, seen)
         except NameConflict as conflict:
@@ -114,22 +143,7 @@ class ClusterReconciler:
                 raise
             # A quota, an admission policy or a missing right: only the user can help, so the user is told.
             return replace(seen, refused=str(error))
-        if changed:
-            return replace(seen, superseded=True)
-        if seen.consensus.split:
-            return seen
-        if seen.volumes.grow:
-            moved, problem = await self._grow_volumes(obj, cluster, seen.volumes)
-            seen = replace(seen, volumes_error=problem)
-            if moved:
-                return seen
-        # Volumes that cannot grow, and must not shrink, do not keep the cluster from everything else.
-        if seen.volumes.pending or cluster.spec.update_strategy == "OnDelete":
-            return seen
-        step = next_restart(seen.pods, seen.consensus, seen.update_revision, seen.members.target)
-        if step.pod is not None:
-            await self._restart(obj, step.pod, seen, memory)
-        return replace(seen, restart=step)
+        return replace(seen, superseded=True) if changed else seen
 
     async def _ensure_children(self, obj: Object, cluster: EtlRouterCluster, seen: Observation) -> bool:
         """True when the StatefulSet changed, so that its status speaks of an older template."""
@@ -153,7 +167,8 @@ class ClusterReconciler:
             *children.desired(cluster, seen.members.target),
             (STATEFUL_SET, self._stateful_set(cluster, seen)),
         ]
-        return not seen.current or any(
+        waits = seen.volumes.grow or cluster.spec.replicas > seen.members.target or not seen.current
+        return bool(waits) or any(
             self._applier.pending(resource, desired, obj, CLUSTER) for resource, desired in wanted
         )
 
@@ -168,7 +183,7 @@ class ClusterReconciler:
         elif outcome is Outcome.UPDATED:
             self._event(obj, "Normal", r.UPDATED, "Update", "updated the StatefulSet")
 
-    async def _restart(self, obj: Object, pod: PodFacts, seen: Observation, memory: _Memory) -> None:
+    async def _restart(self, obj: Object, pod: PodFacts, seen: Observation, memory: Memory) -> None:
         key = ObjectKey(obj["metadata"]["namespace"], pod.name)
         try:
             await self._context.client.delete(POD, key, uid=pod.uid)
@@ -176,50 +191,28 @@ class ClusterReconciler:
             return
         memory.deleted_pods.add(pod.uid)
         leads = " (the leader, last)" if naming.node_id(pod.ordinal) == seen.consensus.leader_id else ""
-        note = f"deleted pod {pod.name}{leads}: it runs an older template"
+        old = pod.revision != seen.update_revision
+        why = "it runs an older template" if old else "its volume grows when it starts anew"
+        note = f"deleted pod {pod.name}{leads}: {why}"
         self._event(obj, "Normal", r.POD_RESTARTED, "Restart", note)
 
     async def _grow_volumes(
-        self, obj: Object, cluster: EtlRouterCluster, plan: VolumePlan
-    ) -> tuple[bool, str]:
-        """Patch the claims.
-
-        :return: whether any of them grows now, and why one cannot, or "".
-        """
-        namespace = obj["metadata"]["namespace"]
-        size = cluster.spec.storage.size
-        moved = False
-        for name in plan.grow:
-            key = ObjectKey(namespace, name)
-            problem = await self._expansion_problem(key)
-            if not problem:
-                patch = {"spec": {"resources": {"requests": {"storage": str(size)}}}}
-                try:
-                    answer = await self._context.client.patch(PVC, key, patch, field_manager=MANAGER)
-                    self._context.informers[PVC].written(answer)
-                    moved = True
-                except (Forbidden, Invalid) as error:
-                    problem = str(error)
+        self, obj: Object, cluster: EtlRouterCluster, seen: Observation, memory: Memory
+    ) -> tuple[int, str]:
+        """Patch the claims that are too small; how many of them grow, and why one cannot, or ""."""
+        names, size = seen.volumes.grow, str(cluster.spec.storage.size)
+        memory.refusal = None
+        for grown, name in enumerate(names):
+            key = ObjectKey(obj["metadata"]["namespace"], name)
+            problem = await grow_claim(self._context, key, size, MANAGER)
             if problem:
-                return moved, f"{name} cannot grow to {size}: {problem}"
-        return moved, ""
-
-    async def _expansion_problem(self, key: ObjectKey) -> str:
-        """Why the claim's class does not let it grow; "" when it does or when that is unknown."""
-        view = self._context.informers[PVC].get(key)
-        name = view.object()["spec"].get("storageClassName") if view else None
-        if not name:
-            return "it has no storage class, so nothing could expand it"
-        try:
-            found = await self._context.client.get(STORAGE_CLASS, ObjectKey("", name))
-        except NotFound:
-            return f"its storage class {name} does not exist"
-        except Forbidden:
-            return ""
-        return "" if found.get("allowVolumeExpansion") else f"storage class {name} does not allow expansion"
+                problem = f"{name} cannot grow to {size}: {problem}"
+                memory.refusal = Refusal(names, size, problem, self._context.clock.monotonic())
+                return grown, problem
+        return len(names), ""
 
     async def _report(
-        self, key: ObjectKey, obj: Object, cluster: EtlRouterCluster, seen: Observation, memory: _Memory
+        self, key: ObjectKey, obj: Object, cluster: EtlRouterCluster, seen: Observation, memory: Memory
     ) -> Result:
         now = timestamp(self._context.clock.time())
         conditions = Conditions(obj, cluster.metadata.generation or 0, now)
@@ -239,7 +232,7 @@ class ClusterReconciler:
         self._context.metrics.ready(CLUSTER.kind, key, ready)
         return Result.after(self._context.settings.poll_interval if ready else self._pause(memory))
 
-    def _pause(self, memory: _Memory) -> float:
+    def _pause(self, memory: Memory) -> float:
         """Seconds to the next look at a cluster that is not Ready.
 
         What the watches see brings it back at once; only what the members know has to be asked for.
@@ -248,21 +241,18 @@ class ClusterReconciler:
         still = self._context.clock.monotonic() - memory.moved_at
         return min(max(settings.busy_interval, still / 10), settings.idle_interval)
 
-    def _note_blocked(self, obj: Object, seen: Observation, memory: _Memory) -> None:
+    def _note_blocked(self, obj: Object, seen: Observation, memory: Memory) -> None:
         """Warn of a roll that has waited for too long, once until it goes on."""
-        if not seen.restart.blocked:
-            memory.blocked_at, memory.told_blocked = None, False
-            return
-        now = self._context.clock.monotonic()
-        memory.blocked_at = now if memory.blocked_at is None else memory.blocked_at
-        waited = now - memory.blocked_at
-        if memory.told_blocked or waited < self._context.settings.blocked_after:
-            return
-        memory.told_blocked = True
-        note = f"the roll has been waiting for {waited:.0f} s: {seen.restart.blocked}"
-        self._event(obj, "Warning", r.ROLLOUT_BLOCKED, "Restart", note)
+        blocked = seen.step.restart.blocked
+        waited = memory.sights.lasted("roll", bool(blocked), self._context.clock.monotonic())
+        if not blocked:
+            memory.told_blocked = False
+        elif not memory.told_blocked and waited >= self._context.settings.blocked_after:
+            memory.told_blocked = True
+            note = f"the roll has been waiting for {waited:.0f} s: {blocked}"
+            self._event(obj, "Warning", r.ROLLOUT_BLOCKED, "Restart", note)
 
-    def _note_leader(self, key: ObjectKey, obj: Object, seen: Observation, memory: _Memory) -> None:
+    def _note_leader(self, key: ObjectKey, obj: Object, seen: Observation, memory: Memory) -> None:
         leader = seen.consensus.leader_id
         if not leader:
             return
@@ -289,7 +279,7 @@ class ClusterReconciler:
         owner = self._context.informers[CLUSTER].get(key)
         return view.object() if view and owner and view.owner_uid == owner.uid else None
 
-    def _pods(self, key: ObjectKey, live: Object | None, memory: _Memory) -> list[PodFacts]:
+    def _pods(self, key: ObjectKey, live: Object | None, memory: Memory) -> list[PodFacts]:
         if live is None:
             return []
         uid = live["metadata"]["uid"]
@@ -317,6 +307,16 @@ class ClusterReconciler:
 
 def _gone(pod: PodFacts) -> PodFacts:
     return replace(pod, terminating=True, ready=False)
+
+
+def _growth_problem(volumes: VolumePlan, cluster: EtlRouterCluster, memory: Memory) -> str:
+    """Why volumes cannot grow, as far as it is known, or ""."""
+    size = str(cluster.spec.storage.size)
+    if volumes.infeasible:
+        names = ", ".join(volumes.infeasible)
+        return f"{names} cannot grow to {size}: the storage driver says that it is not feasible"
+    known = memory.refusal
+    return known.problem if known and (known.claims, known.size) == (volumes.grow, size) else ""
 
 
 def _live_members(live: Object | None) -> int | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
 from controllers.cluster import naming
 from controllers.cluster.children import quorum
@@ -19,6 +19,18 @@ class Restart:
 
     pod: PodFacts | None = None
     blocked: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The one change to make now. At most one of the three is there."""
+
+    grow: bool = False
+    """Patch the claims that are too small."""
+    restart: Restart = field(default_factory=Restart)
+    add_member: bool = False
+    waiting: str = ""
+    """What volumes or the next member wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +50,8 @@ def plan_members(wanted: int, live: int | None, settled: bool) -> Members:
     leaders could be elected. Shrinking needs the removal of a member: the contract has no call for it.
 
     :param live: members of the observed StatefulSet; ``None`` before it exists.
-    :param settled: whether all live members run the current template, are ready and follow one leader.
+    :param settled: whether nothing else is left to do: all live members run the current template, are ready
+        and follow one leader, and the volumes have their size.
     """
     if live is None:
         return Members(wanted)
@@ -61,15 +74,20 @@ def joining(pods: Sequence[PodFacts], update_revision: str) -> set[str]:
 
 
 def next_restart(
-    pods: Sequence[PodFacts], consensus: Consensus, update_revision: str, expected: int
+    pods: Sequence[PodFacts],
+    consensus: Consensus,
+    update_revision: str,
+    expected: int,
+    due: Collection[str] = (),
 ) -> Restart:
-    """The one outdated pod whose restart keeps the quorum, or the reason to wait.
+    """The one pod whose restart keeps the quorum, or the reason to wait.
 
     Order: pods that serve nobody anyway, then followers from the highest ordinal, the leader last.
 
     :param expected: number of pods there should be.
+    :param due: names of pods to restart although they run the current template.
     """
-    old = outdated(pods, update_revision)
+    old = [pod for pod in pods if pod.revision != update_revision or pod.name in due]
     if not old or not update_revision:
         return Restart()
     if any(pod.terminating for pod in pods) or len(pods) < expected:

@@ -2,74 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from controllers import reasons as r
 from controllers.cluster import naming
 from controllers.cluster.children import key_of, ports
-from controllers.cluster.facts import Consensus, NodeFacts, PodFacts
-from controllers.cluster.rollout import Members, Restart, outdated
-from controllers.cluster.volumes import VolumePlan
+from controllers.cluster.facts import Consensus, NodeFacts
+from controllers.cluster.observation import Observation
+from controllers.cluster.rollout import Members, outdated
 from controllers.status import Conditions
 from etl_operator.api import EtlRouterCluster
 from etl_operator.api.cluster import ClusterStatus
 from etl_operator.api.fitting import fitted
-from informers.objects import Object
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """Everything a status is made of."""
-
-    stateful_set: Object | None
-    pods: Sequence[PodFacts]
-    nodes: Sequence[NodeFacts]
-    consensus: Consensus
-    members: Members
-    restart: Restart
-    volumes: VolumePlan
-    volumes_error: str = ""
-    conflict: str = ""
-    """A child's name is taken by somebody else."""
-    refused: str = ""
-    """The API server refused a child."""
-    paused: bool = False
-    held_back: bool = False
-    """Paused, and there is something to do."""
-    superseded: bool = False
-    """A new template was applied in this very pass: what was observed speaks of the one before."""
-    protocol: str = ""
-    """Protobuf package the members speak; "" before one has answered."""
-    domain: str = "cluster.local"
-
-    @property
-    def update_revision(self) -> str:
-        """Revision of the current template, or "" while the StatefulSet controller has not seen it."""
-        live = self.stateful_set
-        if live is None or self.superseded:
-            return ""
-        status = live.get("status") or {}
-        if status.get("observedGeneration", 0) < live["metadata"].get("generation", 0):
-            return ""
-        return str(status.get("updateRevision") or "")
-
-    @property
-    def current(self) -> bool:
-        """Every member there should be runs the current template."""
-        revision = self.update_revision
-        return (
-            bool(revision)
-            and len(self.pods) == self.members.target
-            and not outdated(self.pods, revision)
-            and not any(pod.terminating for pod in self.pods)
-        )
-
-    @property
-    def settled(self) -> bool:
-        """Current, ready, and of one mind."""
-        return self.current and all(pod.ready for pod in self.pods) and self.consensus.complete
 
 
 def cluster_status(cluster: EtlRouterCluster, seen: Observation, conditions: Conditions) -> dict[str, Any]:
@@ -168,8 +112,8 @@ def _config_condition(cluster: EtlRouterCluster, seen: Observation, conditions: 
     counted = f"{len(old)} of {len(seen.pods)} pods run an older template"
     if cluster.spec.update_strategy == "OnDelete":
         conditions.set(r.CONFIG_APPLIED, False, r.WAITING_FOR_DELETE, _on_delete_message(seen))
-    elif seen.restart.blocked and not seen.paused:
-        message = f"{counted}; waiting: {seen.restart.blocked}"
+    elif seen.step.restart.blocked and not seen.paused:
+        message = f"{counted}; waiting: {seen.step.restart.blocked}"
         conditions.set(r.CONFIG_APPLIED, False, r.ROLLING, message)
     else:
         conditions.set(r.CONFIG_APPLIED, False, r.ROLLING, counted)
@@ -190,11 +134,26 @@ def _volume_condition(cluster: EtlRouterCluster, seen: Observation, conditions: 
         conditions.set(r.VOLUMES_RESIZED, False, r.SHRINK_UNSUPPORTED, message)
     elif seen.volumes_error:
         conditions.set(r.VOLUMES_RESIZED, False, r.EXPANSION_UNSUPPORTED, seen.volumes_error)
-    elif plan.busy:
-        message = f"{', '.join(plan.grow + plan.pending)} grow to {size}"
-        conditions.set(r.VOLUMES_RESIZED, False, r.RESIZING, message)
+    elif plan.growing:
+        conditions.set(r.VOLUMES_RESIZED, False, r.RESIZING, _growth_message(cluster, seen))
     else:
         conditions.set(r.VOLUMES_RESIZED, True, r.VOLUMES_RESIZED, f"every volume has {size}")
+
+
+def _growth_message(cluster: EtlRouterCluster, seen: Observation) -> str:
+    plan = seen.volumes
+    parts = [f"{', '.join(plan.growing)} grow to {cluster.spec.storage.size}"]
+    if plan.grow and seen.step.waiting:
+        parts.append(f"waiting: {seen.step.waiting}")
+    if plan.unbound:
+        parts.append(f"{', '.join(plan.unbound)} once bound")
+    if plan.at_start:
+        pods = ", ".join(seen.at_start(cluster.metadata.name))
+        ending = f"{pods} are restarted one at a time"
+        if cluster.spec.update_strategy == "OnDelete":
+            ending = f"updateStrategy is OnDelete: delete {pods}"
+        parts.append(f"the file system of {', '.join(plan.at_start)} grows when the pod starts; {ending}")
+    return "; ".join(parts)
 
 
 def _ready_condition(cluster: EtlRouterCluster, seen: Observation, conditions: Conditions) -> None:
@@ -228,19 +187,19 @@ def _progress_condition(cluster: EtlRouterCluster, seen: Observation, conditions
         return conditions.working(reason, message)
     if seen.members.target < wanted or (ready < wanted and _grows(seen)):
         members = f"{seen.members.target} of {wanted} members"
-        return conditions.working(r.SCALING_UP, f"{members} in place, {ready} ready{trouble}")
+        return conditions.working(r.SCALING_UP, f"{members} in place, {ready} ready{trouble}{_waiting(seen)}")
     old = outdated(seen.pods, seen.update_revision)
     if old and seen.update_revision and len(seen.pods) == seen.members.target:
         if cluster.spec.update_strategy == "OnDelete":
             return conditions.stalled(r.WAITING_FOR_DELETE, _on_delete_message(seen))
         rolling = f"{len(seen.pods) - len(old)} of {wanted} pods updated"
-        return conditions.working(r.ROLLING, f"{rolling}{trouble}")
+        return conditions.working(r.ROLLING, f"{rolling}{trouble}{_waiting(seen)}")
     if ready < wanted:
         return conditions.working(r.PODS_NOT_READY, f"{ready} of {wanted} members are ready{trouble}")
     if not seen.settled:
         return conditions.working(r.PROGRESSING, message)
-    if seen.volumes.busy:
-        return conditions.working(r.RESIZING, "volumes are growing")
+    if seen.volumes.growing:
+        return conditions.working(r.RESIZING, _growth_message(cluster, seen))
     leader = naming.pod_name(cluster.metadata.name, seen.consensus.leader_id - 1)
     message = f"{ready} of {wanted} members are ready, {leader} leads{_withheld(cluster, seen)}"
     return conditions.ready(r.SUCCEEDED, message)
@@ -252,6 +211,13 @@ def _withheld(cluster: EtlRouterCluster, seen: Observation) -> str:
     if not names:
         return ""
     return f"; Service {cluster.metadata.name} leaves out {names}: another container there is not ready"
+
+
+def _waiting(seen: Observation) -> str:
+    """What holds up a roll or the next member, other than the pods that the message names anyway."""
+    volumes = seen.volumes.growing
+    why = seen.step.restart.blocked or seen.step.waiting
+    return f"; waiting: {why}" if volumes and why else ""
 
 
 def _grows(seen: Observation) -> bool:

@@ -521,4 +521,5 @@ class World:
             claim.setdefault("storageClassName", "standard")
             self.store.put(PVC, f"data-{name}", claim)
             capacity = claim["resources"]["requests"]
-            self.store.edit(PVC, f"data-{name}", {"status": {"capacity": dict(capacity)}})
+            status = {"phase": "Bound", "capacity": dict(capacity)}
+            self.store.edit(PVC, f"data-{name}", {"status": status})

@@ -1,0 +1,71 @@
+"""What one operator process remembers of a cluster between passes; losing it costs nothing but time."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+
+
+class FirstSight:
+    """For how long something has been seen without a break, on this process's monotonic clock.
+
+    Deadlines are measured so: the timestamps of objects come from other machines' clocks.
+    """
+
+    def __init__(self) -> None:
+        self._since: dict[str, tuple[Hashable, float]] = {}
+
+    def lasted(self, what: str, seen: Hashable, now: float) -> float:
+        """Seconds for which ``seen`` has been the same; 0.0 at first sight, and while it is false.
+
+        :param what: what is looked at; each has a clock of its own.
+        :param seen: what is there now. A different one starts anew.
+        """
+        if not seen:
+            self._since.pop(what, None)
+            return 0.0
+        before, since = self._since.get(what, (None, now))
+        if before != seen:
+            since = now
+        self._since[what] = (seen, since)
+        return now - since
+
+
+@dataclass(slots=True)
+class Refusal:
+    """Claims that could not grow, and why. Asked again after a while."""
+
+    claims: tuple[str, ...]
+    size: str
+    problem: str
+    at: float
+
+
+@dataclass(slots=True)
+class Memory:
+    """Of one cluster."""
+
+    moved_at: float
+    """When its status changed last, on the monotonic clock."""
+    deleted_pods: set[str] = field(default_factory=set)
+    """Uids this process has asked to delete: the cache may still show them as healthy."""
+    leader_id: int = 0
+    told_blocked: bool = False
+    sights: FirstSight = field(default_factory=FirstSight)
+    refusal: Refusal | None = None
+    at_start: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """Pod whose volume waits for its start, to its uid when that was first seen, and when that was."""
+
+    def due(self, waiting: Mapping[str, str], now: float, patience: float) -> set[str]:
+        """Names of the pods to start anew for the sake of their volumes.
+
+        :param waiting: uid by name of every pod whose volume waits for its start.
+        :param patience: seconds a node has to grow the file system while the pod runs, as most drivers can.
+            A pod that has been replaced since is not restarted again: it was no help.
+        """
+        self.at_start = {name: self.at_start.get(name, (uid, now)) for name, uid in waiting.items()}
+        return {
+            name
+            for name, (uid, since) in self.at_start.items()
+            if uid == waiting[name] and now - since >= patience
+        }

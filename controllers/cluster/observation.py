@@ -1,0 +1,71 @@
+"""What a pass has seen of a cluster. Pure values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from controllers.cluster import naming
+from controllers.cluster.facts import Consensus, NodeFacts, PodFacts
+from controllers.cluster.rollout import Members, Step, outdated
+from controllers.cluster.volumes import VolumePlan
+from informers.objects import Object
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything a status is made of."""
+
+    stateful_set: Object | None
+    pods: Sequence[PodFacts]
+    nodes: Sequence[NodeFacts]
+    consensus: Consensus
+    members: Members
+    volumes: VolumePlan
+    step: Step = field(default_factory=Step)
+    """What was done in this pass, or what it waits for."""
+    volumes_error: str = ""
+    conflict: str = ""
+    """A child's name is taken by somebody else."""
+    refused: str = ""
+    """The API server refused a child."""
+    paused: bool = False
+    held_back: bool = False
+    """Paused, and there is something to do."""
+    superseded: bool = False
+    """A new template was applied in this very pass: what was observed speaks of the one before."""
+    protocol: str = ""
+    """Protobuf package the members speak; "" before one has answered."""
+    domain: str = "cluster.local"
+
+    @property
+    def update_revision(self) -> str:
+        """Revision of the current template, or "" while the StatefulSet controller has not seen it."""
+        live = self.stateful_set
+        if live is None or self.superseded:
+            return ""
+        status = live.get("status") or {}
+        if status.get("observedGeneration", 0) < live["metadata"].get("generation", 0):
+            return ""
+        return str(status.get("updateRevision") or "")
+
+    @property
+    def current(self) -> bool:
+        """Every member there should be runs the current template."""
+        revision = self.update_revision
+        return (
+            bool(revision)
+            and len(self.pods) == self.members.target
+            and not outdated(self.pods, revision)
+            and not any(pod.terminating for pod in self.pods)
+        )
+
+    def at_start(self, cluster: str) -> dict[str, str]:
+        """Uid by name of the pods whose volumes wait for their start."""
+        waiting = self.volumes.at_start
+        return {pod.name: pod.uid for pod in self.pods if naming.claim_name(cluster, pod.ordinal) in waiting}
+
+    @property
+    def settled(self) -> bool:
+        """Current, ready, and of one mind."""
+        return self.current and all(pod.ready for pod in self.pods) and self.consensus.complete
