@@ -14,6 +14,7 @@ from aiohttp import web
 from informers.certificates import ServingCertificate
 from informers.errors import RuntimeFault
 from informers.health import Checks, report
+from informers.listener import IDLE_SECONDS, Listener
 from informers.metrics import Metrics
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -53,7 +54,7 @@ def parse_bind_address(text: str) -> BindAddress | None:
 
 
 class HttpServer:
-    """One listening socket and the paths it answers.
+    """One listening socket and the paths it answers, to a bounded number of callers with bounded patience.
 
     :param address: where; port 0 takes a free one.
     :param what: what it is for, for error messages.
@@ -71,11 +72,19 @@ class HttpServer:
         self.address = address
         self.what = what
         self._certificate = certificate
-        self._following: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._listener: Listener | None = None
         application = web.Application()
         for path, handler in routes.items():
-            application.router.add_get(path, handler)
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+            application.router.add_get(path, self._counted(handler))
+        self._runner = web.AppRunner(
+            application,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=1.0,
+            keepalive_timeout=IDLE_SECONDS,
+            lingering_time=1.0,
+        )
 
     async def start(self) -> None:
         """Listen.
@@ -90,15 +99,28 @@ class HttpServer:
         listening = await self._listen()
         self.address = BindAddress(self.address.host, listening.getsockname()[1])
         await self._runner.setup()
-        await web.SockSite(self._runner, listening, ssl_context=context, backlog=_BACKLOG).start()
+        protocol = self._runner.server
+        assert protocol is not None, "a runner that is set up has one"
+        self._listener = Listener(listening, protocol, what=self.what, context=context)
+        self._tasks = [asyncio.create_task(self._listener.run(), name=f"listener for {self.what}")]
         if self._certificate is not None:
-            self._following = asyncio.create_task(self._certificate.follow(), name="serving certificate")
+            following = asyncio.create_task(self._certificate.follow(), name="serving certificate")
+            self._tasks.append(following)
 
     async def stop(self) -> None:
         """Close the socket and every connection."""
-        if self._following is not None:
-            self._following.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._runner.cleanup()
+
+    def _counted(self, handler: Handler) -> Handler:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            assert self._listener is not None, "requests come from there"
+            with self._listener.connections.answering(request.transport):
+                return await handler(request)
+
+        return answer
 
     async def _listen(self) -> socket.socket:
         try:
