@@ -146,6 +146,14 @@ class RouterState:
         """The whole state."""
         return _encoder.encode(_Stored(self.cluster_id, list(self)))
 
+    def valid(self, data: bytes) -> bool:
+        """``data`` is what `snapshot` returns."""
+        try:
+            _state_decoder.decode(data)
+        except ValueError:
+            return False
+        return True
+
     def restore(self, data: bytes) -> None:
         """The state a snapshot holds; its checksum has been verified by the engine."""
         stored = _state_decoder.decode(data)

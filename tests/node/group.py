@@ -38,6 +38,9 @@ class Log:
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode(self.commands)
 
+    def valid(self, data: bytes) -> bool:
+        return True
+
     def restore(self, data: bytes) -> None:
         self.commands = msgspec.msgpack.decode(data, type=list[bytes])
 
@@ -80,7 +83,7 @@ class Group:
         engine._ticker.cancel()
         await asyncio.gather(engine._ticker, return_exceptions=True)
         await engine._transport.stop()
-        engine._raft.destroy()
+        engine._member.close()
 
     async def leader(self, among: Iterable[int] | None = None) -> int:
         """Wait until one of them leads and has its state."""
@@ -88,7 +91,7 @@ class Group:
         found: list[int] = []
 
         def leads() -> bool:
-            found[:] = [n for n in nodes if self.engines[n]._readable() and self.leads(n)]
+            found[:] = [n for n in nodes if self.engines[n]._member.readable() and self.leads(n)]
             return bool(found)
 
         await until(leads)

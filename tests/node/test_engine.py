@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from etl_operator.node.consensus import embedded, wire
-from etl_operator.node.consensus import raft as raft_module
+from etl_operator.node.consensus import wire
 from etl_operator.node.consensus.embedded import EmbeddedEngine
 from etl_operator.node.consensus.engine import (
     CommitTimeout,
@@ -21,15 +20,10 @@ from etl_operator.node.consensus.engine import (
     Role,
     StorageCorrupt,
 )
-from etl_operator.node.consensus.journal import DiskJournal, flush_file
+from etl_operator.node.consensus.journal import DiskJournal
 from etl_operator.node.consensus.settings import Timing
 from tests.node.cluster import until
 from tests.node.group import Group, Log, group
-
-
-async def test_the_installed_library_has_the_names_the_engine_relies_on(tmp_path: Path) -> None:
-    async with group(tmp_path, 1) as made:
-        assert raft_module.missing_names(made.engines[1]._raft) == []
 
 
 async def test_a_lone_node_leads_at_once(tmp_path: Path) -> None:
@@ -113,7 +107,7 @@ async def test_a_member_ahead_in_terms_is_taken_back(tmp_path: Path) -> None:
         leader = await made.leader()
         ahead = next(node for node in made.engines if node != leader)
         term = made.engines[leader].status().term + 7
-        made.engines[ahead]._raft.adopt_term(term)
+        made.engines[ahead]._member.raft.adopt_term(term)
         new = await made.leader()
         await until(lambda: made.engines[ahead].status().leader_id is not None)
         assert made.engines[new].status().term >= term
@@ -199,19 +193,19 @@ async def test_nothing_is_answered_or_applied_before_it_is_flushed(tmp_path: Pat
         applied: list[bool] = []
 
         def watch(engine: EmbeddedEngine, machine: Log) -> None:
-            send, apply = engine._transport.send, machine.apply
+            send, apply = engine._member.raft._transmit, machine.apply
 
-            def sending(peer: int, message: wire.Message) -> bool:
+            def sending(peer: int, message: wire.Message) -> object:
                 if isinstance(message, wire.NextIndex | wire.ResponseVote | wire.RequestVote):
-                    answers.append((message, engine._journal.flushed))
+                    answers.append((message, engine._member.journal.flushed))
                 return send(peer, message)
 
             def applying(command: bytes) -> int:
-                applied.append(engine._journal.flushed)
+                applied.append(engine._member.journal.flushed)
                 return apply(command)
 
-            engine._transport.send = sending  # type: ignore[method-assign]
-            engine._raft._apply = applying
+            engine._member.raft._transmit = sending
+            machine.apply = applying  # type: ignore[method-assign]
 
         for node, engine in made.engines.items():
             watch(engine, made.machines[node])
@@ -239,7 +233,7 @@ async def test_acknowledged_writes_survive_a_power_cut_of_all_members(
         flushes = self.syncs
         sync(self)
         if self.syncs != flushes:
-            shutil.copy(self.directory / "journal", self.directory / "flushed")
+            shutil.copy(self._path, self._path.with_name("flushed"))
 
     monkeypatch.setattr(DiskJournal, "sync", keep_a_copy)
     async with group(tmp_path, 3) as made:
@@ -333,37 +327,17 @@ async def test_a_late_answer_of_an_earlier_term_does_not_count(tmp_path: Path) -
     async with group(tmp_path, 3) as made:
         leader = made.engines[await made.leader()]
         follower = next(node for node in made.engines if made.engines[node] is not leader)
-        status = leader.status()
-        far = wire.NextIndex(term=status.term - 1, next_index=1000, reset=False, success=True)
-        leader._deliver(follower, far)
-        assert leader._raft.match_index(follower) < 900
-        leader._deliver(follower, wire.NextIndex(term=status.term, next_index=900, reset=False, success=True))
-        assert leader._raft.match_index(follower) == 899  # The same of this term does.
-
-
-async def test_a_received_snapshot_is_flushed_before_the_journal_is_forgotten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    order: list[str] = []
-    clear = DiskJournal.clear
-
-    def clearing(self: DiskJournal) -> None:
-        order.append("clear")
-        clear(self)
-
-    def flushing(path: Path) -> None:
-        order.append("flush")
-        flush_file(path)
-
-    async with group(tmp_path, 3, snapshot_every=5) as made:
-        leader = await made.leader()
-        behind = next(node for node in made.engines if node != leader)
-        await made.crash(behind)
-        commands = [b"%d" % number for number in range(20)]
-        for command in commands:
-            await made.engines[leader].propose(command)
-        monkeypatch.setattr(DiskJournal, "clear", clearing)
-        monkeypatch.setattr(embedded, "flush_file", flushing)
-        await made.start(behind, [1, 2, 3])
-        await made.equal(commands)
-        assert order[:2] == ["flush", "clear"]
+        for node in [node for node in made.engines if made.engines[node] is not leader]:
+            await made.crash(node)
+        proposal = asyncio.ensure_future(leader.propose(b"a"))
+        raft = leader._member.raft
+        await until(lambda: raft._log.last == 3)
+        term = raft.term
+        leader._deliver(follower, wire.NextIndex(term=term - 1, next_index=4, reset=False, success=True))
+        assert raft.match_index(follower) < 3
+        # Nor does one that has more than there is.
+        leader._deliver(follower, wire.NextIndex(term=term, next_index=900, reset=False, success=True))
+        assert raft.match_index(follower) < 3
+        leader._deliver(follower, wire.NextIndex(term=term, next_index=4, reset=False, success=True))
+        assert raft.match_index(follower) == 3  # The same of this term does.
+        assert await proposal == 1

@@ -52,7 +52,10 @@ class StorageError(ConsensusError):
 
 
 class StorageFull(StorageError):
-    """No room for an entry. What was stored stays stored; the node keeps serving reads."""
+    """No room. What was stored stays stored and memory equals it; the node keeps serving reads.
+
+    A proposal that fails with this was not made.
+    """
 
 
 class StorageCorrupt(StorageError):
@@ -122,6 +125,9 @@ class StateMachine(Protocol):
 
     def snapshot(self) -> bytes:
         """The whole state."""
+
+    def valid(self, data: bytes) -> bool:
+        """Whether `restore` can take ``data``. Asked of what another node sent, before it is stored."""
 
     def restore(self, data: bytes) -> None:
         """Replace the whole state by what `snapshot` returned, here or on another node."""

@@ -1,18 +1,17 @@
-"""The Raft log on disk: appended, checksummed, and synced before anybody relies on it.
+"""The Raft log on disk: appended, checksummed, and flushed before anybody relies on it.
 
 File ``journal``: a magic number, then records of ``length, crc32, index, term, command`` (little endian; the
 checksum covers all that follows it). File ``vote``: term and vote, replaced as a whole.
 
-pysyncobj's own journal leaves syncing to the kernel. Here every record is written at once and made durable by
-`sync`, which is called before an answer to a leader is sent and before an entry counts as committed. One sync
-covers everything written since the last one.
+Every record is written at once and made durable by `DiskJournal.sync`, which is called before an answer to a
+leader is sent and before an entry counts as committed. One flush covers all that was written since the last.
+
+Every method changes the disk first and memory afterwards: after an error both still agree. The names of the
+methods are those of pysyncobj's ``Journal``, which this class once replaced.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import struct
 import zlib
 from collections.abc import Iterable
@@ -20,17 +19,20 @@ from pathlib import Path
 from typing import overload
 
 import msgspec
-from pysyncobj.journal import Journal
 
-from etl_operator.node.consensus.engine import StorageBusy, StorageCorrupt, StorageError, StorageFull
+from etl_operator.node.consensus.disk import File, Files, OsFiles, failure, replace
+from etl_operator.node.consensus.engine import StorageCorrupt, StorageError
+from etl_operator.node.consensus.engine import StorageFull as StorageFull
 
 Entry = tuple[bytes, int, int]
-"""Command, index, term: pysyncobj's order."""
+"""Command, index, term."""
 
 _MAGIC = b"ETLRLOG1"
 _HEAD = struct.Struct("<II")
 _BODY = struct.Struct("<QQ")
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+MOST = 2**62
+"""The largest index or term: they fit 64 bits with room to count on."""
+_JOURNAL, _VOTE = "journal", "vote"
 _LARGEST_GAP = 1_000_000
 """How far ahead an index may be for bytes behind a damaged record to be taken for a record."""
 
@@ -46,35 +48,48 @@ class _Vote(msgspec.Struct, forbid_unknown_fields=True):
     checksum: int
 
 
-class DiskJournal(Journal):  # type: ignore[misc]
-    """A `pysyncobj.journal.Journal` in a directory of its own, which it locks.
+class DiskJournal:
+    """A log, a term and a vote in a directory of their own, which it locks.
 
     :param directory: created if missing.
+    :param files: the files in it; the operating system's by default.
     :raises StorageCorrupt: acknowledged records may be damaged. A torn last record is cut off instead:
-        it was never synced, hence never acknowledged.
+        it was never flushed, hence never acknowledged.
     :raises StorageBusy: another process has the directory.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, files: Files | None = None) -> None:
         self.cut_off = 0
         """Bytes of a torn tail dropped while opening."""
         self.syncs = 0
         """How often data was forced to disk."""
-        self._path = directory / "journal"
-        self._vote_path = directory / "vote"
+        self._path = directory / _JOURNAL
+        self._vote_path = directory / _VOTE
         self._entries: list[Entry] = []
         self._offsets: list[int] = []
-        self._removed: list[Entry] = []
         self._dirty = False
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(directory)
+            self._files: Files = OsFiles(directory) if files is None else files
+            self._files.lock()
+        except OSError as error:
+            raise failure(error, f"cannot use the data directory {directory}") from error
+        try:
+            # What an earlier process wrote and did not flush can be read, and is relied on from now on.
+            self._files.sync()
             self._vote = self._read_vote()
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._file = self._files.open(_JOURNAL)
             self._end = self._recover()
         except OSError as error:
-            raise StorageError(f"cannot use the data directory {directory}: {error}") from error
+            self._files.unlock()
+            raise failure(error, f"cannot use the data directory {directory}") from error
+        except StorageError:
+            self._files.unlock()
+            raise
+
+    @property
+    def files(self) -> Files:
+        """Where the journal lives; the snapshots are there too."""
+        return self._files
 
     @property
     def flushed(self) -> bool:
@@ -93,74 +108,85 @@ class DiskJournal(Journal):  # type: ignore[misc]
     def __getitem__(self, item: int | slice) -> Entry | list[Entry]:
         return self._entries[item]
 
+    @property
+    def first(self) -> int:
+        """Index of the first entry kept."""
+        return self._entries[0][1]
+
+    @property
+    def last(self) -> int:
+        """Index of the last entry."""
+        return self._entries[-1][1]
+
+    def term_at(self, index: int) -> int | None:
+        """The term of an entry; None if it is not here."""
+        position = index - self._entries[0][1]
+        return self._entries[position][2] if 0 <= position < len(self._entries) else None
+
     def add(self, command: bytes, idx: int, term: int) -> None:
         """Append an entry; durable after the next `sync`.
 
         :raises StorageFull: nothing was appended.
         :raises StorageError: any other failure; the journal must not be used any more.
         """
-        if self._removed:
-            # A leader that repeats itself must not un-store, not even for a moment, what was acknowledged.
-            kept = self._removed.pop(0)
-            if kept == (command, idx, term):
-                self._entries.append(kept)
-                return
-            self._removed.clear()
-            self._truncate()
-        record = _record((bytes(command), idx, term))
+        record = _record((command, idx, term))
         try:
-            _write(self._fd, record, self._end)
+            self._file.write(record, self._end)
         except OSError as error:
-            os.ftruncate(self._fd, self._end)
-            if error.errno in _NO_ROOM:
-                raise StorageFull(f"cannot write {self._path}: {error.strerror}") from error
-            raise StorageError(f"cannot write {self._path}: {error}") from error
+            self._take_back(self._end)
+            raise failure(error, f"cannot write {self._path}") from error
         self._offsets.append(self._end)
         self._end += len(record)
-        self._entries.append((bytes(command), idx, term))
+        self._entries.append((command, idx, term))
         self._dirty = True
 
     def deleteEntriesFrom(self, entryFrom: int) -> None:
-        """Forget entries from a position on. Takes effect on disk with the next `add` or `sync`."""
-        self._removed = self._entries[entryFrom:] + self._removed
-        del self._entries[entryFrom:]
-        self._dirty = True
+        """Forget entries from a position on, durably. Only what contradicts the leader may go.
+
+        :raises StorageFull: nothing was forgotten.
+        :raises StorageError: any other failure; the journal must not be used any more.
+        """
+        if entryFrom >= len(self._entries):
+            return
+        end = self._offsets[entryFrom]
+        try:
+            self._file.truncate(end)
+        except OSError as error:
+            raise failure(error, f"cannot shorten {self._path}") from error
+        # At once: what is written next must not be found in front of a rest of what was cut off here.
+        self._flush()
+        del self._entries[entryFrom:], self._offsets[entryFrom:]
+        self._end = end
 
     def deleteEntriesTo(self, entryTo: int) -> None:
-        """Forget the entries before a position; a snapshot has them. Atomic."""
-        self._rewrite(self._entries[entryTo:])
+        """Forget the entries before a position; a snapshot has them. Atomic.
 
-    def clear(self) -> None:
-        """Forget everything; a snapshot that is newer than all of it was installed. Atomic."""
-        self._rewrite([])
+        :raises StorageFull: nothing was forgotten.
+        """
+        self._rewrite(self._entries[entryTo:])
 
     def sync(self) -> None:
         """Make everything durable. Blocks for one disk flush if anything was written since the last call.
 
         :raises StorageError: the journal must not be used any more: what the disk holds is not known.
         """
-        if not self._dirty:
-            return
-        if self._removed:
-            self._removed.clear()
-            self._truncate()
-        try:
-            os.fdatasync(self._fd)
-        except OSError as error:
-            raise StorageError(f"cannot flush {self._path}: {error}") from error
-        self._dirty = False
-        self.syncs += 1
+        if self._dirty:
+            self._flush()
 
-    # Term, vote, commit index.
+    def close(self) -> None:
+        """Release the directory. Nothing is flushed that was not before."""
+        self._file.close()
+        self._files.unlock()
+
+    # Term and vote.
 
     def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:
-        """Store term and vote durably: both must survive before any message mentions them."""
+        """Store term and vote durably: both must survive before any message mentions them.
+
+        :raises StorageFull: term and vote are as before, in memory and on disk.
+        """
         vote = _Vote(term, votedForNodeId, _vote_checksum(term, votedForNodeId))
-        try:
-            replace_file(self._vote_path, msgspec.json.encode(vote))
-        except OSError as error:
-            kind = StorageFull if error.errno in _NO_ROOM else StorageError
-            raise kind(f"cannot write {self._vote_path}: {error.strerror}") from error
+        replace(self._files, _VOTE, msgspec.json.encode(vote), described=str(self._vote_path)).close()
         self._vote = vote
 
     def getCurrentTerm(self) -> int:
@@ -171,58 +197,42 @@ class DiskJournal(Journal):  # type: ignore[misc]
         """Whom this node voted for in that term."""
         return self._vote.voted_for
 
-    def setRaftCommitIndex(self, raftCommitIndex: int) -> None:
-        """Called before entries are applied: they count as stored here, so they must be.
-
-        The index itself is not kept. Raft finds it again, and reads wait for that (`read_barrier`).
-        """
-        self.sync()
-
-    def getRaftCommitIndex(self) -> int:
-        """1: only the entry every log begins with."""
-        return 1
-
-    def close(self) -> None:
-        """Release the directory. Nothing is flushed that was not before."""
-        os.close(self._fd)
-        os.close(self._lock)
-
-    _destroy = close
-
     # Recovery and rewriting.
 
     def start_at(self, previous: Entry, last: Entry) -> None:
-        """Drop what a snapshot covers, keeping its last two entries, which pysyncobj wants to find in front.
+        """Begin with the last two entries that a durable snapshot covers, and keep what follows them.
 
-        Without this a crash between writing a snapshot and shortening the journal would cost the entries
-        behind the snapshot: pysyncobj clears a journal that does not begin where the snapshot ends.
+        If they are here, with their terms, so is all that was stored behind them, and it stays. If not, what
+        is here is older than the snapshot or contradicts it: it goes.
 
         :raises StorageCorrupt: the journal begins behind the end of the snapshot.
+        :raises StorageFull: the journal is as before.
         """
-        if not self._entries or self._entries[:2] == [previous, last]:
+        if self._entries[:2] == [previous, last]:
             return
-        first = self._entries[0][1]
-        if first > previous[1]:
+        first = self._entries[0][1] if self._entries else last[1]
+        if first > last[1]:
             raise StorageCorrupt(
                 f"{self._path} begins at entry {first}, but the snapshot ends at entry {last[1]}. {_REPAIR}"
             )
-        position = previous[1] - first
-        if self._entries[position : position + 2] == [previous, last]:
-            self._rewrite(self._entries[position:])
+        position = max(previous[1] - first, 0)
+        if self._entries and self.term_at(last[1]) == last[2]:
+            self._forget_head(position)
         else:
             self._rewrite([previous, last])
 
+    def _forget_head(self, position: int) -> None:
+        """In memory only; the file is shortened with the next snapshot."""
+        del self._entries[:position], self._offsets[:position]
+
     def _recover(self) -> int:
-        data = self._path.read_bytes()
-        if not data:
-            _write(self._fd, _MAGIC, 0)
-            os.fdatasync(self._fd)
-            _sync_directory(self.directory)
+        data = self._files.read(_JOURNAL)
+        if len(data) < len(_MAGIC) and _MAGIC.startswith(data):  # New, or the very first write was torn.
+            self._file.write(_MAGIC, 0)
+            self._file.sync()
+            self._files.sync()
             return len(_MAGIC)
         if data[: len(_MAGIC)] != _MAGIC:
-            if len(data) < len(_MAGIC):  # The very first write was torn.
-                os.ftruncate(self._fd, 0)
-                return self._recover()
             raise StorageCorrupt(f"{self._path} is not a journal of this version. {_REPAIR}")
         offset = len(_MAGIC)
         while offset < len(data):
@@ -234,6 +244,7 @@ class DiskJournal(Journal):  # type: ignore[misc]
             offset += _HEAD.size + _BODY.size + len(entry[0])
         if offset < len(data):
             self._cut_off_tail(data, offset)
+        self._file.sync()
         return offset
 
     def _cut_off_tail(self, data: bytes, offset: int) -> None:
@@ -245,12 +256,11 @@ class DiskJournal(Journal):  # type: ignore[misc]
                 f"follows, so acknowledged entries may be lost here. {_REPAIR}"
             )
         self.cut_off = len(data) - offset
-        os.ftruncate(self._fd, offset)
-        os.fdatasync(self._fd)
+        self._file.truncate(offset)
 
     def _read_vote(self) -> _Vote:
         try:
-            data = self._vote_path.read_bytes()
+            data = self._files.read(_VOTE)
         except FileNotFoundError:
             return _Vote(0, None, 0)
         try:
@@ -262,73 +272,32 @@ class DiskJournal(Journal):  # type: ignore[misc]
             raise StorageCorrupt(f"{self._vote_path} is damaged. {_REPAIR}")
         return vote
 
-    def _truncate(self) -> None:
-        position = len(self._entries)
-        if position >= len(self._offsets):
-            return
-        self._end = self._offsets[position]
-        del self._offsets[position:]
+    def _take_back(self, size: int) -> None:
         try:
-            os.ftruncate(self._fd, self._end)
+            self._file.truncate(size)
         except OSError as error:
             raise StorageError(f"cannot shorten {self._path}: {error}") from error
-        self._dirty = True
+
+    def _flush(self) -> None:
+        try:
+            self._file.sync()
+        except OSError as error:
+            raise StorageError(f"cannot flush {self._path}: {error}") from error
+        self._dirty = False
+        self.syncs += 1
 
     def _rewrite(self, entries: Iterable[Entry]) -> None:
         entries = list(entries)
         records = [_record(entry) for entry in entries]
-        try:
-            _sync_directory(self.directory)  # The snapshot that covers what goes now was just renamed.
-            replace_file(self._path, b"".join([_MAGIC, *records]))
-            os.close(self._fd)
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            raise StorageError(f"cannot rewrite {self._path}: {error}") from error
-        self._entries, self._removed = entries, []
+        data = b"".join([_MAGIC, *records])
+        file: File = replace(self._files, _JOURNAL, data, described=str(self._path))
+        self._file.close()
+        self._file, self._entries = file, entries
         self._offsets, self._end = [], len(_MAGIC)
         for record in records:
             self._offsets.append(self._end)
             self._end += len(record)
         self._dirty = False
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Replace a file atomically and durably.
-
-    :raises OSError: the old content is still there.
-    """
-    new = path.with_name(path.name + ".new")
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        _write(fd, data, 0)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    new.replace(path)
-    _sync_directory(path.parent)
-
-
-def flush_file(path: Path) -> None:
-    """Make a file that somebody else wrote durable, name and content.
-
-    :raises OSError: it may not be.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    _sync_directory(path.parent)
-
-
-def _lock(directory: Path) -> int:
-    fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        raise StorageBusy(f"{directory} is in use by another process") from None
-    return fd
 
 
 def _record(entry: Entry) -> bytes:
@@ -363,18 +332,3 @@ def _later_record(data: bytes, damaged: int, last: int) -> int | None:
 
 def _vote_checksum(term: int, voted_for: str | None) -> int:
     return zlib.crc32(f"{term}/{voted_for}".encode())
-
-
-def _write(fd: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view, offset = view[written:], offset + written
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

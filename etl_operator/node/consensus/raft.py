@@ -1,224 +1,529 @@
-"""pysyncobj's Raft, with everything around its algorithm replaced.
+"""One member of a Raft cluster (Ongaro, Ousterhout: In Search of an Understandable Consensus Algorithm).
 
-What stays pysyncobj's: elections, replication, commitment, log compaction. What is replaced, and by what:
+Time, randomness and the network are passed in; the journal is the only state that outlives the object. Three
+rules hold everywhere, and a full disk can interrupt any line:
 
-* journal and snapshots: `journal`, `snapshot` (its own are not flushed; snapshots are pickles);
-* wire and sockets: `wire`, `transport` (its own are pickles over blocking DNS);
-* applying entries: bytes straight to the state machine (its own unpickles method calls);
-* standing for election: only after a majority said it would vote (its own raises the term of a healthy
-  cluster whenever a node was out of touch).
-
-pysyncobj offers no hooks for the last two and for the journal, so a few of its private names are used, all of
-them in this file. `missing_names` tells whether the installed version still has them.
+* the disk changes before memory does, and both before a message says so;
+* term and vote have no copy outside the journal, and the role of an earlier term is given up before a later
+  term is stored, so there is no moment at which a leader has a term it was not elected in;
+* an entry leaves the journal only if the leader of the present term has another one in its place, and never
+  if it is committed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Collection
 
-import pysyncobj.syncobj as library
-from pysyncobj import FAIL_REASON, SyncObj, SyncObjConf
-from pysyncobj.node import Node
-from pysyncobj.serializer import Serializer
-from pysyncobj.transport import Transport
-
-from etl_operator.node.consensus.engine import Role
+from etl_operator.node.consensus import snapshot, wire
+from etl_operator.node.consensus.election import Inquiry, answer
+from etl_operator.node.consensus.engine import (
+    ConsensusError,
+    LeadershipLost,
+    NotLeader,
+    Role,
+    StateMachine,
+    StorageCorrupt,
+    StorageError,
+    StorageFull,
+)
 from etl_operator.node.consensus.journal import DiskJournal
+from etl_operator.node.consensus.progress import Progress
 from etl_operator.node.consensus.settings import Timing
-from etl_operator.node.consensus.wire import MAX_COMMAND
 
-_REGULAR = 0
-_NEVER = 10.0**9
-_PART = 2**20
-"""Bytes of a part of a snapshot."""
-_ROLES = {0: Role.FOLLOWER, 1: Role.CANDIDATE, 2: Role.LEADER}
-_PRIVATE_METHODS = (
-    "_SyncObj__doApplyCommand",
-    "_SyncObj__connectedToAnyone",
-    "_SyncObj__setCurrentTerm",
-    "_SyncObj__setState",
-)
-_PRIVATE_ATTRIBUTES = (
-    "_SyncObj__raftElectionDeadline",
-    "_SyncObj__raftLeader",
-    "_SyncObj__newAppendEntriesTime",
-    "_SyncObj__transferInProgress",
-    "_SyncObj__leaderCommitIndex",
-    "_SyncObj__raftMatchIndex",
-)
+log = logging.getLogger(__name__)
+
+Done = Callable[[object, ConsensusError | None], None]
+"""Gets the state machine's answer, or why there is none."""
+
+_COMPACT_AGAIN = 10.0
+"""Seconds until the log is shortened again after there was no room for it."""
+_INSTALL_AGAIN = 1.0
+"""Seconds until a snapshot is taken again after there was no room for one."""
+_LARGEST_SNAPSHOT = 2**30
+"""Bytes of a snapshot that are kept while it is received."""
 
 
-class _Settings(SyncObjConf):  # type: ignore[misc]
-    def validate(self) -> None:
-        """`Timing` has checked; pysyncobj's own check refuses a heartbeat of a third of the timeout."""
+class Raft:
+    """One member. Not thread-safe; driven by `tick` and `receive`, soon after each by `tick` again.
 
-
-class LibraryTransport(Transport):  # type: ignore[misc]
-    """pysyncobj's view of the transport: messages go to ``outgoing`` and come by the methods here."""
-
-    def __init__(self, outgoing: Callable[[Node, dict[str, Any]], bool]) -> None:
-        super().__init__(None, None, [])
-        self._outgoing = outgoing
-
-    def send(self, node: Node, message: dict[str, Any]) -> bool:
-        """Called by pysyncobj."""
-        if message["type"] == "apply_command":
-            # A proposal queued just before leadership was lost. Forwarding it could apply it twice.
-            refusal = {"request_id": message.get("request_id"), "error": FAIL_REASON.NOT_LEADER}
-            self._onMessageReceived(node, {"type": "apply_command_response", **refusal})
-            return True
-        return self._outgoing(node, message)
-
-    def received(self, node: Node, message: dict[str, Any]) -> None:
-        """A message of ``node`` has arrived."""
-        self._onMessageReceived(node, message)
-
-    def connected(self, node: Node, up: bool) -> None:
-        """``node`` can, or can no longer, be sent to."""
-        if up:
-            self._onNodeConnected(node)
-        else:
-            self._onNodeDisconnected(node)
-
-
-class _Snapshots(Serializer):  # type: ignore[misc]
-    """Sends snapshots from memory; pysyncobj's own leaves the file open."""
-
-    def __init__(self, file: str, *rest: Any) -> None:
-        super().__init__(file, *rest)
-        self._file = Path(file)
-        self._sending: dict[Node, list[tuple[bytes, bool, bool]]] = {}
-
-    def getTransmissionData(self, transmissionID: Node) -> tuple[bytes, bool, bool] | None:
-        """The next part for a member: data, is it the first, is it the (empty) last."""
-        if transmissionID not in self._sending:
-            data = self._file.read_bytes()
-            parts = [data[i : i + _PART] for i in range(0, len(data), _PART)]
-            numbered = [(part, number == 0, False) for number, part in enumerate(parts)]
-            self._sending[transmissionID] = [(b"", False, True), *reversed(numbered)]
-        part = self._sending[transmissionID].pop()
-        if not self._sending[transmissionID]:
-            del self._sending[transmissionID]
-        return part
-
-    def cancelTransmisstion(self, id: Node) -> None:
-        """The member is gone; start over when it is back."""
-        self._sending.pop(id, None)
-
-
-class Raft(SyncObj):  # type: ignore[misc]
-    """One member. Not thread-safe; driven by `doTick` and the transport.
-
-    :param apply: called with each committed command.
-    :param may_stand: asked once the election timeout has passed, again and again until it says yes.
-    :param serialize: writes a snapshot: file name, (last entry, entry before, members).
-    :param deserialize: reads one: file name -> the same tuple.
+    :param node_id: this member, as in ``peers``.
+    :param peers: the other members.
+    :param machine: gets the stored snapshot at once, and committed commands as they come.
+    :param send: takes a message for a member; it may get lost.
+    :param clock: monotonic seconds.
+    :param snapshot_every: entries between two snapshots.
+    :raises StorageError: what is stored cannot be used.
     """
 
     def __init__(
         self,
         node_id: int,
-        peers: Iterable[int],
+        peers: Collection[int],
         timing: Timing,
         journal: DiskJournal,
-        transport: LibraryTransport,
+        machine: StateMachine,
         *,
-        snapshot_file: Path,
+        send: Callable[[int, wire.Message], object],
+        clock: Callable[[], float],
+        chance: random.Random,
         snapshot_every: int,
-        apply: Callable[[bytes], object],
-        may_stand: Callable[[], bool],
-        serialize: Callable[[str, Any], None],
-        deserialize: Callable[[str], tuple[Any, ...]],
     ) -> None:
-        self._apply = apply
-        self._may_stand = may_stand
-        settings = _Settings(
-            autoTick=False,
-            raftMinTimeout=timing.election_min,
-            raftMaxTimeout=max(timing.election_max, timing.election_min * 1.1),
-            appendEntriesPeriod=timing.heartbeat,
-            leaderFallbackTimeout=timing.election_max,
-            # Above the largest entry: pysyncobj would pickle one that fills a batch.
-            appendEntriesBatchSizeBytes=MAX_COMMAND + 1,
-            commandsWaitLeader=False,
-            # By number of entries only: a quiet cluster has no reason to write snapshots.
-            logCompactionMinEntries=snapshot_every,
-            logCompactionMinTime=_NEVER,
-            fullDumpFile=str(snapshot_file),
-            serializer=serialize,
-            deserializer=deserialize,
-        )
-        with _parts(createJournal=lambda _: journal, Serializer=_Snapshots):
-            others = [node(peer) for peer in peers]
-            super().__init__(node(node_id), others, settings, nodeClass=Node, transport=transport)
+        self._id = node_id
+        self._peers = list(peers)
+        self._timing = timing
+        self._log = journal
+        self._machine = machine
+        self._transmit = send
+        self._clock = clock
+        self._chance = chance
+        self._snapshot_every = snapshot_every
+        self._inquiry = Inquiry(len(self._peers) + 1, timing)
+        self.role = Role.FOLLOWER
+        self.leader: int | None = None
+        """Whom this member follows, itself if it leads."""
+        self.leader_heard = float("-inf")
+        """When the leader last wrote."""
+        self.leader_commit = 0
+        """The leader's commit index as last heard, this member's own if it leads."""
+        self.commit = self.applied = self._recover()
+        self._votes: set[int] = set()
+        self._called = False
+        self._connected: set[int] = set()
+        self._progress: dict[int, Progress] = {}
+        self._next_beat = 0.0
+        self._queue: deque[tuple[bytes, Done]] = deque()
+        self._waiting: dict[int, tuple[int, Done]] = {}
+        self._parts: bytearray | None = None
+        self._compact_at = self._install_at = float("-inf")
+        self._election_deadline = 0.0
+        self._await_leader()
 
-    def propose(self, command: bytes, done: Callable[[object, int], None]) -> None:
-        """Queue a command; ``done`` gets the answer and a ``FAIL_REASON``."""
-        self._applyCommand(command, done, _REGULAR)
-
-    def role(self) -> Role:
-        """What this member does at the moment."""
-        return _ROLES[self.getStatus()["state"]]
-
-    def leader(self) -> int | None:
-        """The leader this member follows, itself included; None without one."""
-        leader = self._SyncObj__raftLeader
-        return None if leader is None else int(leader.id)
+    @property
+    def term(self) -> int:
+        """The present term, as stored."""
+        return self._log.getCurrentTerm()
 
     def match_index(self, peer: int) -> int:
         """On the leader: the last entry known to be stored by ``peer``."""
-        return int(self._SyncObj__raftMatchIndex.get(node(peer), 0))
+        progress = self._progress.get(peer)
+        return progress.match if progress else 0
 
-    def leader_commit(self) -> int:
-        """The leader's commit index as last heard, this member's own if it leads; 0 before that."""
-        return int(self._SyncObj__leaderCommitIndex or 0)
+    def up_to_date(self) -> bool:
+        """All is applied here up to an entry that the present leader has committed in its own term.
 
-    def leaving_leader_called(self) -> bool:
-        """The leader asked this member to take over."""
-        return bool(self._SyncObj__transferInProgress)
+        Committed entries of earlier terms alone prove nothing: a new leader does not know yet how many more
+        there are.
+        """
+        return self.applied >= self.leader_commit and self._log.term_at(self.leader_commit) == self.term
+
+    def connected(self, peer: int, up: bool) -> None:
+        """``peer`` can, or can no longer, be sent to."""
+        if up:
+            self._connected.add(peer)
+            return
+        self._connected.discard(peer)
+        if progress := self._progress.get(peer):
+            progress.start_over(progress.match + 1)
+
+    def propose(self, command: bytes, done: Done) -> None:
+        """Append a command with the next tick.
+
+        ``done`` gets `StorageFull` or `NotLeader` if it was not appended, `LeadershipLost` if its fate is not
+        known.
+        """
+        self._queue.append((wire.REGULAR + command, done))
+
+    def transfer(self) -> None:
+        """Ask a member that has the whole log to lead. Best effort."""
+        ready = [p for p in self._connected if self.match_index(p) == self._log.last]
+        if self.role is Role.LEADER and ready:
+            self._transmit(ready[0], wire.TimeoutNow(term=self.term))
 
     def stand_now(self) -> None:
         """Let the election timeout pass at once."""
-        self._SyncObj__raftElectionDeadline = 0
+        self._election_deadline = float("-inf")
 
-    def replicate_now(self) -> None:
-        """Do not wait for the next heartbeat with what is new."""
-        self._SyncObj__newAppendEntriesTime = 0
+    # Time.
+
+    def tick(self) -> None:
+        """Do what is due.
+
+        :raises StorageFull: something was left undone; roles, term, log and state are sound.
+        :raises StorageError: memory and disk may differ; the object must not be used any more.
+        """
+        if self.role is not Role.LEADER:
+            self._refuse_queue(NotLeader("not the leader"))
+            if self._clock() > self._election_deadline and self._may_stand():
+                self._stand()
+        if self.role is Role.LEADER:
+            self._lead_on()
+        self._apply()
+        self._compact()
+
+    def _lead_on(self) -> None:
+        full = self._append_queue()
+        now = self._clock()
+        if heartbeat := now >= self._next_beat:
+            self._next_beat = now + self._timing.heartbeat
+        for peer in self._peers:
+            self._replicate(peer, heartbeat=heartbeat)
+        # While the entries travel. A leader that does not have them on disk must not count itself.
+        self._log.sync()
+        self._advance_commit()
+        if full is not None:
+            self.transfer()
+            raise full
+        silent_since = now - self._timing.election_max
+        heard = sum(progress.answered > silent_since for progress in self._progress.values())
+        if not self._majority(heard + 1):
+            self._step_down()
+
+    def _append_queue(self) -> StorageFull | None:
+        while self._queue:
+            command, done = self._queue.popleft()
+            index, term = self._log.last + 1, self.term
+            try:
+                self._log.add(command, index, term)
+            except StorageFull as error:
+                done(None, error)
+                self._refuse_queue(error)
+                return error
+            self._waiting[index] = (term, done)
+        return None
+
+    def _refuse_queue(self, error: ConsensusError) -> None:
+        while self._queue:
+            self._queue.popleft()[1](None, error)
+
+    def _advance_commit(self) -> None:
+        stored = sorted([self._log.last, *(progress.match for progress in self._progress.values())])
+        index = stored[(len(stored) - 1) // 2]
+        # Entries of earlier terms count only together with one of this term (Raft, section 5.4.2).
+        if index > self.commit and self._log.term_at(index) == self.term:
+            self.commit = index
+        self.leader_commit = self.commit
+
+    def _apply(self) -> None:
+        while self.applied < self.commit:
+            command, index, term = self._log[self.applied + 1 - self._log.first]
+            regular = command[:1] == wire.REGULAR
+            result = self._machine.apply(command[1:]) if regular else None
+            self.applied = index
+            proposed_in, done = self._waiting.pop(index, (0, None))
+            if done is not None and proposed_in == term:
+                done(result, None)
+
+    # Roles.
+
+    def _majority(self, members: int) -> bool:
+        return 2 * members > len(self._peers) + 1
+
+    def _await_leader(self) -> None:
+        timing = self._timing
+        self._election_deadline = self._clock() + self._chance.uniform(
+            timing.election_min, timing.election_max
+        )
+
+    def _may_stand(self) -> bool:
+        if not self._peers or self._called:
+            return True
+        verdict = self._inquiry.may_stand(self.term, self._log[-1], self._clock())
+        if isinstance(verdict, wire.PreVote):
+            for peer in self._peers:
+                self._transmit(peer, verdict)
+        return verdict is True
+
+    def _stand(self) -> None:
+        self._await_leader()
+        self._called = False
+        self.leader = None
+        self._log.setCurrentTerm(self.term + 1, str(self._id))
+        self.role = Role.CANDIDATE
+        self._votes = {self._id}
+        _, index, term = self._log[-1]
+        for peer in self._peers:
+            self._promise(peer, wire.RequestVote(term=self.term, last_log_index=index, last_log_term=term))
+        self._count_votes()
+
+    def _count_votes(self) -> None:
+        if not self._majority(len(self._votes)):
+            return
+        try:
+            # The first entry of a term commits all that earlier leaders left behind.
+            self._log.add(wire.NO_OP, self._log.last + 1, self.term)
+        except StorageFull:
+            self._step_down()
+            raise
+        self.role, self.leader = Role.LEADER, self._id
+        now = self._clock()
+        self._progress = {peer: Progress(self._log.last, now) for peer in self._peers}
+        self._next_beat = now
+
+    def _step_down(self) -> None:
+        """Follow nobody. What was proposed may still be committed by another leader."""
+        self.role, self.leader = Role.FOLLOWER, None
+        self._progress = {}
+        self._await_leader()
+        self._refuse_queue(NotLeader("not the leader"))
+        waiting, self._waiting = self._waiting, {}
+        for _, done in waiting.values():
+            done(None, LeadershipLost("leadership was lost before the commit; the outcome is unknown"))
 
     def adopt_term(self, term: int) -> None:
         """Follow in a later term that somebody else has reached."""
-        if term > self.raftCurrentTerm:
-            self._SyncObj__setCurrentTerm(term, None)
-            self._SyncObj__setState(0)
-            self._SyncObj__raftLeader = None
+        if term <= self.term:
+            return
+        if self.role is not Role.FOLLOWER:
+            self._step_down()
+        self.leader, self._called, self._parts = None, False, None
+        self._log.setCurrentTerm(term, None)
 
-    def _SyncObj__doApplyCommand(self, command: bytes) -> object:
-        return self._apply(command[1:]) if command[:1] == bytes([_REGULAR]) else None
+    # Messages.
 
-    def _SyncObj__connectedToAnyone(self) -> bool:
-        return self._may_stand()
+    def receive(self, sender: int, message: wire.Message) -> None:
+        """Handle a message of a member, in any order, any number of times.
 
+        :raises StorageError: as `tick`.
+        """
+        term = self.term
+        match message:
+            case wire.PreVote():
+                if reply := self._answer_pre_vote(message):
+                    self._transmit(sender, reply)
+            case wire.PreVoteGranted():
+                self._inquiry.granted(sender, message.term, self._clock())
+            case wire.StaleTerm():
+                self.adopt_term(message.term)
+            case wire.RequestVote() | wire.AppendEntries() | wire.InstallSnapshot() if message.term < term:
+                self._transmit(sender, wire.StaleTerm(term=term))
+            case wire.RequestVote():
+                self._on_request_vote(sender, message)
+            case wire.AppendEntries():
+                self._on_append_entries(sender, message)
+            case wire.InstallSnapshot():
+                self._on_install_snapshot(sender, message)
+            case wire.ResponseVote() if message.term == term and self.role is Role.CANDIDATE:
+                self._votes.add(sender)
+                self._count_votes()
+            case wire.NextIndex() if message.term == term and self.role is Role.LEADER:
+                self._progress[sender].answer(message, self._log.last, self._clock())
+            case wire.TimeoutNow() if message.term == term and self.leader == sender:
+                self._called = True
+                self.stand_now()
 
-def node(node_id: int) -> Node:
-    """A member as pysyncobj names it: by id, so that votes and logs survive a change of address."""
-    return Node(str(node_id))
+    def _answer_pre_vote(self, question: wire.PreVote) -> wire.Message | None:
+        heard = self._clock() - self.leader_heard < self._timing.election_min
+        return answer(question, self.term, self._log[-1], led=heard or self.role is Role.LEADER)
 
+    def _on_request_vote(self, sender: int, message: wire.RequestVote) -> None:
+        self.adopt_term(message.term)
+        voted_for = self._log.getVotedForNodeId()
+        _, index, term = self._log[-1]
+        if voted_for not in (None, str(sender)):
+            return
+        if (message.last_log_term, message.last_log_index) < (term, index):
+            return
+        if voted_for is None:
+            self._log.setCurrentTerm(message.term, str(sender))
+        self._await_leader()
+        self._promise(sender, wire.ResponseVote(term=message.term))
 
-@contextmanager
-def _parts(**replacements: Any) -> Iterator[None]:
-    """Have pysyncobj build a member from other parts than its own."""
-    originals = {name: getattr(library, name) for name in replacements}
-    vars(library).update(replacements)
-    try:
-        yield
-    finally:
-        vars(library).update(originals)
+    def _follow(self, leader: int, term: int) -> bool:
+        """Take ``leader`` for the leader of ``term``, which is not before the present one."""
+        self.adopt_term(term)
+        if self.role is Role.LEADER:
+            log.critical("node %d claims to lead in term %d, in which this node was elected", leader, term)
+            return False
+        if self.role is Role.CANDIDATE:
+            self._step_down()
+        self.leader, self.leader_heard = leader, self._clock()
+        if not self._called:
+            # The leader that asked this member to take over must not put that off.
+            self._await_leader()
+        return True
 
+    def _on_append_entries(self, sender: int, message: wire.AppendEntries) -> None:
+        if not self._follow(sender, message.term) or self._contradicts(sender, message):
+            return
+        self._parts = None
+        self.leader_commit = message.commit_index
+        if (next_index := self._disagreement(message)) is not None:
+            self._answer(sender, next_index, reset=True)
+            return
+        stored, full = self._store(message)
+        # One that has no room says how far it got, so that its leader does not take it for dead.
+        self._answer(sender, stored + 1, reset=full is not None, success=True)
+        self.commit = max(self.commit, min(message.commit_index, stored))
+        if full is not None:
+            raise full
 
-def missing_names(raft: Raft) -> list[str]:
-    """Private names of pysyncobj this file relies on that the installed version lacks."""
-    methods = [name for name in _PRIVATE_METHODS if not hasattr(SyncObj, name)]
-    return methods + [name for name in _PRIVATE_ATTRIBUTES if name not in vars(raft)]
+    def _contradicts(self, sender: int, message: wire.AppendEntries) -> bool:
+        """The message has another entry than a committed one here. No correct leader sends that."""
+        claims = [(message.prev_index, message.prev_term), *(entry[1:] for entry in message.entries)]
+        for index, term in claims:
+            known = self._log.term_at(index)
+            if index <= self.commit and known not in (None, term):
+                log.critical(
+                    "refused to replace the committed entry %d of term %s by one of term %d from node %d",
+                    index,
+                    known,
+                    term,
+                    sender,
+                )
+                return True
+        return False
+
+    def _disagreement(self, message: wire.AppendEntries) -> int | None:
+        """Where the leader should go on if its previous entry is not here; None if it is."""
+        previous = message.prev_index
+        if previous <= self.commit:
+            return None  # What is committed is in every later leader's log.
+        term = self._log.term_at(previous)
+        if term is None:
+            return self._log.last + 1
+        if term == message.prev_term:
+            return None
+        # The logs part somewhere in this term, or before it: skip all of it.
+        while previous > self.commit + 1 and self._log.term_at(previous - 1) == term:
+            previous -= 1
+        return previous
+
+    def _store(self, message: wire.AppendEntries) -> tuple[int, StorageFull | None]:
+        """Store what is not here yet; up to which entry the logs are equal now, and what hindered the rest.
+
+        Raft, section 5.3: entries that are here already stay, with all that follows them. Messages may come
+        late or twice, and what follows was vouched for.
+        """
+        stored = message.prev_index
+        for command, index, term in message.entries:
+            known = self._log.term_at(index)
+            try:
+                if known is not None and known != term:
+                    self._log.deleteEntriesFrom(index - self._log.first)
+                    known = None
+                if known is None and index > self.commit:
+                    self._log.add(command, index, term)
+            except StorageFull as error:
+                return stored, error
+            stored = index
+        return stored, None
+
+    def _on_install_snapshot(self, sender: int, message: wire.InstallSnapshot) -> None:
+        if not self._follow(sender, message.term):
+            return
+        data, first, complete = message.part or (b"", False, False)
+        if first:
+            self._parts = bytearray() if self._clock() >= self._install_at else None
+        if self._parts is not None:
+            self._parts += data
+            if not complete and len(self._parts) <= _LARGEST_SNAPSHOT:
+                self._answer(sender, self._log.last + 1)
+                return
+        if self._parts is None and not complete:
+            return
+        received, self._parts = bytes(self._parts or b""), None
+        found = snapshot.decode(received)
+        if found is None or found.last[2] > message.term or not self._machine.valid(found.state):
+            # A part got lost, for instance.
+            self._answer(sender, self._log.last + 1, reset=True)
+            return
+        self._install(received, found)
+        self._answer(sender, found.last[1] + 1, success=True)
+
+    def _install(self, data: bytes, found: snapshot.Snapshot) -> None:
+        if found.last[1] <= self.commit:
+            return
+        try:
+            snapshot.store(self._log.files, data)
+            self._covers = found.last[1]
+            self._log.start_at(found.previous, found.last)
+        except StorageFull:
+            self._install_at = self._clock() + _INSTALL_AGAIN
+            raise
+        self._machine.restore(found.state)
+        self.commit = self.applied = found.last[1]
+        log.info("snapshot up to entry %d received", self.applied)
+
+    def _answer(self, leader: int, next_index: int, *, reset: bool = False, success: bool = False) -> None:
+        self._promise(
+            leader, wire.NextIndex(term=self.term, next_index=next_index, reset=reset, success=success)
+        )
+
+    def _promise(self, peer: int, message: wire.Message) -> None:
+        """Send what relies on the log."""
+        self._log.sync()
+        self._transmit(peer, message)
+
+    def _replicate(self, peer: int, *, heartbeat: bool) -> None:
+        if peer not in self._connected:
+            return
+        progress = self._progress[peer]
+        message: wire.Message | None
+        while True:
+            if not progress.takes_snapshot and progress.next <= self._log.first:
+                self._begin_snapshot(progress)
+            if progress.takes_snapshot:
+                message = progress.part(self.term, heartbeat=heartbeat)
+            else:
+                message = progress.batch(self._log, self.term, self.commit, heartbeat=heartbeat)
+            if message is None:
+                return
+            self._transmit(peer, message)
+            heartbeat = False
+
+    def _begin_snapshot(self, progress: Progress) -> None:
+        if not self._covers:
+            progress.next = self._log.first + 1  # The first entry of all is the same everywhere.
+            return
+        try:
+            progress.begin_snapshot(self._log.files.read(snapshot.FILE), self._covers)
+        except OSError as error:
+            raise StorageError(f"cannot read the snapshot: {error}") from error
+
+    # Snapshots.
+
+    def _recover(self) -> int:
+        """Read what is stored; the last entry in the state then."""
+        stored = snapshot.load(self._log.files)
+        self._covers = stored.last[1] if stored else 0
+        if stored is not None:
+            self._begin_behind(stored)
+            self._machine.restore(stored.state)
+        elif not len(self._log):
+            self._log.add(wire.NO_OP, 1, 0)
+            self._log.sync()
+        elif self._log.first > 1:
+            raise StorageCorrupt(f"the journal begins at entry {self._log.first}, and there is no snapshot")
+        last_term = self._log[-1][2]
+        if last_term > self.term:  # Earlier versions could store an entry of a term they had not stored.
+            self._log.setCurrentTerm(last_term, None)
+        return self._covers or 1
+
+    def _begin_behind(self, stored: snapshot.Snapshot) -> None:
+        try:
+            self._log.start_at(stored.previous, stored.last)
+        except StorageFull:
+            # Nothing in the journal counts beside the snapshot, so it can make the room itself.
+            self._log.deleteEntriesFrom(0)
+            self._log.start_at(stored.previous, stored.last)
+
+    def _compact(self) -> None:
+        """Write a snapshot and shorten the log once enough of it is applied."""
+        position = self.applied - self._log.first
+        if position <= self._snapshot_every or self._clock() < self._compact_at:
+            return
+        previous, last = self._log[position - 1 : position + 1]
+        data = snapshot.encode(snapshot.Snapshot(last, previous, self._machine.snapshot()))
+        try:
+            snapshot.store(self._log.files, data)
+            self._covers = last[1]
+            # Members a little behind need a few entries, not a snapshot.
+            self._log.deleteEntriesTo(position - 1 - self._snapshot_every // 10)
+        except StorageFull as error:
+            self._compact_at = self._clock() + _COMPACT_AGAIN
+            log.error("%s; the journal keeps growing", error)
+            return
+        log.info("snapshot written up to entry %d", last[1])

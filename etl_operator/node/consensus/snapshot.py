@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from pathlib import Path
 
 import msgspec
 
-from etl_operator.node.consensus.engine import StorageCorrupt
-from etl_operator.node.consensus.journal import Entry, replace_file
+from etl_operator.node.consensus.disk import Files, replace
+from etl_operator.node.consensus.engine import StorageCorrupt, StorageError
+from etl_operator.node.consensus.journal import MOST, Entry
 
+FILE = "snapshot"
 _MAGIC = b"ETLRSNP1"
+_HEAD = len(_MAGIC) + 4
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):
@@ -21,33 +23,52 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     state: bytes
 
 
-def store(path: Path, snapshot: Snapshot) -> None:
-    """Write a snapshot durably.
-
-    :raises OSError: the old one is still there.
-    """
+def encode(snapshot: Snapshot) -> bytes:
+    """A snapshot as it is stored and sent."""
     body = msgspec.msgpack.encode(snapshot)
-    replace_file(path, _MAGIC + zlib.crc32(body).to_bytes(4, "little") + body)
+    return _MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
 
 
-def load(path: Path) -> Snapshot:
-    """Read a snapshot.
+def decode(data: bytes) -> Snapshot | None:
+    """The snapshot in ``data``; None if it is damaged, or none that a correct member makes."""
+    body = memoryview(data)[_HEAD:]
+    if data[: len(_MAGIC)] != _MAGIC or int.from_bytes(data[len(_MAGIC) : _HEAD], "little") != zlib.crc32(
+        body
+    ):
+        return None
+    try:
+        found = msgspec.msgpack.decode(body, type=Snapshot)
+    except ValueError:
+        return None
+    (_, before, term_before), (_, index, term) = found.previous, found.last
+    possible = 1 <= before == index - 1 < MOST and 0 <= term_before <= term <= MOST
+    return found if possible else None
+
+
+def store(files: Files, data: bytes) -> None:
+    """Replace the stored snapshot, durably.
+
+    :raises StorageFull: the old one is still there.
+    :raises StorageError: any other failure.
+    """
+    replace(files, FILE, data, described="the snapshot").close()
+
+
+def load(files: Files) -> Snapshot | None:
+    """The stored snapshot; None if there is none.
 
     :raises StorageCorrupt: it is damaged; starting without it would forget acknowledged writes.
-    :raises OSError: it cannot be read.
+    :raises StorageError: it cannot be read.
     """
-    data = path.read_bytes()
-    head = len(_MAGIC) + 4
-    body = data[head:]
-    intact = data[: len(_MAGIC)] == _MAGIC and int.from_bytes(
-        data[len(_MAGIC) : head], "little"
-    ) == zlib.crc32(body)
     try:
-        if intact:
-            return msgspec.msgpack.decode(body, type=Snapshot)
-    except ValueError:
-        pass
-    raise StorageCorrupt(
-        f"the snapshot {path} is damaged. If a majority of the other members is intact, delete this node's "
-        "directory and start it again: it fetches everything from them."
-    )
+        stored = decode(files.read(FILE))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"cannot read the snapshot: {error}") from error
+    if stored is None:
+        raise StorageCorrupt(
+            "the snapshot is damaged. If a majority of the other members is intact, delete this node's "
+            "directory and start it again: it fetches everything from them."
+        )
+    return stored

@@ -75,7 +75,7 @@ class PeerTransport:
         self._server_tls = server_tls
         self._client_tls = client_tls
         self._server: asyncio.Server | None = None
-        self._inbound: set[asyncio.StreamWriter] = set()
+        self._inbound: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         self._refused = ""
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -94,9 +94,13 @@ class PeerTransport:
     async def stop(self) -> None:
         """Close everything."""
         if self._server is not None:
-            self._server.close()
-            for _ in range(3):  # Iterations until a connection just accepted has reached its handler.
+            # Accept no more, and let what was just accepted reach `_accept`: a server that is closed in
+            # between leaves such a socket open (Python 3.11).
+            for listener in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listener.fileno())
+            for _ in range(3):
                 await asyncio.sleep(0)
+            self._server.close()
         for writer in list(self._inbound):
             writer.transport.abort()
         tasks = [link.task for link in self._links.values() if link.task]
@@ -162,9 +166,12 @@ class PeerTransport:
                 log.info("connection to node %d at %s lost", peer, link.address)
             await _close(writer)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._inbound.add(writer)
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Called as the connection is made: what `stop` does not know of it could not close."""
         self._quiet.clear()
+        self._inbound[writer] = asyncio.create_task(self._serve(reader, writer), name="raft connection")
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self._receive(reader, writer)
         except wire.WireError as error:
@@ -176,7 +183,7 @@ class PeerTransport:
             pass
         finally:
             await _close(writer)
-            self._inbound.discard(writer)
+            self._inbound.pop(writer, None)
             if not self._inbound:
                 self._quiet.set()
 

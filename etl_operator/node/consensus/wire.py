@@ -1,7 +1,7 @@
 """The Raft wire format: length-prefixed MessagePack of the messages below, and nothing else.
 
-pysyncobj's own wire is pickle, where a peer's bytes are a program. Here they are data of a known shape, or an
-error. Bytes in, messages out; no I/O.
+What a peer sends is data of a known shape with values that are possible in Raft, or an error: what `decode`
+returns can be handled without a further look at it. Bytes in, messages out; no I/O.
 
 A connection carries messages one way, from the node that dialled. It opens with `Hello`, answered by
 `Welcome`.
@@ -10,10 +10,11 @@ A connection carries messages one way, from the node that dialled. It opens with
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated
 
 import msgspec
+
+from etl_operator.node.consensus.journal import MOST
 
 MAX_COMMAND = 8 * 2**20
 """Bytes of a command. Larger ones are refused when proposed."""
@@ -22,8 +23,15 @@ MAX_FRAME = 2 * MAX_COMMAND + 2**20
 MAX_FIRST_FRAME = 4096
 """Bytes of the opening frame: a stranger cannot make a node allocate more."""
 
+REGULAR, NO_OP = b"\0", b"\1"
+"""First byte of an entry's command: a command of the state machine, or nothing."""
+
 _LENGTH = struct.Struct(">I")
-_REGULAR, _NO_OP = 0, 1
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+_Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
+_Entry = tuple[bytes, _Positive, _Count]
+"""Command, index, term."""
 
 
 class WireError(Exception):
@@ -52,77 +60,79 @@ class Welcome(_Base, tag="welcome"):
 class Beat(_Base, tag="beat"):
     """A sign of life to every peer, for the status."""
 
-    term: int
+    term: _Count
     role: str
-    match_index: int
+    match_index: _Count
 
 
 class PreVote(_Base, tag="pre_vote"):
     """May I stand for election in ``term``? Changes nothing at the receiver."""
 
-    term: int
-    last_log_index: int
-    last_log_term: int
+    term: _Count
+    last_log_index: _Count
+    last_log_term: _Count
 
 
 class PreVoteGranted(_Base, tag="pre_vote_granted"):
     """You may, in ``term``."""
 
-    term: int
+    term: _Count
 
 
 class StaleTerm(_Base, tag="stale_term"):
     """What you sent is of an older term than mine, which is ``term``."""
 
-    term: int
+    term: _Count
 
 
 class RequestVote(_Base, tag="request_vote"):
-    """pysyncobj: vote for me."""
+    """Vote for me."""
 
-    term: int
-    last_log_index: int
-    last_log_term: int
+    term: _Count
+    last_log_index: _Count
+    last_log_term: _Count
 
 
 class ResponseVote(_Base, tag="response_vote"):
-    """pysyncobj: you have my vote."""
+    """You have my vote."""
 
-    term: int
+    term: _Count
 
 
 class AppendEntries(_Base, tag="append_entries"):
-    """pysyncobj: a heartbeat, maybe with entries."""
+    """A heartbeat, maybe with entries."""
 
-    term: int
-    commit_index: int
-    prev_index: int
-    prev_term: int
-    entries: list[tuple[bytes, int, int]]
+    term: _Count
+    commit_index: _Count
+    prev_index: _Count
+    prev_term: _Count
+    entries: list[_Entry]
 
 
 class InstallSnapshot(_Base, tag="install_snapshot"):
-    """pysyncobj: a part of a snapshot, or none yet."""
+    """A part of a snapshot, or none."""
 
-    term: int
+    term: _Count
     part: tuple[bytes, bool, bool] | None
     """Data, is it the first part, is it the (empty) last part."""
 
 
 class NextIndex(_Base, tag="next_node_idx"):
-    """pysyncobj: the answer to the two above."""
+    """The answer to the two above."""
 
-    term: int
-    """The term being answered. pysyncobj leaves it out and could take a late answer for a new one."""
-    next_index: int
+    term: _Count
+    """The term being answered: a late answer must not count in another one."""
+    next_index: _Positive
     reset: bool
+    """Go on from ``next_index``, even if more was sent already."""
     success: bool
+    """All before ``next_index`` is stored here and equals the leader's log."""
 
 
 class TimeoutNow(_Base, tag="timeout_now"):
-    """pysyncobj: stand for election at once; I am leaving."""
+    """Stand for election at once; I am leaving."""
 
-    term: int
+    term: _Count
 
 
 Message = (
@@ -164,94 +174,28 @@ def frame_length(head: bytes, *, limit: int = MAX_FRAME) -> int:
 def decode(body: bytes) -> Message:
     """The message in a frame's body.
 
-    :raises WireError: it is none, or it carries a log entry of a kind this node never writes.
+    :raises WireError: it is none, or it is one that no correct member sends.
     """
     try:
         message = _decoder.decode(body)
     except ValueError as error:
         raise WireError(str(error)) from error
     if isinstance(message, AppendEntries):
-        for command, _, _ in message.entries:
-            # pysyncobj unpickles the other kinds.
-            if command[:1] not in (bytes([_REGULAR]), bytes([_NO_OP])):
-                raise WireError("a log entry of an unknown kind")
+        _check(message)
     return message
 
 
-def from_library(message: Mapping[str, Any], term: int) -> Message | None:
-    """A message of pysyncobj as one of ours; None for those this node does not send.
-
-    :param term: the sender's current term.
-    """
-    kind = message["type"]
-    if kind == "append_entries" and "prevLogIdx" in message:
-        return AppendEntries(
-            term=message["term"],
-            commit_index=message["commit_index"],
-            prev_index=message["prevLogIdx"],
-            prev_term=message["prevLogTerm"],
-            entries=message["entries"],
-        )
-    if kind == "append_entries":
-        return InstallSnapshot(term=message["term"], part=message["serialized"] or None)
-    if kind == "next_node_idx":
-        return NextIndex(
-            term=term,
-            next_index=message["next_node_idx"],
-            reset=message["reset"],
-            success=message["success"],
-        )
-    if kind == "request_vote":
-        return RequestVote(
-            term=message["term"],
-            last_log_index=message["last_log_index"],
-            last_log_term=message["last_log_term"],
-        )
-    if kind == "response_vote":
-        return ResponseVote(term=message["term"])
-    if kind == "timeout_now":
-        return TimeoutNow(term=message["term"])
-    return None
-
-
-def to_library(message: Message) -> dict[str, Any] | None:
-    """One of our messages as pysyncobj's; None for those it does not know."""
-    match message:
-        case AppendEntries():
-            return {
-                "type": "append_entries",
-                "term": message.term,
-                "commit_index": message.commit_index,
-                "entries": message.entries,
-                "prevLogIdx": message.prev_index,
-                "prevLogTerm": message.prev_term,
-            }
-        case InstallSnapshot():
-            # Commit index 0: until the snapshot is in, the receiver's own log may be another history, and
-            # pysyncobj would commit it up to the leader's index.
-            return {
-                "type": "append_entries",
-                "term": message.term,
-                "commit_index": 0,
-                "serialized": message.part,
-            }
-        case NextIndex():
-            return {
-                "type": "next_node_idx",
-                "next_node_idx": message.next_index,
-                "reset": message.reset,
-                "success": message.success,
-            }
-        case RequestVote():
-            return {
-                "type": "request_vote",
-                "term": message.term,
-                "last_log_index": message.last_log_index,
-                "last_log_term": message.last_log_term,
-            }
-        case ResponseVote():
-            return {"type": "response_vote", "term": message.term}
-        case TimeoutNow():
-            return {"type": "timeout_now", "term": message.term}
-        case _:
-            return None
+def _check(message: AppendEntries) -> None:
+    index, term = message.prev_index, message.prev_term
+    for command, entry_index, entry_term in message.entries:
+        if command[:1] not in (REGULAR, NO_OP):
+            raise WireError("a log entry of an unknown kind")
+        if len(command) > MAX_COMMAND:
+            raise WireError(f"a log entry of {len(command)} bytes exceeds {MAX_COMMAND}")
+        if entry_index != index + 1:
+            raise WireError(f"log entry {entry_index} follows entry {index}")
+        if not term <= entry_term <= message.term:
+            raise WireError(
+                f"log entry {entry_index} is of term {entry_term}, outside {term} to {message.term}"
+            )
+        index, term = entry_index, entry_term
