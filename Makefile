@@ -13,7 +13,7 @@ LOCK += $(UPGRADE)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance e2e bench lint fmt manifests lock clean
+.PHONY: help demo test model conformance e2e bench lint fmt manifests lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -23,6 +23,9 @@ demo: $(VENV)/.sandbox ## Run the operator and the sample objects on the embedde
 
 test: lint ## Check style, types and floors, then run every test
 	$(PYTEST)
+
+model: $(VENV)/.dev ## 10 000 histories of the router's consensus engine in virtual time (HISTORIES=, minutes)
+	$(BIN)/python -m tests.node.model --histories $(or $(HISTORIES),10000)
 
 conformance: $(VENV)/.dev ## The sandbox's API server against what a real one answers (CLUSTER=real asks a real one)
 	$(PYTEST) e2e/conformance --cluster $(or $(CLUSTER),sandbox)

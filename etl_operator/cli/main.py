@@ -15,7 +15,7 @@ from etl_operator.cli.logs import configure_logging
 from informers.logs import FORMATS, LEVELS
 
 _PATH = click.Path(path_type=Path)
-_SANDBOX_NEEDS = ("cryptography", "cel_expr_python", "jsonpatch", "pysyncobj")
+_SANDBOX_NEEDS = ("cryptography", "cel_expr_python", "jsonpatch")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ETL_OPERATOR"})

@@ -422,7 +422,7 @@ FRAMES = st.one_of(
     ),
     leads=st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_nothing_a_peer_sends_ends_a_member(frames: list[tuple[int, bytes, float]], leads: bool) -> None:
     single = Single(2, 3, snapshot_every=3)
     if leads:
