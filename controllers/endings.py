@@ -40,11 +40,12 @@ class Endings:
 
         :param cluster: the object's.
         """
-        if await self._goes(NAMESPACE, key.namespace):
-            return Ending(f"namespace {key.namespace} is being deleted", cluster.namespace == key.namespace)
+        # First, as there may be little time: the operator's rights are often deleted next.
         if await self.definition_goes(resource):
             why = f"the definition of {resource.kind} is being deleted"
             return Ending(why, await self.definition_goes(CLUSTER))
+        if await self._goes(NAMESPACE, key.namespace):
+            return Ending(f"namespace {key.namespace} is being deleted", cluster.namespace == key.namespace)
         return None
 
     async def definition_goes(self, resource: Resource) -> bool:

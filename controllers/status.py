@@ -12,7 +12,7 @@ from informers.cache.informer import Informer
 from informers.client import Client
 from informers.conditions import get_condition, remove_condition, set_condition
 from informers.errors import BadRequest, Conflict, Invalid, NotFound, ServerError
-from informers.objects import Object, ObjectKey, Resource
+from informers.objects import Object, Resource
 
 _CONFLICTS = 3
 """Times a status is sent again because its object was changed meanwhile."""
@@ -180,8 +180,11 @@ async def _version_now(client: Client, resource: Resource, meta: Object) -> str:
 
     :raises informers.errors.NotFound: when it is gone.
     """
-    live = (await client.get(resource, ObjectKey(meta["namespace"], meta["name"])))["metadata"]
-    if live["uid"] != meta["uid"]:
-        raise NotFound(404, "NotFound", f"{resource.kind} {meta['name']} is another object now")
+    # The operator may list its own kinds, for it watches them; to get one would take another right.
+    name = f"metadata.name={meta['name']}"
+    found = (await client.list(resource, namespace=meta["namespace"], field_selector=name)).items
+    live = found[0]["metadata"] if found else {}
+    if live.get("uid") != meta["uid"]:
+        raise NotFound(404, "NotFound", f"{resource.kind} {meta['name']} is gone, or another object now")
     version: str = live["resourceVersion"]
     return version

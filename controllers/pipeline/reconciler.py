@@ -141,7 +141,7 @@ class PipelineReconciler:
             conditions.working(*left)
             return await self._write(key, obj, {}, conditions, phase_before(obj), self._pauses.next(key))
         config = build_config(pipeline)
-        await self._hold(obj)
+        obj = await self._hold(obj)
         try:
             done = await self._synchronise(obj, cluster, pipeline, config, where)
         except NameConflict as conflict:
@@ -280,7 +280,7 @@ class PipelineReconciler:
             word = "enabled" if done.enabled else "disabled"
             self._event(obj, "Normal", reason, "Switch", f"the pipeline is {word}")
 
-    async def _hold(self, obj: Object) -> None:
+    async def _hold(self, obj: Object) -> Object:
         """The finalizer comes before the first remote state, never without it."""
         if FINALIZER not in (obj["metadata"].get("finalizers") or ()):
             answer = await add_finalizer(
@@ -288,6 +288,9 @@ class PipelineReconciler:
             )
             if answer is not None:
                 self._context.informers[PIPELINE].written(answer)
+                # The status is written to the version that has it.
+                return {**obj, "metadata": answer["metadata"]}
+        return obj
 
     # -- deletion ---------------------------------------------------------------------------------
 

@@ -121,7 +121,7 @@ class ServiceReconciler:
         )
 
     async def _register(self, key: ObjectKey, obj: Object, cluster: View, conditions: Conditions) -> Result:
-        await self._hold(obj)
+        obj = await self._hold(obj)
         pods, domain = self._context.informers[POD], self._context.settings.cluster_domain
         wanted = registration(self._resource, obj, cluster.key, domain)
         where = ready_addresses(pods, cluster, domain)
@@ -215,7 +215,7 @@ class ServiceReconciler:
         if blocked:
             self._event(obj, "Warning", r.DELETION_BLOCKED_EVENT, "Delete", blocked["message"])
 
-    async def _hold(self, obj: Object) -> None:
+    async def _hold(self, obj: Object) -> Object:
         """The finalizer comes before the first registration."""
         if FINALIZER not in (obj["metadata"].get("finalizers") or ()):
             answer = await add_finalizer(
@@ -223,6 +223,9 @@ class ServiceReconciler:
             )
             if answer is not None:
                 self._informer.written(answer)
+                # The status is written to the version that has it.
+                return {**obj, "metadata": answer["metadata"]}
+        return obj
 
     # -- deletion ---------------------------------------------------------------------------------
 

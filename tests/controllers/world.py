@@ -34,7 +34,7 @@ from etl_operator.router.pb import router_pb2 as pb
 from informers.cache.store import IndexFunction
 from informers.cache.store import Store as Views
 from informers.cache.view import View, view_of_object
-from informers.errors import AlreadyExists, NotFound
+from informers.errors import AlreadyExists, Conflict, NotFound
 from informers.objects import Object, ObjectKey, Resource
 
 NAMESPACE = "etl"
@@ -108,6 +108,9 @@ class Store:
     async def update_status(self, resource: Resource, body: Object, *, field_manager: str) -> Object:
         key = ObjectKey.of(body)
         current = copy.deepcopy(self._must(resource, key))
+        version = body["metadata"].get("resourceVersion", current["metadata"]["resourceVersion"])
+        if version != current["metadata"]["resourceVersion"]:
+            raise Conflict(409)
         self.writes.append(("status", resource.kind, str(key)))
         current["status"] = copy.deepcopy(body["status"])
         return self._store(resource, current)

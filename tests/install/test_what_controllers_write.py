@@ -19,7 +19,7 @@ from tests.api.server import admitted
 from tests.controllers import test_cluster_reconciler as clusters
 from tests.controllers import test_pipeline_reconciler as pipelines
 from tests.controllers import test_service_reconciler as services
-from tests.controllers.world import Store
+from tests.controllers.world import RouterNodeDouble, Store
 from tests.install.manifests import CONFIG, only, problems, rules
 
 ROLE = rules(only(load_manifests(CONFIG / "rbac"), "ClusterRole", "etl-operator-manager-role"))
@@ -36,6 +36,7 @@ class Recorded:
         """Field managers of everything that writes fields."""
         for name, verbs in (
             ("get", ("get",)),
+            ("list", ("list",)),
             ("apply", ("create", "patch")),
             ("update_status", ("patch",)),
             ("patch", ("patch",)),
@@ -46,16 +47,16 @@ class Recorded:
     def _recording(self, name: str, verbs: tuple[str, ...]) -> Any:
         original = getattr(Store, name)
 
-        async def method(store: Store, resource: Resource, target: Any, *rest: Any, **named: Any) -> Any:
+        async def method(store: Store, resource: Resource, *rest: Any, **named: Any) -> Any:
             path = f"{resource.plural}/status" if name == "update_status" else resource.plural
             # Only the definitions of the product itself may be read.
-            bare = target.name if resource == DEFINITION else ""
+            bare = rest[0].name if resource == DEFINITION else ""
             self.grants |= {(resource.group, path, verb, bare) for verb in verbs}
             if name in ("apply", "update_status", "patch"):
                 self.managers.add(named.get("field_manager", ""))
             if name in ("apply", "update_status"):
-                self.bodies.append((resource, target))
-            return await original(store, resource, target, *rest, **named)
+                self.bodies.append((resource, rest[0]))
+            return await original(store, resource, *rest, **named)
 
         return method
 
@@ -100,13 +101,24 @@ async def test_a_clusters_life(recorded: Recorded) -> None:
     judge(recorded, "cluster")
 
 
-async def test_a_pipelines_life(recorded: Recorded) -> None:
+async def test_a_pipelines_life(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
     running = pipelines.Running(missing=("out",), dlq={"enabled": True, "maxRetries": 3})
     await running.once()
     running.store.put(SINK, "out", {"grpc": {"endpoint": "x:1"}})
     await running.started()
     running.store.edit(PIPELINE, pipelines.NAME, {"spec": {"enabled": False}})
     await running.once()
+    # Somebody else writes while a pass is under way.
+    get = RouterNodeDouble.get_pipeline
+
+    async def meanwhile(node: Any, name: str) -> Any:
+        running.store.edit(PIPELINE, pipelines.NAME, {"metadata": {"labels": {"a": "b"}}})
+        return await get(node, name)
+
+    monkeypatch.setattr(RouterNodeDouble, "get_pipeline", meanwhile)
+    running.store.edit(PIPELINE, pipelines.NAME, {"spec": {"enabled": True}})
+    await running.once()
+    assert running.status["enabled"] is True
     running.delete()
     await running.once()
     assert not running.exists
