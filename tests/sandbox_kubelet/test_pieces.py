@@ -163,7 +163,7 @@ def test_claims_outlive_pods_and_go_with_their_object(tmp_path: Path) -> None:
     pod = pod_with({"name": "v", "persistentVolumeClaim": {"claimName": "data"}}, mounts=mounts)
     volumes = volumes_of(pod, tmp_path / "pod", claims)
     volumes.prepare(shelf)
-    found = volumes.mounts(pod["spec"]["containers"][0], shelf)
+    found = volumes.mounts(pod["spec"]["containers"][0], shelf, {})
     real = Path(found["/data"])
     assert found["/sub"] == str(real / "inner")
     (real / "file").write_text("kept")
@@ -173,6 +173,56 @@ def test_claims_outlive_pods_and_go_with_their_object(tmp_path: Path) -> None:
     assert (real / "file").read_text() == "kept"
     remove_orphans(claims, [claim_directory({**claim, "metadata": {**claim["metadata"], "uid": "new"}})])
     assert list(claims.iterdir()) == []
+
+
+def test_a_sub_path_is_expanded_with_the_variables_of_its_container(tmp_path: Path) -> None:
+    mounts = [{"name": "v", "mountPath": "/data", "subPathExpr": "logs/$(POD)"}]
+    pod = pod_with({"name": "v", "emptyDir": {}}, mounts=mounts)
+    volumes = volumes_of(pod, tmp_path / "pod", tmp_path)
+    volumes.prepare(Shelf())
+    container, inside = pod["spec"]["containers"][0], tmp_path / "pod" / "volumes" / "v"
+    assert volumes.mounts(container, Shelf(), {"POD": "p-0"}) == {"/data": str(inside / "logs" / "p-0")}
+    with pytest.raises(VolumeMissing, match="there is no variable POD"):
+        volumes.mounts(container, Shelf(), {})
+
+
+@pytest.mark.parametrize("path", ["../../x", "..", "/etc", "$(UP)/x", "link/x", "link"])
+def test_no_mount_leads_out_of_its_volume(tmp_path: Path, path: str) -> None:
+    # A server may have taken these before it knew better, a variable may say anything, and so may a program.
+    mounts = [{"name": "v", "mountPath": "/data", "subPathExpr": path}]
+    pod = pod_with({"name": "v", "emptyDir": {}}, mounts=mounts)
+    volumes = volumes_of(pod, tmp_path / "pod", tmp_path)
+    volumes.prepare(Shelf())
+    (tmp_path / "pod" / "volumes" / "v" / "link").symlink_to(tmp_path)
+    with pytest.raises(VolumeMissing, match="leads out of its volume"):
+        volumes.mounts(pod["spec"]["containers"][0], Shelf(), {"UP": "../.."})
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("path", ["../../../stolen", "a/../../../../stolen", "link/stolen"])
+def test_no_file_is_written_outside_of_its_volume(tmp_path: Path, path: str) -> None:
+    shelf = Shelf()
+    shelf.put("ConfigMap", "c", data={"k": "content"})
+    pod = pod_with({"name": "v", "configMap": {"name": "c", "items": [{"key": "k", "path": path}]}})
+    directory = tmp_path / "pod" / "volumes" / "v"
+    directory.mkdir(parents=True)
+    (directory / "link").symlink_to(tmp_path)
+    with pytest.raises(VolumeMissing, match="leads out of its volume"):
+        volumes_of(pod, tmp_path / "pod", tmp_path).prepare(shelf)
+    assert not (tmp_path / "stolen").exists()
+
+
+def test_a_link_that_a_program_left_in_the_place_of_a_file_is_replaced(tmp_path: Path) -> None:
+    shelf = Shelf()
+    shelf.put("ConfigMap", "c", data={"k": "content"})
+    volumes = volumes_of(pod_with({"name": "v", "configMap": {"name": "c"}}), tmp_path / "pod", tmp_path)
+    volumes.prepare(shelf)
+    file, other = tmp_path / "pod" / "volumes" / "v" / "k", tmp_path / "other"
+    other.write_text("content")
+    file.unlink()
+    file.symlink_to(other)
+    volumes.prepare(shelf)
+    assert (file.is_symlink(), file.read_text(), other.read_text()) == (False, "content", "content")
 
 
 # -- logs -------------------------------------------------------------------------------------------

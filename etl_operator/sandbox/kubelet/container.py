@@ -201,13 +201,13 @@ class Container:
     def _prepare(self, image: Image) -> list[str]:
         spec, pod, place = self.record.spec, self._pod(), self._place
         find = place.find(pod["metadata"]["namespace"])
-        mounts = self._volumes.mounts(spec, find)
+        declared = environment(spec, pod, self._address, find)
+        mounts = self._volumes.mounts(spec, find, declared)
         paths = PathRewriter(mounts)
 
         def local(value: str) -> str:
             return place.names.rewrite(paths.rewrite(value))
 
-        declared = environment(spec, pod, self._address, find)
         base = {
             "PATH": place.search_path(image),
             "HOME": str(place.pod_directory(pod)),

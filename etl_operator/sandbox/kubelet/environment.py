@@ -72,6 +72,14 @@ def expand(value: str, values: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replace, value)
 
 
+def expand_known(value: str, values: Mapping[str, str]) -> str:
+    """As :func:`expand`, but every name must be known.
+
+    :raises KeyError: with the first name that is not.
+    """
+    return _REFERENCE.sub(lambda match: "$" if match[1] is None else values[match[1]], value)
+
+
 def data_of(obj: Object) -> dict[str, bytes]:
     """The keys of a ConfigMap or Secret with their content."""
     content = {key: base64.b64decode(value) for key, value in (obj.get("binaryData") or {}).items()}

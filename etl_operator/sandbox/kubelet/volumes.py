@@ -9,7 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from etl_operator.sandbox.kubelet.environment import Lookup, data_of, field, resource_field
+from etl_operator.sandbox.kubelet.environment import (
+    Lookup,
+    data_of,
+    expand_known,
+    field,
+    resource_field,
+)
 from informers.objects import Object
 
 _FROM_OBJECTS = {"configMap", "secret", "downwardAPI"}
@@ -54,8 +60,14 @@ class Volumes:
             if files := self._files(volume, find):
                 _fill(target, files)
 
-    def mounts(self, container: Mapping[str, Any], find: Lookup) -> dict[str, str]:
-        """Real directory by mount path, for one container."""
+    def mounts(
+        self, container: Mapping[str, Any], find: Lookup, variables: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Real directory by mount path, for one container.
+
+        :param variables: the container's environment, which a ``subPathExpr`` is expanded with.
+        :raises VolumeMissing: for a volume that is not there, or a path that leads out of it.
+        """
         volumes = {volume["name"]: volume for volume in self._pod["spec"].get("volumes") or ()}
         found = {}
         for mount in container.get("volumeMounts") or ():
@@ -64,9 +76,8 @@ class Volumes:
                     f'container "{container["name"]}" mounts unknown volume "{mount["name"]}"'
                 )
             real = self.directory_of(volumes[mount["name"]], find)
-            sub_path = mount.get("subPath")
-            if sub_path:
-                real = real / sub_path
+            if sub_path := _sub_path(mount, variables):
+                real = _inside(real, sub_path)
                 if not real.exists():
                     real.mkdir(parents=True)
             found[mount["mountPath"]] = str(real)
@@ -159,6 +170,26 @@ def _refuse_unknown(volume: Mapping[str, Any]) -> None:
         )
 
 
+def _sub_path(mount: Mapping[str, Any], variables: Mapping[str, str]) -> str:
+    if not (expression := mount.get("subPathExpr")):
+        return str(mount.get("subPath") or "")
+    try:
+        return expand_known(str(expression), variables)
+    except KeyError as error:
+        raise VolumeMissing(f"subPathExpr {expression}: there is no variable {error.args[0]}") from None
+
+
+def _inside(root: Path, relative: str) -> Path:
+    """A path below a volume's directory.
+
+    :raises VolumeMissing: when it leads out of the volume, by itself or through a symbolic link in it.
+    """
+    path = root / relative
+    if ".." in Path(relative).parts or not path.resolve().is_relative_to(root.resolve()):
+        raise VolumeMissing(f'path "{relative}" leads out of its volume')
+    return path
+
+
 def claim_directory(claim: Object) -> str:
     """The directory name of a claim; a claim that is made anew starts empty."""
     meta = claim["metadata"]
@@ -175,7 +206,10 @@ def remove_orphans(claims: Path, kept: Iterable[str]) -> None:
 
 def _fill(directory: Path, files: Mapping[str, tuple[bytes, int]]) -> None:
     for relative, (content, mode) in files.items():
-        file = directory / relative
+        file = _inside(directory, str(Path(relative).parent)) / Path(relative).name
+        if file.is_symlink():
+            # The program's own, and who knows where it leads: what is declared takes its place.
+            file.unlink()
         with contextlib.suppress(OSError):
             if file.read_bytes() == content:
                 continue

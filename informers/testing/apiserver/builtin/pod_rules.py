@@ -15,6 +15,7 @@ from informers.testing.apiserver.builtin.causes import (
     required,
     unsupported,
 )
+from informers.testing.apiserver.builtin.volume_rules import validate_sub_path, validate_volume
 from informers.testing.apiserver.errors import Cause
 from informers.testing.apiserver.names import (
     check_labels,
@@ -50,7 +51,7 @@ def validate_spec(spec: Object, field: str, claims: frozenset[str] = frozenset()
     """
     volumes = set(claims)
     for position, volume in enumerate(spec.get("volumes") or ()):
-        yield from _volume(volume, f"{field}.volumes[{position}]", volumes)
+        yield from validate_volume(volume, f"{field}.volumes[{position}]", volumes)
     if spec.get("containers") == []:
         yield required(f"{field}.containers")
     names: set[str] = set()
@@ -74,29 +75,6 @@ def validate_spec(spec: Object, field: str, claims: frozenset[str] = frozenset()
         if spec.get(name):
             yield from each_invalid(f"{field}.{name}", spec[name], dns_label(spec[name]))
     yield from check_labels(spec.get("nodeSelector") or {}, f"{field}.nodeSelector")
-
-
-def _volume(volume: Object, field: str, names: set[str]) -> Iterator[Cause]:
-    name = str(volume.get("name") or "")
-    if not name:
-        yield required(f"{field}.name")
-    else:
-        yield from each_invalid(f"{field}.name", name, dns_label(name))
-        if name in names:
-            yield duplicate(f"{field}.name", name)
-    sources = [kind for kind in volume if kind != "name"]
-    for kind in sources[1:]:
-        yield forbidden(f"{field}.{kind}", "may not specify more than 1 volume type")
-    names.add(name)
-    claim = volume.get("persistentVolumeClaim")
-    if isinstance(claim, dict) and not claim.get("claimName"):
-        yield required(f"{field}.persistentVolumeClaim.claimName")
-    source = volume.get("configMap")
-    if isinstance(source, dict) and not source.get("name"):
-        yield required(f"{field}.configMap.name")
-    source = volume.get("secret")
-    if isinstance(source, dict) and not source.get("secretName"):
-        yield required(f"{field}.secret.secretName")
 
 
 def _container(container: Object, field: str, volumes: set[str]) -> Iterator[Cause]:
@@ -176,9 +154,8 @@ def _mounts(mounts: Any, field: str, volumes: set[str]) -> Iterator[Cause]:
         elif path in paths:
             yield invalid(f"{field}[{position}].mountPath", path, "must be unique")
         paths.add(path)
-        if mount.get("subPath") and mount.get("subPathExpr"):
-            detail = "subPathExpr and subPath are mutually exclusive"
-            yield invalid(f"{field}[{position}].subPathExpr", mount["subPathExpr"], detail)
+        # Servers do not say which of the mounts it is.
+        yield from validate_sub_path(mount, field)
 
 
 def _probe(probe: Object, field: str, kind: str) -> Iterator[Cause]:
