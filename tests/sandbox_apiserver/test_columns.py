@@ -302,3 +302,21 @@ def test_pods_in_one_word(pod: Object, shown: tuple[str, str, str]) -> None:
     spec = {"containers": [{"name": "main"}], **pod.get("spec", {})}
     cells = row("", "pods", {**pod, "spec": spec})
     assert (cells["Ready"], cells["Status"], cells["Restarts"]) == shown
+
+
+def test_what_is_being_deleted_says_so() -> None:
+    going = {"metadata": {"deletionTimestamp": CREATED}}
+    bound = {"status": {"phase": "Bound"}}
+    for plural in ("persistentvolumes", "persistentvolumeclaims"):
+        assert row("", plural, {**going, **bound})["Status"] == "Terminating"
+        assert row("", plural, bound)["Status"] == "Bound"
+    assert row("batch", "jobs", {**going, "spec": {}})["Status"] == "Terminating"
+    # Its own controller writes the phase.
+    assert row("", "namespaces", {**going, "status": {"phase": "Terminating"}})["Status"] == "Terminating"
+    lost = {**going, "spec": {"containers": []}, "status": {"phase": "Running", "reason": "NodeLost"}}
+    assert row("", "pods", lost)["Status"] == "Unknown"
+
+
+def test_what_a_node_has_not_told_is_unknown() -> None:
+    cells = row("", "nodes", {})
+    assert {cells[name] for name in ("OS-Image", "Kernel-Version", "Container-Runtime")} == {"<unknown>"}

@@ -98,6 +98,11 @@ def _parameters(ingress_class: Object, _: float) -> str:
     return f"{kind}/{found['name']}"
 
 
+def _phase(obj: Object, _: float) -> str:
+    """The phase of a volume or claim. Its controller does not write there that it is being deleted."""
+    return "Terminating" if meta(obj).get("deletionTimestamp") else str(status(obj).get("phase") or "")
+
+
 def _claim(volume: Object, _: float) -> str:
     found = spec(volume).get("claimRef")
     return f"{found.get('namespace', '')}/{found.get('name', '')}" if found else ""
@@ -193,9 +198,16 @@ BUILT_IN: Mapping[tuple[str, str], Sequence[Column]] = {
         text("Version", "status", "nodeInfo", "kubeletVersion", default=""),
         Column("Internal-IP", _node_address("InternalIP"), wide=True),
         Column("External-IP", _node_address("ExternalIP"), wide=True),
-        text("OS-Image", "status", "nodeInfo", "osImage", wide=True),
-        text("Kernel-Version", "status", "nodeInfo", "kernelVersion", wide=True),
-        text("Container-Runtime", "status", "nodeInfo", "containerRuntimeVersion", wide=True),
+        text("OS-Image", "status", "nodeInfo", "osImage", default="<unknown>", wide=True),
+        text("Kernel-Version", "status", "nodeInfo", "kernelVersion", default="<unknown>", wide=True),
+        text(
+            "Container-Runtime",
+            "status",
+            "nodeInfo",
+            "containerRuntimeVersion",
+            default="<unknown>",
+            wide=True,
+        ),
     ),
     ("", "events"): EVENT,
     ("events.k8s.io", "events"): EVENT,
@@ -212,7 +224,7 @@ BUILT_IN: Mapping[tuple[str, str], Sequence[Column]] = {
         text("Capacity", "spec", "capacity", "storage", default=""),
         Column("Access Modes", lambda obj, _: access_modes(spec(obj).get("accessModes") or ())),
         text("Reclaim Policy", "spec", "persistentVolumeReclaimPolicy", default=""),
-        text("Status", "status", "phase", default=""),
+        Column("Status", _phase),
         Column("Claim", _claim),
         text("StorageClass", "spec", "storageClassName", default=""),
         text("VolumeAttributesClass", "spec", "volumeAttributesClassName", default="<unset>"),
@@ -248,7 +260,7 @@ BUILT_IN: Mapping[tuple[str, str], Sequence[Column]] = {
     ),
     ("", "persistentvolumeclaims"): (
         NAME,
-        text("Status", "status", "phase", default=""),
+        Column("Status", _phase),
         text("Volume", "spec", "volumeName", default=""),
         text("Capacity", "status", "capacity", "storage", default=""),
         Column("Access Modes", lambda obj, _: access_modes(status(obj).get("accessModes") or ())),

@@ -71,7 +71,8 @@ def _of_containers(pod: Object) -> str:
 def _status(pod: Object, _: float) -> str:
     phase = status(pod).get("phase") or "Unknown"
     if meta(pod).get("deletionTimestamp") and phase not in ("Succeeded", "Failed"):
-        return "Terminating"
+        # Nobody knows whether it still runs.
+        return "Unknown" if status(pod).get("reason") == "NodeLost" else "Terminating"
     for condition in status(pod).get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("reason") == "SchedulingGated":
             return "SchedulingGated"
