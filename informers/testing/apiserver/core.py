@@ -231,7 +231,8 @@ class ApiServer:
         for obj in objects:
             if (obj["apiVersion"], obj["kind"]) == (DEFINITION.api_version, DEFINITION.kind):
                 self._put_back(obj)
-                if condition_is_true(obj, "Established"):
+                # Served from then on, and so may have objects, before it is established.
+                if condition_is_true(obj, "NamesAccepted"):
                     self._definitions.serve(obj)
             else:
                 waiting.append(obj)
