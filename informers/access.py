@@ -19,7 +19,7 @@ from informers.client import Client, HttpRequest, Transport
 from informers.client.client import error_of
 from informers.client.requests import encode
 from informers.clock import Clock
-from informers.errors import NotFound, RuntimeFault, TransportError
+from informers.errors import NotFound, RuntimeFault, TransportError, log_level
 from informers.objects import Object, Resource
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ class Preflight:
                 return
             except RuntimeFault as error:
                 log.log(
-                    logging.DEBUG if str(error) == self._trouble else logging.WARNING,
+                    logging.DEBUG if str(error) == self._trouble else log_level(error, logging.WARNING),
                     "rights cannot be checked: %s",
                     error,
                 )

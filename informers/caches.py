@@ -20,7 +20,7 @@ from informers.cache.packing import PackingOptions
 from informers.cache.view import View
 from informers.client import Client
 from informers.clock import Clock
-from informers.errors import Detached
+from informers.errors import Detached, MissingResources
 from informers.health import Checks
 from informers.metrics import Metrics, Samples
 from informers.objects import Resource
@@ -29,6 +29,12 @@ log = logging.getLogger(__name__)
 
 _SYNC_PATIENCE = 10.0
 """Seconds between two log lines about caches that are not filled yet."""
+
+_GATHER = 1.0
+"""Seconds in which all resources that the server does not serve are noticed, to be named together."""
+
+_SHOWN = 3
+"""Caches a log line says more about than that they are not filled."""
 
 DEAD_WATCH = 600.0
 """Seconds without a byte after which an informer that claims to be well counts as dead."""
@@ -64,6 +70,9 @@ class Caches:
     :param limit: bytes all together should take; 0 is no limit.
     :param live: where they say that a restart would help.
     :param ready: where they say that they do not follow.
+    :param remedy: a command that installs definitions which are missing; none by default.
+    :param patience: seconds after which :meth:`wait_synced` gives up on resources that the server does not
+        serve; 0, the default, never does.
     """
 
     def __init__(
@@ -76,6 +85,8 @@ class Caches:
         limit: int,
         live: Checks,
         ready: Checks,
+        remedy: str = "",
+        patience: float = 0.0,
     ) -> None:
         self._client = client
         self._clock = clock
@@ -84,6 +95,12 @@ class Caches:
         self._live = live
         self._ready = ready
         self._known: dict[Kept, Informer] = {}
+        self._remedy = remedy
+        self._patience = patience
+        self._gathering = False
+        self._named: list[str] = []
+        """Resources the log has named as missing."""
+        ready.add("definitions", self.missing)
         self._show(metrics)
 
     def __iter__(self) -> Iterator[Informer]:
@@ -124,6 +141,7 @@ class Caches:
             # Jitter needs no secrecy.
             rng=random.Random(self._rng.getrandbits(64)),  # noqa: S311
         )
+        informer.on_missing = self._note_missing
         self._ready.add(kept.check, informer.health)
         self._live.add(kept.check, lambda: _dead(informer))
         return informer
@@ -150,8 +168,20 @@ class Caches:
         scopes = {kept.namespaces for kept in self._known if kept.resource.namespaced}
         return set() if () in scopes else {namespace for scope in scopes for namespace in scope}
 
+    def missing(self) -> str | None:
+        """Which resources the server does not serve, and what to do about it, for people."""
+        names = self._missing_names()
+        if not names:
+            return None
+        remedy = f": {self._remedy}" if self._remedy else ""
+        return f"the API server does not serve {', '.join(names)}; install their definitions{remedy}"
+
     async def wait_synced(self) -> None:
-        """Wait until all are filled, and say every ten seconds which are not."""
+        """Wait until all are filled, and say every ten seconds which are not.
+
+        :raises informers.errors.MissingResources: when the server does not serve some, for too long.
+        """
+        began = self._clock.monotonic()
         while waiting := [informer for informer in self if not informer.synced]:
             tasks = [asyncio.ensure_future(_settled(informer)) for informer in waiting]
             try:
@@ -159,10 +189,28 @@ class Caches:
             finally:
                 for task in tasks:
                     task.cancel()
-            for informer in waiting:
-                if informer in self and not informer.synced:
-                    log.warning("cache not filled yet: %s", informer.health())
+            late = [informer for informer in waiting if informer in self and not informer.synced]
+            # What is wrong with the server as a whole, the log says already.
+            _complain([informer for informer in late if not informer.reported])
+            missing = self.missing()
+            if missing and 0 < self._patience <= self._clock.monotonic() - began:
+                raise MissingResources(missing)
         log.info("caches are filled", extra={"informers": len(self)})
+
+    def _missing_names(self) -> list[str]:
+        return sorted({str(kept.resource) for kept, informer in self._known.items() if informer.missing})
+
+    def _note_missing(self) -> None:
+        if not self._gathering:
+            self._gathering = True
+            asyncio.get_running_loop().call_later(_GATHER, self._name_missing)
+
+    def _name_missing(self) -> None:
+        self._gathering = False
+        names, missing = self._missing_names(), self.missing()
+        if missing and names != self._named:
+            log.error("%s", missing)
+        self._named = names
 
     def _show(self, metrics: Metrics) -> None:
         def read(value: Callable[[Informer], float]) -> Callable[[], Samples]:
@@ -210,6 +258,13 @@ def kept(
         raise TypeError(f"namespaces are several names, such as [{namespaces!r}]")
     scope = tuple(sorted(set(namespaces))) if resource.namespaced else ()
     return Kept(resource, scope, label_selector, field_selector, metadata_only)
+
+
+def _complain(late: Sequence[Informer]) -> None:
+    if late:
+        shown = "; ".join(str(informer.health()) for informer in late[:_SHOWN])
+        more = f"; and {len(late) - _SHOWN} more" if len(late) > _SHOWN else ""
+        log.warning("caches not filled yet: %s%s", shown, more)
 
 
 async def _settled(informer: Informer) -> None:

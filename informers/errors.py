@@ -14,7 +14,9 @@
     │   ├── Invalid              422
     │   ├── TooManyRequests      429, with retry_after
     │   └── ServerError          5xx, with retry_after where given
-    ├── TransportError           no answer: refused, reset, timed out, bad TLS
+    ├── TransportError           no answer: reset, timed out, no credential
+    │   └── Unreachable          not even a connection: refused, unknown host, bad TLS
+    ├── MissingResources         the server does not serve what the process is about
     ├── Fenced                   refused here: this process no longer holds the lease
     ├── Detached                 asked of an informer that was detached: it knows nothing any more
     ├── ConfigError              the kubeconfig or in-cluster environment cannot be used
@@ -23,6 +25,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +39,22 @@ class RuntimeFault(Exception):
 
 class TransportError(RuntimeFault):
     """The request got no answer. Whether the server acted on it is unknown."""
+
+    reported = False
+    """The log says already that there is no contact: whoever passes the error on need not say it aloud."""
+
+
+class Unreachable(TransportError):
+    """There was no connection to send the request on. The server has not acted on it."""
+
+
+class MissingResources(RuntimeFault):
+    """The API server does not serve resources that the process watches: their definitions are missing."""
+
+
+def log_level(error: BaseException, level: int) -> int:
+    """The level at which to log an error: ``level``, or DEBUG for one that is in the log already."""
+    return logging.DEBUG if isinstance(error, TransportError) and error.reported else level
 
 
 class Fenced(RuntimeFault):

@@ -28,6 +28,7 @@ from informers.errors import (
     ServerError,
     TooManyRequests,
     TransportError,
+    log_level,
 )
 from informers.leader import micro_time
 from informers.metrics import Metrics
@@ -299,7 +300,8 @@ class EventRecorder:
         self._dropped.inc(why)
         # As if written: repetitions are tried again with the series' own patience.
         series.written, series.written_count = self._clock.monotonic(), series.count
-        level = logging.DEBUG if why == "fenced" or _namespace_ends(error) else logging.WARNING
+        quiet = why == "fenced" or _namespace_ends(error)
+        level = logging.DEBUG if quiet else log_level(error, logging.WARNING)
         log.log(level, "event not sent: %s", error, extra={"reason": series.body["reason"], "why": why})
 
     async def _write(self, series: _Series) -> None:

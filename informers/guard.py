@@ -19,7 +19,7 @@ from aiohttp import web
 from informers.access import review
 from informers.client import Client
 from informers.clock import Clock
-from informers.errors import RuntimeFault
+from informers.errors import RuntimeFault, log_level
 from informers.objects import Resource
 from informers.server import Handler
 
@@ -83,7 +83,8 @@ class Guard:
             try:
                 status = await self._ask(token, path)
             except RuntimeFault as error:
-                log.warning("a caller's rights cannot be checked: %s", error, extra={"path": path})
+                level = log_level(error, logging.WARNING)
+                log.log(level, "a caller's rights cannot be checked: %s", error, extra={"path": path})
                 return 503
         rest = ALLOWED_FOR if status == 200 else DENIED_FOR
         self._answers[asked] = self._clock.monotonic() + rest, status

@@ -24,7 +24,15 @@ from typing import Any
 
 from informers.client import Client
 from informers.clock import Clock
-from informers.errors import AlreadyExists, Conflict, Fenced, NotFound, RuntimeFault, TransportError
+from informers.errors import (
+    AlreadyExists,
+    Conflict,
+    Fenced,
+    NotFound,
+    RuntimeFault,
+    TransportError,
+    log_level,
+)
 from informers.objects import Object, ObjectKey, Resource
 
 log = logging.getLogger(__name__)
@@ -188,7 +196,8 @@ class LeaderElector:
                             await asyncio.sleep(_SHORTEST_PAUSE)
                         self._see(await self._client.get(LEASE, self.key))
         except (RuntimeFault, TimeoutError) as error:
-            log.warning("the lease was not given back: %s", error, extra={"lease": self.key})
+            level = log_level(error, logging.WARNING)
+            log.log(level, "the lease was not given back: %s", error, extra={"lease": self.key})
         else:
             log.info("gave the lease back", extra={"lease": self.key})
 
@@ -205,7 +214,7 @@ class LeaderElector:
                 held = await self._attempt()
         except (RuntimeFault, TimeoutError) as error:
             trouble = str(error) or "no answer in time"
-            level = logging.DEBUG if self._trouble else logging.WARNING
+            level = logging.DEBUG if self._trouble else log_level(error, logging.WARNING)
             log.log(level, "the lease cannot be read or renewed: %s", trouble, extra={"lease": self.key})
             self._trouble = trouble
             return False

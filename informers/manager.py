@@ -72,6 +72,10 @@ class Manager:
         default.
     :param cache_limit: bytes all caches together should take; beyond it they compress all they have, and
         readiness says so if that is not enough. Nothing is refused. No limit by default.
+    :param remedy: a command that installs the definitions of the resources that are watched. The log and the
+        readiness check ``definitions`` name it with those that the server does not serve. None by default.
+    :param missing_patience: seconds after which :meth:`run` ends because of them; 0, the default, waits for
+        ever.
     :param freeze: hide what lives at the start, and again once caches are filled, from the garbage
         collector; see :mod:`informers.garbage`. Off for a manager that is not alone in its process.
     :param rng: for jitter and names.
@@ -96,6 +100,8 @@ class Manager:
         tracing: Tracing | None = None,
         watch_loop: bool = True,
         cache_limit: int = 0,
+        remedy: str = "",
+        missing_patience: float = 0.0,
         freeze: bool = True,
         rng: random.Random | None = None,
     ) -> None:
@@ -137,6 +143,8 @@ class Manager:
             limit=cache_limit,
             live=self.live,
             ready=self.ready,
+            remedy=remedy,
+            patience=missing_patience,
         )
         self._controllers: dict[str, Controller] = {}
         self._runnables: dict[str, Callable[[], Awaitable[None]]] = {}

@@ -16,7 +16,7 @@ from etl_operator import __version__
 from etl_operator.router.client import RouterClients
 from etl_operator.router.registry import RegistryKeeper
 from informers.certificates import ServingCertificate
-from informers.client import Client, ClusterAccess, HttpTransport, Transport, load_default
+from informers.client import Client, ClusterAccess, Contact, HttpTransport, Transport, load_default
 from informers.clock import SystemClock
 from informers.errors import ConfigError, RuntimeFault
 from informers.identity import Identity, claim_identity
@@ -29,6 +29,10 @@ from informers.tracing import TracedTransport, Tracing, open_tracing
 log = logging.getLogger(__name__)
 
 LEASE = "etl-operator-leader"
+_INSTALL = "etl-operator crds | kubectl apply --server-side -f -"
+"""What installs the definitions of this version."""
+_MISSING_PATIENCE = 300.0
+"""Seconds an operator waits for definitions that are not there; whoever installs both needs less."""
 _POD_UID = "POD_UID"
 """Environment variable with the uid of the pod: a restarted container takes its lease back at once."""
 _REVISION = "ETL_OPERATOR_REVISION"
@@ -103,6 +107,7 @@ async def _run(
     metrics = Metrics()
     build_info(metrics, __version__, os.environ.get(_REVISION, ""))
     transport: Transport = MeasuredTransport(HttpTransport(access), metrics, clock)
+    transport = Contact(transport, address=access.server, clock=clock)
     if tracing is not None:
         transport = TracedTransport(transport, tracing)
     identity = claim_identity(os.environ.get(_POD_UID, ""))
@@ -121,6 +126,8 @@ async def _run(
         debug=settings.debug_endpoints,
         preflight=settings.preflight,
         tracing=tracing,
+        remedy=_INSTALL,
+        missing_patience=_MISSING_PATIENCE,
         name="etl-operator",
     )
     clients = RouterClients(

@@ -62,6 +62,8 @@ class Informer:
         rng: random.Random,
     ) -> None:
         self.resource = resource
+        self.on_missing: Callable[[], None] | None = None
+        """Called when the server turns out not to serve the resource; the log says so by default."""
         self._stores: list[Store] = []
         self._budget = budget or Budget()
         self._budget.add(self._bytes)
@@ -87,6 +89,7 @@ class Informer:
             self._scopes[one] = _Scope(
                 client, resource, store, overlay, intake, self._handlers, self._on_synced, options, clock, rng
             )
+            self._scopes[one].reflector.on_missing = self._is_missing
         self._every_scope: tuple[_Scope, ...] = tuple(self._scopes.values())
 
     # -- reading -----------------------------------------------------------------------------------
@@ -239,6 +242,22 @@ class Informer:
         """The last failure of a watch, until the server answers as it should."""
         problems = (scope.reflector.problem for scope in self._scopes.values())
         return next((problem for problem in problems if problem is not None), None)
+
+    @property
+    def missing(self) -> bool:
+        """Whether the server does not serve the resource, as far as is known."""
+        return any(scope.reflector.missing for scope in self._scopes.values())
+
+    @property
+    def reported(self) -> bool:
+        """Whether the log says already why the cache is not filled, of the server as a whole."""
+        waiting = [scope.reflector for scope in self._scopes.values() if not scope.synced]
+        return bool(waiting) and all(reflector.reported for reflector in waiting)
+
+    def _is_missing(self) -> bool:
+        if self.on_missing is not None:
+            self.on_missing()
+        return self.on_missing is not None
 
     def health(self) -> str | None:
         """What is wrong, for people, or ``None``: not synced yet, no sign of life for longer than a read

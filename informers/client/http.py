@@ -26,7 +26,7 @@ from informers.client.tls import TlsContexts
 from informers.client.transport import HttpRequest, HttpResponse, HttpStream
 from informers.client.wire import CONNECT_TIMEOUT, KEEP_ALIVE, CannotConnect, Endpoint, Message, Wire
 from informers.clock import Clock, SystemClock
-from informers.errors import ConfigError, TransportError
+from informers.errors import ConfigError, TransportError, Unreachable
 
 USER_AGENT = "informers"
 
@@ -323,7 +323,8 @@ def _no_answer(request: HttpRequest, error: BaseException) -> TransportError:
             error = error.os_error
     kind = type(error).__name__
     reason = f"{kind}: {error}" if str(error) else kind
-    return TransportError(f"{request.method} {request.path}: {where}{reason}")
+    found = Unreachable if where else TransportError
+    return found(f"{request.method} {request.path}: {where}{reason}")
 
 
 @functools.lru_cache(16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from informers.errors import Conflict, Fenced, RuntimeFault
+from informers.errors import Conflict, Fenced, RuntimeFault, log_level
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,8 @@ def tell(error: Exception, fields: Mapping[str, object], *, again: bool) -> None
         log.info("reconcile will be repeated: %s", _sentence(error), extra=fields)
     else:
         trace = None if again or isinstance(error, RuntimeFault) else error
-        log.error("reconcile failed: %s", _sentence(error), extra=fields, exc_info=trace)
+        level = log_level(error, logging.ERROR)
+        log.log(level, "reconcile failed: %s", _sentence(error), extra=fields, exc_info=trace)
 
 
 def _sentence(error: Exception) -> str:

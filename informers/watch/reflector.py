@@ -97,12 +97,18 @@ class Reflector:
         self._rng = rng
         self._options = options or WatchOptions()
         self._relieve = relieve or _at_ease
+        self.on_missing: Callable[[], bool] = _nobody
+        """Called when the server turns out not to serve the resource; True when somebody else says so."""
         self._back_off = BackOff(clock, rng)
         self._state = State()
         self._started_at: float | None = None
         self._contact_at: float | None = None
         self.problem: str | None = None
         """The last failure, until the server answers as it should."""
+        self.missing = False
+        """The server does not serve the resource."""
+        self.reported = False
+        """The last failure is in the log already, said of the server as a whole."""
 
     @property
     def version(self) -> str:
@@ -171,13 +177,12 @@ class Reflector:
             page = decode_page(response.body, self._resource)
         except (TransportError, msgspec.DecodeError) as error:
             return self._lost("list", error)
-        self._heard()
-        self.problem = None
+        self._well()
         return page
 
     # -- stream ------------------------------------------------------------------------------------
 
-    async def _stream(self, command: OpenStream) -> Command:
+    async def _stream(self, opening: OpenStream) -> Command:
         """Follow one stream until the machine wants something else."""
         options = self._options
         request = requests.watch(
@@ -185,13 +190,14 @@ class Reflector:
             namespace=options.namespace,
             label_selector=options.label_selector,
             field_selector=options.field_selector,
-            resource_version=command.version,
-            initial_events=command.initial,
+            resource_version=opening.version,
+            initial_events=opening.initial,
             server_timeout=self._rng.randint(*options.server_timeout),
             read_deadline=options.read_deadline,
             metadata_only=options.metadata_only,
         )
         given: Input
+        following = False
         try:
             async with AsyncExitStack() as stack:
                 async with asyncio.timeout(options.read_deadline):
@@ -201,19 +207,20 @@ class Reflector:
                         body = await stream.read()
                     given = self._refused("watch", HttpResponse(stream.status, body, stream.headers))
                 else:
+                    following = True
                     return await self._follow(stream)
         except TimeoutError:
             given = self._lost("watch", f"no answer for {options.read_deadline:.0f} s")
         except (TransportError, msgspec.DecodeError) as error:
-            given = self._lost("watch", error)
-        following = self._step(given)
-        assert following is not None, "a stream that is over calls for something else"
-        return following
+            # A stream that breaks is no news: whether it can be opened again is.
+            given = self._lost("watch", error, quiet=following and isinstance(error, TransportError))
+        command = self._step(given)
+        assert command is not None, "a stream that is over calls for something else"
+        return command
 
     async def _follow(self, stream: HttpStream) -> Command:
         opened_at = self._clock.monotonic()
-        self._heard()
-        self.problem = None
+        self._well()
         decoder = LineDecoder(self._resource)
         chunks, following, now = stream.chunks(), None, asyncio.get_running_loop().time
         began = now()
@@ -256,27 +263,43 @@ class Reflector:
     def _quiet(self) -> Input:
         if self._state.phase is Phase.STREAMING:
             return Overdue()
-        return self._lost("watch", f"silent for {self._options.read_deadline:.0f} s")
+        return self._lost("watch", f"silent for {self._options.read_deadline:.0f} s", quiet=True)
 
     # -- bookkeeping -------------------------------------------------------------------------------
 
     def _heard(self) -> None:
         self._contact_at = self._clock.monotonic()
 
+    def _well(self) -> None:
+        self._heard()
+        self.problem, self.missing, self.reported = None, False, False
+
     def _refused(self, verb: str, response: HttpResponse) -> Refused:
         error = error_of(response, self._clock)
-        self._report(f"{verb}: {response.status} {error.reason}: {error}")
+        # A list of nothing is answered with 200: this is about the resource.
+        self.missing = response.status == 404
+        if self.missing:
+            self._report("404: the API server does not serve this resource", quiet=self.on_missing())
+        else:
+            self._report(f"{verb}: {response.status} {error.reason}: {error}")
         return refusal({"details": dict(error.details)}, response.status, error.retry_after)
 
-    def _lost(self, verb: str, error: Exception | str) -> Lost:
-        self._report(f"{verb}: {error}")
+    def _lost(self, verb: str, error: Exception | str, *, quiet: bool = False) -> Lost:
+        self.missing = False
+        reported = isinstance(error, TransportError) and error.reported
+        self._report(f"{verb}: {error}", quiet=quiet or reported)
         return Lost()
 
-    def _report(self, problem: str) -> None:
+    def _report(self, problem: str, *, quiet: bool = False) -> None:
         # Loud once, however often it is met again.
-        level = logging.DEBUG if problem == self.problem else logging.WARNING
+        level = logging.DEBUG if quiet or problem == self.problem else logging.WARNING
         log.log(level, "%s: %s", self._resource, problem)
-        self.problem = problem
+        self.problem, self.reported = problem, quiet
+
+
+def _nobody() -> bool:
+    """Nobody who would say it."""
+    return False
 
 
 async def _at_ease() -> None:

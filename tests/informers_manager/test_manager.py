@@ -128,7 +128,7 @@ def test_readiness_names_what_is_missing_and_recovers(caplog: pytest.LogCaptureF
 
     virtually(scenario)
     assert any(
-        "cache not filled yet" in r.getMessage() and "secrets" in r.getMessage() for r in caplog.records
+        "caches not filled yet" in r.getMessage() and "secrets" in r.getMessage() for r in caplog.records
     )
 
 
