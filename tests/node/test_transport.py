@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import socket
 import ssl
@@ -109,6 +110,34 @@ async def test_garbage_on_the_raft_port_is_dropped(tmp_path: Path) -> None:
             assert await reader.read() == b""
             writer.close()
         assert await made.engines[1].propose(b"a") == 1
+
+
+IMPOSSIBLE = [
+    wire.AppendEntries(term=9, commit_index=1, prev_index=-7, prev_term=0, entries=[]),
+    wire.AppendEntries(term=9, commit_index=1, prev_index=1, prev_term=0, entries=[(b"\0", -2, 9)]),
+    wire.AppendEntries(term=2**63, commit_index=2**63, prev_index=2**63, prev_term=0, entries=[]),
+    wire.NextIndex(term=1, next_index=-1, reset=True, success=False),
+    wire.RequestVote(term=-1, last_log_index=-1, last_log_term=-1),
+]
+
+
+@pytest.mark.parametrize("message", IMPOSSIBLE, ids=repr)
+async def test_a_member_that_sends_the_impossible_loses_its_connection_and_nobody_else_does(
+    tmp_path: Path, message: wire.Message
+) -> None:
+    async with group(tmp_path, 3) as made:
+        leader = await made.leader()
+        faulty = next(node for node in made.engines if node != leader)
+        await made.crash(faulty)
+        target = made.engines[leader]
+        reader, writer = await asyncio.open_connection(made.address(leader).host, PORT)
+        writer.write(wire.encode(wire.Hello(sender=faulty, receiver=leader, cluster="")))
+        writer.write(wire.encode(message))
+        with contextlib.suppress(ConnectionResetError):
+            await reader.read()  # To the end: the other side has closed it.
+        writer.close()
+        assert await target.propose(b"a", within=20) == 1
+        assert not target._failure.done()
 
 
 def certificate(directory: Path, name: str, authority: str | None = None) -> None:

@@ -30,6 +30,7 @@ from etl_operator.node.consensus.engine import (
     StorageFull,
 )
 from etl_operator.node.consensus.journal import DiskJournal
+from etl_operator.node.consensus.matching import contradiction, disagreement
 from etl_operator.node.consensus.progress import Progress
 from etl_operator.node.consensus.settings import Timing
 
@@ -350,7 +351,7 @@ class Raft:
             return
         self._parts = None
         self.leader_commit = message.commit_index
-        if (next_index := self._disagreement(message)) is not None:
+        if (next_index := disagreement(message, self._log, self.commit)) is not None:
             self._answer(sender, next_index, reset=True)
             return
         stored, full = self._store(message)
@@ -361,35 +362,11 @@ class Raft:
             raise full
 
     def _contradicts(self, sender: int, message: wire.AppendEntries) -> bool:
-        """The message has another entry than a committed one here. No correct leader sends that."""
-        claims = [(message.prev_index, message.prev_term), *(entry[1:] for entry in message.entries)]
-        for index, term in claims:
-            known = self._log.term_at(index)
-            if index <= self.commit and known not in (None, term):
-                log.critical(
-                    "refused to replace the committed entry %d of term %s by one of term %d from node %d",
-                    index,
-                    known,
-                    term,
-                    sender,
-                )
-                return True
-        return False
-
-    def _disagreement(self, message: wire.AppendEntries) -> int | None:
-        """Where the leader should go on if its previous entry is not here; None if it is."""
-        previous = message.prev_index
-        if previous <= self.commit:
-            return None  # What is committed is in every later leader's log.
-        term = self._log.term_at(previous)
-        if term is None:
-            return self._log.last + 1
-        if term == message.prev_term:
-            return None
-        # The logs part somewhere in this term, or before it: skip all of it.
-        while previous > self.commit + 1 and self._log.term_at(previous - 1) == term:
-            previous -= 1
-        return previous
+        found = contradiction(message, self._log, self.commit)
+        if found is not None:
+            text = "refused to replace the committed entry %d of term %d by one of term %d from node %d"
+            log.critical(text, *found, sender)
+        return found is not None
 
     def _store(self, message: wire.AppendEntries) -> tuple[int, StorageFull | None]:
         """Store what is not here yet; up to which entry the logs are equal now, and what hindered the rest.
