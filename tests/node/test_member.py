@@ -232,15 +232,19 @@ def test_a_lone_leader_refuses_writes_while_its_disk_is_full_and_goes_on() -> No
     assert single.member.failure is None
 
 
-def test_a_leader_with_a_full_disk_asks_another_to_lead() -> None:
-    single = Single(2, 3)
+@pytest.mark.parametrize("peers", [(2, 3), (2,)])
+def test_a_leader_with_a_full_disk_asks_another_to_lead_if_it_can(peers: tuple[int, ...]) -> None:
+    single = Single(*peers)
     single.lead()
     last = single.raft._log.last
     single.hears(2, wire.NextIndex(term=single.raft.term, next_index=last + 1, reset=False, success=True))
     single.disk.full = True
     single.sent.clear()
     single.propose()
-    assert (2, wire.TimeoutNow(term=single.raft.term)) in single.sent
+    assert isinstance(single.outcomes[-1], StorageFull)
+    # Of two members none could lead without this one's vote, which it could not store.
+    assert ((2, wire.TimeoutNow(term=single.raft.term)) in single.sent) is (len(peers) == 2)
+    assert single.raft.role is Role.LEADER
 
 
 @pytest.mark.parametrize(

@@ -174,13 +174,14 @@ class Raft:
         # While the entries travel. A leader that does not have them on disk must not count itself.
         self._log.sync()
         self._advance_commit()
-        if full is not None:
-            self.transfer()
-            raise full
         silent_since = now - self._timing.election_max
         heard = sum(progress.answered > silent_since for progress in self._progress.values())
         if not self._majority(heard + 1):
             self._step_down()
+        if full is not None:
+            if self._majority(len(self._connected)):  # This one may have no room to vote.
+                self.transfer()
+            raise full
 
     def _append_queue(self) -> StorageFull | None:
         while self._queue:
