@@ -182,6 +182,40 @@ def run(
 
 @main.command()
 @click.option(
+    "--kubeconfig",
+    type=_PATH,
+    help="Kubeconfig file. Default: $KUBECONFIG, the pod's own service account, ~/.kube/config.",
+)
+@click.option("--context", help="Context of the kubeconfig. Default: its current context.")
+@click.option("--crds", is_flag=True, help="Delete the CustomResourceDefinitions as well.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=120.0,
+    show_default=True,
+    help="Seconds that the operator may take over one step; then finalizers are taken off without it.",
+)
+def uninstall(kubeconfig: Path | None, context: str | None, crds: bool, yes: bool, timeout: float) -> None:
+    """Delete all objects of the five kinds, in all namespaces, then the operator.
+
+    In this order, so that routers are told and nothing is left Terminating. Volumes stay unless a cluster
+    says otherwise; CustomResourceDefinitions stay without --crds. May be run again, and mends what was
+    deleted in another order.
+    """
+    from etl_operator.cli.uninstall import Incomplete, UninstallSettings, run_uninstall
+    from informers.errors import RuntimeFault
+
+    settings = UninstallSettings(kubeconfig, context, crds, yes, timeout)
+    try:
+        asyncio.run(run_uninstall(settings))
+    except (RuntimeFault, Incomplete, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("uninstalled")
+
+
+@main.command()
+@click.option(
     "--manifests",
     multiple=True,
     type=_PATH,
