@@ -13,7 +13,7 @@ LOCK += $(UPGRADE)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test model conformance e2e bench lint fmt manifests lock clean
+.PHONY: help demo test model conformance e2e peers bench lint fmt manifests lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -33,6 +33,9 @@ conformance: $(VENV)/.dev ## The sandbox's API server against what a real one an
 e2e: $(VENV)/.dev ## The end-to-end suite on a real kube-apiserver (KUBEBUILDER_ASSETS, or built with Go)
 	$(BIN)/python -m e2e.realserver
 	$(PYTEST) e2e --cluster real
+
+peers: $(VENV)/.dev ## Other projects' own suites on the sandbox's API server; needs Go (CLUSTER=real asks a real one)
+	$(BIN)/python -m e2e.peers --cluster $(or $(CLUSTER),sandbox)
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
