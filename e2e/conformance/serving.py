@@ -32,7 +32,9 @@ async def embedded(kubeconfig: Path) -> AsyncIterator[None]:
     try:
         write_kubeconfig(kubeconfig, server.admin_kubeconfig())
         client = Client(HttpTransport(load_kubeconfig(str(kubeconfig)), user_agent="kube-controller-manager"))
-        loops = asyncio.create_task(run_loops(client), name="controller loops")
+        loops = asyncio.create_task(
+            run_loops(client, authority=server.ca_pem.decode()), name="controller loops"
+        )
         try:
             yield
         finally:

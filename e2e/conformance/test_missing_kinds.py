@@ -44,6 +44,12 @@ async def test_a_missing_resource_of_a_served_group_is_a_status(transport: HttpT
     assert answer.body.rstrip(b"\n") == STATUS
 
 
+@pytest.mark.parametrize("path", ["/nothing", "/apis/nothing.example.com/v1", "/openapi/v9", "/apis/apps/v9"])
+async def test_what_is_missing_is_missing_in_every_form(transport: HttpTransport, path: str) -> None:
+    for accept in ("text/html", "application/vnd.kubernetes.protobuf", "application/nothing"):
+        assert (await ask(transport, "GET", path, accept=accept)).status == 404
+
+
 @pytest.mark.parametrize("path", OF_NOBODY)
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
 async def test_elsewhere_there_is_no_page(transport: HttpTransport, method: str, path: str) -> None:

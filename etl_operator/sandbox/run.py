@@ -168,7 +168,8 @@ class _Sandbox:
         await apply_all(client, [OWN_CLASS])
         # Before the node and the operator find out what is true now.
         await forget_readiness(client, _API_VERSION)
-        await plane.pieces.start("controller loops", run_loops(client, only=server.missing_loops))
+        loops = run_loops(client, only=server.missing_loops, authority=server.authority)
+        await plane.pieces.start("controller loops", loops)
         images = ImageTable.default(engine=settings.engine)
         node = ProcessNode(client, state_dir=plane.state_dir, images=images, reaper=plane.reaper)
         server.serve_logs(node.logs)

@@ -18,6 +18,7 @@ from tests.sandbox_loops.objects import names
 
 SET = ObjectKey("default", "db")
 LABELS = {"app": "db"}
+AUTHORITY = "-----BEGIN CERTIFICATE-----\n"
 
 
 def stateful_set(**spec: Any) -> Object:
@@ -123,7 +124,10 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with serving() as server, client_of(server, tmp_path) as client:
         made = World(client)
-        tasks = [asyncio.create_task(run_loops(client)), asyncio.create_task(made.play_node())]
+        tasks = [
+            asyncio.create_task(run_loops(client, authority=AUTHORITY)),
+            asyncio.create_task(made.play_node()),
+        ]
         yield made
         assert not [task for task in tasks if task.done()]
         for task in tasks:
@@ -249,3 +253,20 @@ async def test_every_namespace_has_a_default_account(world: World) -> None:
         return False
 
     await eventually(is_gone, what="the namespace can go")
+
+
+async def test_every_namespace_has_the_certificates_of_the_api_server(world: World) -> None:
+    key = ObjectKey("default", "kube-root-ca.crt")
+
+    async def published() -> bool:
+        try:
+            found = await world.client.get(kinds.CONFIG_MAP, key)
+        except NotFound:
+            return False
+        return bool(found["data"] == {"ca.crt": AUTHORITY})
+
+    await eventually(published, what="the certificates are published")
+    await world.client.patch(kinds.CONFIG_MAP, key, {"data": {"ca.crt": "other", "more": "x"}})
+    await eventually(published, what="the certificates are put right")
+    await world.client.delete(kinds.CONFIG_MAP, key)
+    await eventually(published, what="the certificates are published again")

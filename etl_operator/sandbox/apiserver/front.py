@@ -153,10 +153,12 @@ class Front:
     def _document(self, request: web.BaseRequest, user: Identity) -> web.Response | None:
         if not is_document(request.path):
             return None
+        if self._documents.answer(request.path, Wanted(), request.host) is None:
+            # In which form it is wanted does not matter where there is none.
+            return None
         wanted = negotiate(request.headers.get("Accept", ""), shapes=frozenset({Shape.AGGREGATED_V2}))
         found = self._documents.answer(request.path, wanted, request.host)
-        if found is None:
-            return None
+        assert found is not None
         self._access.require(user, Attributes("get", path=request.path))
         content_type = wanted.media_type
         if wanted.shape is Shape.AGGREGATED_V2:

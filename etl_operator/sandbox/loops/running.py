@@ -27,26 +27,32 @@ ALL = ("StatefulSet", "EndpointSlice", "PodDisruptionBudget", "PersistentVolumeC
 """Every loop, by the kind it looks after."""
 
 
+ROOT_CERTIFICATE = "kube-root-ca.crt"
+"""The ConfigMap of every namespace with the API server's certificates."""
+
+
 async def run_loops(
     client: Client,
     *,
     only: Collection[str] = ALL,
+    authority: str = "",
     clock: Clock | None = None,
     rng: random.Random | None = None,
 ) -> None:
     """Run the loops until cancelled.
 
     They are clients like any other; their account may read and write pods, claims, services, endpoint
-    slices, StatefulSets, their revisions, budgets and service accounts in every namespace, read and write
-    volumes, and read namespaces and storage classes.
+    slices, StatefulSets, their revisions, budgets, service accounts and ConfigMaps in every namespace, read
+    and write volumes, and read namespaces and storage classes.
 
     :param only: the loops to run, of :data:`ALL`; where a controller manager runs, its own are enough.
+    :param authority: certificates by which pods know the API server, PEM; published into every namespace.
     :param clock: the system's where not given.
     :param rng: spreads retries of the caches.
     """
     clock = clock or SystemClock()
     caches = _Caches(client, clock, rng or random.Random())  # noqa: S311 - spreads load, hides nothing
-    loops = _Loops(client, caches, clock)
+    loops = _Loops(client, caches, clock, authority)
     async with asyncio.TaskGroup() as group:
         for informer in caches.all:
             group.create_task(informer.run())
@@ -76,13 +82,18 @@ class _Caches:
         self.classes = informer(kinds.STORAGE_CLASS)
         self.namespaces = informer(kinds.NAMESPACE)
         self.accounts = informer(kinds.SERVICE_ACCOUNT)
+        self.authorities = Informer(
+            client, kinds.CONFIG_MAP, field_selector=f"metadata.name={ROOT_CERTIFICATE}", clock=clock, rng=rng
+        )
+        self.all.append(self.authorities)
 
 
 class _Loops:
-    def __init__(self, client: Client, caches: _Caches, clock: Clock) -> None:
+    def __init__(self, client: Client, caches: _Caches, clock: Clock, authority: str) -> None:
         self._client = client
         self._caches = caches
         self._clock = clock
+        self._authority = authority
         self._stateful = KeyedLoop("StatefulSet", StatefulSetLoop(client, caches, clock).sync)
         self._endpoints = KeyedLoop("EndpointSlice", self._sync_endpoints)
         self._budgets = KeyedLoop("PodDisruptionBudget", self._sync_budget)
@@ -109,6 +120,7 @@ class _Loops:
         caches.volumes.add_handler(_claim_of(self._claims))
         caches.namespaces.add_handler(_itself(self._namespaces))
         caches.accounts.add_handler(_namespace_of(self._namespaces))
+        caches.authorities.add_handler(_namespace_of(self._namespaces))
         return [self._stateful, self._endpoints, self._budgets, self._claims, self._namespaces]
 
     async def _sync_endpoints(self, key: ObjectKey) -> None:
@@ -157,18 +169,27 @@ class _Loops:
         await self._report(self._caches.budgets, budget, status)
 
     async def _sync_namespace(self, key: ObjectKey) -> None:
-        """Every namespace has a service account ``default``, also when somebody deletes it."""
-        namespace, account = self._caches.namespaces.get(key), ObjectKey(key.name, "default")
-        if namespace is None or namespace.deleting or self._caches.accounts.get(account) is not None:
+        """Every namespace has a service account ``default`` and the API server's certificates, also when
+        somebody deletes them."""
+        namespace = self._caches.namespaces.get(key)
+        if namespace is None or namespace.deleting:
             return
-        body: Object = {
-            "apiVersion": kinds.SERVICE_ACCOUNT.api_version,
-            "kind": kinds.SERVICE_ACCOUNT.kind,
-            "metadata": {"name": account.name, "namespace": account.namespace},
-        }
         # The namespace may be on its way out by now, which is as good as gone.
         with contextlib.suppress(AlreadyExists, NotFound, Forbidden):
-            self._caches.accounts.written(await self._client.create(kinds.SERVICE_ACCOUNT, body))
+            if self._caches.accounts.get(ObjectKey(key.name, "default")) is None:
+                account = _named(kinds.SERVICE_ACCOUNT, key.name, "default")
+                self._caches.accounts.written(await self._client.create(kinds.SERVICE_ACCOUNT, account))
+            if self._authority:
+                await self._publish(ObjectKey(key.name, ROOT_CERTIFICATE))
+
+    async def _publish(self, key: ObjectKey) -> None:
+        live, data = self._caches.authorities.get(key), {"ca.crt": self._authority}
+        if live is None:
+            made = {**_named(kinds.CONFIG_MAP, *key), "data": data}
+            self._caches.authorities.written(await self._client.create(kinds.CONFIG_MAP, made))
+        elif live.object().get("data") != data:
+            patch = [{"op": "add", "path": "/data", "value": data}]
+            self._caches.authorities.written(await self._client.patch(kinds.CONFIG_MAP, key, patch))
 
     async def _report(self, cache: Informer, obj: Object, status: Object) -> None:
         before = obj.get("status") or {}
@@ -248,3 +269,8 @@ def _everything(cache: Informer, loop: KeyedLoop) -> Handler:
             loop.add(view.key)
 
     return handle
+
+
+def _named(resource: Resource, namespace: str, name: str) -> Object:
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
