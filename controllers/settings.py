@@ -38,6 +38,10 @@ class ControllerSettings:
     """Seconds a node has to grow the file system of a running pod until the pod is restarted for it. A pod
     that is to be restarted for a new template is not held up by this."""
 
+    silence_grace: float = 5.0
+    """Seconds for which a member may be silent, and a cluster without a quorum, until that is said; at least
+    three times the longest election timeout. A hand-over of the lead takes no longer."""
+
     join_grace: float = 1.0
     """Seconds a Ready service has to be registered with a member that joins before Ready is withdrawn."""
 

@@ -70,12 +70,12 @@ async def test_members_that_stand_still(scene: Scene) -> None:
     follower = next(one["podName"] for one in status["nodes"] if one["role"] == "Follower")
 
     with stopped(await scene.process(follower)):
-        await scene.until(
-            CLUSTER, "three", lambda o: o["status"]["clusterHealth"] == "Degraded", "a member is missed"
-        )
+        # Kubernetes itself takes it for ready; it is missed once it is silent for longer than an election.
+        await scene.says(CLUSTER, "three", "PodsNotReady", f"{follower} does not answer", status="False")
         seen = await scene.get(CLUSTER, "three")
+        assert seen["status"]["clusterHealth"] == "Degraded"
+        assert seen["status"]["readyReplicas"] == 2
         assert condition(seen, "Available")["status"] == "True"
-        assert condition(seen)["status"] == "False"
         assert seen["status"]["leaderPod"] == leader
         # Writes go on, and services count the members that are ready.
         await scene.patch(PIPELINE, "flow", {"spec": {"enabled": False}})

@@ -13,17 +13,20 @@ from informers.objects import Object
 _QUORUM_TROUBLE = {r.QUORUM_LOST, r.NO_LEADER, r.SPLIT_BRAIN, r.UNREACHABLE, r.ADMIN_UNAVAILABLE}
 
 
-def record_transitions(events: EventRecorder, obj: Object, conditions: Conditions, *, led: bool) -> None:
+def record_transitions(
+    events: EventRecorder, obj: Object, conditions: Conditions, *, led: bool, own: bool
+) -> None:
     """Tell what changed between the conditions as read and as written.
 
     :param led: whether the cluster is known to have had a leader: a first quorum is not a restored one.
+    :param own: whether the operator itself restarts a member without which there is no quorum.
     """
-    for kind, reason, action, note in transitions(conditions, led=led):
+    for kind, reason, action, note in transitions(conditions, led=led, own=own):
         events.event(obj, type=kind, reason=reason, action=action, note=note)
 
 
 def transitions(
-    conditions: Conditions, *, led: bool
+    conditions: Conditions, *, led: bool, own: bool = False
 ) -> list[tuple[Literal["Normal", "Warning"], str, str, str]]:
     """Type, reason, action and note of every event a status change is worth. Pure."""
     found: list[tuple[Literal["Normal", "Warning"], str, str, str]] = []
@@ -33,7 +36,8 @@ def transitions(
     if quorum and quorum["reason"] in _QUORUM_TROUBLE and (had_quorum or quorum["reason"] == r.SPLIT_BRAIN):
         # One reason for people to look for: the condition has the exact one.
         reason = r.SPLIT_BRAIN if quorum["reason"] == r.SPLIT_BRAIN else r.QUORUM_LOST
-        found.append(("Warning", reason, "Observe", quorum["message"]))
+        if reason == r.SPLIT_BRAIN or not own:
+            found.append(("Warning", reason, "Observe", quorum["message"]))
     elif led and quorum and quorum["status"] == "True" and before and before["status"] == "False":
         found.append(("Normal", r.QUORUM_RESTORED, "Observe", quorum["message"]))
     config = conditions.turned(r.CONFIG_APPLIED)
@@ -45,7 +49,13 @@ def transitions(
     elif conditions.before(r.PAUSED) and not conditions.has(r.PAUSED):
         found.append(("Normal", r.RESUMED, "Resume", "etl.router/paused is gone"))
     ready = conditions.turned(r.READY)
-    stalled = (r.NAME_CONFLICT, r.VALIDATION_FAILED, r.SCALE_DOWN_UNSUPPORTED, r.SHRINK_UNSUPPORTED)
+    stalled = (
+        r.TLS_NOT_SUPPORTED,
+        r.NAME_CONFLICT,
+        r.VALIDATION_FAILED,
+        r.SCALE_DOWN_UNSUPPORTED,
+        r.SHRINK_UNSUPPORTED,
+    )
     if ready and ready["reason"] in stalled:
         found.append(("Warning", ready["reason"], "Reconcile", ready["message"]))
     volumes = conditions.turned(r.VOLUMES_RESIZED)

@@ -54,6 +54,8 @@ class NodeFacts:
     answered: bool = False
     unimplemented: bool = False
     """The router serves no RouterAdmin."""
+    members: int | None = None
+    """Member count its pod was configured for."""
     error: str = ""
 
 
@@ -62,6 +64,8 @@ class Consensus:
     """What the members' answers say together."""
 
     members: int
+    voters: int = 0
+    """Members the leader was configured with: while a cluster grows, older members do not list the newest."""
     answered: int = 0
     leader_id: int = 0
     """Zero when nobody leads, or when the leader does not answer."""
@@ -79,8 +83,10 @@ class Consensus:
 
     @property
     def quorate(self) -> bool:
-        """A leader answers, and a majority of the members follows it."""
-        return bool(self.leader_id) and not self.split and len(self.following) >= quorum(self.members)
+        """A leader answers, and a majority of the members it counts follows it."""
+        voters = self.voters or self.members
+        followers = sum(node <= voters for node in self.following)
+        return bool(self.leader_id) and not self.split and followers >= quorum(voters)
 
     @property
     def complete(self) -> bool:
@@ -114,6 +120,7 @@ def judge(nodes: Sequence[NodeFacts], members: int) -> Consensus:
     leader = _leader(answers, claims)
     return Consensus(
         members=members,
+        voters=(leader.members if leader else None) or members,
         answered=len(answers),
         leader_id=leader.node_id if leader and not split else 0,
         term=leader.term if leader else term,

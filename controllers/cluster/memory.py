@@ -49,6 +49,8 @@ class Memory:
     """When its status changed last, on the monotonic clock."""
     deleted_pods: set[str] = field(default_factory=set)
     """Uids this process has asked to delete: the cache may still show them as healthy."""
+    restarting: set[str] = field(default_factory=set)
+    """Names of the pods this process has deleted and not seen ready since."""
     leader_id: int = 0
     told_blocked: bool = False
     sights: FirstSight = field(default_factory=FirstSight)

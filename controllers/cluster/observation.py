@@ -27,6 +27,12 @@ class Observation:
     volumes_error: str = ""
     conflict: str = ""
     """A child's name is taken by somebody else."""
+    unsupported: str = ""
+    """The spec asks for what the operator cannot do; nothing is changed until that is taken back."""
+    silent: frozenset[str] = frozenset()
+    """Ready pods whose routers have not answered for a while."""
+    momentary: bool = False
+    """That the members do not agree, or that there is no quorum, has not lasted longer than an election."""
     refused: str = ""
     """The API server refused a child."""
     paused: bool = False
@@ -59,6 +65,11 @@ class Observation:
             and not outdated(self.pods, revision)
             and not any(pod.terminating for pod in self.pods)
         )
+
+    @property
+    def answering(self) -> list[PodFacts]:
+        """Ready pods, but for those whose routers have been silent for a while."""
+        return [pod for pod in self.pods if pod.ready and pod.name not in self.silent]
 
     def at_start(self, cluster: str) -> dict[str, str]:
         """Uid by name of the pods whose volumes wait for their start."""

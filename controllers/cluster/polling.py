@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from controllers.cluster import naming
 from controllers.cluster.facts import NodeFacts, PodFacts
@@ -28,7 +29,7 @@ async def poll(
         if report is None:
             facts.append(NodeFacts(pod.ordinal, address))
         else:
-            facts.append(node_facts(pod.ordinal, report))
+            facts.append(replace(node_facts(pod.ordinal, report), members=pod.members))
     return facts
 
 

@@ -31,6 +31,14 @@ from informers.objects import Object, ObjectKey, Result
 
 MANAGER = "etl-operator/cluster"
 PAUSED_ANNOTATION = "etl.router/paused"
+_NO_TLS = (
+    "spec.tls is not supported yet: nothing would be encrypted. Remove spec.tls; until then nothing of the "
+    "cluster is created or changed"
+)
+_ELECTIONS = 3
+"""Elections that may fail in a row, by split votes, until a missing leader is no ordinary hand-over."""
+_NO_SPARE = 2
+"""Members of a cluster that has no quorum while one of them restarts."""
 _ASK_AGAIN = 60.0
 """Seconds after which claims that could not grow are tried again: a class may have been changed."""
 
@@ -62,7 +70,7 @@ class ClusterReconciler:
         seen = await self._observe(key, cluster, memory)
         if seen.paused:
             seen = replace(seen, held_back=self._held_back(obj, cluster, seen))
-        else:
+        elif not seen.unsupported:
             try:
                 seen = await self._act(obj, cluster, seen, memory)
             except Forbidden as error:
@@ -78,7 +86,7 @@ class ClusterReconciler:
         nodes = await self._ask(key, pods)
         members = _live_members(live)
         volumes = plan_volumes(self._claims(key, members or 0), cluster.spec.storage.size)
-        return Observation(
+        seen = Observation(
             stateful_set=live,
             pods=pods,
             nodes=nodes,
@@ -89,7 +97,27 @@ class ClusterReconciler:
             paused=(cluster.metadata.annotations or {}).get(PAUSED_ANNOTATION) == "true",
             protocol=self._protocol(cluster, nodes),
             domain=self._context.settings.cluster_domain,
+            unsupported=_NO_TLS if cluster.spec.tls is not None else "",
         )
+        return self._over_time(cluster, seen, memory)
+
+    def _over_time(self, cluster: EtlRouterCluster, seen: Observation, memory: Memory) -> Observation:
+        """What only the looks before can tell: who has been silent for long, and what is over in a moment."""
+        now, sights = self._context.clock.monotonic(), memory.sights
+        grace = max(self._context.settings.silence_grace, _ELECTIONS * _election(cluster))
+        errors = {node.ordinal for node in seen.nodes if node.error and not node.unimplemented}
+        silent = {
+            pod.name
+            for pod in seen.pods
+            if sights.lasted(f"silent {pod.name}", pod.ready and pod.ordinal in errors, now) >= grace
+        }
+        consensus = seen.consensus
+        # A lost quorum has a clock of its own: a member may have been away for long before.
+        shaken = sights.lasted("shaken", not consensus.complete, now)
+        lost = sights.lasted("no quorum", not consensus.quorate, now)
+        lasted = shaken if consensus.quorate else lost
+        momentary = not consensus.complete and not consensus.split and lasted < grace
+        return replace(seen, silent=frozenset(silent), momentary=momentary)
 
     async def _act(
         self, obj: Object, cluster: EtlRouterCluster, seen: Observation, memory: Memory
@@ -190,6 +218,7 @@ class ClusterReconciler:
         except NotFound:
             return
         memory.deleted_pods.add(pod.uid)
+        memory.restarting.add(pod.name)
         leads = " (the leader, last)" if naming.node_id(pod.ordinal) == seen.consensus.leader_id else ""
         old = pod.revision != seen.update_revision
         why = "it runs an older template" if old else "its volume grows when it starts anew"
@@ -224,12 +253,16 @@ class ClusterReconciler:
             memory.moved_at = self._context.clock.monotonic()
             # Events follow the write, so that a status that failed to be written is not announced twice.
             record_warnings(self._context.events, obj, cluster)
-            record_transitions(self._context.events, obj, conditions, led=bool(memory.leader_id))
+            # Without the one member, or one of two, that the operator restarts there is no quorum.
+            own = bool(memory.restarting) and seen.consensus.members <= _NO_SPARE
+            record_transitions(self._context.events, obj, conditions, led=bool(memory.leader_id), own=own)
         self._note_leader(key, obj, seen, memory)
         self._note_blocked(obj, seen, memory)
         self._context.metrics.consensus(key, seen.consensus)
         ready = conditions.is_true(r.READY)
         self._context.metrics.ready(CLUSTER.kind, key, ready)
+        if seen.momentary:
+            return Result.after(self._context.settings.busy_interval)
         return Result.after(self._context.settings.poll_interval if ready else self._pause(memory))
 
     def _pause(self, memory: Memory) -> float:
@@ -287,6 +320,7 @@ class ClusterReconciler:
         found = [facts_of(view, key.name) for view in views if view.owner_uid == uid]
         pods = [_gone(pod) if pod.uid in memory.deleted_pods else pod for pod in found if pod]
         memory.deleted_pods &= {pod.uid for pod in pods}
+        memory.restarting -= {pod.name for pod in pods if pod.ready}
         return sorted(pods, key=lambda pod: pod.ordinal)
 
     def _claims(self, key: ObjectKey, members: int) -> list[Object]:
@@ -303,6 +337,11 @@ class ClusterReconciler:
         self._applier.forget(key)
         self._context.metrics.forget(CLUSTER.kind, key)
         self._context.metrics.forget_cluster(key)
+
+
+def _election(cluster: EtlRouterCluster) -> float:
+    """The longest election timeout in seconds: it is drawn from the configured one to twice that."""
+    return 2 * cluster.spec.raft.election_timeout_ms / 1000
 
 
 def _gone(pod: PodFacts) -> PodFacts:

@@ -38,7 +38,7 @@ def _figures(cluster: EtlRouterCluster, seen: Observation) -> dict[str, Any]:
     return {
         "observedGeneration": cluster.metadata.generation,
         "replicas": len(seen.pods),
-        "readyReplicas": sum(pod.ready for pod in seen.pods),
+        "readyReplicas": len(seen.answering),
         "updatedReplicas": sum(bool(revision) and pod.revision == revision for pod in seen.pods),
         "selector": naming.selector_string(naming.selector_labels(key.name)),
         "leaderId": leader or None,
@@ -74,11 +74,10 @@ def _node(cluster: str, node: NodeFacts, seen: Observation) -> dict[str, Any]:
 
 def _quorum_conditions(seen: Observation, conditions: Conditions) -> None:
     ok, reason, message = quorum_verdict(seen.consensus)
+    if ok is False and seen.momentary and conditions.is_true(r.QUORUM_HEALTHY):
+        ok, reason, message = True, r.QUORUM_HEALTHY, f"an election may be under way: {message}"
     conditions.set(r.QUORUM_HEALTHY, ok, reason, message)
-    if ok:
-        conditions.set(r.AVAILABLE, True, r.AVAILABLE, message)
-    else:
-        conditions.set(r.AVAILABLE, ok, reason, message)
+    conditions.set(r.AVAILABLE, ok, r.AVAILABLE if ok else reason, message)
 
 
 def quorum_verdict(consensus: Consensus) -> tuple[bool | None, str, str]:
@@ -157,6 +156,8 @@ def _growth_message(cluster: EtlRouterCluster, seen: Observation) -> str:
 
 
 def _ready_condition(cluster: EtlRouterCluster, seen: Observation, conditions: Conditions) -> None:
+    if seen.unsupported:
+        return conditions.stalled(r.TLS_NOT_SUPPORTED, seen.unsupported)
     if seen.conflict:
         return conditions.stalled(r.NAME_CONFLICT, seen.conflict)
     if seen.refused:
@@ -178,12 +179,19 @@ def _ready_condition(cluster: EtlRouterCluster, seen: Observation, conditions: C
 
 def _progress_condition(cluster: EtlRouterCluster, seen: Observation, conditions: Conditions) -> None:
     wanted = cluster.spec.replicas
-    ready = sum(pod.ready for pod in seen.pods)
+    ready = len(seen.answering)
     if not seen.pods:
         return conditions.working(r.PROGRESSING, f"creating {seen.members.target} members", unknown=True)
     trouble = "".join(f"; {pod.name}: {pod.trouble}" for pod in seen.pods if pod.trouble)
+    trouble += "".join(f"; {name} does not answer" for name in sorted(seen.silent))
     quorate, reason, message = quorum_verdict(seen.consensus)
-    if not quorate and ready == len(seen.pods) == seen.members.target:
+    # Ready is not withdrawn for the length of an election.
+    steady = seen.momentary and conditions.was_ready()
+    if (
+        not quorate
+        and not steady
+        and sum(p.ready for p in seen.pods) == len(seen.pods) == seen.members.target
+    ):
         return conditions.working(reason, message)
     if seen.members.target < wanted or (ready < wanted and _grows(seen)):
         members = f"{seen.members.target} of {wanted} members"
@@ -196,11 +204,12 @@ def _progress_condition(cluster: EtlRouterCluster, seen: Observation, conditions
         return conditions.working(r.ROLLING, f"{rolling}{trouble}{_waiting(seen)}")
     if ready < wanted:
         return conditions.working(r.PODS_NOT_READY, f"{ready} of {wanted} members are ready{trouble}")
-    if not seen.settled:
+    if not seen.settled and not steady:
         return conditions.working(r.PROGRESSING, message)
     if seen.volumes.growing:
         return conditions.working(r.RESIZING, _growth_message(cluster, seen))
-    leader = naming.pod_name(cluster.metadata.name, seen.consensus.leader_id - 1)
+    number = seen.consensus.leader_id
+    leader = naming.pod_name(cluster.metadata.name, number - 1) if number else "none"
     message = f"{ready} of {wanted} members are ready, {leader} leads{_withheld(cluster, seen)}"
     return conditions.ready(r.SUCCEEDED, message)
 

@@ -236,7 +236,8 @@ class ClusterSpec(Model):
     metrics: Metrics = section(Metrics)
     """The members' own metrics."""
     tls: Tls | None = None
-    """Certificates for the router. Default: none, plain connections."""
+    """Certificates for the router. Not supported yet: a cluster with it is Stalled (TLSNotSupported), and
+    nothing of it is created or changed. Default: none, plain connections."""
     env: Environment | None = None
     """Environment variables of the router, after those the operator sets. Default: none."""
     command: Arguments | None = None

@@ -24,6 +24,8 @@ from tests.controllers.world import NAMESPACE, World
 
 NAME = "prod"
 KEY = ObjectKey(NAMESPACE, NAME)
+GRACE = 6.0
+"""Three times the longest election of the default spec, in seconds."""
 
 
 class Running:
@@ -38,10 +40,17 @@ class Running:
             {"replicas": replicas, "image": "etl-router:1", "storage": {"size": "10Gi"}, **spec},
         )
         self.reconciler = ClusterReconciler(self.world.context)
+        self.seen: dict[str, float] = {}
+        """When a pod, by uid, was first seen."""
 
     async def once(self) -> float | None:
         result = await self.reconciler.reconcile(KEY)
         return result.requeue_after
+
+    async def later(self, seconds: float) -> float | None:
+        """A pass after some seconds."""
+        self.store.now += seconds
+        return await self.once()
 
     async def started(self) -> Running:
         """Created, running and Ready."""
@@ -376,13 +385,145 @@ async def test_a_lost_quorum_is_seen_and_healed() -> None:
     running = await Running().started()
     running.world.routers.down = {"prod-1", "prod-2"}
     assert await running.once() == running.world.context.settings.busy_interval
+    await running.later(GRACE)
     assert running.condition("QuorumHealthy")["reason"] == "QuorumLost"
     assert running.condition("Ready")["status"] == "False"
+    assert running.condition("Available")["status"] == "False"
     assert running.world.events.reasons().count("QuorumLost") == 1
     running.world.routers.down = set()
     await running.once()
     assert running.condition("Ready")["status"] == "True"
     assert "QuorumRestored" in running.world.events.reasons()
+
+
+@pytest.mark.parametrize("answer", ["none leads", "none answers"])
+async def test_an_ordinary_hand_over_is_no_lost_quorum(answer: str) -> None:
+    running = await Running().started()
+    for leader in (2, 3, 1):
+        running.world.routers.leader = 0
+        running.world.routers.down = {"prod-0", "prod-1", "prod-2"} if answer == "none answers" else set()
+        for _ in range(int(GRACE)):
+            assert await running.later(1) == running.world.context.settings.busy_interval
+            for kind in ("Ready", "Available", "QuorumHealthy"):
+                assert running.condition(kind)["status"] == "True"
+            assert "an election may be under way" in running.condition("QuorumHealthy")["message"]
+        running.world.routers.leader, running.world.routers.down = leader, set()
+        await running.later(1)
+        assert running.condition("QuorumHealthy")["message"] == f"3 of 3 members follow node {leader}"
+    assert not [reason for kind, reason, _ in running.world.events.seen if kind == "Warning"]
+
+
+async def test_how_long_an_election_may_take_follows_the_spec() -> None:
+    running = await Running(raft={"electionTimeoutMs": 5000, "heartbeatIntervalMs": 500}).started()
+    running.world.routers.leader = 0
+    await running.later(1)
+    await running.later(29)
+    assert running.condition("QuorumHealthy")["status"] == "True"
+    await running.later(2)
+    assert running.condition("QuorumHealthy")["reason"] == "NoLeader"
+
+
+async def test_a_member_that_does_not_answer_is_not_counted_as_ready_although_its_pod_is() -> None:
+    running = await Running(5).started()
+    running.world.routers.down = {"prod-4"}
+    await running.later(1)
+    assert running.condition("Ready")["status"] == "True"
+    await running.later(GRACE)
+    assert running.condition("Ready")["status"] == "False"
+    assert running.condition("Ready")["message"] == "4 of 5 members are ready; prod-4 does not answer"
+    assert running.status["readyReplicas"] == 4
+    assert running.condition("Available")["status"] == "True"
+    assert not [reason for kind, reason, _ in running.world.events.seen if kind == "Warning"]
+    running.world.routers.down = set()
+    await running.later(1)
+    assert running.condition("Ready")["status"] == "True"
+    assert running.status["readyReplicas"] == 5
+
+
+async def test_the_clock_of_a_silence_starts_anew_with_every_answer() -> None:
+    running = await Running().started()
+    for _ in range(4):
+        running.world.routers.down = {"prod-2"}
+        await running.later(GRACE - 1)
+        await running.later(GRACE - 2)
+        assert running.status["readyReplicas"] == 3
+        running.world.routers.down = set()
+        await running.later(1)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_the_operators_own_restart_of_a_member_without_which_there_is_no_quorum_is_no_alarm(
+    replicas: int,
+) -> None:
+    running = await Running(replicas).started()
+    running.store.edit(CLUSTER, NAME, {"spec": {"image": "etl-router:2"}})
+    for _ in range(40):
+        await running.later(1)
+        running.world.run_stateful_set(NAME, ready=False)
+        for ordinal in range(replicas):
+            pod = running.store.of(POD, f"prod-{ordinal}")
+            age = running.store.now - running.seen.setdefault(pod["metadata"]["uid"], running.store.now)
+            running.world.set_ready(f"prod-{ordinal}", age > 9, running=age > 8)
+        up = [
+            n for n in range(replicas) if running.store.of(POD, f"prod-{n}")["status"]["phase"] == "Running"
+        ]
+        running.world.routers.down = {f"prod-{n}" for n in range(replicas)} - {f"prod-{n}" for n in up}
+        running.world.routers.leader = up[0] + 1 if len(up) == replicas else 0
+    assert running.is_new("prod-0")
+    assert running.condition("Ready")["status"] == "True"
+    assert "PodRestarted" in running.world.events.reasons()
+    assert not [
+        reason
+        for kind, reason, _ in running.world.events.seen
+        if kind == "Warning" and reason != "EvenReplicas"
+    ]
+
+
+async def test_a_growing_cluster_counts_by_the_members_its_leader_counts() -> None:
+    # Three of old with one that joins: the leader counts three, so two of them are a majority.
+    running = await Running().started()
+    running.store.edit(CLUSTER, NAME, {"spec": {"replicas": 4}})
+    for _ in range(3):
+        await running.later(1)
+        running.world.run_stateful_set(NAME)
+    running.world.routers.claims = {4: 0}
+    running.world.routers.down = {"prod-2"}
+    await running.later(1)
+    await running.later(GRACE)
+    assert running.condition("QuorumHealthy")["status"] == "True"
+    assert running.condition("Available")["status"] == "True"
+    assert "QuorumLost" not in running.world.events.reasons()
+
+
+@pytest.mark.parametrize("tls", [{"secretName": "own"}, {"caSecretName": "ca"}, {}])
+async def test_a_new_cluster_with_tls_is_stalled_and_made_without_encryption_by_nobody(tls: Any) -> None:
+    running = Running(tls=tls)
+    for _ in range(3):
+        await running.once()
+    assert {verb for verb, _, _ in running.store.writes} == {"status"}
+    for kind, status in (("Ready", "False"), ("Stalled", "True")):
+        assert running.condition(kind)["status"] == status
+        assert running.condition(kind)["reason"] == "TLSNotSupported"
+        assert "nothing would be encrypted. Remove spec.tls" in running.condition(kind)["message"]
+    assert running.world.events.reasons() == ["TLSNotSupported"]
+    running.store.edit(CLUSTER, NAME, {"spec": {"tls": None}})
+    await running.started()
+    assert not running.condition("Stalled")
+
+
+async def test_a_running_cluster_that_gains_tls_keeps_its_last_good_configuration() -> None:
+    running = await Running().started()
+    running.store.edit(CLUSTER, NAME, {"spec": {"tls": {"secretName": "own"}, "image": "etl-router:2"}})
+    running.store.writes.clear()
+    for _ in range(5):
+        await running.later(5)
+        running.world.run_stateful_set(NAME)
+    assert {verb for verb, _, _ in running.store.writes} == {"status"}
+    assert running.condition("Stalled")["reason"] == "TLSNotSupported"
+    assert running.condition("Available")["status"] == "True"
+    assert running.status["readyReplicas"] == 3
+    running.store.edit(CLUSTER, NAME, {"spec": {"tls": None}})
+    assert len(await running.settle()) == 3
 
 
 async def test_a_paused_cluster_is_observed_but_left_alone() -> None:

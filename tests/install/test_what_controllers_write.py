@@ -70,7 +70,6 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
 async def test_a_clusters_life(recorded: Recorded) -> None:
     running = clusters.Running(
         affinity={"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
-        tls={"secretName": "a", "caSecretName": "b"},
         env=[{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}],
         tolerations=[{"operator": "Exists"}],
         resources={"limits": {"cpu": 1, "memory": "1Gi"}},
