@@ -9,6 +9,7 @@ from typing import Any
 
 from controllers.cluster import naming
 from controllers.cluster.children import quorum
+from controllers.cluster.troubles import trouble
 from informers.objects import Object
 
 DEFAULT_GRPC_PORT = 50051
@@ -182,7 +183,7 @@ def pod_facts(pod: Object, cluster: str) -> PodFacts | None:
         revision=(meta.get("labels") or {}).get("controller-revision-hash", ""),
         members=int(members) if members.isdigit() else None,
         grpc_port=_grpc_port(pod),
-        trouble=_trouble(router),
+        trouble=trouble(router, status),
         withheld=ready and conditions.get("Ready") != "True",
     )
 
@@ -208,8 +209,3 @@ def _ready(router: Mapping[str, Any], conditions: Mapping[str, str]) -> bool:
 def _grpc_port(pod: Object) -> int:
     ports = _router(pod["spec"].get("containers")).get("ports") or ()
     return next((int(p["containerPort"]) for p in ports if p.get("name") == "grpc"), DEFAULT_GRPC_PORT)
-
-
-def _trouble(router: Mapping[str, Any]) -> str:
-    waiting = (router.get("state") or {}).get("waiting") or {}
-    return ": ".join(str(waiting[key]) for key in ("reason", "message") if waiting.get(key))

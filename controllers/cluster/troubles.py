@@ -1,0 +1,87 @@
+"""Why a member does not start, in words that stay the same while the reason does. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from informers.objects import Object
+
+STARTING = frozenset({"", "ContainerCreating", "PodInitializing"})
+"""Words of a pod that does not run yet, which do not say why."""
+
+_CHANGING = [
+    # The near end of a connection: its port is another one with every try.
+    (re.compile(r"(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\]):\d+->"), ""),
+    (re.compile(r"\(?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\)?"), ""),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)"), "..."),
+    (re.compile(r"(?i)\b(request[- ]?id)([:= ]+)[\w-]+"), r"\1\2..."),
+    # Ids of containers and sandboxes; the digest of an image (sha256:...) is what was asked for.
+    (re.compile(r"(?<![:@\w])[0-9a-f]{32,64}(?!\w)"), "..."),
+    (re.compile(r"\b0x[0-9a-f]+\b"), "..."),
+    # Durations as Go writes them, such as 1m20s and 5.017ms.
+    (re.compile(r"(?<![^\s(=])(?:\d+(?:\.\d+)?(?:h|ms|µs|us|ns|m|s))+(?![^\s),.;:])"), "..."),
+]
+_BACK_OFF = re.compile(r'Back-off pulling image "[^"]*"(?:: ErrImagePull: |: )?')
+_PULLING = "ImagePullBackOff"
+
+
+def steady(text: str) -> str:
+    """``text`` without what differs from one try to the next: ports, ids, times and durations."""
+    for pattern, instead in _CHANGING:
+        text = pattern.sub(instead, text)
+    return " ".join(text.split())
+
+
+def trouble(router: Mapping[str, Any], status: Mapping[str, Any]) -> str:
+    """Why the router container does not run, as far as its pod tells; "" when it runs or nothing is said.
+
+    :param router: the status of the router container; empty before there is one.
+    """
+    waiting = (router.get("state") or {}).get("waiting") or {}
+    reason, message = str(waiting.get("reason") or ""), steady(str(waiting.get("message") or ""))
+    if reason in ("ErrImagePull", _PULLING):
+        # One failure, told in turns by both words; the kubelet puts the cause behind the second as well.
+        return _joined(_PULLING, _BACK_OFF.sub("", message, count=1))
+    if reason == "PodInitializing":
+        return _joined(reason, _initializing(status.get("initContainerStatuses") or ()))
+    if not router:
+        return _unscheduled(status.get("conditions") or ())
+    return _joined(reason, message)
+
+
+def told_by(events: Sequence[Object]) -> str:
+    """Reason and message of the last of a pod's warnings, or ""."""
+    last = max(events, key=_told_at, default=None)
+    if last is None:
+        return ""
+    return _joined(str(last.get("reason") or ""), steady(str(last.get("message") or last.get("note") or "")))
+
+
+def _initializing(containers: Sequence[Mapping[str, Any]]) -> str:
+    """The container that others have put before the router and that does not end: only this holds it up."""
+    for one in containers:
+        waiting = (one.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") not in (None, "PodInitializing"):
+            return f"init container {one['name']}: " + _joined(
+                str(waiting["reason"]), steady(str(waiting.get("message") or ""))
+            )
+    return ""
+
+
+def _unscheduled(conditions: Sequence[Mapping[str, Any]]) -> str:
+    for one in conditions:
+        if one["type"] == "PodScheduled" and one["status"] == "False":
+            return _joined(str(one.get("reason") or ""), steady(str(one.get("message") or "")))
+    return ""
+
+
+def _told_at(event: Object) -> str:
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return next((str(time) for time in times if time), str(event["metadata"].get("creationTimestamp") or ""))
+
+
+def _joined(*parts: str) -> str:
+    return ": ".join(part for part in parts if part)
