@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,14 @@ COMBINATIONS = {
     "own-account": ("--set", "serviceAccount.create=false", "--set", "rbac.create=false"),
     "bare": ("--set", "leaderElection.enabled=false", "--set", "metrics.enabled=false"),
     "dressed": (
-        *("--set", "replicaCount=3", "--set", "logging.level=debug", "--set", "extraArgs={--workers=2}"),
+        *(
+            "--set",
+            "replicaCount=3",
+            "--set",
+            "logging.level=debug",
+            "--set",
+            "extraArgs={--writes-per-second=50}",
+        ),
         *("--set-json", 'tolerations=[{"operator":"Exists"}]', "--set-string", "podLabels.team=data"),
         *("--set-json", 'extraEnv=[{"name":"A","value":"b"}]', "--set", "image.digest=sha256:" + "0" * 64),
     ),
@@ -118,6 +126,11 @@ COMBINATIONS = {
 def test_combinations_of_values_install(sandbox: Sandbox, namespace: str, name: str) -> None:
     arguments = (RELEASE, str(CHART), "--namespace", namespace, *COMBINATIONS[name])
     assert "STATUS: deployed" in ok(sandbox, "install", *arguments)
+    (container,) = values(sandbox, namespace)["template"]["spec"]["containers"]
+    # The flags are read before the help is shown, so that one that does not exist is an error.
+    flags = [sys.executable, "-m", "etl_operator.cli", *container["args"], "--help"]
+    known = subprocess.run(flags, capture_output=True, text=True, timeout=60, check=False)
+    assert known.returncode == 0, known.stderr
     assert values(sandbox, namespace)["template"]["spec"]["containers"]
 
 
