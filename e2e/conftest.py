@@ -162,7 +162,8 @@ def start_sandbox(
 @pytest.fixture(scope="session")
 def sandbox(start_sandbox: Callable[..., Sandbox]) -> Sandbox:
     """A sandbox with the samples, all Ready."""
-    running = start_sandbox()
+    # Some services of the tests listen beside it.
+    running = start_sandbox("--proxy-anywhere")
     running.wait_for_output("everything is Ready")
     return running
 

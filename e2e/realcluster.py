@@ -31,6 +31,7 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--kubeconfig", type=_PATH, default=Path("sandbox.kubeconfig")),
             click.option("--state-dir", type=_PATH),
             click.option("--no-operator", is_flag=True),
+            click.option("--proxy-anywhere", is_flag=True),
             click.option("--log-level", default="warning"),
         )
     ):
@@ -47,6 +48,7 @@ def settings_of(given: Mapping[str, Any]) -> SandboxSettings:
         kubeconfig=given["kubeconfig"],
         state_dir=given["state_dir"],
         operator=not given["no_operator"],
+        proxy_anywhere=given["proxy_anywhere"],
     )
 
 

@@ -100,6 +100,26 @@ def test_it_never_replaces_a_kubeconfig_that_is_somebody_elses(start_sandbox: St
     assert precious.read_text(encoding="utf-8") == "current-context: production\n"
 
 
+def test_two_sandboxes_do_not_share_a_kubeconfig(start_sandbox: Start, tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "shared.kubeconfig"
+    first = start_sandbox("--no-operator", "--kubeconfig", str(kubeconfig))
+    first.wait_for_output("the control plane is up")
+    written = kubeconfig.read_text(encoding="utf-8")
+    second = start_sandbox("--no-operator", "--kubeconfig", str(kubeconfig))
+    assert second.process.wait(60) == 2, second.output
+    assert f"{kubeconfig} is in use by another sandbox" in second.output
+    assert kubeconfig.read_text(encoding="utf-8") == written
+    first.stop()
+    assert not kubeconfig.exists()
+    # What a killed one has left is nobody's.
+    kubeconfig.write_text(written, encoding="utf-8")
+    third = start_sandbox("--no-operator", "--kubeconfig", str(kubeconfig))
+    third.wait_for_output("the control plane is up")
+    assert kubeconfig.read_text(encoding="utf-8") != written
+    third.stop()
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_outlives_the_sandbox(start_sandbox: Start, how: signal.Signals) -> None:
     sandbox = start_sandbox()

@@ -11,11 +11,12 @@ from pathlib import Path
 import click
 
 from etl_operator import __version__
+from etl_operator.cli import values
 from etl_operator.cli.logs import configure_logging
 from informers.logs import FORMATS, LEVELS
 
 _PATH = click.Path(path_type=Path)
-_SANDBOX_NEEDS = ("cryptography", "cel_expr_python", "jsonpatch")
+_SANDBOX_NEEDS = ("cryptography", "cel_expr_python", "jsonpatch", "re2")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ETL_OPERATOR"})
@@ -62,6 +63,7 @@ def crds(output_dir: Path | None) -> None:
     "--namespace",
     "namespaces",
     multiple=True,
+    callback=values.namespaces,
     help="Watch only this namespace; may be repeated. Default: all.",
 )
 @click.option(
@@ -71,16 +73,19 @@ def crds(output_dir: Path | None) -> None:
 )
 @click.option(
     "--leader-election-namespace",
+    callback=values.namespace,
     help="Where the lease is. Default: the pod's namespace; the context's namespace elsewhere.",
 )
 @click.option(
     "--metrics-bind-address",
+    callback=values.bind_address,
     default=":8080",
     show_default=True,
     help="HOST:PORT for /metrics; 0 switches it off.",
 )
 @click.option(
     "--health-probe-bind-address",
+    callback=values.bind_address,
     default=":8081",
     show_default=True,
     help="HOST:PORT for /healthz and /readyz; 0 switches it off.",
@@ -125,6 +130,7 @@ def crds(output_dir: Path | None) -> None:
 )
 @click.option(
     "--cluster-domain",
+    callback=values.domain,
     default="cluster.local",
     show_default=True,
     help="DNS domain of the Kubernetes cluster.",
@@ -271,6 +277,11 @@ def uninstall(kubeconfig: Path | None, context: str | None, crds: bool, yes: boo
     type=_PATH,
     help="Append every decision about a request to this file: who, which verb, what, and whether they may.",
 )
+@click.option(
+    "--proxy-anywhere",
+    is_flag=True,
+    help="Let the name proxy connect to any address, not only to pods: for services beside the sandbox.",
+)
 @click.option("--log-level", type=click.Choice(LEVELS), default="warning", show_default=True)
 def sandbox(
     manifests: tuple[Path, ...],
@@ -283,6 +294,7 @@ def sandbox(
     no_operator: bool,
     faults: tuple[str, ...],
     audit_log: Path | None,
+    proxy_anywhere: bool,
     log_level: str,
 ) -> None:
     """Start a control plane on this machine and run the operator in it."""
@@ -305,5 +317,6 @@ def sandbox(
         operator=not no_operator,
         faults=faults,
         audit_log=audit_log,
+        proxy_anywhere=proxy_anywhere,
     )
     sys.exit(asyncio.run(run_sandbox(settings)))

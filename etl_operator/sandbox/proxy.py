@@ -1,7 +1,8 @@
 """An HTTP CONNECT proxy that knows cluster DNS names, so that plain programs can use them.
 
 gRPC honours such a proxy by itself and keeps the DNS name as the authority, so TLS is verified as in a
-cluster. Names that are not the cluster's are connected to directly.
+cluster. It leads to the pods and nowhere else: whoever may write a Service or an endpoint in the cluster must
+not reach other servers of this machine or its network through it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from etl_operator.sandbox.loops import pods as p
@@ -20,6 +21,7 @@ from etl_operator.sandbox.resolving import Target, Unresolvable
 from informers.cache.informer import Delta, Informer
 from informers.client import Client
 from informers.clock import Clock, SystemClock
+from informers.objects import Object
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,8 @@ class NameProxy:
 
     :param client: may list and watch Services, pods and EndpointSlices everywhere.
     :param domain: the cluster domain.
+    :param also: addresses and ports that may be reached beside the pods: the API server's.
+    :param anywhere: connect to whatever is asked for.
     """
 
     def __init__(
@@ -64,6 +68,8 @@ class NameProxy:
         client: Client,
         *,
         domain: str = "cluster.local",
+        also: Collection[Target] = (),
+        anywhere: bool = False,
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -76,6 +82,8 @@ class NameProxy:
         )
         self._pods.add_handler(self._on_pod)
         self._names = CachedNames(self._services, self._pods, self._slices, domain).names
+        self._also = frozenset(also)
+        self._anywhere = anywhere
         self._tunnels: set[_Tunnel] = set()
         self._caches: list[asyncio.Task[None]] = []
         self._handlers: set[asyncio.Task[None]] = set()
@@ -157,12 +165,37 @@ class NameProxy:
 
     def _targets(self, host: str, port: int) -> Sequence[Target]:
         """Where to connect."""
-        if not self._names.knows(host):
-            return [Target(host, port)]
-        try:
-            return self._names.resolve(host, port)
-        except Unresolvable as error:
-            raise _Refused("502", str(error)) from None
+        found: Sequence[Target] = [Target(host, port)]
+        if self._names.knows(host):
+            try:
+                found = self._names.resolve(host, port)
+            except Unresolvable as error:
+                raise _Refused("502", str(error)) from None
+        allowed = [one for one in found if self._anywhere or one in self._also or self._is_pod(one)]
+        if not allowed:
+            refused = found[0]
+            where = f"{refused.address}:{refused.port}"
+            raise _Refused(
+                "403",
+                f"{where} is no pod of this cluster, and the name proxy leads to pods only; "
+                "start the sandbox with --proxy-anywhere to reach it",
+            )
+        return allowed
+
+    def _is_pod(self, target: Target) -> bool:
+        """Whether it is a pod's: loopback addresses of their own, or declared ports on the host's network."""
+        for view in self._pods.list():
+            pod = view.object()
+            if p.status_of(pod).get("podIP") != target.address or not target.address.startswith("127."):
+                continue
+            if target.address != _HOST or target.port in _declared_ports(pod):
+                return True
+        return False
+
+
+def _declared_ports(pod: Object) -> set[int]:
+    containers = pod["spec"].get("containers") or ()
+    return {one["containerPort"] for each in containers for one in each.get("ports") or ()}
 
 
 async def _asked_for(reader: asyncio.StreamReader) -> tuple[str, int]:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import yaml
@@ -31,6 +32,7 @@ from etl_operator.sandbox.operator import OperatorProcess
 from etl_operator.sandbox.progress import Progress, State
 from etl_operator.sandbox.proxy import NameProxy
 from etl_operator.sandbox.reaper import Reaper
+from etl_operator.sandbox.resolving import Target
 from etl_operator.sandbox.watching import Applied, apply_all, follow, forget_readiness
 from informers.client import Client, HttpTransport, load_kubeconfig
 from informers.errors import NotFound, RuntimeFault
@@ -63,6 +65,7 @@ class SandboxSettings:
     operator: bool = True
     faults: tuple[str, ...] = ()
     audit_log: Path | None = None
+    proxy_anywhere: bool = False
 
 
 class _PieceFailed(Exception):
@@ -143,7 +146,7 @@ class _Sandbox:
             server, client = await self._control_plane(plane)
             self._progress.say(f"control plane at {server.url}")
             self._progress.say(f"look at it with: export KUBECONFIG={settings.kubeconfig.absolute()}")
-            proxy_url = await self._names(plane, client)
+            proxy_url = await self._names(plane, server, client)
             if settings.operator:
                 await apply_all(client, _installation())
                 await self._start_operator(plane, server, client, proxy_url)
@@ -176,8 +179,10 @@ class _Sandbox:
         await plane.pieces.start("node", node.run())
         return server, client
 
-    async def _names(self, plane: _Plane, client: Client) -> str:
-        proxy = NameProxy(client)
+    async def _names(self, plane: _Plane, server: ControlPlane, client: Client) -> str:
+        api = urlsplit(server.url)
+        also = [Target(api.hostname or "", api.port or 443)]
+        proxy = NameProxy(client, also=also, anywhere=self._settings.proxy_anywhere)
         url = await proxy.start()
         plane.stack.push_async_callback(proxy.stop)
         return url
@@ -341,23 +346,40 @@ def _state_dir(wanted: Path | None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _own_kubeconfig(path: Path) -> Iterator[None]:
-    """Refuse to replace a kubeconfig that is somebody's; remove ours at the end.
+    """Keep a kubeconfig for this sandbox alone, and remove it at the end.
 
-    :raises ManifestError: when the file exists and is not a sandbox's.
+    A lock on a file beside it says that a sandbox uses it; the lock ends with the process, however that ends.
+
+    :raises ManifestError: when the file is not a sandbox's, or is another running sandbox's.
     """
-    if path.exists():
+    path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    lock_file = path.with_name(f".{path.name}.lock")
+    with lock_file.open("w") as lock:
         try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError):
-            found = None
-        if not isinstance(found, dict) or found.get("current-context") != CLUSTER:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             raise ManifestError(
-                f"{path} exists and is not a sandbox's kubeconfig; choose another --kubeconfig"
-            )
+                f"{path} is in use by another sandbox; choose another --kubeconfig, or stop that one"
+            ) from None
+        if not os.path.samestat(os.fstat(lock.fileno()), lock_file.stat()):
+            raise ManifestError(f"another sandbox that used {path} is just ending; try again")
+        _check_replaceable(path)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            lock_file.unlink(missing_ok=True)
+
+
+def _check_replaceable(path: Path) -> None:
+    if not path.exists():
+        return
     try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        found = None
+    if not isinstance(found, dict) or found.get("current-context") != CLUSTER:
+        raise ManifestError(f"{path} exists and is not a sandbox's kubeconfig; choose another --kubeconfig")
 
 
 def free_ports(count: int) -> list[int]:

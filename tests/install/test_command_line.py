@@ -65,3 +65,22 @@ def test_an_unknown_argument_would_be_noticed() -> None:
 def test_the_version_is_told_either_way(arguments: list[str]) -> None:
     told = CliRunner().invoke(main, arguments)
     assert (told.exit_code, told.output) == (0, f"etl-operator {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--namespace", "Bad_NS", "no name of a namespace"),
+        ("--namespace", "a" * 64, "no name of a namespace"),
+        ("--namespace", "", "no name of a namespace"),
+        ("--leader-election-namespace", "a.b", "no name of a namespace"),
+        ("--metrics-bind-address", "8080", "not HOST:PORT"),
+        ("--health-probe-bind-address", ":99999", "not HOST:PORT"),
+        ("--cluster-domain", "a_b", "no DNS domain"),
+    ],
+)
+def test_values_are_checked_before_anything_starts(flag: str, value: str, said: str) -> None:
+    result = CliRunner().invoke(main, ["run", flag, value])
+    assert result.exit_code == 2
+    assert f"'{flag}'" in result.output
+    assert said in result.output

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from etl_operator.sandbox.proxy import NameProxy
+from etl_operator.sandbox.resolving import Target
 from informers.client import Client
 from informers.objects import Object, ObjectKey, Resource
 from tests.sandbox_apiserver.serving import client_of, comes_true, eventually, serving
@@ -20,6 +21,8 @@ SERVICE = Resource("", "v1", "services", "Service")
 SLICE = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 POD = Resource("", "v1", "pods", "Pod")
 POD_ADDRESS = "127.213.7.1"
+API_SERVER = Target("127.0.0.1", 1)
+anywhere = pytest.mark.parametrize("world", ["anywhere"], indirect=True)
 NAME = "db-0.db.default.svc.cluster.local"
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -115,7 +118,7 @@ def pod_of(index: int) -> Object:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(serving())
         client = await stack.enter_async_context(client_of(server, tmp_path))
@@ -128,7 +131,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
                 "spec": {"clusterIP": "None", "selector": {"app": "db"}, "ports": [{"port": 50051}]},
             },
         )
-        proxy = NameProxy(client)
+        proxy = NameProxy(client, also=[API_SERVER], anywhere=getattr(request, "param", "") == "anywhere")
         url = await proxy.start()
         stack.push_async_callback(proxy.stop)
         yield World(client, url, stack)
@@ -171,13 +174,50 @@ async def test_names_behind_which_nothing_is_are_refused_at_once_with_the_reason
     assert (await answer.reader.read()).decode() == f"{said}\n"
 
 
-async def test_other_hosts_are_connected_to_directly(world: World) -> None:
+@anywhere
+async def test_other_hosts_are_connected_to_directly_where_that_is_wanted(world: World) -> None:
     port = await world.serve("127.0.0.1", echo)
     for host in ("127.0.0.1", "localhost"):
         tunnel = await world.tunnel(host, port)
         assert tunnel.status == 200
         tunnel.writer.write(b"x")
         assert await tunnel.reader.readexactly(1) == b"x"
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "169.254.169.254", "[::1]", "2130706433", POD_ADDRESS]
+)
+async def test_other_hosts_are_not_reached(world: World, host: str) -> None:
+    port = await world.serve("127.0.0.1", echo)
+    answer = await world.tunnel(host, port)
+    assert answer.status == 403
+    assert "--proxy-anywhere" in answer.reason
+
+
+async def test_pods_and_the_api_server_are_reached_by_address(world: World) -> None:
+    port = await world.serve(POD_ADDRESS, echo)
+    await world.pods(True)
+    await world.resolves(port)
+    assert (await world.tunnel(POD_ADDRESS, port)).status == 200
+    # Nobody listens there, but it may be asked.
+    assert (await world.tunnel(*API_SERVER)).status == 502
+
+
+async def test_a_pod_on_the_hosts_network_is_reached_at_its_own_ports_only(world: World) -> None:
+    port, other = await world.serve("127.0.0.1", echo), await world.serve("127.0.0.1", echo)
+    pod = pod_of(0)
+    pod["spec"] |= {"hostNetwork": True}
+    ports = [{"containerPort": port, "hostPort": port}]
+    pod["spec"]["containers"] = [{"name": "main", "image": "any", "ports": ports}]
+    await world.client.apply(POD, pod, field_manager="test", force=True)
+    status = {"phase": "Running", "podIP": "127.0.0.1"}
+    await world.client.patch(POD, ObjectKey.of(pod), {"status": status}, subresource="status")
+
+    async def look() -> bool:
+        return (await world.tunnel("127.0.0.1", port)).status == 200
+
+    await eventually(look, what="the pod's own port is reached")
+    assert (await world.tunnel("127.0.0.1", other)).status == 403
 
 
 async def test_nobody_listening_is_said(world: World) -> None:
@@ -205,6 +245,7 @@ async def test_what_is_no_connect_request_is_refused(world: World, request_head:
     assert (await world.ask(request_head)).status == status
 
 
+@anywhere
 async def test_a_pod_that_is_gone_takes_its_tunnels_along(world: World) -> None:
     port = await world.serve(POD_ADDRESS, echo)
     other = await world.serve("127.0.0.1", echo)
@@ -284,7 +325,10 @@ async def test_a_service_without_selector_has_the_endpoints_that_somebody_wrote(
     }
     await world.client.create(SLICE, written)
 
-    async def look() -> bool:
-        return (await world.tunnel("outside.default.svc", 7)).status == 200
+    async def look(status: int) -> bool:
+        return (await world.tunnel("outside.default.svc", 7)).status == status
 
-    await eventually(look, what="the written endpoint is reached")
+    # Whoever may write endpoints must not reach what is no pod through them.
+    await eventually(lambda: look(403), what="the written endpoint is known and refused")
+    await world.pods(True)
+    await eventually(lambda: look(200), what="the written endpoint is a pod's and is reached")
