@@ -19,7 +19,7 @@ help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
 
 demo: $(VENV)/.sandbox ## Run the operator and the sample objects on the embedded control plane
-	$(BIN)/etl-operator sandbox --until-ready --timeout 120
+	$(BIN)/etl-operator sandbox --until-ready --timeout 600
 
 test: lint ## Check style, types and floors, then run every test
 	$(PYTEST)

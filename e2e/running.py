@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from tests.hanging import HANGS
+
 T = TypeVar("T")
 
 
@@ -40,7 +42,7 @@ class Sandbox:
         """Everything it has printed."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
-    def wait_for_output(self, text: str, timeout: float = 90) -> None:
+    def wait_for_output(self, text: str, timeout: float = HANGS) -> None:
         """Wait until it has printed ``text``."""
         deadline = time.monotonic() + timeout
         while text not in self.output:
@@ -60,14 +62,14 @@ class Sandbox:
                 found.append(line.strip())
         return found
 
-    def wait_for_no_process(self, timeout: float = 30) -> None:
+    def wait_for_no_process(self, timeout: float = HANGS) -> None:
         """Wait until no process of this sandbox is left."""
         deadline = time.monotonic() + timeout
         while left := self.processes():
             assert time.monotonic() < deadline, "still running:\n" + "\n".join(left)
             time.sleep(0.05)
 
-    def stop(self, how: int = signal.SIGINT, timeout: float = 60) -> int:
+    def stop(self, how: int = signal.SIGINT, timeout: float = HANGS) -> int:
         """Send a signal and wait for the end."""
         if self.process.poll() is None:
             self.process.send_signal(how)
@@ -75,7 +77,7 @@ class Sandbox:
 
 
 async def eventually(
-    check: Callable[[], Awaitable[T | None]], *, what: str, within: float = 60, every: float = 0.1
+    check: Callable[[], Awaitable[T | None]], *, what: str, within: float = HANGS, every: float = 0.1
 ) -> T:
     """Wait until ``check`` gives something true, and return it."""
     deadline = time.monotonic() + within
@@ -111,6 +113,6 @@ def kubectl(
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=HANGS,
         check=False,
     )

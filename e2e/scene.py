@@ -14,6 +14,7 @@ from etl_operator.router.client import RouterClients, RouterNode
 from informers.client import Client
 from informers.errors import NotFound
 from informers.objects import Object, ObjectKey, Resource
+from tests.hanging import HANGS
 
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
 NAMESPACE = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
@@ -97,7 +98,7 @@ class Scene:
         with suppress(NotFound):
             await self.client.delete(resource, self.key(name))
 
-    async def gone(self, resource: Resource, name: str, within: float = 60) -> None:
+    async def gone(self, resource: Resource, name: str, within: float = HANGS) -> None:
         """Wait until an object is gone."""
 
         async def check() -> bool:
@@ -106,7 +107,7 @@ class Scene:
         await eventually(check, what=f"{resource.kind} {name} is gone", within=within)
 
     async def until(
-        self, resource: Resource, name: str, check: Callable[[Object], Any], what: str, within: float = 60
+        self, resource: Resource, name: str, check: Callable[[Object], Any], what: str, within: float = HANGS
     ) -> Object:
         """Wait until an object exists and fulfils ``check``; the failure shows its last state."""
         last: Object | None = None
@@ -122,7 +123,7 @@ class Scene:
             shown = {part: (last or {}).get(part) for part in ("metadata", "spec", "status")}
             raise AssertionError(f"{error}\n{resource.kind} {name}: {shown}") from None
 
-    async def ready(self, resource: Resource, name: str, within: float = 60) -> Object:
+    async def ready(self, resource: Resource, name: str, within: float = HANGS) -> Object:
         """Wait until an object is Ready at its present generation."""
 
         def check(obj: Object) -> bool:
@@ -140,7 +141,7 @@ class Scene:
         *parts: str,
         kind: str = "Ready",
         status: str | None = None,
-        within: float = 60,
+        within: float = HANGS,
     ) -> Object:
         """Wait until a condition has this reason (and status), and a message with these parts."""
 
@@ -160,7 +161,7 @@ class Scene:
         found = [one for one in await self.all(EVENT) if (one.get("regarding") or {}).get("name") == name]
         return sorted(found, key=lambda one: one.get("eventTime") or "")
 
-    async def told(self, name: str, reason: str, *parts: str, within: float = 30) -> Object:
+    async def told(self, name: str, reason: str, *parts: str, within: float = HANGS) -> Object:
         """Wait for an event with this reason and these parts of its note."""
 
         async def check() -> Object | None:
@@ -210,7 +211,7 @@ class Scene:
                 found[resource.kind, obj["metadata"]["name"]] = obj["metadata"]["resourceVersion"]
         return found
 
-    async def still(self, *kinds: Resource, polls: int = 2, within: float = 60) -> None:
+    async def still(self, *kinds: Resource, polls: int = 2, within: float = HANGS) -> None:
         """Wait until nothing in the namespace changes while every cluster is looked at again and again.
 
         Statuses follow what has happened with the next look, so the first changes are allowed for.
@@ -231,7 +232,7 @@ class Scene:
         async def check() -> bool:
             return await reconciles(self.sandbox, "cluster") >= enough
 
-        await eventually(check, what=f"{polls} looks at {clusters} clusters", within=90)
+        await eventually(check, what=f"{polls} looks at {clusters} clusters")
 
 
 def _led(cluster: Object) -> bool:

@@ -47,7 +47,7 @@ async def test_the_spec_reaches_the_pods(scene: Scene) -> None:
     }
     # A port is changed under running members: old ones answer at the old port until their turn comes.
     await scene.patch(CLUSTER, "shape", {"spec": wanted})
-    status = (await scene.ready(CLUSTER, "shape", within=90))["status"]
+    status = (await scene.ready(CLUSTER, "shape"))["status"]
     assert status["endpoint"].endswith(":50061")
     assert all(node["address"].endswith(":50061") for node in status["nodes"])
     for pod in await scene.pods("shape"):
@@ -139,7 +139,7 @@ async def test_volumes_grow_and_never_shrink(scene: Scene) -> None:
 
 async def test_a_cluster_of_five_and_a_pod_deleted_by_hand(scene: Scene) -> None:
     await scene.cluster("five", 5)
-    status = (await scene.ready(CLUSTER, "five", within=90))["status"]
+    status = (await scene.ready(CLUSTER, "five"))["status"]
     assert sorted(node["role"] for node in status["nodes"]) == ["Follower"] * 4 + ["Leader"]
     assert (await scene.get(BUDGET, "five"))["spec"]["maxUnavailable"] == 2
     pod = next(node["podName"] for node in status["nodes"] if node["role"] == "Follower")

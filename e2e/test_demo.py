@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from e2e.running import Sandbox
+from tests.hanging import HANGS
 
 Start = Callable[..., Sandbox]
 
 
 def test_the_demo_ends_by_itself_with_all_samples_ready(start_sandbox: Start) -> None:
-    demo = start_sandbox("--until-ready", "--timeout", "90")
+    demo = start_sandbox("--until-ready", "--timeout", "600")
     assert demo.process.wait(120) == 0, demo.output
     for sample in ("EtlRouterCluster/my-cluster", "EtlPipeline/user-analytics", "EtlSource/kafka-users"):
         assert f"ready   {sample}" in demo.output
@@ -53,7 +54,7 @@ def test_who_loses_the_logs_is_told_how_to_keep_them(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-m", "etl_operator.cli", "sandbox", "--until-ready", "--timeout", "1"]
     command += ["--manifests", str(manifest), "--kubeconfig", str(tmp_path / "kubeconfig")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "--state-dir DIR keeps its whole log" in done.stdout + done.stderr
 

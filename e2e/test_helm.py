@@ -16,6 +16,7 @@ import yaml
 
 from e2e.commands import NEEDS_KUBECTL, run
 from e2e.running import Sandbox
+from tests.hanging import HANGS
 
 pytestmark = [
     NEEDS_KUBECTL,
@@ -39,7 +40,7 @@ def helm(sandbox: Sandbox, *arguments: str) -> subprocess.CompletedProcess[str]:
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANGS,
         check=False,
     )
 
@@ -58,7 +59,7 @@ def namespace(sandbox: Sandbox, request: pytest.FixtureRequest) -> Iterator[str]
     run(sandbox, "create", "namespace", name)
     yield name
     helm(sandbox, "uninstall", RELEASE, "--namespace", name, "--ignore-not-found")
-    run(sandbox, "delete", "namespace", name, "--timeout=60s")
+    run(sandbox, "delete", "namespace", name, "--timeout=600s")
 
 
 def values(sandbox: Sandbox, namespace: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def test_describe_tells_conditions_and_events(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_wait_and_explain_work_on_every_kind(sandbox: Sandbox, kind: str) -> None:
-    run(sandbox, "wait", "--for=condition=Ready", "--all", kind, "--timeout=60s")
+    run(sandbox, "wait", "--for=condition=Ready", "--all", kind, "--timeout=600s")
     explained = run(sandbox, "explain", f"{kind}.spec")
     assert "DESCRIPTION" in explained
     assert "<no description>" not in explained
@@ -74,8 +74,8 @@ def test_apply_edit_and_delete(sandbox: Sandbox, server_side: bool, tmp_path: Pa
     assert run(sandbox, "get", "etlsink", name, "-o", "jsonpath={.spec.weight}") == "7"
     run(sandbox, "label", "etlsink", name, "team=data")
     run(sandbox, "annotate", "etlsink", name, "note=hello")
-    run(sandbox, "wait", "--for=condition=Ready", f"etlsink/{name}", "--timeout=60s")
-    assert "deleted" in run(sandbox, "delete", "etlsink", name, "--timeout=60s")
+    run(sandbox, "wait", "--for=condition=Ready", f"etlsink/{name}", "--timeout=600s")
+    assert "deleted" in run(sandbox, "delete", "etlsink", name, "--timeout=600s")
 
 
 def test_an_invalid_object_gets_the_servers_own_words(sandbox: Sandbox) -> None:
@@ -105,11 +105,11 @@ def test_scale_up_by_one_and_the_new_member_serves(sandbox: Sandbox) -> None:
         }
     )
     run(sandbox, "apply", "-f", "-", stdin=manifest)
-    run(sandbox, "wait", "--for=condition=Ready", "erc/growing", "--timeout=60s")
+    run(sandbox, "wait", "--for=condition=Ready", "erc/growing", "--timeout=600s")
     assert "scaled" in run(sandbox, "scale", "erc/growing", "--replicas=2")
-    run(sandbox, "wait", "--for=jsonpath={.status.readyReplicas}=2", "erc/growing", "--timeout=60s")
-    run(sandbox, "wait", "--for=condition=Ready", "erc/growing", "--timeout=60s")
-    run(sandbox, "delete", "erc", "growing", "--timeout=60s")
+    run(sandbox, "wait", "--for=jsonpath={.status.readyReplicas}=2", "erc/growing", "--timeout=600s")
+    run(sandbox, "wait", "--for=condition=Ready", "erc/growing", "--timeout=600s")
+    run(sandbox, "delete", "erc", "growing", "--timeout=600s")
 
 
 NO_KUBELET = pytest.mark.sandbox_only(

@@ -9,6 +9,7 @@ import pytest
 
 from e2e.commands import NEEDS_KUBECTL, refused, run
 from e2e.running import Sandbox, kubectl_process
+from tests.hanging import HANGS
 
 pytestmark = NEEDS_KUBECTL
 
@@ -103,7 +104,7 @@ def test_who_one_is_and_what_one_may(sandbox: Sandbox) -> None:
 def refused_output(sandbox: Sandbox, *arguments: str) -> str:
     """What ``can-i`` prints when the answer is no: it also fails."""
     watching = kubectl_process(sandbox, *arguments)
-    output, _ = watching.communicate(timeout=60)
+    output, _ = watching.communicate(timeout=HANGS)
     assert watching.returncode == 1
     return output
 

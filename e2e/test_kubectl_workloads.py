@@ -9,6 +9,7 @@ import pytest
 
 from e2e.commands import NEEDS_KUBECTL, refused, run
 from e2e.running import Sandbox, kubectl_process
+from tests.hanging import HANGS
 
 pytestmark = NEEDS_KUBECTL
 
@@ -59,7 +60,7 @@ def namespace(sandbox: Sandbox) -> Iterator[None]:
     """A namespace of this module's own, removed with all that is in it."""
     run(sandbox, "create", "namespace", NAMESPACE)
     yield
-    run(sandbox, "delete", "namespace", NAMESPACE, "--timeout=60s")
+    run(sandbox, "delete", "namespace", NAMESPACE, "--timeout=600s")
 
 
 @pytest.fixture
@@ -68,13 +69,13 @@ def running(sandbox: Sandbox) -> Iterator[None]:
     here(sandbox, "apply", "-f", "-", stdin=web())
     rolled_out(sandbox)
     yield
-    here(sandbox, "delete", "statefulset,pods", "-l", "app=web", "--timeout=60s")
-    here(sandbox, "delete", "statefulset", "web", "--ignore-not-found", "--timeout=60s")
-    here(sandbox, "wait", "--for=delete", "pods", "-l", "app=web", "--timeout=60s")
+    here(sandbox, "delete", "statefulset,pods", "-l", "app=web", "--timeout=600s")
+    here(sandbox, "delete", "statefulset", "web", "--ignore-not-found", "--timeout=600s")
+    here(sandbox, "wait", "--for=delete", "pods", "-l", "app=web", "--timeout=600s")
 
 
 def rolled_out(sandbox: Sandbox) -> None:
-    here(sandbox, "rollout", "status", "statefulset/web", "--timeout=60s")
+    here(sandbox, "rollout", "status", "statefulset/web", "--timeout=600s")
 
 
 def version(sandbox: Sandbox, pod: str) -> str:
@@ -102,7 +103,7 @@ def test_rolling_out_and_going_back(sandbox: Sandbox) -> None:
 @pytest.mark.usefixtures("running")
 def test_scaling_down_removes_the_highest(sandbox: Sandbox) -> None:
     assert "scaled" in here(sandbox, "scale", "statefulset/web", "--replicas=1")
-    here(sandbox, "wait", "--for=delete", "pod/web-1", "--timeout=60s")
+    here(sandbox, "wait", "--for=delete", "pod/web-1", "--timeout=600s")
     assert here(sandbox, "get", "pods", "-o", "name").split() == ["pod/web-0"]
 
 
@@ -115,12 +116,12 @@ def test_ways_to_delete(sandbox: Sandbox) -> None:
     here(sandbox, "apply", "-f", "-", stdin=web())
     rolled_out(sandbox)
     assert here(sandbox, "get", "pod", "web-0", "-o", "jsonpath={.metadata.uid}") == uid
-    here(sandbox, "delete", "statefulset/web", "--cascade=foreground", "--timeout=60s")
+    here(sandbox, "delete", "statefulset/web", "--cascade=foreground", "--timeout=600s")
     assert here(sandbox, "get", "pods", "-o", "name") == ""
     here(sandbox, "apply", "-f", "-", stdin=web(1))
     rolled_out(sandbox)
     here(sandbox, "delete", "statefulset/web", "--cascade=background", "--wait=false")
-    here(sandbox, "wait", "--for=delete", "pod/web-0", "--timeout=60s")
+    here(sandbox, "wait", "--for=delete", "pod/web-0", "--timeout=600s")
 
 
 @NO_KUBELET
@@ -134,7 +135,7 @@ def test_logs_of_one_of_all_and_as_they_come(sandbox: Sandbox) -> None:
     assert following.stdout.readline() == "hello from web-1, version 1\n"
     here(sandbox, "scale", "statefulset/web", "--replicas=1")
     # The last words of a pod that is asked to go, and then the end of the stream.
-    assert following.communicate(timeout=60)[0].endswith("bye\n")
+    assert following.communicate(timeout=HANGS)[0].endswith("bye\n")
 
 
 @NO_KUBELET
@@ -143,18 +144,18 @@ def test_logs_of_the_run_before(sandbox: Sandbox) -> None:
     command = ("--command", "--", "sh", "-c", script)
     here(sandbox, "run", "again", "--image=etl-router:latest", *command)
     here(sandbox, "wait", "--for=jsonpath={.status.containerStatuses[0].restartCount}=1", "pod/again")
-    here(sandbox, "wait", "--for=condition=Ready", "pod/again", "--timeout=60s")
+    here(sandbox, "wait", "--for=condition=Ready", "pod/again", "--timeout=600s")
     assert here(sandbox, "logs", "-p", "again") == "run\nfirst\n"
     columns = here(sandbox, "get", "pod", "again", "--no-headers").split()
     assert columns[:4] == ["again", "1/1", "Running", "1"]
-    here(sandbox, "delete", "pod", "again", "--now", "--timeout=60s")
+    here(sandbox, "delete", "pod", "again", "--now", "--timeout=600s")
 
 
 def test_what_cannot_start_says_why(sandbox: Sandbox) -> None:
     here(sandbox, "run", "lost", "--image=nowhere/nothing:1")
     reason = "{.status.containerStatuses[0].state.waiting.reason}"
-    here(sandbox, "wait", f"--for=jsonpath={reason}=ErrImagePull", "pod/lost", "--timeout=60s")
+    here(sandbox, "wait", f"--for=jsonpath={reason}=ErrImagePull", "pod/lost", "--timeout=600s")
     assert here(sandbox, "get", "pod", "lost", "--no-headers").split()[2] == "ErrImagePull"
     assert 'none for image "nowhere/nothing:1"' in here(sandbox, "describe", "pod", "lost")
-    here(sandbox, "delete", "pod", "lost", "--now", "--timeout=60s")
+    here(sandbox, "delete", "pod", "lost", "--now", "--timeout=600s")
     assert "not found" in refused(sandbox, "-n", NAMESPACE, "get", "pod", "lost")

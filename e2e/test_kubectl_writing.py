@@ -23,7 +23,7 @@ def namespace(sandbox: Sandbox) -> Iterator[None]:
     """A namespace of this module's own, removed with all that is in it."""
     run(sandbox, "create", "namespace", NAMESPACE)
     yield
-    run(sandbox, "delete", "namespace", NAMESPACE, "--timeout=60s")
+    run(sandbox, "delete", "namespace", NAMESPACE, "--timeout=600s")
     assert "not found" in refused(sandbox, "get", "namespace", NAMESPACE)
 
 
@@ -58,7 +58,7 @@ def test_generators_speak_protobuf_and_are_understood(sandbox: Sandbox, target: 
     columns = here(sandbox, "get", target, "-o", "wide").splitlines()
     assert columns[1].split()[0] == target.partition("/")[2]
     assert here(sandbox, "describe", target).startswith("Name:")
-    here(sandbox, "delete", target, "--timeout=60s")
+    here(sandbox, "delete", target, "--timeout=600s")
 
 
 def test_patches_of_all_three_types_and_of_the_status(sandbox: Sandbox) -> None:
@@ -75,7 +75,7 @@ def test_patches_of_all_three_types_and_of_the_status(sandbox: Sandbox) -> None:
     assert found["metadata"]["labels"] == {"app": "patched", "by": "merge", "also": "json"}
     condition = '{"status":{"conditions":[{"type":"Told","status":"True"}]}}'
     here(sandbox, "patch", "deployment/patched", "--subresource=status", "--type=merge", "-p", condition)
-    here(sandbox, "wait", "--for=condition=Told", "deployment/patched", "--timeout=10s")
+    here(sandbox, "wait", "--for=condition=Told", "deployment/patched", "--timeout=600s")
     assert here(sandbox, "get", "deployment/patched", "--subresource=scale").split()[:4] == [
         "NAME",
         "DESIRED",
@@ -170,7 +170,7 @@ def test_a_kind_of_ones_own_comes_and_goes(sandbox: Sandbox) -> None:
     run(sandbox, "apply", "-f", "-", stdin=json.dumps(definition))
     # kubectl stumbles over an object that has no conditions yet.
     run(sandbox, "wait", "--for=jsonpath={.status.acceptedNames.kind}=Toy", "crd/toys.kubectl.test")
-    run(sandbox, "wait", "--for=condition=Established", "crd/toys.kubectl.test", "--timeout=30s")
+    run(sandbox, "wait", "--for=condition=Established", "crd/toys.kubectl.test", "--timeout=600s")
     # Discovery follows a moment later, on every server.
     deadline = time.monotonic() + 30
     while kubectl(sandbox, "get", "toys").returncode:
@@ -184,5 +184,5 @@ def test_a_kind_of_ones_own_comes_and_goes(sandbox: Sandbox) -> None:
         *("-n", NAMESPACE, "apply", "-f", "-"),
         stdin=json.dumps({**toy, "spec": {"color": "red"}}),
     )
-    run(sandbox, "delete", "crd", "toys.kubectl.test", "--timeout=60s")
+    run(sandbox, "delete", "crd", "toys.kubectl.test", "--timeout=600s")
     assert "toys" not in run(sandbox, "api-resources", "-o", "name")

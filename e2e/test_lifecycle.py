@@ -134,7 +134,7 @@ async def test_the_end_of_a_namespace_waits_for_nobody(scene: Scene) -> None:
             return True
         return False
 
-    await eventually(ended, what="the namespace is gone", within=60)
+    await eventually(ended, what="the namespace is gone")
 
 
 async def test_an_edited_or_deleted_child_is_restored(scene: Scene) -> None:

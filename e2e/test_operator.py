@@ -102,7 +102,7 @@ async def test_killing_the_leader_brings_a_new_one_into_the_status(sandbox: Sand
         new_term = (status.get("term") or 0) > before["term"]
         return status if new_term and status.get("leaderId") not in (None, before["leaderId"]) else None
 
-    await eventually(moved_on, what="another leader in a later term", within=30)
+    await eventually(moved_on, what="another leader in a later term")
     await becomes_ready(client, CLUSTER, MY_CLUSTER)
     # What was acknowledged before is still there, on every node.
     await becomes_ready(client, PIPELINE, PIPELINE_KEY)

@@ -21,6 +21,7 @@ from e2e.scene import CHILDREN, MANAGER, POD, Scene, condition, router, scene_in
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE
 from informers.client import Client, HttpTransport, load_kubeconfig
 from informers.objects import Object, ObjectKey, Resource
+from tests.hanging import HANGS
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
@@ -111,7 +112,7 @@ class Operator:
                 env={**os.environ, "grpc_proxy": found[1], "no_grpc_proxy": "", "POD_UID": pod, **_path()},
             )
 
-    async def ended(self, within: float = 40) -> int:
+    async def ended(self, within: float = HANGS) -> int:
         """Wait until it ends by itself; its exit code."""
 
         async def check() -> bool:
@@ -165,7 +166,7 @@ def start(bare: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
 
 async def holder(scene: Scene) -> str:
     """Who has the lease."""
-    lease = await eventually(lambda: _lease(scene), what="somebody leads", within=40)
+    lease = await eventually(lambda: _lease(scene), what="somebody leads")
     return str(lease["spec"]["holderIdentity"])
 
 
@@ -208,7 +209,7 @@ async def test_a_cut_off_leader_steps_down_and_the_other_goes_on(
             pods = await stage.pods("pair")
             return all("etl.router/restart-requested-at" in p["metadata"]["annotations"] for p in pods)
 
-        await eventually(rolled, what="every member was restarted", within=90)
+        await eventually(rolled, what="every member was restarted")
         await stage.ready(CLUSTER, "pair")
         restarts = [one for one in await stage.events("pair") if one["reason"] == "PodRestarted"]
         assert len(restarts) == 3
@@ -236,7 +237,7 @@ async def test_a_lease_taken_by_somebody_else_ends_the_work(
         found = await _lease(stage)
         return found is not None and found["spec"]["holderIdentity"] not in (leader, "somebody-else")
 
-    await eventually(taken, what="the heir leads", within=40)
+    await eventually(taken, what="the heir leads")
     await stage.service(SOURCE, "proof")
     await stage.ready(SOURCE, "proof")
     assert {r.kind: await stage.all(r) for r in (*CHILDREN, POD)} == before

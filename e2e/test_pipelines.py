@@ -116,7 +116,7 @@ async def test_what_others_do_at_the_router_is_put_right_and_told(scene: Scene) 
     for name in ("changed", "switched"):
         await scene.annotate(PIPELINE, name, poke="1")
     for name in ("changed", "switched", "lost"):
-        await scene.told(name, "DriftCorrected", f"the router had {name}", within=60)
+        await scene.told(name, "DriftCorrected", f"the router had {name}")
         held = await in_router(scene, "drift", name)
         assert held is not None
         assert (held.status.enabled, len(held.config.stages)) == (True, 2)

@@ -76,7 +76,7 @@ def live(sandbox: Sandbox) -> None:
     def patch(target: str, spec: str) -> None:
         run(sandbox, "patch", target, "--type=merge", "-p", f'{{"spec":{spec}}}')
         generation = run(sandbox, "get", target, "-o", "jsonpath={.metadata.generation}")
-        wait = ("wait", target, "--timeout=60s")
+        wait = ("wait", target, "--timeout=600s")
         run(sandbox, *wait, f"--for=jsonpath={{.status.observedGeneration}}={generation}")
         run(sandbox, *wait, "--for=condition=Ready")
 
@@ -84,18 +84,18 @@ def live(sandbox: Sandbox) -> None:
     patch("erc/c", '{"podAnnotations":{"rolled":"once"}}')
     assert run(sandbox, "get", "pod", "c-0", "-o", "jsonpath={.metadata.uid}") != pod
     run(sandbox, "scale", "erc/c", "--replicas=2")
-    run(sandbox, "wait", "erc/c", "--for=jsonpath={.status.readyReplicas}=2", "--timeout=60s")
+    run(sandbox, "wait", "erc/c", "--for=jsonpath={.status.readyReplicas}=2", "--timeout=600s")
     patch("erc/c", '{"storage":{"size":"2Gi"}}')
-    grown = ("--for=jsonpath={.spec.resources.requests.storage}=2Gi", "--timeout=60s")
+    grown = ("--for=jsonpath={.spec.resources.requests.storage}=2Gi", "--timeout=600s")
     run(sandbox, "wait", "pvc/data-c-0", *grown)
     run(sandbox, "create", "serviceaccount", "own")
     patch("erc/c", '{"podDisruptionBudget":{"enabled":false},"serviceAccountName":"own"}')
-    run(sandbox, "wait", "--for=delete", "pdb/c", "serviceaccount/c", "--timeout=60s")
+    run(sandbox, "wait", "--for=delete", "pdb/c", "serviceaccount/c", "--timeout=600s")
     for kind in ("etlsource/src", "etltransform/step", "etlsink/snk"):
         patch(kind, '{"weight":7}')
     patch("etlpipeline/line", '{"enabled":false}')
     run(sandbox, "delete", "etlpipeline/line", "etlsource/src", "etltransform/step", "etlsink/snk")
-    run(sandbox, "delete", "erc/c", "--cascade=foreground", "--timeout=60s")
+    run(sandbox, "delete", "erc/c", "--cascade=foreground", "--timeout=600s")
 
 
 def test_every_right_is_there_and_every_right_is_used(

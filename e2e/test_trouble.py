@@ -137,7 +137,7 @@ async def test_the_end_of_a_guests_namespace_does_not_wait_for_a_silent_host(
         with stopped(await scene.process("host-0")):
             await client.delete(NAMESPACE, ObjectKey("", name))
             # Far less than the five minutes for which the deletion of a pipeline alone would wait.
-            await eventually(ended, what="the namespace is gone", within=60)
+            await eventually(ended, what="the namespace is gone")
 
 
 async def test_routers_killed_all_at_once(scene: Scene) -> None:
@@ -253,7 +253,7 @@ async def test_the_operator_is_killed_in_the_middle(scene: Scene) -> None:
         pods = await scene.pods("mid")
         return len(pods) == 3 and all(map(_restarted, pods))
 
-    await eventually(rolled, what="the roll goes on", within=90)
+    await eventually(rolled, what="the roll goes on")
     await asyncio.gather(*(scene.gone(PIPELINE, name) for name in names))
     # The source is in use by the pipeline that stays.
     await scene.says(SOURCE, "in", "InUse", "EtlPipeline flow", kind="DeletionBlocked")

@@ -98,13 +98,11 @@ def _skip_with_accounts(answer: Any) -> None:
         pytest.skip("this cluster mounts service account tokens into pods; the recorded one does not")
 
 
-@pytest.mark.timeout(240)
 def test_conversation(answers: dict[str, Object], title: str) -> None:
     _skip_with_accounts(answers[title])
     assert unordered(answers[title]) == unordered(_recorded(conversation_record.ANSWERS)[title])
 
 
-@pytest.mark.timeout(240)
 def test_scenario(played: dict[str, list[Object]], scenario: str) -> None:
     _skip_with_accounts(played[scenario])
     assert played[scenario] == _recorded(scenario_record.ANSWERS)[scenario]

@@ -14,6 +14,8 @@ from typing import Any
 import kubernetes
 import pytest
 
+from tests.hanging import HANGS
+
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "etl-operator"
 
@@ -119,14 +121,14 @@ assert dict(found.raw["data"]) == {"a": "1", "b": "2"}, found.raw
 assert dict(found.labels) == {"team": "data"}, found.raw
 assert [one.name for one in kr8s.get("configmaps", label_selector="team=data", api=api)] == ["kr8s"]
 made.delete()
-made.wait("delete", timeout=20)
+made.wait("delete", timeout=600)
 print("deleted", [one.name for one in kr8s.get("configmaps", label_selector="team=data", api=api)])
 """
 
 
 def test_kr8s(server: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", KR8S, str(server)], capture_output=True, text=True, timeout=90, check=False
+        [sys.executable, "-c", KR8S, str(server)], capture_output=True, text=True, timeout=HANGS, check=False
     )
     assert (done.returncode, done.stdout) == (0, "deleted []\n"), done.stderr
 
@@ -248,7 +250,7 @@ def test_helm_installs_upgrades_rolls_back_and_uninstalls(api: Any, server: Path
             env=environment,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=HANGS,
             check=False,
         )
         assert done.returncode == 0, f"helm {' '.join(arguments)}:\n{done.stdout}{done.stderr}"

@@ -22,6 +22,7 @@ from informers.testing.apiserver.core import ApiServer
 from informers.testing.transport import ApiServerTransport
 from tests.apiserver_rules.asking import ask
 from tests.apiserver_rules.scenarios import comparable
+from tests.hanging import HANGS
 
 NAMESPACE = "random-applies"
 GROUP = "applies.example.com"
@@ -200,7 +201,7 @@ class World:
             await ask(self.transport, "POST", path, body={"metadata": {"name": name}})
             _, owner = await ask(self.transport, "GET", f"{path}/{name}")
             self._owners[name] = owner["metadata"]["uid"]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANGS):
             while (await ask(self.transport, "GET", PATHS["Mix"][1]))[0] != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 
@@ -288,7 +289,6 @@ def _both(first: Coroutine[Any, Any, Any], second: Coroutine[Any, Any, Any]) -> 
     return main()
 
 
-@pytest.mark.timeout(600)
 def test_random_managers(worlds: tuple[asyncio.Runner, World, World], request: pytest.FixtureRequest) -> None:
     runner, tested, ours = worlds
     count = 0

@@ -17,6 +17,7 @@ from informers.client.transport import HttpRequest, Transport
 from informers.objects import Object
 from tests.apiserver_core.comparing import comparable, decoded, filled, keep
 from tests.apiserver_core.conversation import COG, HOME, JSON, MERGE, Ask, conversation
+from tests.hanging import HANGS
 
 ANSWERS = Path(__file__).with_name("answers.json")
 
@@ -57,7 +58,7 @@ async def clear(transport: Transport) -> None:
     await _send(transport, "PATCH", held, {"metadata": {"finalizers": None}})
     for path in (COG, HOME):
         await _send(transport, "DELETE", path)
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(HANGS):
         while await _send(transport, "GET", HOME) != 404:  # noqa: ASYNC110 (a server has no event)
             await asyncio.sleep(0.5)
 

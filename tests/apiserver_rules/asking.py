@@ -9,6 +9,7 @@ from typing import Any
 from informers.client.transport import HttpRequest, Transport
 from informers.objects import Object
 from tests.apiserver_rules.scenarios import NAMESPACE, WIDGETS, Step, comparable, object_of, request
+from tests.hanging import HANGS
 
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _WIDGETS = f"/apis/rules.example.com/v1/namespaces/{NAMESPACE}/widgets"
@@ -32,7 +33,7 @@ async def ask(
 
 async def prepare(transport: Transport) -> None:
     """The namespace and the custom kind of the scenarios, ready to be used."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANGS):
         # What an earlier run left behind must go away first.
         for path, body in (
             ("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}}),

@@ -20,6 +20,7 @@ from informers.cache.informer import Delta, Informer
 from informers.client import Client, ClusterAccess, HttpTransport
 from informers.clock import SystemClock
 from informers.objects import ObjectKey
+from tests.hanging import HANGS
 
 COUNT = 1_203
 """More than two pages, and no multiple of a batch."""
@@ -28,7 +29,7 @@ COUNT = 1_203
 @asynccontextmanager
 async def serving(*, streaming: bool = True) -> AsyncIterator[str]:
     """A stub with pipelines; gives its URL."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANGS):
         stub = Stub()
         url = f"http://127.0.0.1:{await stub.serve(0)}"
         try:

@@ -11,6 +11,7 @@ import pytest
 from controllers.cluster import naming
 from controllers.cluster.config import start_script
 from informers.objects import ObjectKey
+from tests.hanging import HANGS
 
 PEERS = naming.raft_peers(ObjectKey("etl", "a-1"), 12, "cluster.local", 50052)
 
@@ -41,7 +42,7 @@ def run(tmp_path: Path, *args: str, command: tuple[str, ...] = (), **env: str) -
         capture_output=True,
         text=True,
         check=True,
-        timeout=20,
+        timeout=HANGS,
     )
     assert done.stderr == ""
     return done.stdout.splitlines()

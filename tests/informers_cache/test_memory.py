@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.hanging import HANGS
+
 _PROGRAM = """
 import asyncio, gc, json, random, sys, tracemalloc
 from contextlib import asynccontextmanager
@@ -80,7 +82,7 @@ async def main():
     tracemalloc.start()
     task = asyncio.create_task(informer.run())
     await informer.wait_synced()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANGS):
         while informer.cache_size().raw > 0.05 * informer.cache_size().compressed:
             await asyncio.sleep(0.01)
     gc.collect()
@@ -99,7 +101,7 @@ asyncio.run(main())
 @functools.cache
 def measured(count: int, how: str) -> dict[str, Any]:
     ran = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, str(count), how], capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", _PROGRAM, str(count), how], capture_output=True, text=True, timeout=HANGS
     )
     assert ran.returncode == 0, ran.stderr
     said: dict[str, Any] = json.loads(ran.stdout)

@@ -18,10 +18,11 @@ from informers.client.auth import Credential, StaticCredentials, bearer
 from informers.client.requests import APPLY_PATCH
 from informers.client.tls import TlsSettings
 from informers.errors import ConfigError, Fenced, TransportError
+from tests.hanging import HANGS
 from tests.informers_client.serving import Authority, rude, serving
 
-GET = HttpRequest("GET", "/api/v1/pods", [("labelSelector", "a in (b,c)&d"), ("limit", "5")], timeout=10)
-APPLY = HttpRequest("PATCH", "/api/v1/pods/x", body=b"{}", content_type=APPLY_PATCH, timeout=10)
+GET = HttpRequest("GET", "/api/v1/pods", [("labelSelector", "a in (b,c)&d"), ("limit", "5")], timeout=HANGS)
+APPLY = HttpRequest("PATCH", "/api/v1/pods/x", body=b"{}", content_type=APPLY_PATCH, timeout=HANGS)
 EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -75,7 +76,7 @@ class TestRequests:
             assert answer["headers"]["accept-encoding"] == "identity"
             assert "authorization" not in answer["headers"]
             assert "content-type" not in answer["headers"]
-            odd = HttpRequest("PUT", "/x/system:node äö", body=b"\x00\xff", content_type="a/b", timeout=10)
+            odd = HttpRequest("PUT", "/x/system:node äö", body=b"\x00\xff", content_type="a/b", timeout=HANGS)
             answer = json.loads((await transport.request(replace(odd, body=b"hi"))).body)
             assert answer["path"] == "/prefix/x/system:node%20%C3%A4%C3%B6"
             assert (answer["body"], answer["headers"]["content-type"]) == ("hi", "a/b")
@@ -533,7 +534,7 @@ class TestBreakage:
         async with rude(talk) as url, transport_to(ClusterAccess(url)) as transport:
             with pytest.raises(Fenced):
                 await transport.request(replace(APPLY, fence=fence))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(HANGS):
                 while not received:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
         assert received == [b""]
@@ -561,7 +562,7 @@ class TestBreakage:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(HANGS):
                 await closed.wait()
             assert (await transport.request(GET)).status == 200
 
@@ -578,5 +579,5 @@ class TestBreakage:
         async with rude(talk) as url, transport_to(ClusterAccess(url)) as transport:
             async with transport.stream(GET) as stream:
                 assert await anext(stream.chunks()) == b"one"
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(HANGS):
                 await closed.wait()

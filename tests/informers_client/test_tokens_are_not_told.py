@@ -10,10 +10,11 @@ from aiohttp import web
 from informers.client import ClusterAccess, HttpRequest, HttpTransport
 from informers.client.auth import StaticCredentials, bearer
 from informers.errors import TransportError
+from tests.hanging import HANGS
 from tests.informers_client.serving import serving
 
 TOKEN = "eyJhbGciOi.a-token-nobody-may-see.c2ln"
-GET = HttpRequest("GET", "/api/v1/pods", timeout=10)
+GET = HttpRequest("GET", "/api/v1/pods", timeout=HANGS)
 
 
 @pytest.mark.parametrize("status", [200, 401, 403, 500])

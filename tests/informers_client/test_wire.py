@@ -10,6 +10,7 @@ import pytest
 
 from informers.client.http1 import Malformed
 from informers.client.wire import HIGH_WATER, KEEP_ALIVE, MAX_IDLE, Answer, Endpoint, Message, Wire
+from tests.hanging import HANGS
 from tests.informers_client.serving import Rude, rude
 
 EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -110,7 +111,7 @@ async def test_what_comes_unasked_is_no_answer() -> None:
         assert await body(wire, endpoint, message()) == b"{}"
         (connection,) = wire.live
         said.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANGS):
             await connection.lost
         assert await body(wire, endpoint, message()) == b"{}"
         assert connections == 2
@@ -123,7 +124,7 @@ async def test_idle_connections_are_bounded_in_number_and_in_age(monkeypatch: py
         for answer in answers:
             await answer.read()
             answer.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANGS):
             await asyncio.wait([answer.connection.lost for answer in answers[:3]])
         assert len(wire.live) == MAX_IDLE
         for connection in wire.live:
@@ -195,7 +196,7 @@ async def test_a_reader_that_does_not_keep_up_holds_back_the_server() -> None:
 
     async with wired(talk) as (wire, endpoint):
         answer = await wire.send(endpoint, message(total=None, silence=10.0))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANGS):
             while not answer.connection._paused:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         # What the sockets hold is bounded, and the server has far more to say.

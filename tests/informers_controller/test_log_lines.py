@@ -13,6 +13,7 @@ from informers.controller import Controller, current
 from informers.logs import configure_logging
 from informers.objects import ObjectKey, Result
 from informers.testing.clock import VirtualClock, run_virtual
+from tests.hanging import HANGS
 
 A = ObjectKey("default", "a")
 log = logging.getLogger("controllers.test")
@@ -62,7 +63,7 @@ def test_lines_of_a_reconcile_carry_controller_key_causes_and_id(capsys: pytest.
         other = Controller("blocks", Blocks(), clock=None)
         running = asyncio.ensure_future(other.run())
         other.enqueue(A, cause="a test")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANGS):
             while other.queue.statistics().processing or not other.queue.statistics().ready:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.05)

@@ -11,18 +11,19 @@ import pytest
 
 from informers.controller import Controller, block_on
 from informers.objects import ObjectKey, Result
+from tests.hanging import HANGS
 
 A, B = ObjectKey("default", "a"), ObjectKey("default", "b")
 
 
 async def eventually(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANGS):
         while not what():  # noqa: ASYNC110 - threads set no asyncio event
             await asyncio.sleep(0.01)
 
 
 async def test_a_plain_function_runs_beside_the_event_loop() -> None:
-    barrier = threading.Barrier(2, timeout=10)
+    barrier = threading.Barrier(2, timeout=HANGS)
     threads: list[threading.Thread] = []
 
     class Blocking:

@@ -16,6 +16,7 @@ from informers.parts import Kind, Parts
 from informers.testing.apiserver.core import ApiServer
 from informers.testing.apiserver.faults import FaultRule
 from informers.testing.clock import run_virtual
+from tests.hanging import HANGS
 from tests.informers_manager.operator import (
     CONFIG_MAP,
     SECRET,
@@ -161,7 +162,7 @@ def test_a_part_that_comes_late_and_fails_ends_everything() -> None:
         parts.spawn("for ever", asyncio.sleep(10_000))
         asyncio.get_running_loop().call_later(5, lambda: parts.spawn("late", fail(), Kind.WATCH))
         with pytest.raises(RuntimeFault, match="too bad"):
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(HANGS):
                 await parts.until(None)
         assert await parts.end()
 

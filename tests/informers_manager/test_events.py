@@ -20,6 +20,7 @@ from informers.metrics import Metrics
 from informers.objects import Object, ObjectKey, Resource
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.simulation import Simulation, simulate
+from tests.hanging import HANGS
 
 
 class Server:
@@ -388,7 +389,7 @@ async def test_an_event_may_be_recorded_in_a_thread() -> None:
     # In debug mode a loop tells who touches it from another thread.
     asyncio.get_running_loop().set_debug(True)
     await asyncio.to_thread(say, recorder)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANGS):
         while not server.events:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert dropped(metrics) == {}

@@ -14,6 +14,7 @@ from informers.objects import ObjectKey
 from informers.testing.apiserver.faults import Cut
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.simulation import Simulation, simulate
+from tests.hanging import HANGS
 from tests.informers_manager.lease_server import LeaseServer, Link
 
 KEY = ObjectKey("system", "lock")
@@ -226,7 +227,7 @@ def test_a_lease_that_has_changed_hands_as_often_as_can_be_counted_still_does() 
         metadata = {"namespace": "default", "name": "lock"}
         world.server.create({"apiVersion": api, "kind": "Lease", "metadata": metadata, "spec": spec})
         one = LeaderElector(world.client(), "default", "lock", "one", clock=world.clock, rng=world.rng)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANGS):
             await one.acquire()
         assert one.leading
 

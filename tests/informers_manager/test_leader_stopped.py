@@ -14,6 +14,7 @@ from etl_operator.sandbox.apiserver.kubeconfig import write_kubeconfig
 from etl_operator.sandbox.apiserver.server import EmbeddedServer
 from informers.objects import ObjectKey, Resource
 from informers.testing.apiserver.store import Change
+from tests.hanging import HANGS
 from tests.sandbox_apiserver.serving import serving
 
 LEASE = Resource("coordination.k8s.io", "v1", "leases", "Lease")
@@ -56,7 +57,7 @@ class Witness:
         return self.writes[-1][0] if self.writes else ""
 
 
-async def until(condition: Callable[[], object], what: str, within: float = 40.0) -> None:
+async def until(condition: Callable[[], object], what: str, within: float = HANGS) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, f"not within {within} s: {what}"

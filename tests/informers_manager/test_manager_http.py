@@ -22,6 +22,7 @@ from informers.metrics import Metrics
 from informers.testing.apiserver.core import ApiServer
 from informers.testing.apiserver.faults import FaultRule
 from informers.testing.transport import ApiServerTransport
+from tests.hanging import HANGS
 from tests.informers_manager.operator import CONFIG_MAP
 
 
@@ -38,7 +39,7 @@ async def running(manager: Manager) -> AsyncIterator[list[str]]:
     """Run it; the base URLs of its servers."""
     task = asyncio.create_task(manager.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANGS):
             while not manager.addresses and not task.done():  # noqa: ASYNC110 (no event to wait for)
                 await asyncio.sleep(0.01)
         yield [f"http://127.0.0.1:{address.port}" for address in manager.addresses]
@@ -65,7 +66,7 @@ async def test_probes_and_metrics_each_on_their_address() -> None:
         status, text = await get(f"{health}/healthz?verbose")
         assert "[+]informer/configmaps ok" in text
         core.faults.remove(refusal)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANGS):
             while (await get(f"{health}/readyz"))[0] != 200:  # noqa: ASYNC110 (only HTTP tells)
                 await asyncio.sleep(0.1)
         status, text = await get(f"{metrics}/metrics")
@@ -101,7 +102,7 @@ async def test_servers_may_be_off() -> None:
     core = ApiServer(SystemClock(), rng=random.Random(0))
     manager = manager_on(core, metrics_address="0", health_address="0")
     task = asyncio.create_task(manager.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANGS):
         await manager.informer(CONFIG_MAP).wait_synced()
     assert manager.addresses == []
     task.cancel()
@@ -115,7 +116,7 @@ async def test_a_hanging_loop_shows_in_the_metrics_and_its_stack_on_standard_err
     monitor = asyncio.create_task(LoopMonitor(SystemClock(), metrics, limit=0.2).run())
     await asyncio.sleep(0.1)
     time.sleep(1.5)  # noqa: ASYNC251 - the point is to block
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANGS):
         while b"event_loop_lag_seconds_count" not in metrics.render():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     monitor.cancel()

@@ -29,6 +29,7 @@ from informers.objects import ObjectKey, Result
 from informers.testing.apiserver.core import ApiServer
 from informers.testing.apiserver.faults import FaultRule
 from informers.testing.transport import ApiServerTransport
+from tests.hanging import HANGS
 from tests.informers_manager.operator import CONFIG_MAP, NAMESPACE
 from tests.informers_manager.pairs import pair, write_pair
 from tests.informers_manager.test_manager_http import get, running
@@ -152,7 +153,7 @@ async def test_a_new_certificate_is_taken_up_and_half_a_pair_is_not(
         assert (await one.get(METRICS, "scraper"))[0] == 200, "the old pair is still in use"
         (tmp_path / "tls.key").write_bytes(key)
         one.certificate = certificate
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANGS):
             while True:
                 try:
                     assert (await one.get(METRICS, "scraper"))[0] == 200
@@ -228,13 +229,13 @@ async def test_the_debug_page_says_what_is_in_the_queues_and_why() -> None:
     manager.add(controller)
     manager.informer(CONFIG_MAP, namespaces=[NAMESPACE], label_selector="a=b", metadata_only=True)
     async with running(manager) as (url,):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANGS):
             while not controller.running():
                 controller.enqueue(ObjectKey(NAMESPACE, "slow"), cause="a test")
                 await asyncio.sleep(0.05)
         for name in ("broken", "fine"):
             controller.enqueue(ObjectKey(NAMESPACE, name), cause="a test")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANGS):
             while controller.queue.statistics().waiting < 2:  # noqa: ASYNC110 (no event to wait for)
                 await asyncio.sleep(0.05)
         status, text = await get(url + DEBUG)

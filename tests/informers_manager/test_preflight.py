@@ -22,6 +22,7 @@ from informers.objects import ObjectKey, Resource, Result
 from informers.testing.apiserver.core import ApiServer
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.transport import ApiServerTransport
+from tests.hanging import HANGS
 from tests.informers_manager.operator import CONFIG_MAP, NAMESPACE, SECRET
 from tests.sandbox_apiserver.serving import client_of, serving
 
@@ -156,7 +157,7 @@ async def test_readiness_names_verb_and_resource_on_a_server_with_roles(
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANGS):
         while not condition():  # noqa: ASYNC110 (an HTTP server's answer)
             await asyncio.sleep(0.02)
 

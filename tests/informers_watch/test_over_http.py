@@ -13,6 +13,7 @@ from informers.cache.informer import Informer
 from informers.client import Client, ClusterAccess, HttpTransport
 from informers.clock import SystemClock
 from informers.objects import Object, ObjectKey
+from tests.hanging import HANGS
 from tests.informers_client.serving import serving
 from tests.informers_watch.running import running
 from tests.informers_watch.server import PODS
@@ -27,7 +28,7 @@ def line(kind: str, version: int, **meta: Any) -> bytes:
 
 
 async def seen(informer: Informer, version: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANGS):
         while (view := informer.get(KEY)) is None or view.resource_version != version:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -106,7 +107,7 @@ async def test_a_list_in_one_answer_may_trickle_but_not_fall_silent() -> None:
         client = Client(HttpTransport(ClusterAccess(url)))
         informer = Informer(client, PODS, clock=SystemClock(), rng=random.Random(1), read_deadline=0.7)
         try:
-            async with asyncio.timeout(20), running(informer):
+            async with asyncio.timeout(HANGS), running(informer):
                 assert len(informer) == 2
                 assert len(whole) >= 2
         finally:

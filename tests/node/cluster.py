@@ -18,9 +18,10 @@ import grpc.aio
 import yaml
 
 from etl_operator.router.pb import registry_pb2_grpc, router_pb2, router_pb2_grpc
+from tests.hanging import HANGS
 
 GRPC, RAFT, HTTP, METRICS = 50051, 50052, 8080, 9090
-DEADLINE = 20.0
+DEADLINE = HANGS
 """Seconds a condition may take. Generous: the machine may be busy; nothing is asserted about speed."""
 
 CONFIG = {

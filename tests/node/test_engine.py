@@ -22,6 +22,7 @@ from etl_operator.node.consensus.engine import (
 )
 from etl_operator.node.consensus.journal import DiskJournal
 from etl_operator.node.consensus.settings import Timing
+from tests.hanging import HANGS
 from tests.node.cluster import until
 from tests.node.group import Group, Log, group
 
@@ -54,7 +55,7 @@ async def test_a_follower_and_an_oversized_command_are_refused(tmp_path: Path) -
         with pytest.raises(ValueError, match="exceeds"):
             await made.engines[leader].propose(b"x" * wire.MAX_COMMAND)
         large = b"y" * (wire.MAX_COMMAND - 1)
-        assert await made.engines[leader].propose(large, within=20) == 1
+        assert await made.engines[leader].propose(large, within=HANGS) == 1
         await made.equal([large])
 
 
@@ -66,7 +67,7 @@ async def test_without_a_majority_nothing_is_acknowledged(tmp_path: Path) -> Non
         with pytest.raises(CommitTimeout):
             await made.engines[leader].propose(b"a", within=0.05)
         with pytest.raises(ConsensusError):  # It notices, and stops leading.
-            await made.engines[leader].propose(b"b", within=20)
+            await made.engines[leader].propose(b"b", within=HANGS)
         assert not made.leads(leader)
         assert made.engines[leader].status().leader_id is None
         assert made.machines[leader].commands == []

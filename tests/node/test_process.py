@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from etl_operator.router.pb import common_pb2, registry_pb2, registry_pb2_grpc, router_pb2, router_pb2_grpc
+from tests.hanging import HANGS
 from tests.node.cluster import GRPC, METRICS, RouterCluster, RouterProcess, pipeline, running, until, writing
 
 ADMIN_ANSWERS = [
@@ -23,7 +24,7 @@ ADMIN_ANSWERS = [
 
 async def create(node: RouterProcess, name: str) -> None:
     request = router_pb2.CreatePipelineRequest(config=pipeline(name, enabled=True))
-    answer = await node.admin.CreatePipeline(request, timeout=5)
+    answer = await node.admin.CreatePipeline(request, timeout=HANGS)
     assert (answer.success, answer.pipeline_id, answer.error) == (True, name, "")
 
 
@@ -36,7 +37,7 @@ async def names(node: RouterProcess) -> set[str]:
 
 async def get(node: RouterProcess, name: str) -> router_pb2.GetPipelineResponse:
     request = router_pb2.GetPipelineRequest(pipeline_id=name)
-    answer: router_pb2.GetPipelineResponse = await node.admin.GetPipeline(request, timeout=10)
+    answer: router_pb2.GetPipelineResponse = await node.admin.GetPipeline(request, timeout=HANGS)
     return answer
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from etl_operator.router.client import RouterClients
+from tests.hanging import HANGS
 from tests.router.fake import FakeCluster, FakeRouter
 
 Start = Callable[..., Awaitable[FakeRouter]]
@@ -51,7 +52,7 @@ async def three(start: Start) -> list[FakeRouter]:
     return [await start(cluster, node_id) for node_id in (1, 2, 3)]
 
 
-async def eventually(condition: Callable[[], bool], what: str, within: float = 20.0) -> None:
+async def eventually(condition: Callable[[], bool], what: str, within: float = HANGS) -> None:
     """Wait for a condition; fail with ``what`` when it does not come true."""
     try:
         async with asyncio.timeout(within):

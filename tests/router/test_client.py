@@ -18,6 +18,7 @@ from etl_operator.router.errors import (
 from etl_operator.router.methods import PREFIXES
 from etl_operator.router.pb import router_pb2 as pb
 from etl_operator.router.registration import Lease, Registration
+from tests.hanging import HANGS
 from tests.router.conftest import Start
 from tests.router.fake import black_hole, nobody
 
@@ -197,7 +198,7 @@ async def test_a_router_that_comes_back_is_reached_within_seconds(
     await router.stop()
     # Long enough for the connection's back-off to reach its limit.
     failures = 0
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANGS):
         while failures < 15:
             with pytest.raises(Unreachable):
                 await node.get_cluster_status()
@@ -235,7 +236,7 @@ async def test_unused_channels_are_closed(start: Start) -> None:
     node = clients.node(router.address)
     await node.get_cluster_status()
     assert len(clients.channels) == 1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGS):
         while len(clients.channels):  # noqa: ASYNC110 - closing happens on a timer, without an event
             await asyncio.sleep(0.01)
     await node.get_cluster_status()
@@ -246,7 +247,7 @@ async def test_calls_in_flight_fail_when_the_clients_are_closed(clients: RouterC
     router = await start()
     router.delay = 5.0
     call = asyncio.ensure_future(clients.node(router.address).register(USERS))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGS):
         while "Register" not in router.calls:  # noqa: ASYNC110 - the server has no event for it
             await asyncio.sleep(0.01)
     await clients.close()

@@ -306,17 +306,16 @@ async def test_one_task_per_node_whatever_the_number_of_services(
     await eventually(lambda: len(asyncio.all_tasks()) <= before + 40, "helpers are gone")
 
 
-@pytest.mark.timeout(120)
 async def test_ten_thousand_services_on_one_stream(keeper: RegistryKeeper, start: Start) -> None:
     router = await start()
     router.lease = 15.0
     names = [f"s{number}" for number in range(10_000)]
     for name in names:
         keeper.want(service(name), [router.address])
-    await eventually(lambda: len(router.registry) == 10_000, "all registered", within=60)
-    await eventually(lambda: len(router.beats) == 10_000, "a heartbeat of each", within=60)
+    await eventually(lambda: len(router.registry) == 10_000, "all registered")
+    await eventually(lambda: len(router.beats) == 10_000, "a heartbeat of each")
     assert router.streams == 1
     for name in names[::10]:
         del router.registry[f"etl/{name}"]
-    await eventually(lambda: len(router.registry) == 10_000, "all registered again", within=60)
+    await eventually(lambda: len(router.registry) == 10_000, "all registered again")
     assert len(router.registrations) == 11_000

@@ -16,6 +16,7 @@ from etl_operator.sandbox.apiserver.kubeconfig import write_kubeconfig
 from etl_operator.sandbox.apiserver.server import EmbeddedServer
 from informers.client import Client, HttpTransport, load_kubeconfig
 from informers.objects import Object, Resource
+from tests.hanging import HANGS
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ async def browsing(server: EmbeddedServer, token: str | None = None) -> AsyncIte
     await asyncio.sleep(0)
 
 
-async def eventually(check: Callable[[], Awaitable[T | None]], *, what: str, within: float = 30.0) -> T:
+async def eventually(check: Callable[[], Awaitable[T | None]], *, what: str, within: float = HANGS) -> T:
     """Wait until ``check`` gives something true, and return it."""
     deadline = time.monotonic() + within
     while not (result := await check()):

@@ -15,6 +15,7 @@ import pytest
 from etl_operator.sandbox.apiserver.server import EmbeddedServer
 from informers.errors import Forbidden, NotFound, Unauthorized
 from informers.objects import Object, ObjectKey, Resource
+from tests.hanging import HANGS
 from tests.sandbox_apiserver.serving import (
     CONFIG_MAP,
     ROLE,
@@ -415,7 +416,7 @@ async def test_a_reader_of_logs_that_hangs_up_ends_the_reading(
     async with http.get(path, params={"follow": "true"}) as response:
         assert await response.content.readline() == b"line\n"
         response.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANGS):
         await ended.wait()
     assert [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")] == []
 

@@ -24,6 +24,7 @@ from etl_operator.sandbox.kubelet.memory import (
 )
 from informers.objects import Object
 from informers.testing.clock import run_virtual
+from tests.hanging import HANGS
 from tests.sandbox_apiserver.serving import eventually
 from tests.sandbox_kubelet.test_node import EVENT, KEY, POD, World, container, first, is_ready, pod, world
 
@@ -224,7 +225,7 @@ async def test_nothing_is_read_while_nothing_has_a_limit() -> None:
         killed.set()
 
     watch.add(1, 10, exceeded)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANGS):
         await killed.wait()
     assert reads == [{1: 10}] * 3
     task.cancel()
@@ -244,7 +245,7 @@ async def test_a_reader_that_fails_is_told_of_once_and_tried_again(caplog: pytes
     watch, killed = MemoryWatch(reader, period=0.0), asyncio.Event()
     watch.add(1, 10, killed.set)
     task = asyncio.create_task(watch.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANGS):
         await killed.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -21,6 +21,7 @@ from etl_operator.sandbox.kubelet.status import ContainerRecord, pod_status, rec
 from etl_operator.sandbox.kubelet.volumes import VolumeMissing, Volumes, claim_directory, remove_orphans
 from informers.objects import Object, ObjectKey
 from informers.testing.clock import run_virtual
+from tests.hanging import HANGS
 
 T0, T1 = "2027-01-01T00:00:00Z", "2027-01-01T00:01:00Z"
 
@@ -263,7 +264,7 @@ async def test_following_goes_on_over_a_restart_until_the_end(tmp_path: Path) ->
             seen.extend([piece])
 
     async def until(text: bytes) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANGS):
             while text not in b"".join(seen):  # noqa: ASYNC110 - files tell nobody
                 await asyncio.sleep(0.01)
 
@@ -272,7 +273,7 @@ async def test_following_goes_on_over_a_restart_until_the_end(tmp_path: Path) ->
     write(logs, 1, "c\n")
     await until(b"c\n")
     over.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGS):
         await task
     assert b"".join(seen) == b"b\nc\n"
 

@@ -12,6 +12,7 @@ import pytest
 
 from etl_operator.sandbox.kubelet.process import CannotStart, Run
 from etl_operator.sandbox.reaper import Reaper
+from tests.hanging import HANGS
 
 STUBBORN = "trap '' TERM; echo up; while :; do sleep 0.05; done"
 
@@ -30,7 +31,7 @@ class Started:
         self._file = file
 
     async def says(self, text: str) -> str:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANGS):
             while text not in self._file.read_text():  # noqa: ASYNC110 - files tell nobody
                 await asyncio.sleep(0.01)
         return self._file.read_text()
@@ -71,7 +72,7 @@ async def test_what_outlives_its_leader_is_killed(tmp_path: Path, reaper: Reaper
     one = await start(tmp_path, reaper, "sh", "-c", "sleep 600 & echo child $!")
     assert await one.run.wait() == 0
     child = int((await one.says("child")).split()[1])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANGS):
         while _state(child) != "Z":  # noqa: ASYNC110 - another's child
             await asyncio.sleep(0.01)
 

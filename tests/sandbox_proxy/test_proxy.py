@@ -15,6 +15,7 @@ from etl_operator.sandbox.proxy import NameProxy
 from etl_operator.sandbox.resolving import Target
 from informers.client import Client
 from informers.objects import Object, ObjectKey, Resource
+from tests.hanging import HANGS
 from tests.sandbox_apiserver.serving import client_of, comes_true, eventually, serving
 
 SERVICE = Resource("", "v1", "services", "Service")
@@ -255,7 +256,7 @@ async def test_a_pod_that_is_gone_takes_its_tunnels_along(world: World) -> None:
     tunnel.writer.write(b"still there")
     assert await tunnel.reader.readexactly(11) == b"still there"
     await world.pods()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANGS):
         with contextlib.suppress(ConnectionError):
             assert await tunnel.reader.read() == b""
     outside.writer.write(b"untouched")
@@ -295,7 +296,7 @@ async def test_a_slow_receiver_slows_the_sender_and_fills_no_memory(world: World
         await asyncio.sleep(0.3)
     assert sent < total
     go_on.set()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANGS):
         await sending
     await comes_true(lambda: received == total, what="everything has arrived")
 
