@@ -1,7 +1,7 @@
 """Finding the cluster: kubeconfig files, or the environment of a pod.
 
-Plain kubeconfigs are read here. The official client is asked, lazily because its import is slow, only for
-``auth-provider`` users (OIDC and its kin), which are its trade.
+Kubeconfigs are read here. The official client, which the extra ``auth-providers`` installs, is asked only for
+``auth-provider`` users (OIDC and its kin), whose credentials it loads and renews.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import binascii
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -36,6 +37,8 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _DEFAULT_FILE = Path("~/.kube/config")
 _IN_HEADER_NAMES = "!#$&'*+.^`|"
 """Besides what is never escaped; not the percent sign, which escapes."""
+_NOT_IN_HOSTS = frozenset(" \\^`{|}")
+"""What Go's net/url refuses, and so kubectl; yarl refuses it only in some versions."""
 _CLUSTER_INFO = (
     *("server", "tls-server-name", "insecure-skip-tls-verify", "certificate-authority-data"),
     *("proxy-url", "disable-compression", "extensions"),
@@ -262,6 +265,8 @@ def _is_usable(url: str) -> bool:
     try:
         parts = urlsplit(url)
         URL(url)  # Stricter, and what requests are made of.
+        if not _NOT_IN_HOSTS.isdisjoint(parts.netloc):
+            return False
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
@@ -328,6 +333,11 @@ def _credentials(
     except ConfigError as error:
         raise user.error(str(error)) from None
     if values.get("auth-provider"):
+        if find_spec("kubernetes") is None:
+            raise user.error(
+                "a user with an auth-provider needs the official Kubernetes client: "
+                "pip install 'etl-operator[auth-providers]'"
+            )
         return LoadedCredentials(_official_loader(config, context), clock)
     if values.get("username"):
         return StaticCredentials(basic(str(values["username"]), str(values.get("password") or "")))

@@ -119,6 +119,15 @@ class TestUsers:
         provider = {"name": "oidc", "config": {"id-token": token, "idp-issuer-url": "https://idp.example"}}
         assert await header(write(tmp_path, config({"auth-provider": provider}))) == f"Bearer {token}"
 
+    def test_without_the_official_client_an_auth_provider_names_what_to_install(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "kubernetes", None)
+        path = write(tmp_path, config({"auth-provider": {"name": "oidc"}}))
+        with pytest.raises(ConfigError, match=r"etl-operator\[auth-providers\]") as caught:
+            load_kubeconfig(path)
+        assert str(caught.value).startswith(f"{path}: ")
+
     async def test_an_auth_provider_that_cannot_be_reached_is_no_credential(self, tmp_path: Path) -> None:
         expired = base64.urlsafe_b64encode(b'{"exp":1}').decode().rstrip("=")
         provider = {
@@ -375,6 +384,8 @@ class TestClusters:
             ({}, {"certificate-authority": "missing.crt"}, "missing.crt does not exist"),
             ({}, {"certificate-authority-data": "%%%"}, "certificate-authority-data is not base64"),
             ({}, {"server": "https://api\\example:6443"}, "not an http or https URL"),
+            ({}, {"server": "https://api example:6443"}, "not an http or https URL"),
+            ({}, {"server": "https://{api}:6443"}, "not an http or https URL"),
             ({}, {"proxy-url": "socks5://proxy"}, "socks5 scheme is not supported"),
             ({}, {"proxy-url": "proxy"}, "no scheme is not supported"),
             ({}, {"proxy-url": "http://"}, "proxy-url is no URL of a proxy"),
