@@ -13,15 +13,17 @@ LOCK += $(UPGRADE)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test model conformance e2e peers bench lint fmt manifests lock clean
+.PHONY: help demo test model conformance e2e peers bench lint fmt manifests versions lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
 
 demo: $(VENV)/.sandbox ## Run the operator and the sample objects on the embedded control plane
+	@echo "==> the sandbox, the operator and the samples, until all are Ready"
 	$(BIN)/etl-operator sandbox --until-ready --timeout 600
 
-test: lint ## Check style, types and floors, then run every test
+test: lint ## Check style, types and layers, then run every test
+	@echo "==> tests, $(WORKERS) at a time (5 of 5); they take ten minutes on two cores"
 	$(PYTEST)
 
 model: $(VENV)/.dev ## 10 000 histories of the router's consensus engine in virtual time (HISTORIES=, minutes)
@@ -38,9 +40,12 @@ peers: $(VENV)/.dev ## Other projects' own suites on the sandbox's API server; n
 	$(BIN)/python -m e2e.peers --cluster $(or $(CLUSTER),sandbox)
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter
+	@echo "==> style: ruff (1 and 2 of 5)"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@echo "==> types: mypy --strict (3 of 5); the first time takes about a minute"
 	$(BIN)/mypy
+	@echo "==> layers: import-linter (4 of 5)"
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev ## Measure the runtime against kopf, controller-runtime and kube-rs; BENCH=--quick is shorter
@@ -57,8 +62,11 @@ manifests: $(VENV)/.dev ## Regenerate the CRDs, the field tables of the docs and
 	$(BIN)/python docs/generate.py
 	$(BIN)/python protos/generate.py
 
+versions: $(VENV)/.dev ## The unit tests at the lowest and the newest versions, on Python 3.11 and the newest
+	.ci/versions /dev/stdout
+
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .venv-versions
 
 lock: $(VENV)/.dev ## Bring requirements/ in line with pyproject.toml; UPGRADE=--upgrade takes the newest versions
 	@# The first has everything; the others are parts of it, with the same versions.
