@@ -176,10 +176,10 @@ TOYS = {
 
 
 def _until(what: str, check: Callable[[], object], said: Callable[[], str] = str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANGS
     while not check():
         told = said()
-        assert time.monotonic() < deadline, f"not within 60 s: {what}\n{told}"
+        assert time.monotonic() < deadline, f"not within {HANGS} s: {what}\n{told}"
         time.sleep(0.1)
 
 
