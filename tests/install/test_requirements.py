@@ -181,6 +181,7 @@ OPTIONAL = {
     "etl_operator/sandbox": "sandbox",
     "informers/testing": "sandbox",
     "etl_operator/node": "router",
+    "informers/client/kubeconfig.py": "auth-providers",
     "informers/tracing.py": "tracing",
 }
 """Where the product imports what an extra brings."""
