@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.commands import NEEDS_KUBECTL, run
+from e2e.commands import NEEDS_KUBECTL, run, shows
 from e2e.running import Sandbox, kubectl
 
 pytestmark = NEEDS_KUBECTL
@@ -31,10 +31,10 @@ def test_get_shows_the_columns_people_need(sandbox: Sandbox) -> None:
 
 
 def test_describe_tells_conditions_and_events(sandbox: Sandbox) -> None:
+    shows(sandbox, "PipelineSubmitted", "describe", "etlpipeline", "user-analytics")
     text = run(sandbox, "describe", "etlpipeline", "user-analytics")
     assert "Conditions:" in text
     assert "Events:" in text
-    assert "PipelineSubmitted" in text
     cluster = run(sandbox, "describe", "erc", "my-cluster")
     assert "Leader Id:" in cluster
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from e2e.commands import NEEDS_KUBECTL, refused, run
+from e2e.commands import NEEDS_KUBECTL, refused, run, shows
 from e2e.running import Sandbox, kubectl_process
 from tests.hanging import HANGS
 
@@ -113,13 +113,6 @@ def test_events_of_an_object(sandbox: Sandbox) -> None:
     shows(sandbox, "PipelineSubmitted", "get", "events")
     shows(sandbox, "PipelineSubmitted", "events", "--for=etlpipeline/user-analytics")
     shows(sandbox, "Scheduled", "describe", "pod", "my-cluster-0")
-
-
-def shows(sandbox: Sandbox, text: str, *arguments: str) -> None:
-    """Events are written after what they tell of, and a busy machine takes its time."""
-    deadline = time.monotonic() + HANGS
-    while text not in (output := run(sandbox, *arguments)):
-        assert time.monotonic() < deadline, output
 
 
 def test_measures_are_not_to_be_had_and_say_so(sandbox: Sandbox) -> None:

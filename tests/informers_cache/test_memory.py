@@ -21,6 +21,7 @@ from informers.client import Client
 from informers.client.transport import HttpResponse
 from informers.clock import SystemClock
 from informers.objects import Resource
+from tests.hanging import HANGS
 from tests.informers_cache.test_packing import document
 
 COUNT, STREAMING = int(sys.argv[1]), sys.argv[2] == "streaming"
