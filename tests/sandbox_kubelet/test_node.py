@@ -418,9 +418,11 @@ async def test_hooks_run_around_the_life_of_a_container(world: World, tmp_path: 
         "postStart": {"exec": {"command": ["sh", "-c", f"echo started >> {trace}"]}},
         "preStop": {"exec": {"command": ["sh", "-c", f"echo stopping >> {trace}"]}},
     }
-    script = f"trap 'echo end >> {trace}; exit 0' TERM; while :; do sleep 0.05; done"
+    trapped = tmp_path / "trapped"
+    script = f"trap 'echo end >> {trace}; exit 0' TERM; touch {trapped}; while :; do sleep 0.05; done"
     async with world.node():
         await world.create(pod(container(script, lifecycle=lifecycle)))
+        await comes_true(trapped.exists, what="the container is ready for its signal")
         await comes_true(lambda: trace.exists() and "started" in trace.read_text(), what="postStart ran")
         await world.client.delete(POD, KEY)
         await world.gone()
