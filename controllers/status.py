@@ -12,7 +12,7 @@ from informers.cache.informer import Informer
 from informers.client import Client
 from informers.conditions import get_condition, remove_condition, set_condition
 from informers.errors import BadRequest, Conflict, Invalid, NotFound, ServerError
-from informers.objects import Object, Resource
+from informers.objects import Object, ObjectKey, Resource
 
 _CONFLICTS = 3
 """Times a status is sent again because its object was changed meanwhile."""
@@ -127,6 +127,7 @@ async def write_status(
     try:
         answer, sent = await _send(client, resource, obj["metadata"], wanted, manager, memory)
     except NotFound:
+        memory.forget(resource, ObjectKey.of(obj))
         return False
     informer.written(answer)
     memory.wrote(resource, sent, answer)
@@ -161,6 +162,7 @@ async def _send(
             },
             "status": wanted,
         }
+        memory.sends(resource, ObjectKey(meta["namespace"], meta["name"]), wanted)
         try:
             return await client.update_status(resource, body, field_manager=manager), wanted
         except Conflict:

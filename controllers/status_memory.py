@@ -35,11 +35,13 @@ _Path = tuple[str, ...]
 class _Written:
     """The last status written to one object."""
 
-    uid: str
-    versions: tuple[str, str]
-    """Of the object after the last write and after the one before."""
-    kept_otherwise: str = ""
-    """Digest of what was sent, when the server stores something else."""
+    sent: str
+    """Its digest. Kept from before the request: the watch may be faster than the answer."""
+    uid: str = ""
+    version: str = ""
+    """Of the object in the answer."""
+    otherwise: bool = False
+    """The server stores another status than the one that was sent."""
 
 
 @dataclass(slots=True)
@@ -66,22 +68,29 @@ class StatusMemory:
     def stored_otherwise(self, resource: Resource, obj: Object, wanted: Object) -> bool:
         """Whether just this status was sent for just this version, and the server stores another one."""
         known, meta = self._written.get((resource, ObjectKey.of(obj))), obj["metadata"]
-        if known is None or not known.kept_otherwise:
+        if known is None or not known.otherwise:
             return False
         now = (meta.get("uid"), meta.get("resourceVersion"), digest(wanted))
-        return now == (known.uid, known.versions[0], known.kept_otherwise)
+        return now == (known.uid, known.version, known.sent)
+
+    def sends(self, resource: Resource, key: ObjectKey, wanted: Object) -> None:
+        """A status is about to be sent."""
+        self._written[resource, key] = _Written(digest(wanted))
 
     def wrote(self, resource: Resource, wanted: Object, answer: Object) -> None:
         """The server has answered a write."""
         key, meta = (resource, ObjectKey.of(answer)), answer["metadata"]
-        before = self._written.get(key)
-        stored = (answer.get("status") or {}) == wanted
         self._written[key] = _Written(
+            digest(wanted),
             meta.get("uid", ""),
-            (meta.get("resourceVersion", ""), before.versions[0] if before else ""),
-            "" if stored else digest(wanted),
+            meta.get("resourceVersion", ""),
+            (answer.get("status") or {}) != wanted,
         )
         self._taken(resource, wanted)
+
+    def forget(self, resource: Resource, key: ObjectKey) -> None:
+        """The object is gone."""
+        self._written.pop((resource, key), None)
 
     def changed_by_others(self, resource: Resource) -> Predicate:
         """Passes changes of a status that this process did not make: such a status is to be written anew."""
@@ -90,14 +99,18 @@ class StatusMemory:
             old, new = delta.old, delta.new
             if new is None:
                 if old is not None:
-                    self._written.pop((resource, old.key), None)
+                    self.forget(resource, old.key)
                 return False
             if old is None or old.resource_version == new.resource_version:
                 return False
             known = self._written.get((resource, new.key))
-            if known is not None and new.resource_version in known.versions:
+            if known is not None and new.resource_version == known.version:
                 return False
-            return bool(_status(old) != _status(new))
+            status = _status(new)
+            if status == _status(old):
+                return False
+            # What was sent last is there: by whomever, nothing is to be done about it.
+            return known is None or known.sent != digest(status)
 
         return changed
 

@@ -23,6 +23,8 @@ from etl_operator.api.crds import render_crds
 from etl_operator.api.fitting import fitted
 from etl_operator.api.pipeline import PipelineStatus
 from etl_operator.api.validation import validate
+from informers.cache.store import Delta
+from informers.cache.view import View, view_of_object
 from informers.errors import Conflict, Invalid
 from informers.manager import Manager
 from informers.objects import Object, ObjectKey, Resource
@@ -230,6 +232,35 @@ def shown(status: Object) -> Object:
         for one in status["conditions"]
     ]
     return {**status, "conditions": conditions}
+
+
+def version(number: int, status: Object) -> View:
+    obj = made(CLUSTER, {})
+    obj["metadata"] |= {"uid": "u", "resourceVersion": str(number)}
+    view = view_of_object({**obj, "status": status})
+    assert view is not None
+    return view
+
+
+def test_own_writes_are_known_before_and_after_their_answer() -> None:
+    memory = StatusMemory()
+    changed = memory.changed_by_others(CLUSTER)
+    old, ours, theirs = version(1, {}), version(2, {"term": 1}), version(3, {"term": 2})
+    assert changed(Delta(old, ours)), "nothing was sent"
+    memory.sends(CLUSTER, KEY, {"term": 1})
+    # The watch is faster than the answer.
+    assert not changed(Delta(old, ours))
+    memory.wrote(CLUSTER, {"term": 1}, ours.object())
+    assert not changed(Delta(old, ours))
+    assert not changed(Delta(ours, version(3, {"term": 1}))), "something else than the status"
+    assert changed(Delta(ours, theirs))
+    # The server makes something else of it: its answer says so.
+    memory.wrote(CLUSTER, {"term": 1}, theirs.object())
+    assert not changed(Delta(ours, theirs))
+    assert memory.stored_otherwise(CLUSTER, theirs.object(), {"term": 1})
+    assert not memory.stored_otherwise(CLUSTER, theirs.object(), {"term": 5})
+    assert not changed(Delta(theirs, None))
+    assert changed(Delta(old, theirs)), "forgotten with the object"
 
 
 def test_what_others_add_to_a_status_is_not_fought_over() -> None:
