@@ -77,6 +77,7 @@ class ServiceReconciler:
         settings = context.settings
         self._pauses = Pauses(settings.retry_base, settings.retry_limit)
         self._troubles = Troubles(context.clock, settings.warn_after)
+        self._blocks = Troubles(context.clock, settings.warn_after)
         self._waiting = Waiting(context.clock)
         self._endings = Endings(context.client, context.clock)
         self._leaving: set[str] = set()
@@ -211,9 +212,6 @@ class ServiceReconciler:
             and (turned if reason in _AT_ONCE else self._troubles.lasts(key, reason))
         ):
             self._event(obj, "Warning", _ALARMS[reason], "Register", found["message"])
-        blocked = conditions.turned(r.DELETION_BLOCKED)
-        if blocked:
-            self._event(obj, "Warning", r.DELETION_BLOCKED_EVENT, "Delete", blocked["message"])
 
     async def _hold(self, obj: Object) -> Object:
         """The finalizer comes before the first registration."""
@@ -268,15 +266,21 @@ class ServiceReconciler:
         users: Sequence[str],
         cluster: View | None,
     ) -> Result:
-        """Pipelines use it. Their own events bring this key back, so no timer is needed.
+        """Pipelines use it. Their own events bring this key back; often they are about to go as well.
 
         :param cluster: where it is registered, if that matters any more.
         """
-        conditions.set(r.DELETION_BLOCKED, True, r.IN_USE, f"used by {PIPELINE.kind} {', '.join(users)}")
+        message = f"used by {PIPELINE.kind} {', '.join(users)}"
+        conditions.set(r.DELETION_BLOCKED, True, r.IN_USE, message)
+        if self._blocks.lasts(key, r.IN_USE):
+            self._event(obj, "Warning", r.DELETION_BLOCKED_EVENT, "Delete", message)
         if cluster is not None and not self._rival(view, cluster) and not _endpoint_problem(obj):
             # Its pipelines still run: the registration must not lapse while the deletion waits.
-            return await self._register(key, obj, cluster, conditions)
-        return await self._write(key, obj, {}, conditions, None)
+            result = await self._register(key, obj, cluster, conditions)
+        else:
+            result = await self._write(key, obj, {}, conditions, None)
+        again = sooner(result.requeue_after, self._blocks.left(key, r.IN_USE))
+        return Result.done() if again is None else Result.after(again)
 
     async def _deregister(
         self, key: ObjectKey, obj: Object, cluster: View, ending: Ending | None
@@ -338,6 +342,7 @@ class ServiceReconciler:
     def _tidy(self, key: ObjectKey) -> None:
         self._pauses.clear(key)
         self._troubles.over(key)
+        self._blocks.over(key)
         self._waiting.over(key)
         self._joining.pop(key, None)
         self._context.metrics.forget(self._resource.kind, key)

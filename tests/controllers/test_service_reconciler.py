@@ -332,6 +332,10 @@ async def test_deletion_waits_for_pipelines_that_use_it() -> None:
     assert running.condition("DeletionBlocked")["status"] == "True"
     assert running.condition("DeletionBlocked")["message"] == "used by EtlPipeline p"
     assert running.registered() == ADDRESSES
+    assert running.world.events.seen == [], "the pipeline may be about to go as well"
+    running.store.now += running.world.context.settings.warn_after
+    await running.once()
+    await running.once()
     assert running.world.events.reasons() == ["DeletionBlocked"]
     running.store.remove(PIPELINE, "p")
     await running.once()
