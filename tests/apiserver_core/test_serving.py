@@ -140,6 +140,21 @@ def test_delays_count_against_the_timeout() -> None:
     serving(test)
 
 
+def test_a_request_is_given_up_at_its_own_deadline() -> None:
+    async def test(served: Served) -> None:
+        client = transport(served)
+        served.core.faults.add(FaultRule(verb="list", delay=20))
+        start = asyncio.get_running_loop().time()
+        for timeout, code, after in (("10s", 504, 10), ("30s", 200, 20), ("0s", 200, 20), ("soon", 400, 0)):
+            begun = asyncio.get_running_loop().time()
+            answer = await client.request(HttpRequest("GET", MAPS, (("timeout", timeout),)))
+            assert answer.status == code
+            assert asyncio.get_running_loop().time() - begun == pytest.approx(after, abs=0.1)
+        assert asyncio.get_running_loop().time() - start == pytest.approx(50, abs=0.4)
+
+    serving(test)
+
+
 def test_the_journal_knows_who_wrote_and_nothing_of_those_who_did_not() -> None:
     async def test(served: Served) -> None:
         revision = served.revision
