@@ -42,7 +42,6 @@ class JoinedServer:
     """
 
     missing_loops = ("PersistentVolumeClaim",)
-    authority = ""
 
     def __init__(self, kubeconfig: Path, state_dir: Path) -> None:
         self._kubeconfig = kubeconfig

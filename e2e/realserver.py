@@ -108,7 +108,6 @@ class RealServer:
         self.url = ""
         # Its controllers bind claims; somebody else has to provide the volumes.
         self.missing_loops = ("PersistentVolumeClaim",)
-        self.authority = ""
 
     def serve_logs(self, logs: Logs) -> None:
         """A real server asks the node's own HTTPS endpoint, which the process node has not."""

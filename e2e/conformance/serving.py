@@ -22,19 +22,19 @@ from etl_operator.sandbox.apiserver.server import EmbeddedServer
 from etl_operator.sandbox.loops import run_loops
 from etl_operator.sandbox.reaper import Reaper
 from informers.client import Client, HttpTransport, load_kubeconfig
+from informers.testing.apiserver.plugins import Admission
 
 
 @asynccontextmanager
 async def embedded(kubeconfig: Path) -> AsyncIterator[None]:
     """The sandbox's API server and loops, in memory."""
-    server = EmbeddedServer()
+    # As the real server is started: the recorded answers are those of pods without token volumes.
+    server = EmbeddedServer(admission=Admission(disabled=("ServiceAccount",)))
     await server.start()
     try:
         write_kubeconfig(kubeconfig, server.admin_kubeconfig())
         client = Client(HttpTransport(load_kubeconfig(str(kubeconfig)), user_agent="kube-controller-manager"))
-        loops = asyncio.create_task(
-            run_loops(client, authority=server.ca_pem.decode()), name="controller loops"
-        )
+        loops = asyncio.create_task(run_loops(client), name="controller loops")
         try:
             yield
         finally:

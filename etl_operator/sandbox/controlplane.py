@@ -27,11 +27,6 @@ class ControlPlane(Protocol):
         """The control loops it does not bring, of :data:`etl_operator.sandbox.loops.running.ALL`."""
         ...
 
-    @property
-    def authority(self) -> str:
-        """The certificates by which pods know it, PEM; "" where a controller manager publishes them."""
-        ...
-
     async def start(self) -> None:
         """Start, and return once it answers."""
         ...
@@ -75,7 +70,6 @@ class Embedded:
         self._server = EmbeddedServer(port=port, state_dir=state_dir, audit_log=audit_log)
         self._faults = faults
         self.url = ""
-        self.authority = self._server.ca_pem.decode()
 
     async def start(self) -> None:
         """:raises OSError: when the port is taken or the state directory cannot be used."""

@@ -171,8 +171,7 @@ class _Sandbox:
         await apply_all(client, [OWN_CLASS])
         # Before the node and the operator find out what is true now.
         await forget_readiness(client, _API_VERSION)
-        loops = run_loops(client, only=server.missing_loops, authority=server.authority)
-        await plane.pieces.start("controller loops", loops)
+        await plane.pieces.start("controller loops", run_loops(client, only=server.missing_loops))
         images = ImageTable.default(engine=settings.engine)
         node = ProcessNode(client, state_dir=plane.state_dir, images=images, reaper=plane.reaper)
         server.serve_logs(node.logs)

@@ -34,6 +34,21 @@ _MASTERS = (
 )
 
 
+# Ends in a hundred years.
+_AUTHORITY = """\
+-----BEGIN CERTIFICATE-----
+MIIBcDCCARegAwIBAgIUekSn7CPttJeiS0tlI0Oa5cTvOmswCgYIKoZIzj0EAwIw
+DTELMAkGA1UEAwwCY2EwIBcNMjYxMTMwMTUxNDI5WhgPMjEyNjExMDYxNTE0Mjla
+MA0xCzAJBgNVBAMMAmNhMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEgyoI6rnd
+0cB3dmRHjAdwAvguzxrl12FEWnj1k8yc1vshj31AU1nA1avm5NwuWtL/X22/NbTx
+9vhwd6QWfjUkMaNTMFEwHQYDVR0OBBYEFMCQzUqf/4gicitz2AqzSn6qbTwLMB8G
+A1UdIwQYMBaAFMCQzUqf/4gicitz2AqzSn6qbTwLMA8GA1UdEwEB/wQFMAMBAf8w
+CgYIKoZIzj0EAwIDRwAwRAIgDsVJrFtHtEbeW+OejAnl6GMt9AinbGOJGecZqN+/
+K60CIGtNpo7xZaGAlytHqrb26nYNlXYasa0oNu+wT/w8NEAN
+-----END CERTIFICATE-----
+"""
+
+
 def request(**spec: Any) -> Object:
     """A CertificateSigningRequest."""
     base = {"request": _REQUEST, "signerName": _SIGNER, "usages": ["client auth"]}
@@ -73,6 +88,18 @@ CREATED: dict[str, Object] = {
     "csr": request(expirationSeconds=3600, username="someone", groups=["else"]),
     "csr of anything": request(request="QUJD", usages=[], signerName=""),
     "csr with strange words": request(usages=["odd", "odd"], expirationSeconds=1, signerName="odd"),
+    "csr of masters": request(request=_MASTERS, signerName="kubernetes.io/kube-apiserver-client"),
+    "trust bundle": builtin(_CERTIFICATES, "ClusterTrustBundle", spec={"trustBundle": _AUTHORITY}),
+    "trust bundle of a signer": {
+        **builtin(
+            _CERTIFICATES, "ClusterTrustBundle", spec={"trustBundle": _AUTHORITY, "signerName": _SIGNER}
+        ),
+        "metadata": {"name": "example.com:signer:x"},
+    },
+    "trust bundle of another name": builtin(
+        _CERTIFICATES, "ClusterTrustBundle", spec={"trustBundle": _AUTHORITY, "signerName": _SIGNER}
+    ),
+    "trust bundle of nothing": builtin(_CERTIFICATES, "ClusterTrustBundle", spec={"trustBundle": "x"}),
     "policy": policy(),
     "policy without rules": builtin(_ADMISSION, "ValidatingAdmissionPolicy", spec={}),
     "mutating webhooks, none": builtin(_ADMISSION, "MutatingWebhookConfiguration"),

@@ -67,7 +67,8 @@ async def test_objects_come_as_json_yaml_tables_and_metadata(http: aiohttp.Clien
         assert "key: a" in await response.text()
     _, table = await read(http, CONFIG_MAPS, headers=AS_TABLE)
     assert table["kind"] == "Table"
-    assert [row["cells"][:2] for row in table["rows"]] == [["a", 1], ["b", 1]]
+    own = ["kube-root-ca.crt", 1]
+    assert [row["cells"][:2] for row in table["rows"]] == [["a", 1], ["b", 1], own]
     assert table["metadata"]["resourceVersion"]
     _, one = await read(http, f"{CONFIG_MAPS}/a", headers=AS_METADATA)
     assert (one["kind"], "data" in one) == ("PartialObjectMetadata", False)
@@ -75,7 +76,7 @@ async def test_objects_come_as_json_yaml_tables_and_metadata(http: aiohttp.Clien
     assert many["kind"] == "PartialObjectMetadataList"
     _, plain = await read(http, CONFIG_MAPS)
     assert plain["kind"] == "ConfigMapList"
-    assert [item["metadata"]["name"] for item in plain["items"]] == ["a", "b"]
+    assert [item["metadata"]["name"] for item in plain["items"]] == ["a", "b", "kube-root-ca.crt"]
 
 
 @pytest.mark.parametrize(
@@ -278,7 +279,8 @@ async def test_a_service_account_may_do_what_its_roles_say(server: EmbeddedServe
                 "subjects": [{"kind": "ServiceAccount", "name": "robot", "namespace": "default"}],
             }
             await admin.create(ROLE_BINDING, binding)
-            assert (await robot.list(CONFIG_MAP, namespace="default")).items == []
+            found = (await robot.list(CONFIG_MAP, namespace="default")).items
+            assert [one["metadata"]["name"] for one in found] == ["kube-root-ca.crt"]
             with pytest.raises(NotFound):
                 await robot.get(CONFIG_MAP, ObjectKey("default", "none"))
             with pytest.raises(Forbidden, match="cannot create resource"):

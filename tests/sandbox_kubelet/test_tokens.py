@@ -9,7 +9,6 @@ from typing import Any, cast
 import pytest
 
 from etl_operator.sandbox.kubelet.tokens import AccountTokens
-from etl_operator.sandbox.loops.kinds import SERVICE_ACCOUNT
 from informers.client import Client
 from informers.clock import SystemClock
 from informers.errors import NotFound, ServerError
@@ -35,8 +34,6 @@ def pod(*sources: Object, account: str = "default") -> Object:
 
 async def test_the_server_knows_whose_token_it_is(tmp_path: Path) -> None:
     async with serving() as server, client_of(server, tmp_path) as client:
-        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
-        await client.raw("POST", SERVICE_ACCOUNT.path("default"), body=account)
         tokens = AccountTokens(client, SystemClock(), pod(SHORT, VAULT))
         assert tokens.due_in() is None
         await tokens.renew()

@@ -18,7 +18,6 @@ from tests.sandbox_loops.objects import names
 
 SET = ObjectKey("default", "db")
 LABELS = {"app": "db"}
-AUTHORITY = "-----BEGIN CERTIFICATE-----\n"
 
 
 def stateful_set(**spec: Any) -> Object:
@@ -124,15 +123,34 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with serving() as server, client_of(server, tmp_path) as client:
         made = World(client)
-        tasks = [
-            asyncio.create_task(run_loops(client, authority=AUTHORITY)),
-            asyncio.create_task(made.play_node()),
-        ]
+        tasks = [asyncio.create_task(run_loops(client)), asyncio.create_task(made.play_node())]
         yield made
         assert not [task for task in tasks if task.done()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_refused_pod_is_said_and_made_once_it_may_be(world: World) -> None:
+    events = Resource("events.k8s.io", "v1", "events", "Event")
+    default, level = ObjectKey("", "default"), "pod-security.kubernetes.io/enforce"
+
+    async def hold_to(standard: str) -> None:
+        patch = {"metadata": {"labels": {level: standard}}}
+        await world.client.patch(kinds.NAMESPACE, default, patch)
+
+    async def said() -> str | None:
+        found = [one for one in await world.items(events) if one["reason"] == "FailedCreate"]
+        return found[0]["note"] if found else None
+
+    await hold_to("restricted")
+    await world.client.create(kinds.SERVICE, SERVICE)
+    await world.client.create(kinds.STATEFUL_SET, stateful_set())
+    note = await eventually(said, what="the event about the refused pod")
+    assert note.startswith("create Pod db-0 in StatefulSet db failed error: ")
+    assert 'violates PodSecurity "restricted:latest"' in note
+    await hold_to("privileged")
+    await world.until(kinds.STATEFUL_SET, SET, readyReplicas=2)
 
 
 async def test_a_set_comes_up_with_claims_endpoints_and_budget(world: World) -> None:
@@ -228,45 +246,3 @@ async def test_in_a_settled_cluster_nothing_is_written(world: World) -> None:
     # Time for a write that must not come.
     await asyncio.sleep(0.5)
     assert int(await version()) == expected
-
-
-async def test_every_namespace_has_a_default_account(world: World) -> None:
-    async def is_there() -> bool:
-        try:
-            await world.client.get(kinds.SERVICE_ACCOUNT, ObjectKey("fresh", "default"))
-        except NotFound:
-            return False
-        return True
-
-    fresh = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "fresh"}}
-    await world.client.create(kinds.NAMESPACE, fresh)
-    await eventually(is_there, what="the account is made")
-    await world.client.delete(kinds.SERVICE_ACCOUNT, ObjectKey("fresh", "default"))
-    await eventually(is_there, what="the account is made again")
-    await world.client.delete(kinds.NAMESPACE, ObjectKey("", "fresh"))
-
-    async def is_gone() -> bool:
-        try:
-            await world.client.get(kinds.NAMESPACE, ObjectKey("", "fresh"))
-        except NotFound:
-            return True
-        return False
-
-    await eventually(is_gone, what="the namespace can go")
-
-
-async def test_every_namespace_has_the_certificates_of_the_api_server(world: World) -> None:
-    key = ObjectKey("default", "kube-root-ca.crt")
-
-    async def published() -> bool:
-        try:
-            found = await world.client.get(kinds.CONFIG_MAP, key)
-        except NotFound:
-            return False
-        return bool(found["data"] == {"ca.crt": AUTHORITY})
-
-    await eventually(published, what="the certificates are published")
-    await world.client.patch(kinds.CONFIG_MAP, key, {"data": {"ca.crt": "other", "more": "x"}})
-    await eventually(published, what="the certificates are put right")
-    await world.client.delete(kinds.CONFIG_MAP, key)
-    await eventually(published, what="the certificates are published again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from etl_operator.sandbox.apiserver.identity import (
     ANONYMOUS,
@@ -91,6 +92,11 @@ class Access:
         if found is None:
             raise StatusError(401, "Unauthorized", "Unauthorized")
         return found
+
+    def allows(self, user: Mapping[str, Any], verb: str, group: str, plural: str, name: str) -> bool:
+        """Whether a user, in the ``UserInfo`` shape, may do a verb to a cluster-scoped object."""
+        found = Identity(str(user.get("username", "")), tuple(user.get("groups") or ()))
+        return self.policy().decide(found, Attributes(verb, group, plural, name=name)).allowed
 
     def require(self, user: Identity, wanted: Attributes) -> None:
         """:raises StatusError: 403 with the sentence kubectl users know, unless the user may do it."""

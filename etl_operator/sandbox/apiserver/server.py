@@ -25,6 +25,7 @@ from etl_operator.sandbox.apiserver.documents import Documents
 from etl_operator.sandbox.apiserver.front import Front
 from etl_operator.sandbox.apiserver.journal import Journal, JournalFailed
 from etl_operator.sandbox.apiserver.kubeconfig import kubeconfig
+from etl_operator.sandbox.apiserver.namespaces import NamespaceContents
 from etl_operator.sandbox.apiserver.rbac import RBAC_GROUP, RawObject
 from etl_operator.sandbox.apiserver.special import Logs
 from etl_operator.sandbox.apiserver.tls import authority
@@ -34,6 +35,7 @@ from informers.objects import ObjectKey, Resource
 from informers.testing.apiserver.bounds import MAX_BODY
 from informers.testing.apiserver.core import ApiServer
 from informers.testing.apiserver.errors import StatusError
+from informers.testing.apiserver.plugins import Admission
 from informers.testing.apiserver.store import Change
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class EmbeddedServer:
     :param state_dir: keeps the objects, the authority and the tokens there; without it all is in memory.
     :param clock: the machine's by default.
     :param audit_log: file that every decision about a request is appended to, see :class:`Audit`.
+    :param admission: the plugins that are asked; all of them by default.
     """
 
     def __init__(
@@ -71,13 +74,14 @@ class EmbeddedServer:
         state_dir: Path | None = None,
         clock: Clock | None = None,
         audit_log: Path | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.logs: Logs | None = None
         """Reads the output of containers; set by whoever runs them."""
         self._clock = clock or SystemClock()
         self._port = port
         self._directory = state_dir / "apiserver" if state_dir else None
-        self._core = ApiServer(self._clock)
+        self._core = ApiServer(self._clock, admission=admission or Admission())
         self._authority = authority(self._directory)
         self._tokens = Tokens(self._directory, self._account_uid, self._clock.time)
         self._grant_changes = 0
@@ -115,12 +119,14 @@ class EmbeddedServer:
         for obj in bootstrap_objects():
             with contextlib.suppress(StatusError):
                 self._core.create(obj)
+        NamespaceContents(self._core, self.ca_pem).start()
         LocalServices(self._core).start()
         self._running = asyncio.create_task(self._core.run(), name="API server")
         self._running.add_done_callback(_report_failure)
         if self._audit_log is not None:
             self._audit = Audit(self._audit_log, self._clock.time)
         access = Access(self._tokens, self._grants, lambda: self._grant_changes, self._audit)
+        self._core.authorizer = access.allows
         front = Front(
             self._core,
             access,

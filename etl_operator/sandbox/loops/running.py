@@ -18,42 +18,39 @@ from informers.cache.informer import Delta, Informer
 from informers.cache.store import IndexFunction
 from informers.client import Client
 from informers.clock import Clock, SystemClock, timestamp
-from informers.errors import AlreadyExists, Forbidden, Invalid, NotFound
+from informers.errors import AlreadyExists, Invalid, NotFound
+from informers.events import EventRecorder
 from informers.objects import Object, ObjectKey, Resource
 
 log = logging.getLogger(__name__)
 
-ALL = ("StatefulSet", "EndpointSlice", "PodDisruptionBudget", "PersistentVolumeClaim", "Namespace")
+ALL = ("StatefulSet", "EndpointSlice", "PodDisruptionBudget", "PersistentVolumeClaim")
 """Every loop, by the kind it looks after."""
-
-
-ROOT_CERTIFICATE = "kube-root-ca.crt"
-"""The ConfigMap of every namespace with the API server's certificates."""
 
 
 async def run_loops(
     client: Client,
     *,
     only: Collection[str] = ALL,
-    authority: str = "",
     clock: Clock | None = None,
     rng: random.Random | None = None,
 ) -> None:
     """Run the loops until cancelled.
 
     They are clients like any other; their account may read and write pods, claims, services, endpoint
-    slices, StatefulSets, their revisions, budgets, service accounts and ConfigMaps in every namespace, read
-    and write volumes, and read namespaces and storage classes.
+    slices, StatefulSets, their revisions and budgets in every namespace, read and write volumes, write
+    events, and read storage classes.
 
     :param only: the loops to run, of :data:`ALL`; where a controller manager runs, its own are enough.
-    :param authority: certificates by which pods know the API server, PEM; published into every namespace.
     :param clock: the system's where not given.
     :param rng: spreads retries of the caches.
     """
     clock = clock or SystemClock()
     caches = _Caches(client, clock, rng or random.Random())  # noqa: S311 - spreads load, hides nothing
-    loops = _Loops(client, caches, clock, authority)
+    events = EventRecorder(client, controller="statefulset-controller", instance="sandbox", clock=clock)
+    loops = _Loops(client, caches, clock, events)
     async with asyncio.TaskGroup() as group:
+        group.create_task(events.run())
         for informer in caches.all:
             group.create_task(informer.run())
         # A loop that knew only half of the cluster would create what is already there.
@@ -80,25 +77,17 @@ class _Caches:
         self.slices = informer(kinds.ENDPOINT_SLICE)
         self.budgets = informer(kinds.DISRUPTION_BUDGET)
         self.classes = informer(kinds.STORAGE_CLASS)
-        self.namespaces = informer(kinds.NAMESPACE)
-        self.accounts = informer(kinds.SERVICE_ACCOUNT)
-        self.authorities = Informer(
-            client, kinds.CONFIG_MAP, field_selector=f"metadata.name={ROOT_CERTIFICATE}", clock=clock, rng=rng
-        )
-        self.all.append(self.authorities)
 
 
 class _Loops:
-    def __init__(self, client: Client, caches: _Caches, clock: Clock, authority: str) -> None:
+    def __init__(self, client: Client, caches: _Caches, clock: Clock, events: EventRecorder) -> None:
         self._client = client
         self._caches = caches
         self._clock = clock
-        self._authority = authority
-        self._stateful = KeyedLoop("StatefulSet", StatefulSetLoop(client, caches, clock).sync)
+        self._stateful = KeyedLoop("StatefulSet", StatefulSetLoop(client, caches, clock, events).sync)
         self._endpoints = KeyedLoop("EndpointSlice", self._sync_endpoints)
         self._budgets = KeyedLoop("PodDisruptionBudget", self._sync_budget)
         self._claims = KeyedLoop("PersistentVolumeClaim", Provisioner(client, caches).sync)
-        self._namespaces = KeyedLoop("Namespace", self._sync_namespace)
 
     def start(self) -> list[KeyedLoop]:
         """Connect caches to loops; what the caches hold already is looked at as well."""
@@ -118,10 +107,7 @@ class _Loops:
         caches.pods.add_handler(_neighbours(caches.claims, self._claims))
         caches.classes.add_handler(_everything(caches.claims, self._claims))
         caches.volumes.add_handler(_claim_of(self._claims))
-        caches.namespaces.add_handler(_itself(self._namespaces))
-        caches.accounts.add_handler(_namespace_of(self._namespaces))
-        caches.authorities.add_handler(_namespace_of(self._namespaces))
-        return [self._stateful, self._endpoints, self._budgets, self._claims, self._namespaces]
+        return [self._stateful, self._endpoints, self._budgets, self._claims]
 
     async def _sync_endpoints(self, key: ObjectKey) -> None:
         try:
@@ -168,29 +154,6 @@ class _Loops:
         status = budget_status(budget, self._objects(self._caches.pods, key.namespace), scales, now)
         await self._report(self._caches.budgets, budget, status)
 
-    async def _sync_namespace(self, key: ObjectKey) -> None:
-        """Every namespace has a service account ``default`` and the API server's certificates, also when
-        somebody deletes them."""
-        namespace = self._caches.namespaces.get(key)
-        if namespace is None or namespace.deleting:
-            return
-        # The namespace may be on its way out by now, which is as good as gone.
-        with contextlib.suppress(AlreadyExists, NotFound, Forbidden):
-            if self._caches.accounts.get(ObjectKey(key.name, "default")) is None:
-                account = _named(kinds.SERVICE_ACCOUNT, key.name, "default")
-                self._caches.accounts.written(await self._client.create(kinds.SERVICE_ACCOUNT, account))
-            if self._authority:
-                await self._publish(ObjectKey(key.name, ROOT_CERTIFICATE))
-
-    async def _publish(self, key: ObjectKey) -> None:
-        live, data = self._caches.authorities.get(key), {"ca.crt": self._authority}
-        if live is None:
-            made = {**_named(kinds.CONFIG_MAP, *key), "data": data}
-            self._caches.authorities.written(await self._client.create(kinds.CONFIG_MAP, made))
-        elif live.object().get("data") != data:
-            patch = [{"op": "add", "path": "/data", "value": data}]
-            self._caches.authorities.written(await self._client.patch(kinds.CONFIG_MAP, key, patch))
-
     async def _report(self, cache: Informer, obj: Object, status: Object) -> None:
         before = obj.get("status") or {}
         if all(before.get(name) == value for name, value in status.items()):
@@ -214,17 +177,6 @@ def _itself(loop: KeyedLoop) -> Handler:
         view = delta.new or delta.old
         if view is not None:
             loop.add(view.key)
-
-    return handle
-
-
-def _namespace_of(loop: KeyedLoop) -> Handler:
-    """Wakes the loop for the namespace of what changed."""
-
-    def handle(delta: Delta) -> None:
-        view = delta.new or delta.old
-        if view is not None:
-            loop.add(ObjectKey("", view.key.namespace))
 
     return handle
 
@@ -269,8 +221,3 @@ def _everything(cache: Informer, loop: KeyedLoop) -> Handler:
             loop.add(view.key)
 
     return handle
-
-
-def _named(resource: Resource, namespace: str, name: str) -> Object:
-    metadata = {"name": name, "namespace": namespace}
-    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}

@@ -17,7 +17,8 @@ from etl_operator.sandbox.loops.statefulset import Plan, owner_of, plan
 from informers.cache.informer import Informer
 from informers.client import Client
 from informers.clock import Clock
-from informers.errors import AlreadyExists, Conflict, NotFound
+from informers.errors import AlreadyExists, ApiError, Conflict, NotFound
+from informers.events import EventRecorder
 from informers.objects import Object, ObjectKey
 
 
@@ -33,10 +34,11 @@ class Caches(Protocol):
 class StatefulSetLoop:
     """One step per call of :meth:`sync`; nothing is remembered between steps."""
 
-    def __init__(self, client: Client, caches: Caches, clock: Clock) -> None:
+    def __init__(self, client: Client, caches: Caches, clock: Clock, events: EventRecorder) -> None:
         self._client = client
         self._caches = caches
         self._clock = clock
+        self._events = events
 
     async def sync(self, key: ObjectKey) -> float | None:
         """Bring the set's pods one step closer to its spec; seconds until to look again, or ``None``."""
@@ -58,7 +60,7 @@ class StatefulSetLoop:
         if not view.deleting:
             await self._remember(stateful_set, stored)
             await self._adopt(stateful_set, result)
-            await self._carry_out(result)
+            await self._carry_out(stateful_set, result)
         await self._report(stateful_set, result)
         await self._forget(stateful_set, stored, result)
         return result.look_again_in
@@ -80,7 +82,7 @@ class StatefulSetLoop:
                 answer = await self._client.patch(POD, ObjectKey.of(pod), {"metadata": meta})
                 self._caches.pods.written(answer)
 
-    async def _carry_out(self, result: Plan) -> None:
+    async def _carry_out(self, stateful_set: Object, result: Plan) -> None:
         for claim in result.claims:
             # Somebody was faster, or the cache is behind: the claim is there, which is all that counts.
             with contextlib.suppress(AlreadyExists):
@@ -91,11 +93,23 @@ class StatefulSetLoop:
             with contextlib.suppress(NotFound, Conflict):
                 await self._client.patch(PVC, ObjectKey.of(claim), patch)
         for pod in result.create:
-            with contextlib.suppress(AlreadyExists):
-                self._caches.pods.written(await self._client.create(POD, pod))
+            await self._create(stateful_set, pod)
         for pod in result.delete:
             with contextlib.suppress(NotFound, Conflict):
                 await self._client.delete(POD, ObjectKey.of(pod), uid=pod["metadata"]["uid"])
+
+    async def _create(self, stateful_set: Object, pod: Object) -> None:
+        try:
+            with contextlib.suppress(AlreadyExists):
+                self._caches.pods.written(await self._client.create(POD, pod))
+        except ApiError as error:
+            # Admission refuses pods: nobody but the set's author can do anything about that.
+            name = f"Pod {pod['metadata']['name']} in StatefulSet {stateful_set['metadata']['name']}"
+            note = f"create {name} failed error: {error}"
+            self._events.event(
+                stateful_set, type="Warning", reason="FailedCreate", action="CreatePod", note=note
+            )
+            raise
 
     async def _report(self, stateful_set: Object, result: Plan) -> None:
         before = stateful_set.get("status") or {}

@@ -1,4 +1,4 @@
-"""Values the server gives out while it stores an object: addresses, ports, priorities.
+"""Values the server gives out while it stores an object: addresses, ports.
 
 They are given after ownership has been noted, so nobody owns them unless the writer named a value.
 """
@@ -15,7 +15,6 @@ from informers.testing.apiserver.store import StorageKey
 _SERVICES: StorageKey = ("", "services")
 _FIELDS: Mapping[StorageKey, Sequence[tuple[str, ...]]] = {
     ("", "namespaces"): [("spec", "finalizers")],
-    ("", "pods"): [("spec", "preemptionPolicy"), ("spec", "priority"), ("spec", "tolerations")],
     _SERVICES: [
         ("spec", "clusterIP"),
         ("spec", "clusterIPs"),

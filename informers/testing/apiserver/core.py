@@ -17,7 +17,7 @@ from informers.objects import Object, ObjectKey, Resource
 from informers.testing.apiserver import writing
 from informers.testing.apiserver.bounds import MAX_STORED
 from informers.testing.apiserver.builtin import BuiltinRules
-from informers.testing.apiserver.context import Context
+from informers.testing.apiserver.context import Authorizer, Context, always
 from informers.testing.apiserver.definitions import condition_is_true
 from informers.testing.apiserver.deleting import delete_object
 from informers.testing.apiserver.errors import StatusError
@@ -29,6 +29,7 @@ from informers.testing.apiserver.kinds import DEFINITION, builtin_types
 from informers.testing.apiserver.namespaces import NamespaceController
 from informers.testing.apiserver.outcomes import Call
 from informers.testing.apiserver.parameters import DeleteOptions, Propagation
+from informers.testing.apiserver.plugins import Admission
 from informers.testing.apiserver.refusals import method_not_allowed, no_such_path
 from informers.testing.apiserver.registry import Registry, ResourceType
 from informers.testing.apiserver.routes import RequestInfo
@@ -51,15 +52,27 @@ class ApiServer:
     :param clock: for timestamps; waiting goes through the running loop.
     :param rng: for names, uids and delays; pass a seeded one for runs that can be repeated.
     :param history: events remembered per resource; watches from before them get 410.
+    :param admission: the plugins that are asked. Without the one for service accounts by default: it refuses
+        pods until somebody has made their namespace's account ``default``, and nothing here does.
     """
 
-    def __init__(self, clock: Clock, *, rng: random.Random | None = None, history: int = HISTORY) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        rng: random.Random | None = None,
+        history: int = HISTORY,
+        admission: Admission | None = None,
+    ) -> None:
         self.clock = clock
         self.rng = rng or random.Random()  # noqa: S311 (names and delays, nothing secret)
         self.registry = Registry()
         self.store = Store(history=history)
         self.store.listeners.append(_check_size)
         self.rules = BuiltinRules()
+        self.admission = admission or Admission(disabled=("ServiceAccount",))
+        self.authorizer: Authorizer = always
+        """Asked by plugins about rights other than those to the request itself."""
         self.flow = Flow()
         self.faults = Faults(self.rng)
         self.journal = WriteLog()
@@ -94,13 +107,28 @@ class ApiServer:
         return self._now[1]
 
     def context(
-        self, type_: ResourceType, subresource: str, user: Mapping[str, Any] | None = None
+        self,
+        type_: ResourceType,
+        subresource: str,
+        user: Mapping[str, Any] | None = None,
+        warnings: list[str] | None = None,
     ) -> Context:
         """What rules may know during a write that begins now.
 
-        :param user: who writes, in the ``UserInfo`` shape.
+        :param user: who writes, in the ``UserInfo`` shape; nobody is the server itself, who may do all.
+        :param warnings: rules add to it.
         """
-        return Context(type_, self.now(), subresource, self._find, self._all, self.rng, user or {})
+        return Context(
+            type_,
+            self.now(),
+            subresource,
+            self._find,
+            self._all,
+            self.rng,
+            user or {},
+            self.authorizer if user else always,
+            warnings if warnings is not None else [],
+        )
 
     def _find(self, group: str, plural: str, namespace: str, name: str) -> Object | None:
         found = self.store.shelf((group, plural)).get(ObjectKey(namespace, name))

@@ -34,6 +34,8 @@ _WARNED: Mapping[tuple[str, str], str] = {
     (_FLOW, "flowschemas"): "this server has no priority and fairness: FlowSchemas have no effect",
     (_FLOW, "prioritylevelconfigurations"): "this server has no priority and fairness: "
     "PriorityLevelConfigurations have no effect",
+    ("", "limitranges"): "this server has no LimitRanger: LimitRanges have no effect",
+    ("", "resourcequotas"): "this server enforces no quota: ResourceQuotas have no effect",
     ("storagemigration.k8s.io", "storageversionmigrations"): "this server migrates no stored objects: "
     "nothing acts on StorageVersionMigrations",
 }

@@ -90,7 +90,8 @@ class Write:
     @property
     def context(self) -> Context:
         """What the rules of the kind may know."""
-        return self.core.context(self.type, self.info.subresource, self.call.user_info)
+        user = self.call.user_info
+        return self.core.context(self.type, self.info.subresource, user, self.warnings)
 
     def live(self) -> Stored | None:
         """The object as it is now, in the version of the request."""
@@ -173,7 +174,7 @@ class Write:
         new = self._defaulted(new, None, applied=applied)
         if not applied:
             new = self._tracked(new, None, obj)
-        self._check(new, None)
+        new = self._admitted(new, None)
         new = self._finished(new, None)
         if not self.options.dry_run:
             _check_version(str(obj["metadata"].get("resourceVersion") or "")[:_LONGEST_VERSION])
@@ -206,6 +207,20 @@ class Write:
         if self.type.resource == DEFINITION:
             return definitions.finished(new)
         return new if self.type.custom else self.core.rules.finish(new, old, self.context)
+
+    def _admitted(self, new: Object, old: Object | None) -> Object:
+        """The object as the admission plugins complete it, after everybody has found it right.
+
+        :raises StatusError: 422 for what is not valid, 403 by a plugin.
+        """
+        if self.type.custom:
+            self._check(new, old)
+            return new
+        context = self.context
+        new = self.core.admission.mutate(new, old, context)
+        self._check(new, old)
+        self.core.admission.validate(new, old, context)
+        return new
 
     def _check(self, new: Object, old: Object | None) -> None:
         if not self.type.custom:
@@ -252,7 +267,7 @@ class Write:
         new = self._counted(new, old)
         if not applied:
             new = self._tracked(new, old, sent)
-        self._check(new, old)
+        new = self._admitted(new, old)
         new = self._finished(new, old)
         if same(new, old):
             return ObjectOutcome(200, old, live, tuple(self.warnings))

@@ -32,7 +32,7 @@ CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
 
 _NAMESPACE_FINALIZER = "kubernetes"
 _RBAC_KINDS = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
-_ANY_NAME = ("APIService", "CertificateSigningRequest", "IPAddress")
+_ANY_NAME = ("APIService", "CertificateSigningRequest", "ClusterTrustBundle", "IPAddress")
 _LABEL_NAMES = ("Namespace", "Service", "StatefulSet")
 
 _Check = Callable[[Object, Object | None], Iterator[Cause]]
@@ -64,7 +64,6 @@ class BuiltinRules:
         draft = self._draft(obj, resource)
         kind = (resource.group, resource.kind)
         if kind == ("", "Pod"):
-            pod_defaults.admit_pod(draft)
             draft["status"].setdefault("phase", "Pending")
             draft["status"].setdefault("qosClass", pod_defaults.quality_of_service(draft["spec"]))
         elif kind == ("", "Namespace"):
@@ -97,8 +96,6 @@ class BuiltinRules:
             return draft
         if (resource.group, resource.kind) == ("", "Service"):
             services.allocate(draft, old, context)
-        elif (resource.group, resource.kind) == ("", "Pod"):
-            pod_defaults.admit_pod(draft)
         return draft
 
     def finish(self, new: Object, old: Object | None, context: Context) -> Object:

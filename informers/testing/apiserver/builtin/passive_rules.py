@@ -165,6 +165,26 @@ def claim(new: Object, old: Object | None) -> Iterator[Cause]:
         yield from _fixed("spec", new, old)
 
 
+def trust_bundle(new: Object, old: Object | None) -> Iterator[Cause]:
+    """A ClusterTrustBundle: named after its signer, if it has one."""
+    name, spec = str(new["metadata"].get("name") or ""), new["spec"]
+    signer = str(spec.get("signerName") or "")
+    prefix = signer.replace("/", ":") + ":" if signer else ""
+    if signer and not name.startswith(prefix):
+        detail = f"ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}"
+        yield invalid("metadata.name", name, detail)
+    elif not signer and ":" in name:
+        detail = 'ClusterTrustBundle without signer name must not have ":" in its name'
+        yield invalid("metadata.name", name, detail)
+    else:
+        yield from each_invalid("metadata.name", name, dns_subdomain(name.removeprefix(prefix)))
+    if (old is None or old["spec"] != spec) and "BEGIN CERTIFICATE" not in str(spec.get("trustBundle")):
+        detail = "at least one trust anchor must be provided"
+        yield invalid("spec.trustBundle", "<value omitted>", detail)
+    if old is not None:
+        yield from immutable("spec.signerName", signer, str(old["spec"].get("signerName") or ""))
+
+
 def policy(new: Object, old: Object | None) -> Iterator[Cause]:
     """A ValidatingAdmissionPolicy; its expressions are not looked at."""
     spec = new["spec"]
@@ -210,6 +230,7 @@ def _needed(value: Mapping[str, Any], field: str, names: tuple[str, ...]) -> Ite
 
 RULES: Mapping[tuple[str, str], _Check] = {
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): policy,
+    ("certificates.k8s.io", "ClusterTrustBundle"): trust_bundle,
     ("node.k8s.io", "RuntimeClass"): runtime_class,
     ("scheduling.k8s.io", "PriorityClass"): priority_class,
     ("autoscaling", "HorizontalPodAutoscaler"): autoscaler,

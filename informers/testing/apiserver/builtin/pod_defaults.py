@@ -12,9 +12,6 @@ CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 _VOLUME_MODE = 0o644
-# What a pod waits on a node that stopped answering, unless it says otherwise.
-_EVICTED_AFTER = 300
-_NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _TAG = re.compile(r"(?:.*/)?[^/:@]+(?::(?P<tag>[^@/]+))?(?P<digest>@.+)?")
 
 
@@ -70,28 +67,6 @@ def default_pod(pod: Object) -> None:
         status["podIP"] = status["podIPs"][0].get("ip")
     elif status.get("podIPs") and status["podIPs"][0].get("ip") != status["podIP"]:
         status["podIPs"] = [{"ip": status["podIP"]}]
-
-
-def admit_pod(pod: Object) -> None:
-    """What admission adds to a pod that is sent: its priority, and how long it waits for its node."""
-    spec = pod["spec"]
-    spec.setdefault("priority", 0)
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-    tolerations = spec.setdefault("tolerations", [])
-    for taint in _NODE_TAINTS:
-        tolerated = any(
-            one.get("key") in (taint, None, "") and one.get("effect") in ("NoExecute", None, "")
-            for one in tolerations
-        )
-        if not tolerated:
-            tolerations.append(
-                {
-                    "key": taint,
-                    "operator": "Exists",
-                    "effect": "NoExecute",
-                    "tolerationSeconds": _EVICTED_AFTER,
-                }
-            )
 
 
 def quality_of_service(spec: Object) -> str:
