@@ -180,7 +180,7 @@ async def test_a_full_disk_refuses_writes_and_serves_on(tmp_path: Path) -> None:
     async with server_process(tmp_path) as (_, client):
         await client.create(CONFIG_MAP, config_map("before", value="kept"))
     written = 0
-    async with server_process(tmp_path, limit=1_500_000) as (_, client):
+    async with server_process(tmp_path, limit=4_000_000) as (_, client):
         with pytest.raises(ServerError) as refused:
             for written in range(1000):
                 await client.create(CONFIG_MAP, config_map(f"big-{written}", value="x" * 50_000))
