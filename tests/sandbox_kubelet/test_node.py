@@ -191,6 +191,40 @@ async def test_an_image_nobody_has_is_waited_for_and_the_pod_can_still_be_delete
         await world.gone()
 
 
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"runtimeClassName": "sealed"}, 'RuntimeClass "sealed"'),
+        ({"resourceClaims": [{"name": "gpu", "resourceClaimName": "c"}]}, "resource claims gpu"),
+    ],
+)
+async def test_what_the_node_has_not_is_said_and_the_pod_can_still_be_deleted(
+    world: World, spec: Object, why: str
+) -> None:
+    sealed = Resource("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", namespaced=False)
+    await world.client.create(
+        sealed,
+        {
+            "apiVersion": "node.k8s.io/v1",
+            "kind": "RuntimeClass",
+            "metadata": {"name": "sealed"},
+            "handler": "x",
+        },
+    )
+
+    async def said() -> str | None:
+        events = (await world.client.list(EVENT, namespace="default")).items
+        found = [one["note"] for one in events if one["reason"] == "FailedCreatePodSandBox"]
+        return found[0] if found else None
+
+    async with world.node():
+        await world.create(pod(container(FOR_EVER), **spec))
+        assert why in await eventually(said, what="the event")
+        assert (await world.pod())["status"]["phase"] == "Pending"
+        await world.client.delete(POD, KEY)
+        await world.gone()
+
+
 async def test_the_image_brings_programs_and_an_entry_point(world: World) -> None:
     async with world.node():
         await world.create(pod({"name": "main", "image": "registry/shell:2"}, restartPolicy="Never"))

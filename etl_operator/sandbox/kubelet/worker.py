@@ -12,6 +12,7 @@ from etl_operator.sandbox.kubelet.container import Container
 from etl_operator.sandbox.kubelet.place import NODE_ADDRESS, EventType, Place
 from etl_operator.sandbox.kubelet.status import ContainerRecord, pod_status, recall
 from etl_operator.sandbox.kubelet.tokens import AccountTokens
+from etl_operator.sandbox.kubelet.unserved import unserved
 from etl_operator.sandbox.kubelet.volumes import VolumeMissing, Volumes
 from etl_operator.sandbox.loops.kinds import POD
 from informers.errors import ApiError, Conflict, NotFound, RuntimeFault
@@ -205,6 +206,12 @@ class PodWorker:
         return one.started.is_set()
 
     async def _mount(self) -> bool:
+        if (why := unserved(self._pod["spec"])) is not None:
+            for one in self._containers:
+                one.record.wait("ContainerCreating")
+            self._tell("Warning", "FailedCreatePodSandBox", "CreatePodSandBox", why)
+            self._dirty.set()
+            await self._ending.wait()
         said, pause = "", _FIRST_RETRY
         while not self._ending.is_set():
             try:
