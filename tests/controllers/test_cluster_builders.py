@@ -13,6 +13,7 @@ from controllers.cluster.config import config_data, config_hash
 from controllers.cluster.statefulset import stateful_set, with_claims_of
 from controllers.settings import ControllerSettings
 from etl_operator.api import EtlRouterCluster
+from informers.testing.apiserver.plugins.pod_standards import findings
 
 SETTINGS = ControllerSettings()
 
@@ -93,6 +94,7 @@ def test_pods_run_restricted() -> None:
     assert own["readOnlyRootFilesystem"] is True
     assert own["capabilities"] == {"drop": ["ALL"]}
     assert pod_of(built)["automountServiceAccountToken"] is False
+    assert findings("restricted", {}, pod_of(built)) == []
 
 
 def test_members_start_together_and_are_replaced_only_by_the_operator() -> None:

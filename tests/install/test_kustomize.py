@@ -24,6 +24,7 @@ from controllers.kinds import (
 from etl_operator.api.crds import KINDS
 from etl_operator.sandbox.manifests import load_manifests
 from informers.objects import Object, ObjectKey
+from informers.testing.apiserver.plugins.pod_standards import findings
 from tests.install.manifests import CONFIG, container_of, only, problems, rules
 
 DEFAULT = load_manifests(CONFIG / "default")
@@ -160,6 +161,7 @@ def test_the_pod_fits_the_restricted_standard_its_namespace_enforces() -> None:
     assert own["allowPrivilegeEscalation"] is False
     assert own["readOnlyRootFilesystem"] is True
     assert own["capabilities"] == {"drop": ["ALL"]}
+    assert findings("restricted", {}, deployment["spec"]["template"]["spec"]) == []
 
 
 def test_the_probes_and_the_service_reach_the_ports() -> None:
