@@ -181,6 +181,18 @@ async def test_a_pod_is_bound_through_the_collection_of_bindings(http: aiohttp.C
     assert (await asked(http, "GET", bindings))[0] == 405
 
 
+async def test_kinds_with_a_successor_say_so(http: aiohttp.ClientSession) -> None:
+    for path, said in (
+        ("/api/v1/namespaces/default/endpoints", "use discovery.k8s.io/v1 EndpointSlice"),
+        ("/api/v1/componentstatuses", "v1 ComponentStatus is deprecated in v1.19+"),
+    ):
+        async with http.get(path) as response:
+            assert response.status == 200
+            assert said in response.headers["Warning"]
+    async with http.get("/api/v1/namespaces/default/pods") as response:
+        assert "Warning" not in response.headers
+
+
 async def test_the_system_priority_classes_are_there(http: aiohttp.ClientSession) -> None:
     _, found = await asked(http, "GET", "/apis/scheduling.k8s.io/v1/priorityclasses")
     values = {one["metadata"]["name"]: one["value"] for one in found["items"]}

@@ -50,6 +50,10 @@ _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _VERBS = {"HEAD": "get", "POST": "create", "PUT": "update"}
 """Verbs of requests for paths, where they differ from the method."""
 _APPLY = "application/apply-patch+yaml"
+_DEPRECATED: Mapping[tuple[str, str], str] = {
+    ("", "componentstatuses"): "v1 ComponentStatus is deprecated in v1.19+",
+    ("", "endpoints"): "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+}
 _GONE = (ConnectionResetError, ClientConnectionResetError)
 """What a write raises when the client has hung up."""
 
@@ -193,12 +197,14 @@ class Front:
         if isinstance(outcome, WatchOutcome):
             return await self._stream(request, outcome.watch, renderer)
         if isinstance(outcome, ListOutcome):
-            return _bytes(200, renderer.many(outcome.items, outcome.metadata), renderer)
+            warnings = _deprecation(info)
+            return _bytes(200, renderer.many(outcome.items, outcome.metadata), renderer, warnings=warnings)
         if outcome.stored is not None and wanted == Wanted():
             payload = outcome.stored.encoded
         else:
             payload = renderer.one(outcome.obj)
-        return _bytes(outcome.code, payload, renderer, warnings=outcome.warnings)
+        warnings = (*_deprecation(info), *outcome.warnings)
+        return _bytes(outcome.code, payload, renderer, warnings=warnings)
 
     async def _hook(self, request: web.BaseRequest, user: Identity) -> web.Response:
         self._access.require(user, Attributes(_verb_of(request.method), path=request.path))
@@ -280,6 +286,13 @@ def _attributes(info: RequestInfo) -> Attributes:
 
 def _no_page() -> web.Response:
     return web.Response(status=404, text="404 page not found\n")
+
+
+def _deprecation(info: RequestInfo) -> tuple[str, ...]:
+    """What clients are told about kinds that have a successor."""
+    resource = info.type.resource
+    said = _DEPRECATED.get((resource.group, resource.plural))
+    return (said,) if said is not None else ()
 
 
 def _verb_of(method: str) -> str:
