@@ -9,15 +9,17 @@ from typing import Any
 from controllers import reasons as r
 from controllers.apply import Applier, NameConflict, Outcome
 from controllers.cluster import children, naming, polling
+from controllers.cluster.children import key_of
 from controllers.cluster.events import record_transitions, record_warnings
 from controllers.cluster.facts import NodeFacts, PodFacts, judge
 from controllers.cluster.growth import grow_claim
-from controllers.cluster.memory import Memory, Refusal
+from controllers.cluster.memory import FirstSight, Memory, Refusal
 from controllers.cluster.observation import Observation
 from controllers.cluster.planning import Patience, next_step
 from controllers.cluster.rollout import Step, plan_members
 from controllers.cluster.statefulset import stateful_set, with_claims_of
 from controllers.cluster.status import cluster_status
+from controllers.cluster.troubles import STARTING, unexplained
 from controllers.cluster.volumes import VolumePlan, plan_volumes
 from controllers.context import Context
 from controllers.kinds import POD, PVC, STATEFUL_SET
@@ -39,6 +41,8 @@ _ELECTIONS = 3
 """Elections that may fail in a row, by split votes, until a missing leader is no ordinary hand-over."""
 _NO_SPARE = 2
 """Members of a cluster that has no quorum while one of them restarts."""
+_SLOW_START = 20.0
+"""Seconds without a word of why a pod does not run until people are sent to its events."""
 _ASK_AGAIN = 60.0
 """Seconds after which claims that could not grow are tried again: a class may have been changed."""
 
@@ -105,6 +109,7 @@ class ClusterReconciler:
         """What only the looks before can tell: who has been silent for long, and what is over in a moment."""
         now, sights = self._context.clock.monotonic(), memory.sights
         grace = max(self._context.settings.silence_grace, _ELECTIONS * _election(cluster))
+        pods = [self._explained(pod, key_of(cluster), sights, now) for pod in seen.pods]
         errors = {node.ordinal for node in seen.nodes if node.error and not node.unimplemented}
         silent = {
             pod.name
@@ -117,7 +122,14 @@ class ClusterReconciler:
         lost = sights.lasted("no quorum", not consensus.quorate, now)
         lasted = shaken if consensus.quorate else lost
         momentary = not consensus.complete and not consensus.split and lasted < grace
-        return replace(seen, silent=frozenset(silent), momentary=momentary)
+        return replace(seen, pods=pods, silent=frozenset(silent), momentary=momentary)
+
+    def _explained(self, pod: PodFacts, cluster: ObjectKey, sights: FirstSight, now: float) -> PodFacts:
+        """A pod that has not run for a while without a word says where the reason is."""
+        mute = not pod.running and not pod.terminating and pod.trouble in STARTING
+        if sights.lasted(f"starting {pod.name}", mute and pod.uid, now) < _SLOW_START:
+            return pod
+        return replace(pod, trouble=unexplained(pod.trouble, pod.name, cluster.namespace))
 
     async def _act(
         self, obj: Object, cluster: EtlRouterCluster, seen: Observation, memory: Memory

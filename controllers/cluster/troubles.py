@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from informers.objects import Object
-
 STARTING = frozenset({"", "ContainerCreating", "PodInitializing"})
 """Words of a pod that does not run yet, which do not say why."""
 
@@ -51,12 +49,13 @@ def trouble(router: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     return _joined(reason, message)
 
 
-def told_by(events: Sequence[Object]) -> str:
-    """Reason and message of the last of a pod's warnings, or ""."""
-    last = max(events, key=_told_at, default=None)
-    if last is None:
-        return ""
-    return _joined(str(last.get("reason") or ""), steady(str(last.get("message") or last.get("note") or "")))
+def unexplained(reason: str, pod: str, namespace: str) -> str:
+    """What is said of a pod that has not run for a while, where its status does not say why.
+
+    A Secret, ConfigMap or volume that is missing is named by the pod's events only. The operator has no right
+    to read events: it would see those of everything in every namespace.
+    """
+    return f"{reason or 'Pending'}; its events say why: kubectl describe pod {pod} -n {namespace}"
 
 
 def _initializing(containers: Sequence[Mapping[str, Any]]) -> str:
@@ -75,12 +74,6 @@ def _unscheduled(conditions: Sequence[Mapping[str, Any]]) -> str:
         if one["type"] == "PodScheduled" and one["status"] == "False":
             return _joined(str(one.get("reason") or ""), steady(str(one.get("message") or "")))
     return ""
-
-
-def _told_at(event: Object) -> str:
-    series = event.get("series") or {}
-    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
-    return next((str(time) for time in times if time), str(event["metadata"].get("creationTimestamp") or ""))
 
 
 def _joined(*parts: str) -> str:

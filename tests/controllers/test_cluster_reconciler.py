@@ -690,3 +690,26 @@ async def test_a_deleted_cluster_is_left_to_garbage_collection() -> None:
     running.store.writes.clear()
     assert await running.once() is None
     assert running.store.writes == []
+
+
+async def test_a_pod_that_waits_for_something_it_does_not_name_sends_people_to_its_events() -> None:
+    # A missing Secret or ConfigMap of a volume is in the events of the pod and nowhere else.
+    running = await Running().started()
+    status = {
+        "phase": "Pending",
+        "conditions": [{"type": "Ready", "status": "False"}],
+        "containerStatuses": [
+            {"name": "router", "ready": False, "state": {"waiting": {"reason": "ContainerCreating"}}}
+        ],
+    }
+    running.store.edit(POD, "prod-2", {"status": status})
+    await running.later(1)
+    assert running.condition("Ready")["message"].endswith("prod-2: ContainerCreating")
+    told = set()
+    for _ in range(5):
+        await running.later(20)
+        told.add(running.condition("Ready")["message"])
+    (message,) = told
+    assert message.endswith(
+        "prod-2: ContainerCreating; its events say why: kubectl describe pod prod-2 -n etl"
+    )

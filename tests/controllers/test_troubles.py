@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controllers.cluster.troubles import steady, told_by, trouble
+from controllers.cluster.troubles import steady, trouble
 
 
 def waiting(reason: str, message: str = "") -> dict[str, Any]:
@@ -95,16 +95,3 @@ def test_an_init_container_is_named_only_where_the_router_waits_for_it() -> None
         "PodInitializing: init container mesh: CrashLoopBackOff: back-off ..."
     )
     assert trouble({"state": {"running": {}}}, {"initContainerStatuses": init}) == ""
-
-
-def test_the_last_warning_counts() -> None:
-    def event(at: str, message: str, **more: Any) -> dict[str, Any]:
-        return {"metadata": {}, "reason": "FailedMount", "message": message, "lastTimestamp": at, **more}
-
-    events = [
-        event("2026-11-30T15:00:00Z", 'secret "old" not found'),
-        event("2026-11-30T15:02:00Z", 'MountVolume.SetUp failed for volume "v" : secret "own" not found'),
-        event("2026-11-30T15:01:00Z", "in between"),
-    ]
-    assert told_by(events) == 'FailedMount: MountVolume.SetUp failed for volume "v" : secret "own" not found'
-    assert told_by([]) == ""
