@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from etl_operator.node.consensus.member import Member
@@ -26,6 +29,15 @@ def test_a_history_is_the_same_each_time() -> None:
     first, second = history.run(11), history.run(11)
     assert first.events == second.events
     assert first.properties.applied == second.properties.applied
+
+
+def test_the_command_counts_histories_and_violations() -> None:
+    command = [sys.executable, "-m", "tests.node.model", "--first", "7", "--histories", "3", "--jobs", "1"]
+    played = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert played.stdout.startswith("3 histories in ")
+    assert " 0 violations; " in played.stdout
+    traced = subprocess.run([*command, "--trace"], capture_output=True, text=True, check=True)
+    assert " to 2: PreVote(" in traced.stdout
 
 
 @pytest.mark.parametrize("mutant", mutants.MUTANTS)
