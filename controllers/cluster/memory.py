@@ -58,6 +58,12 @@ class Memory:
     at_start: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Pod whose volume waits for its start, to its uid when that was first seen, and when that was."""
 
+    def in_vain(self, waiting: Mapping[str, str]) -> frozenset[str]:
+        """Names of the pods that have started anew and whose volumes still wait for a start."""
+        return frozenset(
+            name for name, uid in waiting.items() if self.at_start.get(name, (uid, 0.0))[0] != uid
+        )
+
     def due(self, waiting: Mapping[str, str], now: float, patience: float) -> set[str]:
         """Names of the pods to start anew for the sake of their volumes.
 

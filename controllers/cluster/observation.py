@@ -29,6 +29,8 @@ class Observation:
     """A child's name is taken by somebody else."""
     unsupported: str = ""
     """The spec asks for what the operator cannot do; nothing is changed until that is taken back."""
+    in_vain: frozenset[str] = frozenset()
+    """Pods that have started anew for the sake of their volumes, which have not grown."""
     silent: frozenset[str] = frozenset()
     """Ready pods whose routers have not answered for a while."""
     momentary: bool = False

@@ -122,7 +122,8 @@ class ClusterReconciler:
         lost = sights.lasted("no quorum", not consensus.quorate, now)
         lasted = shaken if consensus.quorate else lost
         momentary = not consensus.complete and not consensus.split and lasted < grace
-        return replace(seen, pods=pods, silent=frozenset(silent), momentary=momentary)
+        in_vain = memory.in_vain(seen.at_start(cluster.metadata.name))
+        return replace(seen, pods=pods, in_vain=in_vain, silent=frozenset(silent), momentary=momentary)
 
     def _explained(self, pod: PodFacts, cluster: ObjectKey, sights: FirstSight, now: float) -> PodFacts:
         """A pod that has not run for a while without a word says where the reason is."""

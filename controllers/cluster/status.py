@@ -147,11 +147,15 @@ def _growth_message(cluster: EtlRouterCluster, seen: Observation) -> str:
     if plan.unbound:
         parts.append(f"{', '.join(plan.unbound)} once bound")
     if plan.at_start:
-        pods = ", ".join(seen.at_start(cluster.metadata.name))
-        ending = f"{pods} are restarted one at a time"
-        if cluster.spec.update_strategy == "OnDelete":
-            ending = f"updateStrategy is OnDelete: delete {pods}"
-        parts.append(f"the file system of {', '.join(plan.at_start)} grows when the pod starts; {ending}")
+        parts.append(f"the file system of {', '.join(plan.at_start)} grows when the pod starts")
+        pods = ", ".join(name for name in seen.at_start(cluster.metadata.name) if name not in seen.in_vain)
+        if pods and cluster.spec.update_strategy == "OnDelete":
+            parts.append(f"updateStrategy is OnDelete: delete {pods}")
+        elif pods:
+            parts.append(f"{pods} are restarted one at a time")
+        if seen.in_vain:
+            names = ", ".join(sorted(seen.in_vain))
+            parts.append(f"{names} have started anew in vain: look at the storage driver")
     return "; ".join(parts)
 
 

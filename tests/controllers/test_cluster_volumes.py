@@ -151,6 +151,8 @@ async def test_pods_are_restarted_for_their_volumes_once_and_one_at_a_time() -> 
         gone += [name for name in sorted(held) if not running.store.has(POD, name)]
         running.world.run_stateful_set(NAME)
     assert gone == ["prod-2", "prod-1", "prod-0"], "each once, the leader last, although none has grown"
+    message = running.condition("VolumesResized")["message"]
+    assert message.endswith("prod-0, prod-1, prod-2 have started anew in vain: look at the storage driver")
     notes = [note for _, reason, note in running.world.events.seen if reason == "PodRestarted"]
     assert len(notes) == 3
     assert all("its volume grows when it starts anew" in note for note in notes)
