@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from e2e.running import Sandbox
+from etl_operator.api.resources import SOURCE
+from informers.client import Client, HttpTransport, load_kubeconfig
+from informers.objects import ObjectKey
 from tests.hanging import HANGS
 
 Start = Callable[..., Sandbox]
@@ -146,6 +151,42 @@ def test_a_killed_sandbox_is_taken_up_again_from_its_directory(start_sandbox: St
     assert len([line for line in second.processes() if "etl_operator.node" in line]) == 3
     assert second.stop() == 0
     second.wait_for_no_process()
+
+
+@contextlib.asynccontextmanager
+async def admin(sandbox: Sandbox) -> AsyncIterator[Client]:
+    """A client with the rights of whoever started the sandbox."""
+    client = Client(HttpTransport(load_kubeconfig(str(sandbox.kubeconfig))))
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def test_objects_created_later_are_followed_as_well(start_sandbox: Start) -> None:
+    sandbox = start_sandbox()
+    sandbox.wait_for_output("everything is Ready")
+    later = ObjectKey("default", "later")
+    source = {
+        "apiVersion": SOURCE.api_version,
+        "kind": SOURCE.kind,
+        "metadata": {"namespace": later.namespace, "name": later.name},
+        "spec": {"grpc": {"endpoint": "later:50051"}},
+    }
+
+    async def create() -> None:
+        async with admin(sandbox) as client:
+            await client.apply(SOURCE, source, field_manager="somebody")
+
+    async def delete() -> None:
+        async with admin(sandbox) as client:
+            await client.delete(SOURCE, later)
+
+    asyncio.run(create())
+    sandbox.wait_for_output("ready   EtlSource/later")
+    asyncio.run(delete())
+    sandbox.wait_for_output("deleted EtlSource/later")
+    assert sandbox.stop() == 0
 
 
 def test_asking_twice_ends_it_at_once(start_sandbox: Start) -> None:

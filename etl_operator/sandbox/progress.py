@@ -32,10 +32,10 @@ def readiness(obj: Object | None) -> State:
     """Whether an object has become what it declares. Kinds without a status are ready once they exist."""
     if obj is None:
         return State(False, "not created yet")
-    if obj["metadata"].get("deletionTimestamp"):
-        return State(False, "being deleted")
     status = obj.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or () if isinstance(c, dict)}
+    if obj["metadata"].get("deletionTimestamp"):
+        return _being_deleted(obj, conditions.get("Ready"))
     for kind in ("Ready", "Available", "Established"):
         if kind in conditions:
             return _by_condition(obj, conditions[kind])
@@ -56,6 +56,17 @@ def _by_condition(obj: Object, condition: Mapping[str, object]) -> State:
     return State(condition.get("status") == "True", ": ".join(part for part in (reason, message) if part))
 
 
+def _being_deleted(obj: Object, ready: Mapping[str, object] | None) -> State:
+    """What holds a deletion up, where its owner says so."""
+    if ready is not None:
+        state = _by_condition(obj, ready)
+        if ready.get("status") != "True" and ready.get("observedGeneration") == obj["metadata"].get(
+            "generation"
+        ):
+            return State(False, f"being deleted, {state.text}")
+    return State(False, "being deleted")
+
+
 class Progress:
     """Says what happens, and shows the state of a set of named objects.
 
@@ -68,18 +79,24 @@ class Progress:
         self._in_place = self._stream.isatty()
         self._elapsed = elapsed
         self._states: dict[str, State] = {}
+        self._expected: frozenset[str] = frozenset()
         self._lines = 0
 
     def expect(self, names: Sequence[str]) -> None:
         """Show these from now on, in this order, such as ``EtlPipeline/user-analytics``."""
+        self._expected = frozenset(names)
         self._states = {name: State(False, "not created yet") for name in names}
         if self._in_place:
             self._draw()
 
     @property
     def waiting(self) -> dict[str, str]:
-        """What is not ready, with the reason."""
-        return {name: state.text for name, state in self._states.items() if not state.ready}
+        """What of the expected is not ready, with the reason."""
+        return {
+            name: state.text
+            for name, state in self._states.items()
+            if not state.ready and name in self._expected
+        }
 
     def say(self, text: str) -> None:
         """A line that stays, above the table."""
@@ -90,7 +107,7 @@ class Progress:
             self._draw()
 
     def update(self, name: str, state: State) -> None:
-        """Show an object's new state, if it is one."""
+        """Show an object's new state, if it is one. An object that was not expected gets a row of its own."""
         before = self._states.get(name)
         if before == state:
             return
@@ -103,18 +120,38 @@ class Progress:
             mark = "ready  " if state.ready else "waiting"
             print(f"[{self._elapsed():5.1f}s] {mark} {name}: {state.text}", file=self._stream, flush=True)
 
+    def remove(self, name: str) -> None:
+        """An object is gone. What was expected keeps its row."""
+        if name in self._expected:
+            self.update(name, State(False, "deleted"))
+        elif self._states.pop(name, None) is not None:
+            if self._in_place:
+                self._erase()
+                self._draw()
+            else:
+                print(f"[{self._elapsed():5.1f}s] deleted {name}", file=self._stream, flush=True)
+
     def _draw(self) -> None:
-        columns = shutil.get_terminal_size().columns
-        width = max((len(name) for name in self._states), default=0)
-        for name, state in self._states.items():
-            mark = "\x1b[32m✔\x1b[0m" if state.ready else "\x1b[33m…\x1b[0m"
-            line = f"{name:<{width}}  {state.text}"
+        columns, rows = shutil.get_terminal_size()
+        # A table that is taller than the screen could not be taken back.
+        shown = list(self._states.items())[: max(rows - 2, 1)]
+        width = max((len(name) for name, _ in shown), default=0)
+        lines = [(_mark(state), f"{name:<{width}}  {state.text}") for name, state in shown]
+        hidden = list(self._states.values())[len(shown) :]
+        if hidden:
+            ready = sum(state.ready for state in hidden)
+            lines.append((" ", f"and {len(hidden)} more, {ready} of them ready"))
+        for sign, line in lines:
             # One visible line each: a wrapped line would break the way back up.
-            print(f"  {mark} {line[: max(columns - 5, 10)]}", file=self._stream)
+            print(f"  {sign} {line[: max(columns - 5, 10)]}", file=self._stream)
         self._stream.flush()
-        self._lines = len(self._states)
+        self._lines = len(lines)
 
     def _erase(self) -> None:
         if self._lines:
             print(f"\x1b[{self._lines}A\x1b[J", end="", file=self._stream, flush=True)
             self._lines = 0
+
+
+def _mark(state: State) -> str:
+    return "\x1b[32m✔\x1b[0m" if state.ready else "\x1b[33m…\x1b[0m"

@@ -220,21 +220,24 @@ class _Sandbox:
         progress, until_ready = self._progress, self._settings.until_ready
         all_ready = asyncio.Event()
 
-        def changed(name: str, state: State) -> None:
-            progress.update(name, state)
+        def changed(name: str, state: State | None) -> None:
+            if state is None:
+                progress.remove(name)
+            else:
+                progress.update(name, state)
             if progress.waiting:
                 all_ready.clear()
             elif not all_ready.is_set():
                 progress.say("everything is Ready" if until_ready else "everything is Ready; Ctrl-C stops it")
                 all_ready.set()
 
-        progress.expect([one.name for one in applied])
-        if applied:
-            await pieces.start("view", follow(client, applied, changed))
-        elif until_ready:
-            return 0
-        else:
+        if not applied:
+            if until_ready:
+                return 0
             progress.say("the control plane is up; Ctrl-C stops it")
+            all_ready.set()
+        progress.expect([one.name for one in applied])
+        await pieces.start("view", follow(client, applied, changed, also=_API_VERSION))
         waiting = asyncio.create_task(all_ready.wait())
         timeout = self._settings.timeout if until_ready else None
         try:

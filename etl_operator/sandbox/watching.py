@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -108,15 +107,7 @@ async def forget_readiness(client: Client, api_version: str) -> None:
 
     What an earlier sandbox left in the statuses was true of processes that have ended with it.
     """
-    try:
-        listing = await client.raw("GET", f"/apis/{api_version}")
-    except NotFound:
-        return
-    group, _, version = api_version.partition("/")
-    for entry in listing["resources"]:
-        if "/" in entry["name"]:
-            continue
-        resource = Resource(group, version, entry["name"], entry["kind"], entry["namespaced"])
+    for resource in await _kinds(client, api_version):
         for obj in await _all(client, resource):
             conditions = (obj.get("status") or {}).get("conditions") or ()
             changed = [_unknown(one) if one["type"] == "Ready" else one for one in conditions]
@@ -147,23 +138,41 @@ def _unknown(condition: Object) -> Object:
     }
 
 
-async def follow(client: Client, applied: Sequence[Applied], changed: Callable[[str, State], None]) -> None:
-    """Report the readiness of every applied object, now and whenever it changes, until cancelled."""
-    places: dict[tuple[Resource, str], dict[ObjectKey, str]] = defaultdict(dict)
-    for one in applied:
-        places[one.resource, one.key.namespace][one.key] = one.name
+async def follow(
+    client: Client,
+    applied: Sequence[Applied],
+    changed: Callable[[str, State | None], None],
+    *,
+    also: str | None = None,
+) -> None:
+    """Report the readiness of every applied object, now and whenever it changes, until cancelled.
 
-    def handler(names: dict[ObjectKey, str]) -> Callable[[Delta], None]:
+    :param changed: called with the name of an object and its state; ``None`` when it was deleted.
+    :param also: a group version, such as ``etl.router/v1``: every object of its kinds is reported too, also
+        those that are created later.
+    """
+    everything = await _kinds(client, also) if also else []
+    # By resource and namespace, "" for all; of all objects there when the keys are None.
+    places: dict[tuple[Resource, str], set[ObjectKey] | None] = dict.fromkeys(
+        (resource, "") for resource in everything
+    )
+    for one in applied:
+        if one.resource not in everything:
+            keys = places.setdefault((one.resource, one.key.namespace), set())
+            if keys is not None:
+                keys.add(one.key)
+
+    def handler(resource: Resource, keys: set[ObjectKey] | None) -> Callable[[Delta], None]:
         def handle(delta: Delta) -> None:
             view = delta.new or delta.old
-            if view is not None and view.key in names:
-                gone = State(False, "deleted")
-                changed(names[view.key], readiness(delta.new.object()) if delta.new else gone)
+            if view is not None and (keys is None or view.key in keys):
+                state = readiness(delta.new.object()) if delta.new else None
+                changed(Applied(resource, view.key).name, state)
 
         return handle
 
     async with asyncio.TaskGroup() as group:
-        for (resource, namespace), names in places.items():
+        for (resource, namespace), keys in places.items():
             informer = Informer(
                 client,
                 resource,
@@ -171,8 +180,25 @@ async def follow(client: Client, applied: Sequence[Applied], changed: Callable[[
                 clock=SystemClock(),
                 rng=random.Random(),  # noqa: S311
             )
-            informer.add_handler(handler(names))
+            informer.add_handler(handler(resource, keys))
             group.create_task(informer.run())
+        if not places:
+            # Nothing to follow is no end of following.
+            await asyncio.Event().wait()
+
+
+async def _kinds(client: Client, api_version: str) -> list[Resource]:
+    """The kinds of a group version; none when the server does not serve it."""
+    try:
+        listing = await client.raw("GET", f"/apis/{api_version}")
+    except NotFound:
+        return []
+    group, _, version = api_version.partition("/")
+    return [
+        Resource(group, version, entry["name"], entry["kind"], entry["namespaced"])
+        for entry in listing["resources"]
+        if "/" not in entry["name"]
+    ]
 
 
 def _rank(obj: Object) -> int:

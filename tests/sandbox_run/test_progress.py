@@ -20,6 +20,11 @@ def etl(generation: int = 2, **condition: Any) -> Object:
     }
 
 
+def being_deleted(**condition: Any) -> Object:
+    obj = etl(**condition)
+    return {**obj, "metadata": {**obj["metadata"], "deletionTimestamp": "2027-01-01T00:00:00Z"}}
+
+
 @pytest.mark.parametrize(
     ("obj", "state"),
     [
@@ -37,6 +42,21 @@ def etl(generation: int = 2, **condition: Any) -> Object:
         (etl(type="Ready", status="Unknown", reason="Why"), State(False, "Why")),
         (
             {"apiVersion": "v1", "metadata": {"deletionTimestamp": "2027-01-01T00:00:00Z"}},
+            State(False, "being deleted"),
+        ),
+        (
+            being_deleted(
+                type="Ready", status="False", reason="Held", message="used by x", observedGeneration=2
+            ),
+            State(False, "being deleted, Held: used by x"),
+        ),
+        # Written before the deletion, or not about it.
+        (
+            being_deleted(type="Ready", status="False", reason="Old", observedGeneration=1),
+            State(False, "being deleted"),
+        ),
+        (
+            being_deleted(type="Ready", status="True", reason="Good", observedGeneration=2),
             State(False, "being deleted"),
         ),
         ({"apiVersion": "v1", "metadata": {}}, State(True, "exists")),
@@ -87,3 +107,33 @@ def test_a_terminal_gets_a_table_in_place() -> None:
     last = text.rpartition("a line that stays")[2].splitlines()
     assert [line.split()[1] for line in last[1:]] == ["A/a", "Longer/b"]
     assert all(len(line) < 200 for line in last)
+
+
+def test_objects_that_come_later_are_shown_and_hold_nothing_up() -> None:
+    stream = io.StringIO()
+    progress = Progress(lambda: 1.5, stream)
+    progress.expect(["A/a"])
+    progress.update("A/a", State(True, "done"))
+    progress.update("B/later", State(False, "soon"))
+    assert progress.waiting == {}
+    progress.remove("B/later")
+    progress.remove("B/never-seen")
+    progress.remove("A/a")
+    assert progress.waiting == {"A/a": "deleted"}
+    assert stream.getvalue().splitlines() == [
+        "[  1.5s] ready   A/a: done",
+        "[  1.5s] waiting B/later: soon",
+        "[  1.5s] deleted B/later",
+        "[  1.5s] waiting A/a: deleted",
+    ]
+
+
+def test_a_table_is_never_taller_than_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINES", "10")
+    stream = Terminal()
+    progress = Progress(lambda: 0.0, stream)
+    progress.expect([f"A/{number}" for number in range(50)])
+    progress.update("A/49", State(True, "done"))
+    last = stream.getvalue().rpartition("\x1b[J")[2].splitlines()
+    assert [line.split()[1] for line in last[:-1]] == [f"A/{number}" for number in range(8)]
+    assert last[-1].strip() == "and 42 more, 1 of them ready"
