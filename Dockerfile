@@ -12,7 +12,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 RUN python -m venv --without-pip /opt/venv
 
 FROM build AS tools
-COPY requirements/build.txt ./
+COPY .ci/requirements/build.txt ./
 RUN python -m pip install --require-hashes -r build.txt
 
 FROM tools AS wheel
@@ -25,7 +25,7 @@ RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheel .
 
 # What has no wheel is built by the locked tools above, not by what an index has today.
 FROM tools AS build-router
-COPY requirements/router.txt ./
+COPY .ci/requirements/router.txt ./
 RUN python -m pip wheel --no-deps --no-build-isolation --require-hashes --wheel-dir /wheels -r router.txt \
  && python -m pip --python /opt/venv/bin/python install --no-index --no-deps --no-compile /wheels/*.whl
 COPY --from=wheel /wheel /wheel
@@ -33,7 +33,7 @@ RUN python -m pip --python /opt/venv/bin/python install --no-index --no-deps --n
  && python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib
 
 FROM tools AS build-operator
-COPY requirements/operator.txt ./
+COPY .ci/requirements/operator.txt ./
 RUN python -m pip wheel --no-deps --no-build-isolation --require-hashes --wheel-dir /wheels -r operator.txt \
  && python -m pip --python /opt/venv/bin/python install --no-index --no-deps --no-compile /wheels/*.whl
 COPY --from=wheel /wheel /wheel

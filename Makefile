@@ -4,11 +4,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # Most tests wait for processes: several at once are faster even on two cores. WORKERS=0 runs one by one.
 WORKERS ?= 3
-INSTALL := pyproject.toml requirements/install.py requirements/build.txt requirements/installer.txt
+INSTALL := pyproject.toml .ci/requirements/install.py .ci/requirements/build.txt .ci/requirements/installer.txt
 # For every Python and system at once, with hashes; no index is named.
 LOCK := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-annotate
-LOCKED := $(LOCK) --constraints requirements/dev.txt
+LOCKED := $(LOCK) --constraints .ci/requirements/dev.txt
 LOCK += $(UPGRADE)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
@@ -68,14 +68,14 @@ versions: $(VENV)/.dev ## The unit tests at the lowest and the newest versions, 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .venv-versions
 
-lock: $(VENV)/.dev ## Bring requirements/ in line with pyproject.toml; UPGRADE=--upgrade takes the newest versions
+lock: $(VENV)/.dev ## Bring .ci/requirements/ in line with pyproject.toml; UPGRADE=--upgrade takes the newest versions
 	@# The first has everything; the others are parts of it, with the same versions.
-	$(LOCK) --all-extras --group build --group installer pyproject.toml --output-file requirements/dev.txt
-	$(LOCKED) --extra sandbox pyproject.toml --output-file requirements/sandbox.txt
-	$(LOCKED) --extra tracing pyproject.toml --output-file requirements/operator.txt
-	$(LOCKED) --group router-image --output-file requirements/router.txt
-	$(LOCKED) --group build --output-file requirements/build.txt
-	$(LOCKED) --group installer --output-file requirements/installer.txt
+	$(LOCK) --all-extras --group build --group installer pyproject.toml --output-file .ci/requirements/dev.txt
+	$(LOCKED) --extra sandbox pyproject.toml --output-file .ci/requirements/sandbox.txt
+	$(LOCKED) --extra tracing pyproject.toml --output-file .ci/requirements/operator.txt
+	$(LOCKED) --group router-image --output-file .ci/requirements/router.txt
+	$(LOCKED) --group build --output-file .ci/requirements/build.txt
+	$(LOCKED) --group installer --output-file .ci/requirements/installer.txt
 
 $(VENV)/bin/python:
 	@echo "==> making a virtual environment in $(VENV)"
@@ -83,10 +83,10 @@ $(VENV)/bin/python:
 	@# Half an environment, such as one without pip, would pass for a whole one the next time.
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/.sandbox: requirements/sandbox.txt $(INSTALL) | $(VENV)/bin/python
-	@$(BIN)/python requirements/install.py $(VENV) sandbox
+$(VENV)/.sandbox: .ci/requirements/sandbox.txt $(INSTALL) | $(VENV)/bin/python
+	@$(BIN)/python .ci/requirements/install.py $(VENV) sandbox
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt $(INSTALL) | $(VENV)/bin/python
-	@$(BIN)/python requirements/install.py $(VENV) dev
+$(VENV)/.dev: .ci/requirements/dev.txt $(INSTALL) | $(VENV)/bin/python
+	@$(BIN)/python .ci/requirements/install.py $(VENV) dev
 	@touch $@ $(VENV)/.sandbox

@@ -16,6 +16,9 @@ from e2e.realserver import Unavailable, programs
 from e2e.running import Sandbox
 from e2e.scene import Scene, scene_in
 from informers.client import Client, HttpTransport, load_kubeconfig
+from tests.hanging import without_deadlines
+
+without_deadlines()
 
 COMMANDS: Mapping[str, Sequence[str]] = {
     "sandbox": (sys.executable, "-m", "etl_operator.cli", "sandbox"),

@@ -79,7 +79,7 @@ def test_a_change_of_the_sources_installs_no_dependency_anew() -> None:
         install = next(i for i, line in enumerate(lines) if f"-r {name}.txt" in line)
         sources = next(i for i, line in enumerate(lines) if line.startswith("COPY --from=wheel"))
         assert install < sources
-        assert copied(f"build-{name}") == {f"requirements/{name}.txt"}
+        assert copied(f"build-{name}") == {f".ci/requirements/{name}.txt"}
 
 
 def test_the_package_is_built_once() -> None:

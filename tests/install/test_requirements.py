@@ -20,7 +20,7 @@ from tests.install.manifests import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS: Mapping[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 GROUPS: Mapping[str, list[str]] = PROJECT["dependency-groups"]
-LOCKS = ROOT / "requirements"
+LOCKS = ROOT / ".ci" / "requirements"
 OWN = {"etl_operator", "informers", "controllers", "tests", "e2e", "benchmarks", "docs"}
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)(?: ; [^\\]+)? \\$")
 _HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}(?: \\)?$")
@@ -196,9 +196,7 @@ def test_every_import_of_the_product_is_declared() -> None:
 
 def test_every_import_of_the_tests_is_declared() -> None:
     declared = names(closure("dev"))
-    for package, file in imported(
-        "tests", "e2e", "docs", "benchmarks", "protos", "requirements", "conftest.py"
-    ):
+    for package, file in imported("tests", "e2e", "docs", "benchmarks", "protos", ".ci"):
         assert distributions(package) & declared, f"{file} imports {package}, which is not declared"
 
 

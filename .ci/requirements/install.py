@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PROJECT = HERE.parent
+PROJECT = HERE.parent.parent
 _OF_PIP = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "cert": "SSL_CERT_FILE"}
 """What uv must know of pip's configuration: a company's index, and what it is trusted by."""
 _EVERY = 10
@@ -29,7 +29,7 @@ def main(environment: Path, name: str) -> int:
     began = time.monotonic()
     python, wanted = environment / "bin" / "python", HERE / f"{name}.txt"
     count = len(list(_pins(wanted)))
-    _say(f"installing {count} packages of requirements/{name}.txt into {environment}")
+    _say(f"installing {count} packages of .ci/requirements/{name}.txt into {environment}")
     if not _with_uv(python, wanted) and not _with_pip(python, wanted, count):
         return 1
     _say(f"{environment} is ready after {time.monotonic() - began:.0f} s")

@@ -1,0 +1,7 @@
+"""What holds for every test."""
+
+from __future__ import annotations
+
+from tests.hanging import without_deadlines
+
+without_deadlines()
