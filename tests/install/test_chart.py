@@ -205,7 +205,7 @@ def test_spans_go_where_the_endpoint_is() -> None:
     assert parsed(container["args"])["tracing"] is True
     assert {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"} in container["env"]
     plain = container_of(only(rendered(), "Deployment"))
-    assert "env" not in plain
+    assert [one["name"] for one in plain["env"]] == ["POD_UID"]
     assert parsed(plain["args"])["tracing"] is False
 
 
