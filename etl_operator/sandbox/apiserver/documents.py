@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from etl_operator.sandbox.apiserver import openapi
+from etl_operator.sandbox.apiserver import openapi, swagger
 from etl_operator.sandbox.apiserver.discovery import Discovery, Served
 from etl_operator.sandbox.apiserver.negotiation import Shape, Wanted
 from informers.objects import Object, Resource
 from informers.testing.apiserver.bundle import definitions
 from informers.testing.apiserver.registry import ResourceType
 
-_OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
-_GVK = "x-kubernetes-group-version-kind"
+_SWAGGER = "v2"
 
 VERSION = {
     "major": "1",
@@ -38,6 +38,14 @@ def is_document(path: str) -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An OpenAPI document as it is sent, in JSON, and the hash of that."""
+
+    body: bytes
+    digest: str
+
+
 class Documents:
     """Discovery and OpenAPI documents.
 
@@ -49,10 +57,10 @@ class Documents:
         self._types = types
         self._revision = revision
         self._built: tuple[int, Discovery, _Schemas] | None = None
-        self._openapi: dict[str, bytes] = {}
+        self._openapi: dict[str, Encoded] = {}
 
-    def answer(self, path: str, wanted: Wanted, address: str) -> Object | bytes | None:
-        """The document at a path; bytes are encoded JSON; ``None`` when no document is there."""
+    def answer(self, path: str, wanted: Wanted, address: str) -> Object | Encoded | None:
+        """The document at a path; ``None`` when there is none."""
         discovery = self._current()[0]
         match path.strip("/").split("/"):
             case ["version"]:
@@ -71,8 +79,10 @@ class Documents:
                 return discovery.group(group)
             case ["apis", group, version]:
                 return discovery.resource_list(group, version)
+            case ["openapi", "v2"]:
+                return self._swagger()
             case ["openapi", "v3"]:
-                return openapi.index((name, openapi.digest(self._document(name))) for name in self._names())
+                return openapi.index((name, self._document(name).digest) for name in self._names())
             case ["openapi", "v3", *rest] if "/".join(rest) in self._names():
                 return self._document("/".join(rest))
         return None
@@ -82,6 +92,7 @@ class Documents:
         if self._built is None or self._built[0] != revision:
             types = list(self._types())
             self._built = revision, Discovery(types), _Schemas(types)
+            # What nobody asks for again is not kept.
             self._openapi.clear()
         return self._built[1], self._built[2]
 
@@ -91,22 +102,33 @@ class Documents:
             for group, version, resources in self._current()[0].versions()
         }
 
-    def _document(self, name: str) -> bytes:
+    def _swagger(self) -> Encoded:
+        discovery, schemas = self._current()
+        if _SWAGGER not in self._openapi:
+            served = (one for _, _, resources in discovery.versions() for one in resources)
+            self._openapi[_SWAGGER] = _encoded(swagger.document(served, schemas))
+        return self._openapi[_SWAGGER]
+
+    def _document(self, name: str) -> Encoded:
         schemas = self._current()[1]
         if name not in self._openapi:
             group, version, resources = self._names()[name]
-            self._openapi[name] = openapi.document(group, version, list(resources), schemas)
+            self._openapi[name] = _encoded(openapi.document(group, version, list(resources), schemas))
         return self._openapi[name]
 
 
-class _Schemas:
-    """Where the OpenAPI documents' schemas come from: the bundle, and the custom definitions."""
+def _encoded(body: bytes) -> Encoded:
+    return Encoded(body, openapi.digest(body))
 
-    def __init__(self, types: Iterable[ResourceType]) -> None:
+
+class _Schemas:
+    def __init__(self, types: Sequence[ResourceType]) -> None:
         self._custom = {
             one.resource: one.schema.raw for one in types if one.custom and one.schema is not None
         }
         self._names = {_component(resource): resource for resource in self._custom}
+        components = ((self.component(one.resource), one.resource) for one in types)
+        self._lists = {f"{name}List": (name, resource) for name, resource in components if name is not None}
 
     def component(self, resource: Resource) -> str | None:
         if resource in self._custom:
@@ -116,12 +138,17 @@ class _Schemas:
     def definition(self, name: str) -> Mapping[str, Any]:
         if name in self._names:
             resource = self._names[name]
-            return openapi.with_kind(self._custom[resource], resource, _OBJECT_META)
+            return openapi.with_kind(self._custom[resource], resource)
+        if name in self._lists:
+            return openapi.list_of(*self._lists[name])
         found: Mapping[str, Any] = definitions()[name]
         return found
 
-    def custom(self, resource: Resource) -> bool:
-        return resource in self._custom
+    def custom(self, resource: Resource) -> Mapping[str, Any] | None:
+        return self._custom.get(resource)
+
+    def defined(self, name: str) -> Resource | None:
+        return self._names.get(name)
 
 
 def _component(resource: Resource) -> str:
@@ -134,6 +161,6 @@ _BUILT_IN: dict[tuple[str, str, str], str] = {}
 def _built_in_names() -> Mapping[tuple[str, str, str], str]:
     if not _BUILT_IN:
         for name, schema in definitions().items():
-            for gvk in schema.get(_GVK) or ():
+            for gvk in schema.get(openapi.GVK) or ():
                 _BUILT_IN.setdefault((gvk["group"], gvk["version"], gvk["kind"]), name)
     return _BUILT_IN

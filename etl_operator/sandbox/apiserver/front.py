@@ -12,7 +12,7 @@ from aiohttp import ClientConnectionResetError, web
 
 from etl_operator.sandbox.apiserver.access import Access
 from etl_operator.sandbox.apiserver.discovery import REVIEWS
-from etl_operator.sandbox.apiserver.documents import Documents, is_document
+from etl_operator.sandbox.apiserver.documents import Documents, Encoded, is_document
 from etl_operator.sandbox.apiserver.health import is_health, report
 from etl_operator.sandbox.apiserver.hooks import PREFIX, Hooks
 from etl_operator.sandbox.apiserver.identity import Identity
@@ -157,17 +157,22 @@ class Front:
     def _document(self, request: web.BaseRequest, user: Identity) -> web.Response | None:
         if not is_document(request.path):
             return None
-        if self._documents.answer(request.path, Wanted(), request.host) is None:
+        found = self._documents.answer(request.path, Wanted(), request.host)
+        if found is None:
             # In which form it is wanted does not matter where there is none.
             return None
+        if isinstance(found, Encoded):
+            self._access.require(user, Attributes("get", path=request.path))
+            negotiate(request.headers.get("Accept", ""), shapes=frozenset(), yaml=False)
+            return _unless_known(request, found)
         wanted = negotiate(request.headers.get("Accept", ""), shapes=frozenset({Shape.AGGREGATED_V2}))
         found = self._documents.answer(request.path, wanted, request.host)
-        assert found is not None
+        assert found is not None and not isinstance(found, Encoded)
         self._access.require(user, Attributes("get", path=request.path))
         content_type = wanted.media_type
         if wanted.shape is Shape.AGGREGATED_V2:
             content_type = f"{JSON};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-        body = found if isinstance(found, bytes) else encode(found, wanted.media_type)
+        body = encode(found, wanted.media_type)
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _resource(
@@ -253,6 +258,14 @@ class Front:
         finally:
             watch.close()
         return response
+
+
+def _unless_known(request: web.BaseRequest, document: Encoded) -> web.Response:
+    """A document, or 304 when the client says that it has just this one."""
+    headers = {"ETag": f'"{document.digest}"', "Cache-Control": "no-cache, private", "Vary": "Accept"}
+    if any(tag.value in ("*", document.digest) for tag in request.if_none_match or ()):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=document.body, headers={"Content-Type": JSON, **headers})
 
 
 def _review_at(path: str) -> tuple[str, str, str] | None:

@@ -57,10 +57,11 @@ class _MediaRange:
     parameters: Mapping[str, str]
 
 
-def negotiate(accept: str, *, shapes: frozenset[Shape] = frozenset(Shape)) -> Wanted:
+def negotiate(accept: str, *, shapes: frozenset[Shape] = frozenset(Shape), yaml: bool = True) -> Wanted:
     """The first entry of ``accept`` this server can produce; no header means JSON.
 
     :param shapes: what makes sense at this address besides the plain object.
+    :param yaml: whether the answer can be YAML.
     :raises StatusError: 406 when nothing in the list can be produced.
     """
     if not accept:
@@ -68,7 +69,7 @@ def negotiate(accept: str, *, shapes: frozenset[Shape] = frozenset(Shape)) -> Wa
     for media_range in _ranges(accept):
         if media_range.type in (JSON, "*/*", "application/*"):
             media_type = JSON
-        elif media_range.type in (YAML, "application/x-yaml", "text/yaml"):
+        elif yaml and media_range.type in (YAML, "application/x-yaml", "text/yaml"):
             media_type = YAML
         else:
             continue
@@ -78,7 +79,7 @@ def negotiate(accept: str, *, shapes: frozenset[Shape] = frozenset(Shape)) -> Wa
     raise StatusError(
         406,
         "NotAcceptable",
-        f"only the following media types are accepted: {JSON}, {YAML}",
+        f"only the following media types are accepted: {', '.join((JSON, YAML) if yaml else (JSON,))}",
     )
 
 

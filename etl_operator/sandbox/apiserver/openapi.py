@@ -1,7 +1,8 @@
 """OpenAPI v3 documents: what ``kubectl explain`` and kubectl's client-side checks read.
 
-A document describes one group version: the schemas of its kinds with everything they refer to, and
-the paths with just enough on them for clients to see which verbs, body types and parameters work.
+A document describes one group version: the schemas of its kinds with everything they refer to, and the paths
+with just enough on them for clients to see which verbs, body types and parameters work. ``swagger.py`` makes
+the one document of version 2 from the same paths and schemas.
 """
 
 from __future__ import annotations
@@ -15,16 +16,21 @@ from typing import Any, Protocol
 from etl_operator.sandbox.apiserver.discovery import Served
 from informers.objects import Object, Resource
 
-_COMPONENTS = "#/components/schemas/"
+COMPONENTS = "#/components/schemas/"
+"""What a reference begins with."""
 _DEFINITIONS = "#/definitions/"
-_GVK = "x-kubernetes-group-version-kind"
+GVK = "x-kubernetes-group-version-kind"
+EMBEDDED = "x-kubernetes-embedded-resource"
+_META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+OBJECT_META = f"{_META}ObjectMeta"
 
-_PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
+_PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json")
 _STRATEGIC = "application/strategic-merge-patch+json"
+_APPLY = "application/apply-patch+yaml"
 
 
 class Schemas(Protocol):
-    """Where the schemas come from."""
+    """Where the schemas come from: the bundle, and the custom definitions."""
 
     def component(self, resource: Resource) -> str | None:
         """The component name of a kind, or ``None`` when it has no schema."""
@@ -34,8 +40,12 @@ class Schemas(Protocol):
         """The schema of a component, references as ``#/definitions/<name>`` or in OpenAPI v3 form."""
         ...
 
-    def custom(self, resource: Resource) -> bool:
-        """Whether the kind is defined by a CustomResourceDefinition."""
+    def custom(self, resource: Resource) -> Mapping[str, Any] | None:
+        """The schema in a CustomResourceDefinition; ``None`` when the kind is not defined by one."""
+        ...
+
+    def defined(self, name: str) -> Resource | None:
+        """The kind of a component that a CustomResourceDefinition defines."""
         ...
 
 
@@ -61,7 +71,9 @@ def document(group: str, version: str, resources: Sequence[Served], schemas: Sch
         name = schemas.component(served.resource)
         if name is not None:
             _collect(name, schemas, components)
-        paths.update(_paths(served, name, custom=schemas.custom(served.resource)))
+        paths.update(paths_of(served, name, custom=schemas.custom(served.resource) is not None))
+    for name in references(paths):
+        _collect(name, schemas, components)
     result = {
         "openapi": "3.0.0",
         "info": {"title": "etl-operator sandbox", "version": f"{group}/{version}".lstrip("/")},
@@ -71,24 +83,59 @@ def document(group: str, version: str, resources: Sequence[Served], schemas: Sch
     return json.dumps(result, separators=(",", ":")).encode()
 
 
-def with_kind(schema: Mapping[str, Any], resource: Resource, metadata: str) -> dict[str, Any]:
+def with_kind(schema: Mapping[str, Any], resource: Resource) -> dict[str, Any]:
     """A custom resource's schema with what the server adds to it: type fields, metadata, the kind.
 
-    :param metadata: the component that describes ``metadata``.
+    The same fields, and that they are required, are added wherever an object is embedded.
     """
     completed = copy.deepcopy(dict(schema))
-    properties = completed.setdefault("properties", {})
-    properties["apiVersion"] = {
-        "type": "string",
-        "description": "The versioned schema of this representation of an object.",
-    }
-    properties["kind"] = {"type": "string", "description": "The resource this object represents."}
-    properties["metadata"] = {
-        "description": "Standard object's metadata.",
-        "allOf": [{"$ref": _COMPONENTS + metadata}],
-    }
-    completed[_GVK] = [_gvk(resource)]
+    _complete_embedded(completed)
+    completed.setdefault("properties", {}).update(_type_and_metadata(OBJECT_META))
+    completed[GVK] = [_gvk(resource)]
     return completed
+
+
+def list_of(component: str, resource: Resource) -> dict[str, Any]:
+    """The schema of a list of objects of a kind.
+
+    :param component: that of the kind.
+    """
+    items = {"type": "array", "items": {"$ref": COMPONENTS + component}, "description": "The objects."}
+    return {
+        "description": f"A list of objects of the kind {resource.kind}.",
+        "type": "object",
+        "required": ["items"],
+        "properties": {**_type_and_metadata(f"{_META}ListMeta"), "items": items},
+        GVK: [{**_gvk(resource), "kind": f"{resource.kind}List"}],
+    }
+
+
+def _type_and_metadata(metadata: str) -> dict[str, Any]:
+    return {
+        "apiVersion": {
+            "type": "string",
+            "description": "The versioned schema of this representation of an object.",
+        },
+        "kind": {"type": "string", "description": "The resource this object represents."},
+        "metadata": {"description": "Standard metadata.", "allOf": [{"$ref": COMPONENTS + metadata}]},
+    }
+
+
+def _complete_embedded(schema: dict[str, Any]) -> None:
+    if schema.get(EMBEDDED) and schema.get("type") == "object":
+        schema.setdefault("properties", {}).update(_type_and_metadata(OBJECT_META))
+        required = schema.get("required") or []
+        schema["required"] = [*required, *(one for one in ("kind", "apiVersion") if one not in required)]
+    for below in subschemas(schema):
+        _complete_embedded(below)
+
+
+def subschemas(schema: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The schemas of what a value contains: its fields, items and values, one level down."""
+    yield from (schema.get("properties") or {}).values()
+    for word in ("items", "additionalProperties"):
+        if isinstance(schema.get(word), dict):
+            yield schema[word]
 
 
 def _gvk(resource: Resource) -> dict[str, str]:
@@ -102,7 +149,7 @@ def _collect(name: str, schemas: Schemas, components: dict[str, Any]) -> None:
         if current in components:
             continue
         components[current] = converted = _converted(schemas.definition(current))
-        waiting.extend(_references(converted))
+        waiting.extend(references(converted))
 
 
 def _converted(value: Any) -> Any:
@@ -126,22 +173,23 @@ def _converted(value: Any) -> Any:
 
 
 def _reference(value: Mapping[str, Any]) -> dict[str, Any]:
-    target = {"$ref": _COMPONENTS + str(value["$ref"]).removeprefix(_DEFINITIONS).removeprefix(_COMPONENTS)}
+    target = {"$ref": COMPONENTS + str(value["$ref"]).removeprefix(_DEFINITIONS).removeprefix(COMPONENTS)}
     rest = {key: _converted(one) for key, one in value.items() if key != "$ref"}
     # OpenAPI 3.0 ignores what stands beside a reference, descriptions and merge keys included.
     return {**rest, "allOf": [target]} if rest else target
 
 
-def _references(value: Any) -> Iterator[str]:
+def references(value: Any) -> Iterator[str]:
+    """The components a fragment refers to."""
     if isinstance(value, list):
         for one in value:
-            yield from _references(one)
+            yield from references(one)
     elif isinstance(value, Mapping):
         for key, one in value.items():
             if key == "$ref" and isinstance(one, str):
-                yield one.removeprefix(_COMPONENTS)
+                yield one.removeprefix(COMPONENTS)
             else:
-                yield from _references(one)
+                yield from references(one)
 
 
 def _parameter(name: str, kind: str = "string") -> dict[str, Any]:
@@ -161,21 +209,30 @@ _LIST_PARAMETERS = [
 ]
 
 
-def _paths(served: Served, component: str | None, *, custom: bool) -> Iterator[tuple[str, Any]]:
+def paths_of(served: Served, component: str | None, *, custom: bool) -> Iterator[tuple[str, Any]]:
+    """The paths of a resource, each with its operations.
+
+    :param component: that of the kind, or ``None`` when it has no schema.
+    :param custom: whether a CustomResourceDefinition defines the kind.
+    """
     resource = served.resource
     collection = resource.path("{namespace}" if resource.namespaced else "")
     operations = _Operations(resource, component, custom=custom)
     verbs = set(served.verbs)
     yield collection, operations.some(verbs, {"get": "list", "post": "create", "delete": "deletecollection"})
     if resource.namespaced and "list" in verbs:
-        yield resource.path(), operations.some({"list"}, {"get": "list"})
+        yield resource.path(), operations.some({"list"}, {"get": "list"}, everywhere=True)
     if "get" in verbs:
         by_verb = {"get": "get", "put": "update", "patch": "patch", "delete": "delete"}
-        yield f"{collection}/{{name}}", operations.some(verbs, by_verb)
+        yield f"{collection}/{{name}}", operations.some(verbs, by_verb, named=True)
         for below in served.subresources:
             if not below.group and below.kind == resource.kind:
                 path = f"{collection}/{{name}}/{below.name}"
-                yield path, operations.some(set(below.verbs), by_verb)
+                yield path, operations.some(set(below.verbs), by_verb, named=True)
+
+
+_STATUS = {"$ref": f"{COMPONENTS}{_META}Status"}
+_DELETE_OPTIONS = {"$ref": f"{COMPONENTS}{_META}DeleteOptions"}
 
 
 class _Operations:
@@ -183,32 +240,60 @@ class _Operations:
 
     def __init__(self, resource: Resource, component: str | None, *, custom: bool) -> None:
         self._gvk = _gvk(resource)
-        self._schema = {"$ref": _COMPONENTS + component} if component else {"type": "object"}
-        self._patches = _PATCH_TYPES if custom else (*_PATCH_TYPES, _STRATEGIC)
+        self._namespaced = resource.namespaced
+        self._schema = {"$ref": COMPONENTS + component} if component else {"type": "object"}
+        self._list = {"$ref": COMPONENTS + component + "List"} if component else {"type": "object"}
+        self._patches = (*_PATCH_TYPES, *(() if custom else (_STRATEGIC,)), _APPLY)
 
-    def some(self, allowed: set[str], by_method: Mapping[str, str]) -> dict[str, Any]:
-        """A path item with the methods whose verb is allowed."""
-        return {method: self._one(verb) for method, verb in by_method.items() if verb in allowed}
+    def some(
+        self,
+        allowed: set[str],
+        by_method: Mapping[str, str],
+        *,
+        named: bool = False,
+        everywhere: bool = False,
+    ) -> dict[str, Any]:
+        """A path item with the methods whose verb is allowed.
+
+        :param named: whether the path is that of one object.
+        :param everywhere: whether the path is that of all namespaces.
+        """
+        item: dict[str, Any] = {
+            method: self._one(verb) for method, verb in by_method.items() if verb in allowed
+        }
+        inside = ["name"] if named else []
+        if self._namespaced and not everywhere:
+            inside.append("namespace")
+        if inside:
+            item["parameters"] = [{**_parameter(name), "in": "path", "required": True} for name in inside]
+        return item
 
     def _one(self, verb: str) -> dict[str, Any]:
         action = {"create": "post", "update": "put"}.get(verb, verb)
         operation: dict[str, Any] = {
-            "responses": {"200": {"description": "OK", "content": self._content("application/json")}},
+            "responses": {"200": {"description": "OK", "content": _content(self._answer(verb))}},
             "x-kubernetes-action": action,
-            _GVK: self._gvk,
+            GVK: self._gvk,
         }
         if verb == "list":
             operation["parameters"] = _LIST_PARAMETERS
         elif verb in ("create", "update"):
             operation["parameters"] = _WRITE_PARAMETERS
-            operation["requestBody"] = {"content": self._content("application/json"), "required": True}
+            operation["requestBody"] = {"content": _content(self._schema), "required": True}
         elif verb == "patch":
             operation["parameters"] = [*_WRITE_PARAMETERS, _parameter("force", "boolean")]
             bodies = {kind: {"schema": {"type": "object"}} for kind in self._patches}
             operation["requestBody"] = {"content": bodies, "required": True}
         elif verb in ("delete", "deletecollection"):
             operation["parameters"] = [_parameter("dryRun"), _parameter("propagationPolicy")]
+            operation["requestBody"] = {"content": _content(_DELETE_OPTIONS)}
         return operation
 
-    def _content(self, media_type: str) -> dict[str, Any]:
-        return {media_type: {"schema": self._schema}}
+    def _answer(self, verb: str) -> Mapping[str, Any]:
+        if verb in ("delete", "deletecollection"):
+            return _STATUS
+        return self._list if verb == "list" else self._schema
+
+
+def _content(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
