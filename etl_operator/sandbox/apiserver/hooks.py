@@ -10,6 +10,7 @@ Over HTTP, for an administrator:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -22,6 +23,8 @@ from informers.testing.apiserver.errors import StatusError
 from informers.testing.apiserver.faults import FaultRule
 
 PREFIX = "/sandbox/"
+
+_REVISION = re.compile(r"[0-9]{1,19}")
 
 _FIELDS = {one.name: one for one in fields(FaultRule) if one.init}
 _READERS: Mapping[str, Callable[[Any], Any]] = {
@@ -111,7 +114,7 @@ class Hooks:
 
     def _writes(self, query: Mapping[str, str]) -> Any:
         since = query.get("since", "0")
-        if set(query) - {"since"} or not since.isdecimal():
+        if set(query) - {"since"} or not _REVISION.fullmatch(since):
             raise StatusError(400, "BadRequest", "writes are asked for with since=REVISION")
         records = self._core.journal.since(int(since))
         return {

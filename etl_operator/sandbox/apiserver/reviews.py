@@ -12,7 +12,19 @@ from informers.objects import Object
 from informers.testing.apiserver.errors import StatusError
 
 _TOKEN_SECONDS = 3600
-_TOKEN_MINIMUM = 600
+_TOKEN_MINIMUM, _TOKEN_MAXIMUM = 600, 2**32
+
+_TYPES = {str: "string", int: "integer", list: "array", dict: "object"}
+_ATTRIBUTES = dict.fromkeys(("namespace", "verb", "group", "resource", "subresource", "name"), str)
+_SPEC: dict[str, Any] = {
+    **dict.fromkeys(("user", "uid", "token", "namespace"), str),
+    "groups": [str],
+    "audiences": [str],
+    "expirationSeconds": int,
+    "resourceAttributes": _ATTRIBUTES,
+    "nonResourceAttributes": {"path": str, "verb": str},
+}
+"""What the fields are that are read, of the ``spec`` of every kind of question."""
 
 
 class Reviews:
@@ -39,7 +51,7 @@ class Reviews:
 
         :raises StatusError: 400 when the question makes no sense.
         """
-        return {**body, "status": self._answers[plural](user, namespace, body.get("spec") or {})}
+        return {**body, "status": self._answers[plural](user, namespace, spec_of(body))}
 
     def _own_access(self, user: Identity, _: str, spec: Object) -> Object:
         return self._decide(user, spec)
@@ -92,17 +104,44 @@ class Reviews:
         return answer
 
 
+def spec_of(body: Object) -> Object:
+    """The ``spec`` of a question, none being an empty one.
+
+    :raises StatusError: 400 for a field that is not of its type.
+    """
+    spec: Object = body.get("spec") or {}
+    _check(spec, _SPEC, "spec")
+    return spec
+
+
+def _check(value: Any, expected: Any, field: str) -> None:
+    if value is None:
+        return
+    kind: type[Any] = expected if isinstance(expected, type) else type(expected)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise StatusError(400, "BadRequest", f"{field} must be of the type {_TYPES[kind]}")
+    if isinstance(expected, dict):
+        for key, below in expected.items():
+            _check(value.get(key), below, f"{field}.{key}")
+    elif isinstance(expected, list):
+        for index, one in enumerate(value):
+            _check(one, expected[0], f"{field}[{index}]")
+
+
 def token_request(
     tokens: Tokens, account: Object, body: Object, format_time: Callable[[float], str]
 ) -> Object:
     """Answer ``POST serviceaccounts/<name>/token``: the request with a token in its status.
 
-    :raises StatusError: 422 for a lifetime below ten minutes.
+    :raises StatusError: 400 for a field that is not of its type, 422 for a lifetime below ten minutes or
+        above 2^32 seconds.
     """
-    spec: dict[str, Any] = dict(body.get("spec") or {})
+    spec = dict(spec_of(body))
     seconds = int(spec.get("expirationSeconds") or _TOKEN_SECONDS)
-    if seconds < _TOKEN_MINIMUM:
-        problem = "may not specify a duration less than 10 minutes"
+    problem = "may not specify a duration less than 10 minutes" if seconds < _TOKEN_MINIMUM else ""
+    if seconds > _TOKEN_MAXIMUM:
+        problem = "may not specify a duration larger than 2^32 seconds"
+    if problem:
         raise StatusError(422, "Invalid", f"spec.expirationSeconds: Invalid value: {seconds}: {problem}")
     metadata = account["metadata"]
     audiences = spec.get("audiences")

@@ -27,6 +27,7 @@ from etl_operator.sandbox.apiserver.journal import Journal, JournalFailed
 from etl_operator.sandbox.apiserver.kubeconfig import kubeconfig
 from etl_operator.sandbox.apiserver.namespaces import NamespaceContents
 from etl_operator.sandbox.apiserver.rbac import RBAC_GROUP, RawObject
+from etl_operator.sandbox.apiserver.request_text import in_utf8
 from etl_operator.sandbox.apiserver.special import Logs
 from etl_operator.sandbox.apiserver.tls import authority
 from etl_operator.sandbox.apiserver.tokens import Tokens
@@ -239,7 +240,7 @@ def _request(
     task: asyncio.Task[None],
 ) -> web.BaseRequest:
     loop = asyncio.get_running_loop()
-    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY)
+    return web.BaseRequest(in_utf8(message), payload, protocol, writer, task, loop, client_max_size=MAX_BODY)
 
 
 def _report_failure(task: asyncio.Task[None]) -> None:

@@ -13,6 +13,7 @@ from etl_operator.sandbox.apiserver.tokens import Tokens
 from informers.clock import timestamp
 from informers.objects import Object
 from informers.testing.apiserver.errors import StatusError
+from informers.testing.apiserver.parameters import number_of
 from informers.testing.apiserver.routes import flag
 
 _REFUSED = frozenset({"exec", "attach", "portforward", "proxy", "ephemeralcontainers", "resize"})
@@ -54,9 +55,9 @@ async def stream_logs(
     if logs is None:
         raise StatusError(501, "NotImplemented", "this control plane has no node, so there are no logs")
     metadata = pod["metadata"]
-    tail = query.get("tailLines")
-    if tail is not None and not tail.isdecimal():
-        raise StatusError(400, "BadRequest", f"tailLines must be a number, not {tail!r}")
+    tail = number_of(query, "tailLines")
+    if tail is not None and tail < 0:
+        raise StatusError(400, "BadRequest", f"tailLines must be greater than or equal to 0, not {tail}")
     container = _container(pod, query.get("container", ""))
     previous = bool(flag(query, "previous"))
     _refuse_before_start(pod, container, previous=previous)
@@ -65,7 +66,7 @@ async def stream_logs(
         metadata["name"],
         container,
         follow=bool(flag(query, "follow")),
-        tail=int(tail) if tail is not None else None,
+        tail=tail,
         previous=previous,
     )
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})

@@ -120,7 +120,7 @@ def delete_options(query: Mapping[str, str], body: Any) -> DeleteOptions:
     if not body:
         given: dict[str, Any] = {key: query[key] for key in ("propagationPolicy",) if key in query}
         given["dryRun"] = values(query, "dryRun")
-        given["gracePeriodSeconds"] = _number(query, "gracePeriodSeconds")
+        given["gracePeriodSeconds"] = number_of(query, "gracePeriodSeconds")
         for name in ("orphanDependents", UNSAFE):
             given[name] = flag(query, name)
         given["preconditions"] = {key: query[key] for key in ("uid", "resourceVersion") if query.get(key)}
@@ -133,9 +133,13 @@ def delete_options(query: Mapping[str, str], body: Any) -> DeleteOptions:
         raise bad_request(
             f"gracePeriodSeconds of the DeleteOptions is not a whole number: {json.dumps(grace)}"
         )
-    preconditions = given.get("preconditions") or {}
+    preconditions, dry_run = given.get("preconditions") or {}, given.get("dryRun") or []
+    if not isinstance(preconditions, Mapping) or not isinstance(given.get("propagationPolicy"), str | None):
+        raise bad_request("preconditions of the DeleteOptions must be an object, propagationPolicy a string")
+    if not isinstance(dry_run, list | tuple) or not all(isinstance(one, str) for one in dry_run):
+        raise bad_request("dryRun of the DeleteOptions must be a list of strings")
     return DeleteOptions(
-        _dry_run("DeleteOptions", list(given.get("dryRun") or ())),
+        _dry_run("DeleteOptions", list(dry_run)),
         grace,
         _propagation(given),
         preconditions.get("uid"),
@@ -160,7 +164,11 @@ def _propagation(given: Mapping[str, Any]) -> Propagation | None:
     return _PROPAGATIONS[policy]
 
 
-def _number(query: Mapping[str, str], name: str) -> int | None:
+def number_of(query: Mapping[str, str], name: str) -> int | None:
+    """A parameter that is a number of 64 bits; ``None`` when it is not given.
+
+    :raises StatusError: 400 for any other text.
+    """
     value = query.get(name)
     if value is None:
         return None
@@ -183,9 +191,9 @@ def list_options(query: Mapping[str, str], *, watch: bool) -> ListOptions:
         query.get("fieldSelector", ""),
         revision_of(query.get("resourceVersion", ""), listing=not watch),
         {"Exact": True, "NotOlderThan": False}.get(match),
-        max(_number(query, "limit") or 0, 0),
+        max(number_of(query, "limit") or 0, 0),
         query.get("continue", ""),
-        max(_number(query, "timeoutSeconds") or 0, 0),
+        max(number_of(query, "timeoutSeconds") or 0, 0),
         flag(query, "allowWatchBookmarks") or False,
         flag(query, "sendInitialEvents"),
     )
@@ -205,9 +213,13 @@ def revision_of(text: str, *, listing: bool = False) -> int | None:
     """
     if not text:
         return None
-    if text.isdecimal():
-        return int(text)
-    why = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+    problem = "invalid syntax"
+    if text.isascii() and text.isdecimal():
+        # Beyond so many digits Python refuses to read a number at all.
+        if len(text) <= _LONGEST_NUMBER and int(text) < 2**64:
+            return int(text)
+        problem = "value out of range"
+    why = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": {problem}'
     raise bad_request(f"invalid resource version: {why}") if listing else StatusError(500, "", why)
 
 

@@ -39,7 +39,10 @@ def _body(call: Call, kind: str) -> Mapping[str, object]:
     body = call.body
     if not isinstance(body, Mapping) or body.get("kind", kind) != kind:
         raise bad_request(f"the body of the request is not a {kind}")
-    name = (body.get("metadata") or {}).get("name")
+    metadata = body.get("metadata") or {}
+    if not isinstance(metadata, Mapping):
+        raise bad_request(f"metadata of a {kind} must be an object")
+    name = metadata.get("name")
     if name not in (None, "", call.info.name):
         raise bad_request(f"name in URL does not match name in {kind} object")
     return body

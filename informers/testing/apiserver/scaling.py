@@ -143,11 +143,13 @@ def _sent(write: Write, current: Object) -> Any:
 def _replicas(write: Write, sent: Any, live: Stored) -> int:
     if not isinstance(sent, Mapping) or sent.get("kind") not in (None, "Scale"):
         raise bad_request("the body of the request is not a Scale")
-    metadata = sent.get("metadata") or {}
+    metadata, spec = sent.get("metadata") or {}, sent.get("spec") or {}
+    if not isinstance(metadata, Mapping) or not isinstance(spec, Mapping):
+        raise bad_request("metadata and spec of a Scale must be objects")
     if metadata.get("name") not in (None, "", live.key.name):
         raise wrong_name(metadata["name"], live.key.name)
     check_expected(write, metadata, live, required=False)
-    replicas = (sent.get("spec") or {}).get("replicas", 0)
+    replicas = spec.get("replicas", 0)
     if not isinstance(replicas, int) or isinstance(replicas, bool):
         raise bad_request("spec.replicas is not a whole number")
     if replicas < 0:

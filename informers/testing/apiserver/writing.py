@@ -299,8 +299,10 @@ class Write:
         """Status and everything else are written apart."""
         subresource = self.info.subresource
         if subresource == "finalize":
-            spec = {**old.get("spec", {}), "finalizers": (new.get("spec") or {}).get("finalizers") or []}
-            return {**old, "spec": spec}
+            sent = new.get("spec") or {}
+            if not isinstance(sent, dict):
+                raise bad_request("spec of a Namespace must be an object")
+            return {**old, "spec": {**old.get("spec", {}), "finalizers": sent.get("finalizers") or []}}
         if subresource not in ("status", APPROVAL):
             if not self.type.has_status:
                 return new
@@ -360,7 +362,9 @@ def _check_version(version: str) -> None:
 
     :raises StatusError: 500, without a reason, for one that some stored object could have.
     """
-    if version.isascii() and version.isdigit() and 0 < int(version) < 2**64:
+    # More digits than fit are no version, and Python refuses to read some thousand of them.
+    version = version.lstrip("0") if version.isascii() and version.isdigit() else ""
+    if version and len(version) <= 20 and int(version) < 2**64:
         raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
 
 

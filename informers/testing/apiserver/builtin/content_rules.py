@@ -155,7 +155,7 @@ def _number_or_percent(field: str, value: Any) -> Iterator[Cause]:
                 f"(e.g. '1%',  or '93%', regex used for validation is '{_PERCENT}')"
             )
             yield invalid(field, value, detail)
-        elif int(value[:-1]) > 100:
+        elif len(share := value[:-1].lstrip("0")) > 3 or int(share or "0") > 100:
             yield invalid(field, value, "must not be greater than 100%")
     else:
         yield from not_negative(field, value)

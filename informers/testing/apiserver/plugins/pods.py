@@ -139,7 +139,7 @@ def _mount_token(spec: Object, context: Context) -> None:
     there = [one["name"] for one in volumes if str(one.get("name")).startswith(_TOKEN_VOLUME)]
     name = there[0] if there else generated_name(_TOKEN_VOLUME, context.rng)
     mounted = False
-    for container in (*(spec.get("initContainers") or ()), *spec["containers"]):
+    for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
         mounts = container.setdefault("volumeMounts", [])
         if all(mount.get("mountPath") != _TOKEN_PATH for mount in mounts):
             mounts.append({"name": name, "readOnly": True, "mountPath": _TOKEN_PATH})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -16,11 +15,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import msgspec
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from informers.objects import Object
+from informers.testing.apiserver.bounds import too_deep
 from informers.testing.apiserver.builtin.gotypes import Struct, struct_of
 from informers.testing.apiserver.errors import StatusError
 
@@ -198,8 +199,11 @@ def _micro_time(value: Any) -> str | None:
 
 def _json(data: bytes) -> Any:
     try:
-        return json.loads(data) if data else None
-    except ValueError as error:
+        # As strict as with a body in JSON: no NaN, no half of a character.
+        return msgspec.json.decode(data) if data else None
+    except RecursionError:
+        raise too_deep() from None
+    except (ValueError, msgspec.DecodeError) as error:
         raise _unreadable(str(error)) from None
 
 
