@@ -7,7 +7,8 @@ ARG PYTHON=python:3.13-slim
 FROM ${PYTHON} AS build
 WORKDIR /src
 # Fixed dates and a fixed hash seed: two builds of one commit give the same files.
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore SOURCE_DATE_EPOCH=315532800 PYTHONHASHSEED=0
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
+    SOURCE_DATE_EPOCH=315532800 PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1
 # Without pip in it, an environment that is copied below brings no build tools along.
 RUN python -m venv --without-pip /opt/venv
 
@@ -30,7 +31,7 @@ RUN python -m pip wheel --no-deps --no-build-isolation --require-hashes --wheel-
  && python -m pip --python /opt/venv/bin/python install --no-index --no-deps --no-compile /wheels/*.whl
 COPY --from=wheel /wheel /wheel
 RUN python -m pip --python /opt/venv/bin/python install --no-index --no-deps --no-compile /wheel/*.whl \
- && python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib
+ && python -m compileall -q -f --invalidation-mode unchecked-hash /opt/venv/lib
 
 FROM tools AS build-operator
 COPY .ci/requirements/operator.txt ./
@@ -38,12 +39,12 @@ RUN python -m pip wheel --no-deps --no-build-isolation --require-hashes --wheel-
  && python -m pip --python /opt/venv/bin/python install --no-index --no-deps --no-compile /wheels/*.whl
 COPY --from=wheel /wheel /wheel
 RUN python -m pip --python /opt/venv/bin/python install --no-index --no-deps --no-compile /wheel/*.whl \
- && python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib
+ && python -m compileall -q -f --invalidation-mode unchecked-hash /opt/venv/lib
 
 FROM ${PYTHON} AS base
 # The root file system is read-only in a pod: without bytecode here, every start compiles the standard library again.
 RUN python -m pip uninstall --yes --quiet --root-user-action=ignore pip \
- && PYTHONHASHSEED=0 python -m compileall -q -x '/(test|idlelib|ensurepip|tkinter|turtledemo|site-packages)/' \
+ && PYTHONHASHSEED=0 python -m compileall -q -f -x '/(test|idlelib|ensurepip|tkinter|turtledemo|site-packages)/' \
     --invalidation-mode unchecked-hash "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
