@@ -187,3 +187,9 @@ def test_a_kind_of_ones_own_comes_and_goes(sandbox: Sandbox) -> None:
     )
     run(sandbox, "delete", "crd", "toys.kubectl.test", "--timeout=600s")
     assert "toys" not in run(sandbox, "api-resources", "-o", "name")
+
+
+def test_a_kind_that_is_not_there_is_what_is_wrong(sandbox: Sandbox) -> None:
+    manifest = json.dumps({"apiVersion": "nope.example/v1", "kind": "Nope", "metadata": {"name": "x"}})
+    # For a kind that no OpenAPI v3 document has, kubectl reads version 2 in its protobuf form.
+    assert "content type" not in refused(sandbox, "apply", "-f", "-", stdin=manifest)

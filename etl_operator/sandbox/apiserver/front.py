@@ -18,6 +18,7 @@ from etl_operator.sandbox.apiserver.hooks import PREFIX, Hooks
 from etl_operator.sandbox.apiserver.identity import Identity
 from etl_operator.sandbox.apiserver.negotiation import (
     JSON,
+    SWAGGER_PROTOBUF,
     Shape,
     Wanted,
     encode,
@@ -163,7 +164,13 @@ class Front:
             return None
         if isinstance(found, Encoded):
             self._access.require(user, Attributes("get", path=request.path))
-            negotiate(request.headers.get("Accept", ""), shapes=frozenset(), yaml=False)
+            try:
+                negotiate(request.headers.get("Accept", ""), shapes=frozenset(), yaml=False)
+            except StatusError:
+                if SWAGGER_PROTOBUF in request.headers.get("Accept", ""):
+                    # kubectl reads a refusal of the form as a fault of its own, and says so to people.
+                    return _no_page()
+                raise
             return _unless_known(request, found)
         wanted = negotiate(request.headers.get("Accept", ""), shapes=frozenset({Shape.AGGREGATED_V2}))
         found = self._documents.answer(request.path, wanted, request.host)

@@ -20,6 +20,8 @@ from informers.testing.apiserver.protobuf import decode
 JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
+SWAGGER_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+"""The form in which Go's discovery client asks for ``/openapi/v2``."""
 APPLY_YAML = "application/apply-patch+yaml"
 _META = "meta.k8s.io"
 _DISCOVERY = "apidiscovery.k8s.io"
