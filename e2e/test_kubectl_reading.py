@@ -82,6 +82,9 @@ def test_a_watch_shows_changes_as_they_come(sandbox: Sandbox) -> None:
 def test_explain_and_discovery(sandbox: Sandbox) -> None:
     assert "Periodic probe" in run(sandbox, "explain", "pod.spec.containers.livenessProbe")
     assert "volumeClaimTemplates" in run(sandbox, "explain", "statefulset", "--recursive")
+    of_version_2 = ("explain", "--output=plaintext-openapiv2")
+    assert "Number of desired pods" in run(sandbox, *of_version_2, "deployment.spec")
+    assert "FIELDS:\n" in run(sandbox, *of_version_2, "etlpipeline.spec")
     assert "etl.router/v1" in run(sandbox, "api-versions").split()
     resources = run(sandbox, "api-resources", "--categories=etl", "-o", "name").split()
     assert len(resources) == 5

@@ -192,4 +192,15 @@ def test_a_kind_of_ones_own_comes_and_goes(sandbox: Sandbox) -> None:
 def test_a_kind_that_is_not_there_is_what_is_wrong(sandbox: Sandbox) -> None:
     manifest = json.dumps({"apiVersion": "nope.example/v1", "kind": "Nope", "metadata": {"name": "x"}})
     # For a kind that no OpenAPI v3 document has, kubectl reads version 2 in its protobuf form.
-    assert "content type" not in refused(sandbox, "apply", "-f", "-", stdin=manifest)
+    said = refused(sandbox, "apply", "-f", "-", stdin=manifest)
+    assert 'no matches for kind "Nope" in version "nope.example/v1"' in said
+    assert "ensure CRDs are installed first" in said
+
+
+def test_a_field_that_is_not_there_is_refused(sandbox: Sandbox) -> None:
+    metadata = {"name": "strict", "namespace": NAMESPACE}
+    manifest: dict[str, object] = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    strictly = ("apply", "--validate=strict", "-f", "-")
+    said = refused(sandbox, *strictly, stdin=json.dumps({**manifest, "nothing": 1}))
+    assert "nothing" in said
+    assert "created" in run(sandbox, *strictly, stdin=json.dumps(manifest))

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 import aiohttp
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from etl_operator.sandbox.apiserver import swagger
+from etl_operator.sandbox.apiserver import swagger, swagger_protobuf
 from etl_operator.sandbox.apiserver.server import EmbeddedServer
+from informers.objects import Object
+from tests.sandbox_apiserver.reading_swagger import decoded
 from tests.sandbox_apiserver.serving import browsing, eventually, serving
 from tests.sandbox_apiserver.test_bodies import DEFINITION
 
+_PROTOBUF = {"Accept": "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"}
 _GVK = "x-kubernetes-group-version-kind"
 
 
@@ -103,6 +110,8 @@ async def test_it_follows_the_definitions(http: aiohttp.ClientSession) -> None:
     assert after != before
     async with http.get("/openapi/v2", headers={"If-None-Match": before}) as response:
         assert response.status == 200
+    async with http.get("/openapi/v2", headers=_PROTOBUF) as response:
+        assert "test.bodies.v1.Gadget" in decoded(await response.read())["definitions"]
     async with http.delete(f"{path}/gadgets.bodies.test") as response:
         assert response.status == 200, await response.text()
 
@@ -124,23 +133,89 @@ async def test_it_is_sent_only_to_who_has_not_got_it(http: aiohttp.ClientSession
             assert response.status == 200
 
 
+@pytest.mark.parametrize(
+    ("module", "maker", "headers"),
+    [(swagger, "document", {}), (swagger_protobuf, "encoded", _PROTOBUF)],
+    ids=["JSON", "protobuf"],
+)
 async def test_it_is_made_when_it_is_asked_for_and_once(
-    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+    http: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    maker: str,
+    headers: Mapping[str, str],
 ) -> None:
     made: list[bytes] = []
-    document = swagger.document
+    make = getattr(module, maker)
 
     def counted(*args: Any) -> bytes:
-        made.append(document(*args))
+        made.append(make(*args))
         return made[-1]
 
-    monkeypatch.setattr(swagger, "document", counted)
-    async with http.get("/api/v1") as response:
+    monkeypatch.setattr(module, maker, counted)
+    async with http.get("/openapi/v3") as response:
         assert response.status == 200
     assert not made
-    await read(http)
-    await read(http)
+    for _ in range(2):
+        async with http.get("/openapi/v2", headers=headers) as response:
+            assert await response.read() == made[0]
     assert len(made) == 1
+
+
+async def test_forms_are_told_apart_by_who_has_one(http: aiohttp.ClientSession) -> None:
+    async with http.get("/openapi/v2", headers=_PROTOBUF) as response:
+        assert (response.status, response.headers["Vary"]) == (200, "Accept")
+        tag = response.headers["ETag"]
+    async with http.get("/openapi/v2", headers={**_PROTOBUF, "If-None-Match": tag}) as response:
+        assert (response.status, await response.read()) == (304, b"")
+    assert (await read(http))[0] == tag, "as on a real server the tag is that of the JSON form"
+
+
+_TEXTS = st.text(max_size=8)
+_WHOLE = st.integers(min_value=1, max_value=2**63 - 1)
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | _TEXTS,
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(_TEXTS, below, max_size=3),
+    max_leaves=5,
+)
+
+
+def _schemas(below: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.sampled_from(["object", "array", "string", "integer"]),
+            "description": _TEXTS.filter(bool),
+            "format": st.just("int32"),
+            "maxLength": _WHOLE,
+            "maximum": st.floats(min_value=0.5, allow_infinity=False),
+            "exclusiveMinimum": st.just(True),
+            "required": st.lists(_TEXTS, min_size=1, max_size=2),
+            "enum": st.lists(_VALUES, min_size=1, max_size=3),
+            "default": _VALUES,
+            "x-kubernetes-validations": _VALUES,
+            "items": below,
+            "allOf": st.lists(below, min_size=1, max_size=2),
+            "additionalProperties": below | st.booleans(),
+            "properties": st.dictionaries(
+                _TEXTS | st.sampled_from(["x-a", "description", "$ref"]), below, max_size=3
+            ),
+        },
+    )
+
+
+@example({"enum": ["\x7f", "\x85", "a\u2028b", "\ufeff", "\uffff", "\U0001f600", "\\", {"<<": 1}]})
+@given(st.recursive(st.just({"$ref": "#/definitions/A"}) | st.just({}), _schemas, max_leaves=8))
+def test_whatever_a_schema_says_is_said_in_protobuf(schema: dict[str, Any]) -> None:
+    document = {"swagger": "2.0", "definitions": {"A": schema}}
+    assert decoded(swagger_protobuf.encoded(json.dumps(document).encode())) == document
+
+
+def test_what_protobuf_has_no_field_for_is_left_out() -> None:
+    schema: Object = {"type": "object", "anyOf": [{}], "title": None, "maxLength": 0, "default": None}
+    document = {"definitions": {"A": schema}}
+    read = decoded(swagger_protobuf.encoded(json.dumps(document).encode()))
+    assert read == {"definitions": {"A": {"type": "object", "default": None}}}
 
 
 async def test_who_may_not_read_it_is_refused(server: EmbeddedServer) -> None:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from etl_operator.sandbox.apiserver import openapi, swagger
+from etl_operator.sandbox.apiserver import openapi, swagger, swagger_protobuf
 from etl_operator.sandbox.apiserver.discovery import Discovery, Served
-from etl_operator.sandbox.apiserver.negotiation import Shape, Wanted
+from etl_operator.sandbox.apiserver.negotiation import (
+    OPENAPI_FORMS,
+    SWAGGER_FORMS,
+    SWAGGER_PROTOBUF,
+    Shape,
+    Wanted,
+)
 from informers.objects import Object, Resource
 from informers.testing.apiserver.bundle import definitions
 from informers.testing.apiserver.registry import ResourceType
 
 _SWAGGER = "v2"
+_PROTOBUF = "v2 in protobuf"
 
 VERSION = {
     "major": "1",
@@ -40,10 +47,15 @@ def is_document(path: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An OpenAPI document as it is sent, in JSON, and the hash of that."""
+    """An OpenAPI document as it is sent.
+
+    :param digest: the hash of its JSON form, whatever form this is.
+    :param forms: in which it can be had, see :func:`negotiate`.
+    """
 
     body: bytes
     digest: str
+    forms: Mapping[str, str]
 
 
 class Documents:
@@ -80,7 +92,7 @@ class Documents:
             case ["apis", group, version]:
                 return discovery.resource_list(group, version)
             case ["openapi", "v2"]:
-                return self._swagger()
+                return self._swagger_protobuf() if wanted.media_type == SWAGGER_PROTOBUF else self._swagger()
             case ["openapi", "v3"]:
                 return openapi.index((name, self._document(name).digest) for name in self._names())
             case ["openapi", "v3", *rest] if "/".join(rest) in self._names():
@@ -106,19 +118,23 @@ class Documents:
         discovery, schemas = self._current()
         if _SWAGGER not in self._openapi:
             served = (one for _, _, resources in discovery.versions() for one in resources)
-            self._openapi[_SWAGGER] = _encoded(swagger.document(served, schemas))
+            body = swagger.document(served, schemas)
+            self._openapi[_SWAGGER] = Encoded(body, openapi.digest(body), SWAGGER_FORMS)
         return self._openapi[_SWAGGER]
+
+    def _swagger_protobuf(self) -> Encoded:
+        source = self._swagger()
+        if _PROTOBUF not in self._openapi:
+            self._openapi[_PROTOBUF] = replace(source, body=swagger_protobuf.encoded(source.body))
+        return self._openapi[_PROTOBUF]
 
     def _document(self, name: str) -> Encoded:
         schemas = self._current()[1]
         if name not in self._openapi:
             group, version, resources = self._names()[name]
-            self._openapi[name] = _encoded(openapi.document(group, version, list(resources), schemas))
+            body = openapi.document(group, version, list(resources), schemas)
+            self._openapi[name] = Encoded(body, openapi.digest(body), OPENAPI_FORMS)
         return self._openapi[name]
-
-
-def _encoded(body: bytes) -> Encoded:
-    return Encoded(body, openapi.digest(body))
 
 
 class _Schemas:

@@ -18,7 +18,6 @@ from etl_operator.sandbox.apiserver.hooks import PREFIX, Hooks
 from etl_operator.sandbox.apiserver.identity import Identity
 from etl_operator.sandbox.apiserver.negotiation import (
     JSON,
-    SWAGGER_PROTOBUF,
     Shape,
     Wanted,
     encode,
@@ -164,14 +163,10 @@ class Front:
             return None
         if isinstance(found, Encoded):
             self._access.require(user, Attributes("get", path=request.path))
-            try:
-                negotiate(request.headers.get("Accept", ""), shapes=frozenset(), yaml=False)
-            except StatusError:
-                if SWAGGER_PROTOBUF in request.headers.get("Accept", ""):
-                    # kubectl reads a refusal of the form as a fault of its own, and says so to people.
-                    return _no_page()
-                raise
-            return _unless_known(request, found)
+            wanted = negotiate(request.headers.get("Accept", ""), shapes=frozenset(), forms=found.forms)
+            found = self._documents.answer(request.path, wanted, request.host)
+            assert isinstance(found, Encoded)
+            return _unless_known(request, found, wanted.media_type)
         wanted = negotiate(request.headers.get("Accept", ""), shapes=frozenset({Shape.AGGREGATED_V2}))
         found = self._documents.answer(request.path, wanted, request.host)
         assert found is not None and not isinstance(found, Encoded)
@@ -267,12 +262,12 @@ class Front:
         return response
 
 
-def _unless_known(request: web.BaseRequest, document: Encoded) -> web.Response:
+def _unless_known(request: web.BaseRequest, document: Encoded, media_type: str) -> web.Response:
     """A document, or 304 when the client says that it has just this one."""
     headers = {"ETag": f'"{document.digest}"', "Cache-Control": "no-cache, private", "Vary": "Accept"}
     if any(tag.value in ("*", document.digest) for tag in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
-    return web.Response(body=document.body, headers={"Content-Type": JSON, **headers})
+    return web.Response(body=document.body, headers={"Content-Type": media_type, **headers})
 
 
 def _review_at(path: str) -> tuple[str, str, str] | None:

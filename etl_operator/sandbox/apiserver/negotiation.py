@@ -20,8 +20,7 @@ from informers.testing.apiserver.protobuf import decode
 JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
-SWAGGER_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-"""The form in which Go's discovery client asks for ``/openapi/v2``."""
+SWAGGER_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 APPLY_YAML = "application/apply-patch+yaml"
 _META = "meta.k8s.io"
 _DISCOVERY = "apidiscovery.k8s.io"
@@ -33,6 +32,17 @@ _PATCHES = (
     "application/strategic-merge-patch+json",
     APPLY_YAML,
 )
+
+
+OBJECT_FORMS: Mapping[str, str] = {JSON: JSON, YAML: YAML, "application/x-yaml": YAML, "text/yaml": YAML}
+OPENAPI_FORMS: Mapping[str, str] = {JSON: JSON}
+SWAGGER_FORMS: Mapping[str, str] = {
+    JSON: JSON,
+    SWAGGER_PROTOBUF: SWAGGER_PROTOBUF,
+    # No media type, but what Go's discovery client asks for.
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf": SWAGGER_PROTOBUF,
+}
+"""What can be asked for, and the media type of the answer to it."""
 
 
 class Shape(enum.Enum):
@@ -59,21 +69,20 @@ class _MediaRange:
     parameters: Mapping[str, str]
 
 
-def negotiate(accept: str, *, shapes: frozenset[Shape] = frozenset(Shape), yaml: bool = True) -> Wanted:
+def negotiate(
+    accept: str, *, shapes: frozenset[Shape] = frozenset(Shape), forms: Mapping[str, str] = OBJECT_FORMS
+) -> Wanted:
     """The first entry of ``accept`` this server can produce; no header means JSON.
 
     :param shapes: what makes sense at this address besides the plain object.
-    :param yaml: whether the answer can be YAML.
+    :param forms: the media types the answer can have, by the names they are asked for with.
     :raises StatusError: 406 when nothing in the list can be produced.
     """
     if not accept:
         return Wanted()
     for media_range in _ranges(accept):
-        if media_range.type in (JSON, "*/*", "application/*"):
-            media_type = JSON
-        elif yaml and media_range.type in (YAML, "application/x-yaml", "text/yaml"):
-            media_type = YAML
-        else:
+        media_type = JSON if media_range.type in ("*/*", "application/*") else forms.get(media_range.type)
+        if media_type is None:
             continue
         shape = _shape(media_range.parameters)
         if shape is Shape.OBJECT or (shape in shapes and shape is not None):
@@ -81,7 +90,7 @@ def negotiate(accept: str, *, shapes: frozenset[Shape] = frozenset(Shape), yaml:
     raise StatusError(
         406,
         "NotAcceptable",
-        f"only the following media types are accepted: {', '.join((JSON, YAML) if yaml else (JSON,))}",
+        f"only the following media types are accepted: {', '.join(dict.fromkeys(forms.values()))}",
     )
 
 

@@ -7,16 +7,13 @@ are always JSON: clients take that.
 from __future__ import annotations
 
 import base64
-import gzip
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import msgspec
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
@@ -24,12 +21,12 @@ from informers.objects import Object
 from informers.testing.apiserver.bounds import too_deep
 from informers.testing.apiserver.builtin.gotypes import Struct, struct_of
 from informers.testing.apiserver.errors import StatusError
+from informers.testing.apiserver.protobuf.descriptors import kubernetes
 
 __all__ = ["CONTENT_TYPE", "MAGIC", "decode"]
 
 CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
 MAGIC = b"k8s\x00"
-VERSION = "1.37"
 
 _META = "k8s.io.apimachinery.pkg.apis.meta.v1"
 _EXTENSIONS = "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1"
@@ -91,18 +88,9 @@ def _unreadable(why: str) -> StatusError:
     return StatusError(400, "BadRequest", f"the object provided is unrecognized: {why}")
 
 
-@cache
-def _pool() -> descriptor_pool.DescriptorPool:
-    packed = files(__package__).joinpath(f"descriptors-{VERSION}.pb.gz").read_bytes()
-    pool = descriptor_pool.DescriptorPool()
-    for file in descriptor_pb2.FileDescriptorSet.FromString(gzip.decompress(packed)).file:
-        pool.Add(file)
-    return pool
-
-
 def _read(name: str, data: bytes) -> Any:
     try:
-        kind = message_factory.GetMessageClass(_pool().FindMessageTypeByName(name))
+        kind: Any = kubernetes(name)
     except KeyError:
         raise StatusError(
             415, "UnsupportedMediaType", f"this server does not read {name} in protobuf form; send JSON"

@@ -4,8 +4,8 @@
 
     python informers/testing/apiserver/protobuf/make.py
 
-The messages are those of the ``generated.proto`` files in Kubernetes' Go modules, fetched with Go's own
-module download.
+The messages are those of the ``generated.proto`` files in Kubernetes' Go modules, and those of the OpenAPI
+document of version 2, fetched with Go's own module download.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 VERSION = "1.37"
-MODULES = (
-    "k8s.io/api",
-    "k8s.io/apimachinery",
-    "k8s.io/apiextensions-apiserver",
-    "k8s.io/kube-aggregator",
-)
+_RELEASE = "v0." + VERSION.removeprefix("1.") + ".0"
+MODULES = {
+    "k8s.io/api": _RELEASE,
+    "k8s.io/apimachinery": _RELEASE,
+    "k8s.io/apiextensions-apiserver": _RELEASE,
+    "k8s.io/kube-aggregator": _RELEASE,
+    # The version that those require.
+    "github.com/google/gnostic-models": "v0.7.0",
+}
 GROUPS = (
     "admissionregistration/v1",
     "apps/v1",
@@ -53,13 +57,14 @@ FILES = (
     "k8s.io/apimachinery/pkg/runtime/generated.proto",
     "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1/generated.proto",
 )
+OPENAPI = "github.com/google/gnostic-models/openapiv2/OpenAPIv2.proto"
 
 
 def sources(folder: Path) -> None:
     """Lay the modules out as the import paths of their files ask for."""
     (folder / "go.mod").write_text("module descriptors\n\ngo 1.24\n")
-    release = "v0." + VERSION.removeprefix("1.") + ".0"
-    command = ["go", "mod", "download", "-json", *(f"{module}@{release}" for module in MODULES)]
+    versions = (f"{module}@{version}" for module, version in MODULES.items())
+    command = ["go", "mod", "download", "-json", *versions]
     printed = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
     decoder = json.JSONDecoder()
     while printed.strip():
@@ -70,16 +75,22 @@ def sources(folder: Path) -> None:
         place.symlink_to(module["Dir"])
 
 
+def compiled(folder: Path, name: str, options: Sequence[str], names: Sequence[str]) -> None:
+    """Write the descriptors of some files, packed, beside this one."""
+    target = folder / "descriptors.pb"
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{folder}", *options]
+    subprocess.run([*command, f"--descriptor_set_out={target}", *names], check=True)
+    Path(__file__).with_name(f"{name}.pb.gz").write_bytes(gzip.compress(target.read_bytes(), 9, mtime=0))
+
+
 def main() -> None:
     """Write the descriptors beside this file."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sources(folder)
-        target = folder / "descriptors.pb"
-        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{folder}", "--include_imports"]
-        subprocess.run([*command, f"--descriptor_set_out={target}", *FILES], check=True)
-        packed = gzip.compress(target.read_bytes(), 9, mtime=0)
-    Path(__file__).with_name(f"descriptors-{VERSION}.pb.gz").write_bytes(packed)
+        compiled(folder, f"descriptors-{VERSION}", ["--include_imports"], FILES)
+        # What it imports comes with Python's protobuf.
+        compiled(folder, "openapi-v2", [], [OPENAPI])
 
 
 if __name__ == "__main__":
