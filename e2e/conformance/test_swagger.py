@@ -305,3 +305,18 @@ async def test_the_protobuf_form_says_the_same(transport: HttpTransport, accept:
 async def test_what_is_accepted(transport: HttpTransport) -> None:
     for accept, code in (("*/*", 200), ("text/html", 406), ("application/yaml", 406)):
         assert (await ask(transport, "GET", "/openapi/v2", accept=accept)).status == code, accept
+
+
+@pytest.mark.parametrize(
+    "word",
+    [{"maxLength": 2**63}, {"minItems": -(2**70)}, {"maximum": 10**400}, {"externalDocs": {"url": 5}}],
+    ids=lambda word: next(iter(word)),
+)
+async def test_what_no_document_can_say_is_no_schema(transport: HttpTransport, word: Object) -> None:
+    definition = _definition()
+    definition["metadata"]["name"] = "others.swagger.test"
+    definition["spec"]["names"] = {"plural": "others", "kind": "Other"}
+    versions = definition["spec"]["versions"]
+    versions[0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = {"type": "object", **word}
+    code, answer = await found(transport, "POST", _DEFINITIONS, body=definition)
+    assert (code, answer["reason"]) == (400, "BadRequest"), answer
