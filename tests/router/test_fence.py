@@ -284,7 +284,9 @@ async def test_what_nobody_can_explain_is_logged_and_survived(
     keeper.want(USERS, [router.address])
     # When the keeper looks, the fence is open: it cannot have been that.
     await eventually(lambda: keeper.state("etl/users")[router.address].registered, "registered in the end")
-    assert [record.message for record in caplog.records] == [f"registrations at {router.address}"]
+    # grpc reports a poll that found nothing as an error of asyncio's, on a busy machine.
+    ours = [record.message for record in caplog.records if record.name.startswith("etl_operator.")]
+    assert ours == [f"registrations at {router.address}"]
     await keeper.close()
     await task
     await clients.close()
