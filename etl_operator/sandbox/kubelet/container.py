@@ -126,7 +126,8 @@ class Container:
         try:
             return await run.wait()
         finally:
-            run.signal(signal.SIGKILL)
+            # Waited for: who cancels this may close the event loop next, and nobody would notice the end.
+            await run.kill()
 
     def _is_over(self) -> bool:
         """Whether an earlier node saw it end, and it does not come back."""
