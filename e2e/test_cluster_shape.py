@@ -9,6 +9,7 @@ import pytest
 from e2e.running import eventually
 from e2e.scene import BUDGET, MANAGER, POD, PVC, SERVICE, SERVICE_ACCOUNT, Scene, condition, router
 from etl_operator.api import CLUSTER, SOURCE
+from etl_operator.router.client import RouterNode
 from informers.errors import Invalid
 from informers.objects import ObjectKey, Resource
 
@@ -69,7 +70,12 @@ async def test_the_spec_reaches_the_pods(scene: Scene) -> None:
     await scene.ready(SOURCE, "in")
     for address in await scene.addresses("shape", 50061):
         async with router(address) as node:
-            assert len(await node.list_services()) == 1
+
+            async def registered(node: RouterNode = node) -> bool:
+                # A member that has just restarted is registered with a moment after it is ready.
+                return len(await node.list_services()) == 1
+
+            await eventually(registered, what=f"the service is registered at {address}")
     with pytest.raises(Invalid, match="raftPort cannot be changed"):
         await scene.patch(CLUSTER, "shape", {"spec": {"service": {"raftPort": 50062}}})
 
