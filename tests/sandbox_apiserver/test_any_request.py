@@ -546,12 +546,13 @@ def _answer(connection: ssl.SSLSocket, sent: bytes, method: str) -> tuple[int, b
 
 
 def _check(running: Running, request: Sent) -> None:
-    # Who is refused for the head alone can lose the answer, since the server does not wait for the body. A
-    # connection that a fault ends is ended each time.
-    for again in (request, replace(request, body=b"")):
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            return _check_answer(running, again)
-    return _check_answer(running, replace(request, body=b""))
+    try:
+        _check_answer(running, request)
+    except (ConnectionError, ssl.SSLEOFError):
+        # Who is refused for the head alone can lose the answer, since the server does not wait for the body.
+        if not request.body:
+            raise
+        _check_answer(running, replace(request, body=b""))
 
 
 def _check_answer(running: Running, request: Sent) -> None:
