@@ -23,8 +23,8 @@ import yaml
 from e2e import occupation
 from e2e.realcluster import options, settings_of
 from etl_operator.cli.logs import configure_logging
-from etl_operator.sandbox.apiserver.kubeconfig import CLUSTER
-from etl_operator.sandbox.apiserver.special import Logs
+from etl_operator.sandbox.http.kubeconfig import CLUSTER
+from etl_operator.sandbox.http.special import Logs
 from etl_operator.sandbox.reaper import Reaper
 from etl_operator.sandbox.run import run_sandbox
 from informers.client import Client, HttpTransport, load_kubeconfig

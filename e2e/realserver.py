@@ -24,7 +24,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from etl_operator.sandbox.apiserver.special import Logs
+from etl_operator.sandbox.http.special import Logs
 from etl_operator.sandbox.reaper import Reaper, dying_with_parent
 from etl_operator.sandbox.run import free_ports
 from informers.objects import Object

@@ -17,12 +17,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from e2e.realserver import RealServer
-from etl_operator.sandbox.apiserver.kubeconfig import write_kubeconfig
-from etl_operator.sandbox.apiserver.server import EmbeddedServer
+from etl_operator.sandbox.http.kubeconfig import write_kubeconfig
+from etl_operator.sandbox.http.server import EmbeddedServer
 from etl_operator.sandbox.loops import run_loops
 from etl_operator.sandbox.reaper import Reaper
+from informers.apiserver.plugins import Admission
 from informers.client import Client, HttpTransport, load_kubeconfig
-from informers.testing.apiserver.plugins import Admission
 
 
 @asynccontextmanager

@@ -9,10 +9,10 @@ import json
 import random
 from collections.abc import Sequence
 
+from informers.apiserver.schema.patterns import PatternError, compiled
 from informers.client import HttpTransport
 from informers.client.transport import HttpRequest
 from informers.objects import Object
-from informers.testing.apiserver.schema.patterns import PatternError, compiled
 from tests.apiserver_schema.test_patterns import REFUSED, TAKEN
 
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

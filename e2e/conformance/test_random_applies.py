@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from informers.apiserver.core import ApiServer
 from informers.client import HttpTransport, Transport, load_kubeconfig
 from informers.clock import SystemClock
 from informers.objects import Object
-from informers.testing.apiserver.core import ApiServer
 from informers.testing.transport import ApiServerTransport
 from tests.apiserver_rules.asking import ask
 from tests.apiserver_rules.scenarios import comparable

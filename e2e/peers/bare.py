@@ -12,8 +12,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from e2e.conformance.serving import real
-from etl_operator.sandbox.apiserver.kubeconfig import write_kubeconfig
-from etl_operator.sandbox.apiserver.server import EmbeddedServer
+from etl_operator.sandbox.http.kubeconfig import write_kubeconfig
+from etl_operator.sandbox.http.server import EmbeddedServer
 
 
 @asynccontextmanager

@@ -10,9 +10,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from etl_operator.node.consensus.engine import ConsensusEngine
+from etl_operator.node.control.registry import Registry
+from etl_operator.node.control.state import RouterState
 from etl_operator.node.http import Page, Route
-from etl_operator.node.registry import Registry
-from etl_operator.node.state import RouterState
 
 
 class NodeCollector(Collector):

@@ -17,13 +17,13 @@ from typing import Any
 
 import grpc.aio
 
-from etl_operator.node import services, state
 from etl_operator.node.consensus.address import Address
 from etl_operator.node.consensus.embedded import EmbeddedEngine
 from etl_operator.node.consensus.engine import ConsensusError, StorageError
 from etl_operator.node.consensus.settings import Timing
+from etl_operator.node.control import services, state
+from etl_operator.node.control.registry import Registry
 from etl_operator.node.http import HttpServer, health_routes
-from etl_operator.node.registry import Registry
 from etl_operator.node.settings import Settings
 from etl_operator.router.pb import registry_pb2, router_pb2
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Protocol
 
-from etl_operator.sandbox.apiserver.server import EmbeddedServer
-from etl_operator.sandbox.apiserver.special import Logs
+from etl_operator.sandbox.http.server import EmbeddedServer
+from etl_operator.sandbox.http.special import Logs
 from etl_operator.sandbox.loops.running import ALL
 from etl_operator.sandbox.reaper import Reaper
+from informers.apiserver.faults import FaultRule
 from informers.objects import Object
-from informers.testing.apiserver.faults import FaultRule
 
 
 class ControlPlane(Protocol):

@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 import click
 import yaml
 
-from etl_operator.sandbox.apiserver.hooks import fault_rules
-from etl_operator.sandbox.apiserver.kubeconfig import CLUSTER, write_kubeconfig
 from etl_operator.sandbox.controlplane import ControlPlane, Embedded, MakeControlPlane
+from etl_operator.sandbox.http.hooks import fault_rules
+from etl_operator.sandbox.http.kubeconfig import CLUSTER, write_kubeconfig
 from etl_operator.sandbox.kubelet import ImageTable, ProcessNode
 from etl_operator.sandbox.loops import run_loops
 from etl_operator.sandbox.loops.claims import OWN_CLASS
@@ -34,10 +34,10 @@ from etl_operator.sandbox.proxy import NameProxy
 from etl_operator.sandbox.reaper import Reaper
 from etl_operator.sandbox.resolving import Target
 from etl_operator.sandbox.watching import Applied, apply_all, follow, forget_readiness
+from informers.apiserver.faults import FaultRule
 from informers.client import Client, HttpTransport, load_kubeconfig
 from informers.errors import NotFound, RuntimeFault
 from informers.objects import Object, ObjectKey
-from informers.testing.apiserver.faults import FaultRule
 
 log = logging.getLogger(__name__)
 

@@ -24,14 +24,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from informers.apiserver.core import ApiServer
+from informers.apiserver.faults import Cut, FaultRule
+from informers.apiserver.kinds import DEFINITION
 from informers.client import Client
 from informers.leader import LeaderElector
 from informers.manager import Manager
 from informers.metrics import MeasuredTransport, Metrics
 from informers.objects import Object, ObjectKey
-from informers.testing.apiserver.core import ApiServer
-from informers.testing.apiserver.faults import Cut, FaultRule
-from informers.testing.apiserver.kinds import DEFINITION
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.transport import ApiServerTransport
 
@@ -76,7 +76,7 @@ class Simulation:
         duplicate: bool = False,
         stale: int = 0,
     ) -> FaultRule:
-        """Make the server misbehave from now on, as :class:`informers.testing.apiserver.faults.FaultRule`
+        """Make the server misbehave from now on, as :class:`informers.apiserver.faults.FaultRule`
         says.
 
         :raises ValueError: for a verb or a cut there is not.
@@ -181,7 +181,7 @@ class Simulation:
         """Create an object as somebody else would, past every fault, and wait until it can be used: of a
         definition, until its resource is served.
 
-        :raises informers.testing.apiserver.errors.StatusError: what a client would see.
+        :raises informers.apiserver.errors.StatusError: what a client would see.
         :raises ValueError: when a definition's names are taken.
         """
         created = self.server.create(obj)

@@ -10,18 +10,18 @@ from typing import Any
 
 import msgspec
 
+from informers.apiserver.core import ApiServer
+from informers.apiserver.deadlines import Deadline, allowed_time
+from informers.apiserver.errors import StatusError
+from informers.apiserver.faults import ConnectionCut, serve
+from informers.apiserver.outcomes import Call, ListOutcome, ObjectOutcome, WatchOutcome
+from informers.apiserver.refusals import bad_request
+from informers.apiserver.reviews import parse_review
+from informers.apiserver.routes import parse
+from informers.apiserver.watching import Watch, WatchEvent
 from informers.client.transport import HttpRequest, HttpResponse, HttpStream
 from informers.errors import TransportError
 from informers.objects import Object, Resource
-from informers.testing.apiserver.core import ApiServer
-from informers.testing.apiserver.deadlines import Deadline, allowed_time
-from informers.testing.apiserver.errors import StatusError
-from informers.testing.apiserver.faults import ConnectionCut, serve
-from informers.testing.apiserver.outcomes import Call, ListOutcome, ObjectOutcome, WatchOutcome
-from informers.testing.apiserver.refusals import bad_request
-from informers.testing.apiserver.reviews import parse_review
-from informers.testing.apiserver.routes import parse
-from informers.testing.apiserver.watching import Watch, WatchEvent
 
 _JSON = {"content-type": "application/json"}
 _METADATA = "PartialObjectMetadata"

@@ -6,8 +6,8 @@ from functools import cache
 from typing import Any
 
 from etl_operator.api.crds import schema_of
+from informers.apiserver.schema import Schema, compile_schema
 from informers.objects import Object, Resource
-from informers.testing.apiserver.schema import Schema, compile_schema
 
 
 @cache

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from etl_operator.api.crds import KINDS, Kind, definition, render_crds, schema_of
 from etl_operator.cli.main import main
-from informers.testing.apiserver.schema import check_structural, compile_schema
-from informers.testing.apiserver.schema.cel import Rule
+from informers.apiserver.schema import check_structural, compile_schema
+from informers.apiserver.schema.cel import Rule
 
 ROOT = Path(__file__).resolve().parents[2]
 EACH = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.resource.kind)

@@ -7,12 +7,12 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from informers.apiserver.core import ApiServer
+from informers.apiserver.outcomes import Call, ListOutcome, ObjectOutcome, WatchOutcome
+from informers.apiserver.rest import handle
+from informers.apiserver.routes import parse
+from informers.apiserver.watching import Watch, WatchEvent
 from informers.objects import Object
-from informers.testing.apiserver.core import ApiServer
-from informers.testing.apiserver.outcomes import Call, ListOutcome, ObjectOutcome, WatchOutcome
-from informers.testing.apiserver.rest import handle
-from informers.testing.apiserver.routes import parse
-from informers.testing.apiserver.watching import Watch, WatchEvent
 from informers.testing.clock import VirtualClock, run_virtual
 
 NAMESPACE = "shop"

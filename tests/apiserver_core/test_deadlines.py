@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from informers.testing.apiserver.deadlines import allowed_time, parse_duration
-from informers.testing.apiserver.errors import StatusError
+from informers.apiserver.deadlines import allowed_time, parse_duration
+from informers.apiserver.errors import StatusError
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from informers.apiserver.errors import StatusError
+from informers.apiserver.kinds import DEFINITION
 from informers.objects import Object
-from informers.testing.apiserver.errors import StatusError
-from informers.testing.apiserver.kinds import DEFINITION
 from tests.apiserver_core.served import (
     CARTS,
     DEFINITIONS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from informers.testing.apiserver.errors import StatusError
+from informers.apiserver.errors import StatusError
 from tests.apiserver_core.served import CARTS, MAPS, Served, cart, serving
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from informers.apiserver.errors import StatusError
 from informers.objects import Object
-from informers.testing.apiserver.errors import StatusError
 from tests.apiserver_core.served import (
     APPLY,
     CARTS,

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from e2e.conformance.deviations import DEVIATIONS
+from informers.apiserver.core import ApiServer
 from informers.objects import Object
-from informers.testing.apiserver.core import ApiServer
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.transport import ApiServerTransport
 from tests.apiserver_core.comparing import unordered

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from informers.apiserver.errors import StatusError
+from informers.apiserver.watching import Watch
 from informers.objects import Object
-from informers.testing.apiserver.errors import StatusError
-from informers.testing.apiserver.watching import Watch
 from tests.apiserver_core.served import APPLY, MAPS, MERGE, Served, serving
 
 NAMES = ("a", "b", "c")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from informers.testing.apiserver.builtin import BuiltinRules
-from informers.testing.apiserver.kinds import builtin_types
+from informers.apiserver.builtin import BuiltinRules
+from informers.apiserver.kinds import builtin_types
 from tests.apiserver_core.served import APPLY, Served, serving
 from tests.apiserver_rules.record import ANSWERS
 from tests.apiserver_rules.scenarios import NAMESPACE, Step, object_of, request, scenarios

@@ -8,14 +8,14 @@ import json
 import msgspec
 import pytest
 
+from informers.apiserver.core import ApiServer
+from informers.apiserver.errors import StatusError
+from informers.apiserver.faults import FaultRule
+from informers.apiserver.routes import parse
+from informers.apiserver.store import Change
 from informers.client.transport import HttpRequest
 from informers.errors import TransportError
 from informers.objects import Object, ObjectKey, Resource
-from informers.testing.apiserver.core import ApiServer
-from informers.testing.apiserver.errors import StatusError
-from informers.testing.apiserver.faults import FaultRule
-from informers.testing.apiserver.routes import parse
-from informers.testing.apiserver.store import Change
 from informers.testing.clock import VirtualClock
 from informers.testing.transport import ApiServerTransport
 from tests.apiserver_core.served import CARTS, MAPS, PODS, Served, cart, serving

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from informers.testing.apiserver.errors import StatusError
-from informers.testing.apiserver.watching import INITIAL_EVENTS_END, MAX_PENDING
+from informers.apiserver.errors import StatusError
+from informers.apiserver.watching import INITIAL_EVENTS_END, MAX_PENDING
 from tests.apiserver_core.served import (
     CARTS,
     DEFINITIONS,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from informers.apiserver.errors import StatusError
 from informers.objects import Object
-from informers.testing.apiserver.errors import StatusError
 from tests.apiserver_core.served import APPLY, CARTS, MAPS, PODS, Served, cart, rest, serving
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from informers.apiserver.fields import Manager, track
+from informers.apiserver.fields.managed import FOLDED, MAX_UPDATERS, Entry, capped, read, written
+from informers.apiserver.fields.paths import from_v1, readable, to_v1
 from informers.objects import Object
-from informers.testing.apiserver.fields import Manager, track
-from informers.testing.apiserver.fields.managed import FOLDED, MAX_UPDATERS, Entry, capped, read, written
-from informers.testing.apiserver.fields.paths import from_v1, readable, to_v1
 
 
 def entry(name: str, second: int, *fields: str, operation: str = "Update", version: str = "v1") -> Entry:

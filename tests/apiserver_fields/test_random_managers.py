@@ -10,12 +10,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from informers.apiserver.errors import StatusError
+from informers.apiserver.fields import Manager, apply, track
+from informers.apiserver.fields.paths import FieldSet, element, from_v1, to_v1
+from informers.apiserver.fields.walks import field_set
+from informers.apiserver.schema import compile_schema
 from informers.objects import Object
-from informers.testing.apiserver.errors import StatusError
-from informers.testing.apiserver.fields import Manager, apply, track
-from informers.testing.apiserver.fields.paths import FieldSet, element, from_v1, to_v1
-from informers.testing.apiserver.fields.walks import field_set
-from informers.testing.apiserver.schema import compile_schema
 
 TEXT = {"type": "string"}
 SCHEMA = compile_schema(

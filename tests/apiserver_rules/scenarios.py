@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from informers.apiserver.bundle import builtin_schemas
+from informers.apiserver.kinds import builtin_types
 from informers.objects import Object, Resource
-from informers.testing.apiserver.bundle import builtin_schemas
-from informers.testing.apiserver.kinds import builtin_types
 
 NAMESPACE = "rules-check"
 

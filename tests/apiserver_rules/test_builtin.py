@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from informers.apiserver.builtin import BuiltinRules
+from informers.apiserver.builtin.gotypes import shaped
+from informers.apiserver.builtin.pod_defaults import image_pull_policy, quality_of_service
+from informers.apiserver.builtin.services import ADDRESSES, NODE_PORTS
+from informers.apiserver.core import ApiServer
+from informers.apiserver.errors import StatusError
 from informers.client.transport import HttpRequest
 from informers.objects import Object, ObjectKey, Resource
-from informers.testing.apiserver.builtin import BuiltinRules
-from informers.testing.apiserver.builtin.gotypes import shaped
-from informers.testing.apiserver.builtin.pod_defaults import image_pull_policy, quality_of_service
-from informers.testing.apiserver.builtin.services import ADDRESSES, NODE_PORTS
-from informers.testing.apiserver.core import ApiServer
-from informers.testing.apiserver.errors import StatusError
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.transport import ApiServerTransport
 from tests.apiserver_rules.asked_of_builtins import CHANGED, CREATED, service

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from informers.apiserver.core import ApiServer
+from informers.apiserver.errors import StatusError
 from informers.objects import Object, ObjectKey, Resource
-from informers.testing.apiserver.core import ApiServer
-from informers.testing.apiserver.errors import StatusError
 from informers.testing.clock import VirtualClock, run_virtual
 
 CONFIG = Resource("", "v1", "configmaps", "ConfigMap")

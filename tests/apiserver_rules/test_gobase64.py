@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from informers.testing.apiserver.builtin.gobase64 import rewritten
+from informers.apiserver.builtin.gobase64 import rewritten
 
 
 @given(st.binary(max_size=40), st.lists(st.tuples(st.integers(0, 60), st.sampled_from("\r\n"))))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from informers.objects import Object, Resource
-from informers.testing.apiserver.builtin.eviction import evictable
-from informers.testing.apiserver.builtin.lifecycle import (
+from informers.apiserver.builtin.eviction import evictable
+from informers.apiserver.builtin.lifecycle import (
     isolate_status,
     owns_generation,
     pod_grace_period,
     spec_changed,
 )
+from informers.objects import Object, Resource
 
 NOW = "2026-01-02T03:04:05Z"
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from informers.testing.apiserver import names
+from informers.apiserver import names
 
 LONG = "a" * 64
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from informers.apiserver.bundle import builtin_schemas
+from informers.apiserver.errors import StatusError
+from informers.apiserver.patching import json_patch, merge_patch, strategic_merge
+from informers.apiserver.schema import compile_schema
 from informers.objects import Object
-from informers.testing.apiserver.bundle import builtin_schemas
-from informers.testing.apiserver.errors import StatusError
-from informers.testing.apiserver.patching import json_patch, merge_patch, strategic_merge
-from informers.testing.apiserver.schema import compile_schema
 
 STATEFUL_SET = compile_schema(builtin_schemas()["apps", "v1", "StatefulSet"]).root
 POD = compile_schema(builtin_schemas()["", "v1", "Pod"]).root

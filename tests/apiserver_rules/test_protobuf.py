@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from informers.apiserver.builtin.gotypes import shaped
+from informers.apiserver.errors import StatusError
+from informers.apiserver.protobuf import MAGIC, decode
 from informers.objects import Object
-from informers.testing.apiserver.builtin.gotypes import shaped
-from informers.testing.apiserver.errors import StatusError
-from informers.testing.apiserver.protobuf import MAGIC, decode
 
 RECORDED: dict[str, Object] = {
     one["object"]["kind"]: one for one in json.loads(Path(__file__).with_name("protobuf.json").read_text())

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from informers.testing.apiserver.quantity import canonical, parse
+from informers.apiserver.quantity import canonical, parse
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from functools import cache
 import pytest
 
 from e2e.conformance.deviations import marked
+from informers.apiserver.core import ApiServer
 from informers.objects import Object
-from informers.testing.apiserver.core import ApiServer
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.transport import ApiServerTransport
 from tests.apiserver_rules.asking import play, prepare

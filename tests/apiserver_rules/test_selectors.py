@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from informers.objects import Object, Resource
-from informers.testing.apiserver.errors import StatusError
-from informers.testing.apiserver.selectors import (
+from informers.apiserver.errors import StatusError
+from informers.apiserver.selectors import (
     field_selector,
     label_selector_matches,
     parse_field_selector,
     parse_label_selector,
 )
+from informers.objects import Object, Resource
 
 POD = Resource("", "v1", "pods", "Pod")
 EVENT = Resource("", "v1", "events", "Event")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from informers.testing.apiserver.bundle import builtin_schemas, definitions, resolved
-from informers.testing.apiserver.bundle.make import merged, normal, packed
+from informers.apiserver.bundle import builtin_schemas, definitions, resolved
+from informers.apiserver.bundle.make import merged, normal, packed
 
 KIND = "x-kubernetes-group-version-kind"
 STATEFUL_SET = ("apps", "v1", "StatefulSet")

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from informers.apiserver.bundle import builtin_schemas
+from informers.apiserver.schema import Schema, check_structural, compile_schema
 from informers.objects import Object
-from informers.testing.apiserver.bundle import builtin_schemas
-from informers.testing.apiserver.schema import Schema, check_structural, compile_schema
 
 TEXT = {"type": "string"}
 RAW: Object = {

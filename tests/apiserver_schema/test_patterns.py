@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from informers.testing.apiserver.quantity import parse
-from informers.testing.apiserver.schema import check_structural, compile_schema, cost
-from informers.testing.apiserver.schema.cel import Rule
-from informers.testing.apiserver.schema.patterns import PatternError, compiled
+from informers.apiserver.quantity import parse
+from informers.apiserver.schema import check_structural, compile_schema, cost
+from informers.apiserver.schema.cel import Rule
+from informers.apiserver.schema.patterns import PatternError, compiled
 
 # As kube-apiserver 1.37.2 answered.
 REFUSED = {
@@ -101,7 +101,7 @@ def test_no_pattern_of_ours_takes_long_on_a_text_of_a_user() -> None:
 
 
 def test_a_pattern_that_only_evaluation_shows_to_be_none_fails_the_rule() -> None:
-    from informers.testing.apiserver.schema.cel import EvaluationError
+    from informers.apiserver.schema.cel import EvaluationError
 
     for text in ("self.matches(self)", "self.find(self) == ''"):
         with pytest.raises(EvaluationError, match=r"missing (closing )?\]"):

@@ -13,7 +13,7 @@ from controllers.cluster.config import config_data, config_hash
 from controllers.cluster.statefulset import stateful_set, with_claims_of
 from controllers.settings import ControllerSettings
 from etl_operator.api import EtlRouterCluster
-from informers.testing.apiserver.plugins.pod_standards import findings
+from informers.apiserver.plugins.pod_standards import findings
 
 SETTINGS = ControllerSettings()
 

@@ -23,12 +23,12 @@ from etl_operator.api.crds import render_crds
 from etl_operator.api.fitting import fitted
 from etl_operator.api.pipeline import PipelineStatus
 from etl_operator.api.validation import validate
+from informers.apiserver.kinds import DEFINITION
 from informers.cache.store import Delta
 from informers.cache.view import View, view_of_object
 from informers.errors import Conflict, Invalid
 from informers.manager import Manager
 from informers.objects import Object, ObjectKey, Resource
-from informers.testing.apiserver.kinds import DEFINITION
 from informers.testing.simulation import Simulation, simulate
 from tests.controllers.world import KeeperDouble, Routers
 

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from informers.apiserver.core import ApiServer
+from informers.apiserver.faults import FaultRule
 from informers.cache.informer import Informer
 from informers.client import Client
 from informers.controller import Controller, Gate
 from informers.metrics import Metrics
 from informers.objects import ObjectKey, Resource, Result
-from informers.testing.apiserver.core import ApiServer
-from informers.testing.apiserver.faults import FaultRule
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.transport import ApiServerTransport
 from tests.informers_manager.operator import CONFIG_MAP, NAMESPACE, config_map, key, server

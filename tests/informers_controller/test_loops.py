@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from informers.apiserver.core import ApiServer
 from informers.client import Client
 from informers.controller import Controller
 from informers.controller.loops import Finding, Kind, LoopDetector, judge
 from informers.controller.versions import changes, owners, text
 from informers.metrics import Metrics
 from informers.objects import Object, ObjectKey, Result
-from informers.testing.apiserver.core import ApiServer
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.transport import ApiServerTransport
 from tests.informers_manager.operator import (

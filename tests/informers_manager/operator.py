@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from informers.apiserver.core import ApiServer
 from informers.client import Client
 from informers.controller import Controller, owner_mapper
 from informers.controller.ownership import owner_reference
@@ -16,7 +17,6 @@ from informers.leader import LeaderElector
 from informers.manager import Manager
 from informers.metrics import MeasuredTransport, Metrics
 from informers.objects import Object, ObjectKey, Resource, Result
-from informers.testing.apiserver.core import ApiServer
 from informers.testing.clock import VirtualClock
 from informers.testing.transport import ApiServerTransport
 

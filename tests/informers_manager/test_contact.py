@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from informers.apiserver.core import ApiServer
+from informers.apiserver.faults import FaultRule
 from informers.client import Client, Contact, HttpRequest
 from informers.client.http import HttpTransport
 from informers.client.kubeconfig import ClusterAccess
@@ -18,8 +20,6 @@ from informers.leader import LeaderElector, LeaseLost
 from informers.manager import Manager
 from informers.metrics import Metrics
 from informers.objects import ObjectKey, Resource, Result
-from informers.testing.apiserver.core import ApiServer
-from informers.testing.apiserver.faults import FaultRule
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.transport import ApiServerTransport
 

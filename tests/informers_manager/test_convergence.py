@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from informers.testing.apiserver.core import ApiServer
-from informers.testing.apiserver.faults import FaultRule
+from informers.apiserver.core import ApiServer
+from informers.apiserver.faults import FaultRule
 from informers.testing.clock import run_virtual
 from tests.informers_manager.operator import (
     CONFIG_MAP,

@@ -7,14 +7,14 @@ import logging
 
 import pytest
 
+from informers.apiserver.core import ApiServer
+from informers.apiserver.faults import FaultRule
 from informers.cache.informer import Informer
 from informers.controller import Controller
 from informers.errors import Detached, RuntimeFault
 from informers.manager import Manager
 from informers.objects import ObjectKey, Resource, Result
 from informers.parts import Kind, Parts
-from informers.testing.apiserver.core import ApiServer
-from informers.testing.apiserver.faults import FaultRule
 from informers.testing.clock import run_virtual
 from tests.hanging import HANGS
 from tests.informers_manager.operator import (

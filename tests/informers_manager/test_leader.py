@@ -8,10 +8,10 @@ import re
 
 import pytest
 
+from informers.apiserver.faults import Cut
 from informers.errors import Fenced
 from informers.leader import LEASE, LeaderElector, LeaseLost, micro_time
 from informers.objects import ObjectKey
-from informers.testing.apiserver.faults import Cut
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.simulation import Simulation, simulate
 from tests.hanging import HANGS

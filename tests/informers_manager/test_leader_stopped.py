@@ -10,12 +10,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from etl_operator.sandbox.apiserver.kubeconfig import write_kubeconfig
-from etl_operator.sandbox.apiserver.server import EmbeddedServer
+from etl_operator.sandbox.http.kubeconfig import write_kubeconfig
+from etl_operator.sandbox.http.server import EmbeddedServer
+from informers.apiserver.store import Change
 from informers.objects import ObjectKey, Resource
-from informers.testing.apiserver.store import Change
 from tests.hanging import HANGS
-from tests.sandbox_apiserver.serving import serving
+from tests.sandbox_http.serving import serving
 
 LEASE = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 ROOT = Path(__file__).parents[2]

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from informers.apiserver.core import ApiServer
+from informers.apiserver.faults import FaultRule
 from informers.cache.packing import PackingOptions
 from informers.controller import Controller
 from informers.errors import RuntimeFault
 from informers.leader import LeaseLost
 from informers.objects import ObjectKey, Result
-from informers.testing.apiserver.core import ApiServer
-from informers.testing.apiserver.faults import FaultRule
 from informers.testing.clock import run_virtual
 from tests.informers_manager.operator import (
     CONFIG_MAP,

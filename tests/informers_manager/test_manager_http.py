@@ -13,14 +13,14 @@ from typing import Any
 import aiohttp
 import pytest
 
+from informers.apiserver.core import ApiServer
+from informers.apiserver.faults import FaultRule
 from informers.client import Client
 from informers.clock import SystemClock
 from informers.errors import RuntimeFault
 from informers.health import LoopMonitor
 from informers.manager import Manager
 from informers.metrics import Metrics
-from informers.testing.apiserver.core import ApiServer
-from informers.testing.apiserver.faults import FaultRule
 from informers.testing.transport import ApiServerTransport
 from tests.hanging import HANGS
 from tests.informers_manager.operator import CONFIG_MAP

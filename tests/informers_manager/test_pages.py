@@ -16,7 +16,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from etl_operator.sandbox.apiserver.server import EmbeddedServer
+from etl_operator.sandbox.http.server import EmbeddedServer
+from informers.apiserver.core import ApiServer
+from informers.apiserver.faults import FaultRule
 from informers.certificates import ServingCertificate
 from informers.client import Client
 from informers.clock import SystemClock
@@ -26,14 +28,12 @@ from informers.guard import from_this_machine
 from informers.manager import Manager
 from informers.metrics import Metrics
 from informers.objects import ObjectKey, Result
-from informers.testing.apiserver.core import ApiServer
-from informers.testing.apiserver.faults import FaultRule
 from informers.testing.transport import ApiServerTransport
 from tests.hanging import HANGS
 from tests.informers_manager.operator import CONFIG_MAP, NAMESPACE
 from tests.informers_manager.pairs import pair, write_pair
 from tests.informers_manager.test_manager_http import get, running
-from tests.sandbox_apiserver.serving import client_of, serving
+from tests.sandbox_http.serving import client_of, serving
 
 API = "rbac.authorization.k8s.io"
 METRICS, DEBUG = "/metrics", "/debug/queues"

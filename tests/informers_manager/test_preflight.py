@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from etl_operator.sandbox.apiserver.server import EmbeddedServer
+from etl_operator.sandbox.http.server import EmbeddedServer
 from informers.access import AGAIN, REVIEW, Access, Preflight, review, rights
+from informers.apiserver.core import ApiServer
 from informers.client import Client, HttpRequest, HttpResponse, Transport
 from informers.clock import SystemClock
 from informers.controller import Controller
@@ -19,12 +20,11 @@ from informers.leader import LeaderElector
 from informers.manager import Manager
 from informers.metrics import Metrics
 from informers.objects import ObjectKey, Resource, Result
-from informers.testing.apiserver.core import ApiServer
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.transport import ApiServerTransport
 from tests.hanging import HANGS
 from tests.informers_manager.operator import CONFIG_MAP, NAMESPACE, SECRET
-from tests.sandbox_apiserver.serving import client_of, serving
+from tests.sandbox_http.serving import client_of, serving
 
 CLUSTER_ROLE = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", namespaced=False)
 NODE = Resource("", "v1", "nodes", "Node", namespaced=False)

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from informers.apiserver.core import ApiServer
 from informers.cache.informer import Delta, Informer
 from informers.client import Client
 from informers.errors import NotFound
 from informers.objects import Object, ObjectKey, Resource
-from informers.testing.apiserver.core import ApiServer
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.transport import ApiServerTransport
 from tests.informers_watch.running import running, until

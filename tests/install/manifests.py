@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from informers.apiserver.bundle import builtin_schemas
+from informers.apiserver.schema import Schema, compile_schema
 from informers.objects import Object
-from informers.testing.apiserver.bundle import builtin_schemas
-from informers.testing.apiserver.schema import Schema, compile_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "config"

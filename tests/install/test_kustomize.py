@@ -23,8 +23,8 @@ from controllers.kinds import (
 )
 from etl_operator.api.crds import KINDS
 from etl_operator.sandbox.manifests import load_manifests
+from informers.apiserver.plugins.pod_standards import findings
 from informers.objects import Object, ObjectKey
-from informers.testing.apiserver.plugins.pod_standards import findings
 from tests.install.manifests import CONFIG, container_of, only, problems, rules
 
 DEFAULT = load_manifests(CONFIG / "default")

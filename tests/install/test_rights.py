@@ -12,12 +12,12 @@ from etl_operator.router.client import RouterClients
 from etl_operator.router.registry import RegistryKeeper
 from etl_operator.sandbox.manifests import load_manifests
 from informers.access import Right, rights
+from informers.apiserver.core import ApiServer
 from informers.client import Client
 from informers.clock import SystemClock
 from informers.leader import LeaderElector
 from informers.manager import Manager
 from informers.metrics import Metrics
-from informers.testing.apiserver.core import ApiServer
 from informers.testing.transport import ApiServerTransport
 from tests.install.manifests import CONFIG, only, rules
 

@@ -16,7 +16,7 @@ from etl_operator.node.consensus.disk import File
 from etl_operator.node.consensus.engine import ConsensusError, NotLeader, Role, StorageFull
 from etl_operator.node.consensus.member import Member
 from etl_operator.node.consensus.settings import Timing
-from etl_operator.node.state import RouterState
+from etl_operator.node.control.state import RouterState
 from tests.node.model.disk import Disk
 
 TIMING = Timing(0.15, 0.3, 0.05)

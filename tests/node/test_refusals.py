@@ -8,9 +8,9 @@ import grpc
 import pytest
 
 from etl_operator.node.consensus.engine import ConsensusEngine, StorageError
-from etl_operator.node.services import RouterAdmin, handlers
+from etl_operator.node.control.services import RouterAdmin, handlers
+from etl_operator.node.control.state import RouterState
 from etl_operator.node.settings import Node
-from etl_operator.node.state import RouterState
 from etl_operator.router.methods import DELETE_PIPELINE
 from etl_operator.router.pb import router_pb2
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from etl_operator.node.registry import SINK, SOURCE, TRANSFORM, Registry
+from etl_operator.node.control.registry import SINK, SOURCE, TRANSFORM, Registry
 
 
 class Clock:

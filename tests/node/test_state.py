@@ -4,8 +4,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from etl_operator.node import state
-from etl_operator.node.state import Create, Delete, NameCluster, Outcome, RouterState, SetEnabled, Update
+from etl_operator.node.control import state
+from etl_operator.node.control.state import (
+    Create,
+    Delete,
+    NameCluster,
+    Outcome,
+    RouterState,
+    SetEnabled,
+    Update,
+)
 
 IDS = st.sampled_from(["a/one", "a/two", "b/one"])
 CONFIGS = st.binary(max_size=4)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import yaml
 
-from etl_operator.sandbox.apiserver.kubeconfig import write_kubeconfig
+from etl_operator.sandbox.http.kubeconfig import write_kubeconfig
 from informers.objects import Object, ObjectKey, Resource
-from tests.sandbox_apiserver.serving import comes_true, serving
+from tests.sandbox_http.serving import comes_true, serving
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

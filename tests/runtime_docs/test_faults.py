@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from informers.access import AGAIN, REVIEW, Access
+from informers.apiserver.faults import FaultRule
 from informers.client.requests import LIST_SILENCE
 from informers.controller import Controller
 from informers.errors import BadRequest, Forbidden, TransportError
 from informers.manager import Manager
 from informers.objects import Object, ObjectKey, Resource, Result
-from informers.testing.apiserver.faults import FaultRule
 from informers.testing.simulation import NAMESPACE, Simulation, simulate
 
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")

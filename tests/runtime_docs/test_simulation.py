@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from informers.apiserver.errors import StatusError
 from informers.cache.informer import Delta, Informer
 from informers.controller import Controller, block_on
 from informers.errors import ApiError, Conflict, Gone, NotFound, TooManyRequests, TransportError
@@ -18,7 +19,6 @@ from informers.leader import LeaseLost
 from informers.manager import Manager
 from informers.objects import Object, ObjectKey, Resource, Result
 from informers.testing import clock
-from informers.testing.apiserver.errors import StatusError
 from informers.testing.clock import VirtualStandstill
 from informers.testing.simulation import NAMESPACE, Simulation, simulate
 

@@ -25,7 +25,7 @@ from etl_operator.sandbox.kubelet.memory import (
 from informers.objects import Object
 from informers.testing.clock import run_virtual
 from tests.hanging import HANGS
-from tests.sandbox_apiserver.serving import eventually
+from tests.sandbox_http.serving import eventually
 from tests.sandbox_kubelet.test_node import EVENT, KEY, POD, World, container, first, is_ready, pod, world
 
 __all__ = ["world"]

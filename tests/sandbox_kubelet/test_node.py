@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from etl_operator.sandbox.apiserver.server import EmbeddedServer
+from etl_operator.sandbox.http.server import EmbeddedServer
 from etl_operator.sandbox.kubelet import ImageTable, ProcessNode
 from etl_operator.sandbox.kubelet.backoff import CrashBackoff
 from etl_operator.sandbox.kubelet.images import Image
@@ -20,7 +20,7 @@ from etl_operator.sandbox.reaper import Reaper
 from informers.client import Client, HttpRequest
 from informers.errors import NotFound
 from informers.objects import Object, ObjectKey, Resource
-from tests.sandbox_apiserver.serving import CONFIG_MAP, client_of, comes_true, config_map, eventually, serving
+from tests.sandbox_http.serving import CONFIG_MAP, client_of, comes_true, config_map, eventually, serving
 
 POD = Resource("", "v1", "pods", "Pod")
 NODE = Resource("", "v1", "nodes", "Node", namespaced=False)

@@ -14,7 +14,7 @@ from informers.clock import SystemClock
 from informers.errors import NotFound, ServerError
 from informers.objects import Object
 from informers.testing.clock import VirtualClock, run_virtual
-from tests.sandbox_apiserver.serving import client_of, serving
+from tests.sandbox_http.serving import client_of, serving
 
 SHORT: Object = {"path": "short", "expirationSeconds": 600}
 VAULT: Object = {"path": "vault", "audience": "vault"}

@@ -14,7 +14,7 @@ from etl_operator.sandbox.loops.claims import OWN_CLASS, PROVISIONED_BY, PROVISI
 from informers.client import Client
 from informers.errors import NotFound
 from informers.objects import Object, ObjectKey, Resource
-from tests.sandbox_apiserver.serving import client_of, eventually, serving
+from tests.sandbox_http.serving import client_of, eventually, serving
 
 KEY = ObjectKey("default", "data")
 

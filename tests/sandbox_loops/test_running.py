@@ -13,7 +13,7 @@ from etl_operator.sandbox.loops import kinds, run_loops
 from informers.client import Client
 from informers.errors import NotFound, TooManyRequests
 from informers.objects import Object, ObjectKey, Resource
-from tests.sandbox_apiserver.serving import client_of, eventually, serving
+from tests.sandbox_http.serving import client_of, eventually, serving
 from tests.sandbox_loops.objects import names
 
 SET = ObjectKey("default", "db")

@@ -16,7 +16,7 @@ from etl_operator.sandbox.resolving import Target
 from informers.client import Client
 from informers.objects import Object, ObjectKey, Resource
 from tests.hanging import HANGS
-from tests.sandbox_apiserver.serving import client_of, comes_true, eventually, serving
+from tests.sandbox_http.serving import client_of, comes_true, eventually, serving
 
 SERVICE = Resource("", "v1", "services", "Service")
 SLICE = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")

@@ -15,8 +15,8 @@ import yaml
 from e2e import occupation
 from e2e.joined import JoinedServer
 from etl_operator.api import PIPELINE
-from etl_operator.sandbox.apiserver.kubeconfig import write_kubeconfig
-from etl_operator.sandbox.apiserver.server import EmbeddedServer
+from etl_operator.sandbox.http.kubeconfig import write_kubeconfig
+from etl_operator.sandbox.http.server import EmbeddedServer
 from etl_operator.sandbox.loops import kinds, run_loops
 from etl_operator.sandbox.loops.claims import DEFAULT_CLASS, OWN_CLASS
 from etl_operator.sandbox.manifests import built_in, load_manifests
@@ -24,7 +24,7 @@ from etl_operator.sandbox.watching import apply_all
 from informers.client import Client, load_kubeconfig
 from informers.errors import ConfigError, NotFound, TransportError
 from informers.objects import Object, ObjectKey, Resource
-from tests.sandbox_apiserver.serving import client_of, eventually, serving
+from tests.sandbox_http.serving import client_of, eventually, serving
 
 ACCOUNT = "etl-operator-system/etl-operator-controller-manager"
 NODE = ObjectKey("", "worker")

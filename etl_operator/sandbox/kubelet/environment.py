@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from informers.apiserver.quantity import parse
 from informers.objects import Object
-from informers.testing.apiserver.quantity import parse
 
 Lookup = Callable[[str, str], Object | None]
 """(``ConfigMap`` or ``Secret``, name) to the object in the pod's namespace."""

@@ -121,7 +121,7 @@ class ProcessNode:
         tail: int | None,
         previous: bool = False,
     ) -> AsyncGenerator[bytes, None]:
-        """A container's output; see :class:`etl_operator.sandbox.apiserver.special.Logs`."""
+        """A container's output; see :class:`etl_operator.sandbox.http.special.Logs`."""
         key = ObjectKey(namespace, pod)
         worker = next((one for one in reversed(self._workers.values()) if one.key == key), None)
         found = worker.container(container) if worker is not None else None

@@ -1,0 +1,273 @@
+"""The API server without its sockets: store, rules and the controllers that belong to it.
+
+Everything runs on one event loop. A request is a plain function call (:func:`rest.handle`) and never waits;
+what a real server does a moment later happens in :meth:`ApiServer.run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from informers.apiserver import writing
+from informers.apiserver.bounds import MAX_STORED
+from informers.apiserver.builtin import BuiltinRules
+from informers.apiserver.context import Authorizer, Context, always
+from informers.apiserver.definitions import condition_is_true
+from informers.apiserver.deleting import delete_object
+from informers.apiserver.errors import StatusError
+from informers.apiserver.establishing import DefinitionController
+from informers.apiserver.expiry import EventExpiry
+from informers.apiserver.faults import Faults
+from informers.apiserver.gc import GarbageCollector
+from informers.apiserver.kinds import DEFINITION, builtin_types
+from informers.apiserver.namespaces import NamespaceController
+from informers.apiserver.outcomes import Call
+from informers.apiserver.parameters import DeleteOptions, Propagation
+from informers.apiserver.plugins import Admission
+from informers.apiserver.refusals import method_not_allowed, no_such_path
+from informers.apiserver.registry import Registry, ResourceType
+from informers.apiserver.routes import RequestInfo
+from informers.apiserver.selection import shown
+from informers.apiserver.store import HISTORY, Change, Store, Stored
+from informers.apiserver.watching import Flow
+from informers.apiserver.write_log import WriteLog
+from informers.clock import Clock, timestamp
+from informers.objects import Object, ObjectKey, Resource
+
+_SYSTEM = "system:apiserver"
+
+
+def _check_size(change: Change) -> None:
+    if change.stored is not None and len(change.current.encoded) > MAX_STORED:
+        raise StatusError(500, "", "etcdserver: request is too large")
+
+
+class ApiServer:
+    """One API server.
+
+    :param clock: for timestamps; waiting goes through the running loop.
+    :param rng: for names, uids and delays; pass a seeded one for runs that can be repeated.
+    :param history: events remembered per resource; watches from before them get 410.
+    :param admission: the plugins that are asked. Without the one for service accounts by default: it refuses
+        pods until somebody has made their namespace's account ``default``, and nothing here does.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        rng: random.Random | None = None,
+        history: int = HISTORY,
+        admission: Admission | None = None,
+    ) -> None:
+        self.clock = clock
+        self.rng = rng or random.Random()  # noqa: S311 (names and delays, nothing secret)
+        self.registry = Registry()
+        self.store = Store(history=history)
+        self.store.listeners.append(_check_size)
+        self.rules = BuiltinRules()
+        self.admission = admission or Admission(disabled=("ServiceAccount",))
+        self.authorizer: Authorizer = always
+        """Asked by plugins about rights other than those to the request itself."""
+        self.flow = Flow()
+        self.faults = Faults(self.rng)
+        self.journal = WriteLog()
+        self._now = 0, ""
+        self._definitions = DefinitionController(self, rng=self.rng)
+        for (group, plural), types in builtin_types().items():
+            self.registry.replace((group, plural), types)
+
+    async def run(self) -> None:
+        """Establish definitions, collect garbage, empty namespaces, expire events. Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._definitions.run(), name="definitions")
+            tasks.create_task(GarbageCollector(self, rng=self.rng).run(), name="garbage collector")
+            tasks.create_task(NamespaceController(self, rng=self.rng).run(), name="namespaces")
+            tasks.create_task(EventExpiry(self).run(), name="event expiry")
+
+    @property
+    def listeners(self) -> list[Callable[[Change], None]]:
+        """Called with every change before it becomes visible; what they raise fails the write."""
+        return self.store.listeners
+
+    def subscribe(self, follower: Callable[[Change], None]) -> Callable[[], None]:
+        """Call ``follower`` with every change once it is visible; the result ends that."""
+        self.store.followers.append(follower)
+        return lambda: self.store.followers.remove(follower)
+
+    def now(self) -> str:
+        """The time as it stands in objects: RFC 3339, seconds."""
+        second = int(self.clock.time())
+        if second != self._now[0]:
+            self._now = second, timestamp(second)
+        return self._now[1]
+
+    def context(
+        self,
+        type_: ResourceType,
+        subresource: str,
+        user: Mapping[str, Any] | None = None,
+        warnings: list[str] | None = None,
+    ) -> Context:
+        """What rules may know during a write that begins now.
+
+        :param user: who writes, in the ``UserInfo`` shape; nobody is the server itself, who may do all.
+        :param warnings: rules add to it.
+        """
+        return Context(
+            type_,
+            self.now(),
+            subresource,
+            self._find,
+            self._all,
+            self.rng,
+            user or {},
+            self.authorizer if user else always,
+            warnings if warnings is not None else [],
+        )
+
+    def _find(self, group: str, plural: str, namespace: str, name: str) -> Object | None:
+        found = self.store.shelf((group, plural)).get(ObjectKey(namespace, name))
+        return found.obj if found is not None else None
+
+    def _all(self, group: str, plural: str) -> Iterator[Object]:
+        return (one.obj for one in self.store.shelf((group, plural)).items())
+
+    def stored(self, info: RequestInfo) -> Stored | None:
+        """The object a request is about, as stored."""
+        return self.store.shelf(info.type.storage).get(ObjectKey(info.namespace, info.name))
+
+    def find(self, resource: Resource, key: ObjectKey) -> Object | None:
+        """An object in the version of ``resource``; ``None`` when it or its resource is not there."""
+        type_ = self.registry.of(resource)
+        found = self.store.shelf(type_.storage).get(key) if type_ is not None else None
+        return shown(type_, found).obj if type_ is not None and found is not None else None
+
+    def all(self, resource: Resource) -> Iterator[Object]:
+        """Every object of a resource, in the order of lists."""
+        type_ = self.registry.of(resource)
+        if type_ is not None:
+            for stored in self.store.shelf(type_.storage).items():
+                yield shown(type_, stored).obj
+
+    def revision_of(self, *plurals: str) -> int:
+        """The revision of the last change to any resource with one of these plurals."""
+        shelves = self.store.shelves()
+        return max((shelf.revision for storage, shelf in shelves if storage[1] in plurals), default=0)
+
+    def put(self, type_: ResourceType, obj: Object) -> Stored:
+        """Store a finished object. Nothing is checked but its size.
+
+        :raises StatusError: 500, as real servers answer, when it is larger than etcd takes.
+        """
+        return self.store.put(type_.stored_as, type_.storage, obj)
+
+    def remove(self, type_: ResourceType, key: ObjectKey) -> Stored:
+        """Take an object out of the store."""
+        return self.store.remove(type_.stored_as, type_.storage, key)
+
+    def create(self, obj: Object) -> Object:
+        """Create an object through all rules, as a client with every right would.
+
+        :raises StatusError: what the client would see; 404 for a kind that is not served, 405 without a
+            namespace where there must be one.
+        """
+        type_ = self.registry.of_kind(obj["apiVersion"], obj["kind"])
+        if type_ is None:
+            error = no_such_path()
+            error.add_note(f"nothing here serves {obj['kind']} of {obj['apiVersion']} (yet)")
+            raise error
+        namespace = obj["metadata"].get("namespace", "") if type_.resource.namespaced else ""
+        if type_.resource.namespaced and not namespace:
+            error = method_not_allowed()
+            error.add_note(f"{type_.resource} are in namespaces, and metadata.namespace names none")
+            raise error
+        return writing.create(self, self._call("create", type_, namespace, "", copy.deepcopy(obj))).obj
+
+    def edit(
+        self,
+        resource: Resource,
+        key: ObjectKey,
+        change: Callable[[Object], Object],
+        *,
+        subresource: str = "",
+        user: str = _SYSTEM,
+        manager: str = "kube-controller-manager",
+    ) -> Object:
+        """Read, change and update an object, as a controller with every right would.
+
+        :param change: gets a copy it may work on, and returns what to write.
+        :raises StatusError: what the client would see; 404 when it is not there.
+        """
+        type_, live = self._type(resource), self.find(resource, key)
+        body = change(copy.deepcopy(live)) if live is not None else {}
+        call = self._call("update", type_, *key, body, subresource=subresource, user=user, manager=manager)
+        return writing.update(self, call).obj
+
+    def delete(
+        self,
+        resource: Resource,
+        key: ObjectKey,
+        *,
+        uid: str | None = None,
+        resource_version: str | None = None,
+        propagation: Propagation | None = None,
+        grace_period: int | None = None,
+    ) -> None:
+        """Delete an object, or begin to.
+
+        :raises StatusError: 404 when it is not there; 409 when a precondition does not hold.
+        """
+        options = DeleteOptions(False, grace_period, propagation, uid, resource_version)
+        delete_object(self, self._type(resource), key, options)
+
+    def _type(self, resource: Resource) -> ResourceType:
+        type_ = self.registry.of(resource)
+        if type_ is None:
+            raise no_such_path()
+        return type_
+
+    def _call(
+        self,
+        verb: str,
+        type_: ResourceType,
+        namespace: str,
+        name: str,
+        body: Object,
+        *,
+        subresource: str = "",
+        user: str = _SYSTEM,
+        manager: str = "",
+    ) -> Call:
+        query: Mapping[str, str] = {"fieldManager": manager} if manager else {}
+        info = RequestInfo(verb, type_, namespace, name, subresource, query)
+        return Call(info, body, user=user, user_agent="apiserver")
+
+    def restore(self, objects: Iterable[Object], revision: int) -> None:
+        """Take objects back as they were stored; before anything else happens to this server.
+
+        :param objects: complete, with their ``resourceVersion``; those of kinds nobody defines any more are
+            left out.
+        :param revision: the highest one ever given.
+        """
+        self.store.revision = self.store.floor = max(revision, self.store.revision)
+        waiting = []
+        for obj in objects:
+            if (obj["apiVersion"], obj["kind"]) == (DEFINITION.api_version, DEFINITION.kind):
+                self._put_back(obj)
+                # Served from then on, and so may have objects, before it is established.
+                if condition_is_true(obj, "NamesAccepted"):
+                    self._definitions.serve(obj)
+            else:
+                waiting.append(obj)
+        for obj in waiting:
+            self._put_back(obj)
+
+    def _put_back(self, obj: Object) -> None:
+        type_ = self.registry.of_kind(obj["apiVersion"], obj["kind"])
+        if type_ is not None:
+            self.store.put_back(type_.storage, obj)
