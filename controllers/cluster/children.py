@@ -142,7 +142,9 @@ def desired(cluster: EtlRouterCluster, members: int) -> list[tuple[Resource, Obj
 
 
 def _service_port(name: str, port: int) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": name, "port": port, "targetPort": name, "protocol": "TCP"}
+    # By number: a name means the first container of the pod with a port of that name, and others may have put
+    # theirs before the router. Two containers of a pod cannot listen on one number.
+    entry: dict[str, Any] = {"name": name, "port": port, "targetPort": port, "protocol": "TCP"}
     if name == "grpc":
         entry["appProtocol"] = "kubernetes.io/h2c"
     return entry

@@ -13,6 +13,7 @@ from controllers.cluster.config import config_data, config_hash
 from controllers.cluster.statefulset import stateful_set, with_claims_of
 from controllers.settings import ControllerSettings
 from etl_operator.api import EtlRouterCluster
+from etl_operator.sandbox.loops.endpoints import endpoint_slice
 from informers.apiserver.plugins.pod_standards import findings
 
 SETTINGS = ControllerSettings()
@@ -255,6 +256,39 @@ def test_raft_is_not_offered_to_clients() -> None:
     spec = children.client_service(cluster(service={"type": "NodePort"}))["spec"]
     assert spec["type"] == "NodePort"
     assert [port["name"] for port in spec["ports"]] == ["grpc", "http", "metrics"]
+
+
+def test_a_helper_with_a_port_of_the_same_name_gets_nothing_of_the_traffic() -> None:
+    built = cluster(service={"grpcPort": 6001, "httpPort": 6003}, metrics={"enabled": True, "port": 6004})
+    helper = {"name": "mesh", "ports": [{"name": name, "containerPort": 15000} for name in ("grpc", "http")]}
+    template = stateful_set(built, SETTINGS, 1)["spec"]["template"]
+    pod = {
+        "metadata": {
+            "name": "prod-0",
+            "namespace": "etl",
+            "uid": "p",
+            "labels": template["metadata"]["labels"],
+        },
+        "spec": {**template["spec"], "containers": [helper, *template["spec"]["containers"]]},
+        "status": {
+            "podIP": "10.0.0.1",
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+    for service, more in (
+        (children.client_service(built), {}),
+        (children.headless_service(built), {"raft": 50052}),
+    ):
+        service["metadata"]["uid"] = "s"
+        made = endpoint_slice(service, [pod])
+        assert made is not None
+        assert {port["name"]: port["port"] for port in made["ports"]} == {
+            "grpc": 6001,
+            "http": 6003,
+            "metrics": 6004,
+            **more,
+        }
 
 
 @given(st.integers(1, 15))

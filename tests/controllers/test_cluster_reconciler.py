@@ -587,6 +587,23 @@ async def test_a_new_grpc_port_is_rolled_out_although_old_pods_answer_at_the_old
     assert [address.rpartition(":")[2] for address in addresses] == ["50051", "50051", "6000"]
 
 
+async def test_services_of_an_older_operator_get_port_numbers_and_no_pod_restarts() -> None:
+    running = await Running().started()
+    wanted = {}
+    for name in ("prod", "prod-headless"):
+        wanted[name] = running.store.of(SERVICE, name)["spec"]["ports"]
+        named = [{**port, "targetPort": port["name"]} for port in wanted[name]]
+        running.store.edit(SERVICE, name, {"spec": {"ports": named}})
+    running.store.writes.clear()
+    assert await running.settle() == []
+    assert sorted(running.store.writes) == [
+        ("apply", "Service", "etl/prod"),
+        ("apply", "Service", "etl/prod-headless"),
+    ]
+    for name, ports in wanted.items():
+        assert running.store.of(SERVICE, name)["spec"]["ports"] == ports
+
+
 @pytest.mark.parametrize(
     "helper", [{"waiting": {"reason": "CrashLoopBackOff"}}, {"terminated": {"exitCode": 1}}]
 )
