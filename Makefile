@@ -1,9 +1,10 @@
 # Everything runs in a virtual environment of its own, made on first use. Only Python >= 3.11 and make are needed.
+#   make help    lists the targets and their variables
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# Most tests wait for processes: several at once are faster even on two cores. WORKERS=0 runs one by one.
-WORKERS ?= 3
+# Most tests wait for processes: several at once are faster even on two cores.
+export WORKERS ?= 3
 INSTALL := pyproject.toml .ci/requirements/install.py .ci/requirements/build.txt .ci/requirements/installer.txt
 # For every Python and system at once, with hashes; no index is named.
 LOCK := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
@@ -13,33 +14,49 @@ LOCK += $(UPGRADE)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test model conformance e2e peers bench lint fmt manifests versions lock clean
+.PHONY: help demo test coverage model conformance e2e peers bench lint fmt hooks manifests versions lock clean
 
 help: ## Show this list
-	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
+	@echo "usage: make TARGET [VARIABLE=VALUE ...]"
+	@echo; echo "targets:"
+	@sed -nE 's/^([a-z0-9-]+):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@echo; echo "variables:"
+	@sed -nE 's/^#: ([A-Z]+) +/  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+#: PART      test, coverage: the tests of this part only, such as queue, sandbox_http or "queue watch"; a wrong name lists all
+#: WORKERS   test, coverage, conformance, e2e: tests that run at once (3); 0 runs one after the other in one process
+#: CLUSTER   conformance, peers: sandbox (default) or real, a kube-apiserver; conformance also kind or the path of a kubeconfig
+#: HISTORIES model: how many histories (10000)
+#: BENCH     bench: options of `python -m benchmarks`, such as --quick
+#: UPGRADE   lock: --upgrade takes the newest versions
+#: PYTHON    the Python that makes the virtual environment (python3); 3.11 or newer
+#: VENV      where the virtual environment is (.venv)
 
 demo: $(VENV)/.sandbox ## Run the operator and the sample objects on the embedded control plane
 	@echo "==> the sandbox, the operator and the samples, until all are Ready"
 	$(BIN)/etl-operator sandbox --until-ready --timeout 600
 
-test: lint ## Check style, types and layers, then run every test
-	@echo "==> tests, $(WORKERS) at a time (5 of 5); they take ten minutes on two cores"
-	$(PYTEST)
+test: $(if $(PART),$(VENV)/.dev,lint) ## Check style, types and layers, then run every test; with PART only the tests of one part
+	@echo "==> tests$(if $(PART), of $(PART),, 5 of 5), $(WORKERS) at a time$(if $(PART),,; they take ten minutes on two cores)"
+	$(BIN)/python -m tests.parts $(PART)
 
-model: $(VENV)/.dev ## 10 000 histories of the router's consensus engine in virtual time (HISTORIES=, minutes)
+coverage: $(VENV)/.dev ## Run the tests and print how much of each room they run, subprocesses included; PART as for test
+	$(BIN)/python -m tests.parts --coverage $(PART)
+
+model: $(VENV)/.dev ## Play histories of the router's consensus engine in virtual time (two minutes; HISTORIES)
 	$(BIN)/python -m tests.node.model --histories $(or $(HISTORIES),10000)
 
-conformance: $(VENV)/.dev ## The sandbox's API server against what a real one answers (CLUSTER=real asks a real one)
+conformance: $(VENV)/.dev ## Compare the sandbox's API server with what a real one answers (CLUSTER)
 	$(PYTEST) e2e/conformance --cluster $(or $(CLUSTER),sandbox)
 
-e2e: $(VENV)/.dev ## The end-to-end suite on a real kube-apiserver (KUBEBUILDER_ASSETS, or built with Go)
+e2e: $(VENV)/.dev ## Run the end-to-end suite on a real kube-apiserver, from KUBEBUILDER_ASSETS or built with Go
 	$(BIN)/python -m e2e.realserver
 	$(PYTEST) e2e --cluster real
 
-peers: $(VENV)/.dev ## Other projects' own suites on the sandbox's API server; needs Go (CLUSTER=real asks a real one)
+peers: $(VENV)/.dev ## Run other projects' own suites on the sandbox's API server; needs Go (CLUSTER)
 	$(BIN)/python -m e2e.peers --cluster $(or $(CLUSTER),sandbox)
 
-lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter
+lint: $(VENV)/.dev ## Check style, types and layers: ruff, mypy --strict, import-linter
 	@echo "==> style: ruff (1 and 2 of 5)"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,7 +65,7 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter
 	@echo "==> layers: import-linter (4 of 5)"
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev ## Measure the runtime against kopf, controller-runtime and kube-rs; BENCH=--quick is shorter
+bench: $(VENV)/.dev ## Measure the runtime against kopf, controller-runtime and kube-rs (BENCH)
 	$(BIN)/python -m benchmarks $(BENCH)
 	$(BIN)/python -m benchmarks.servers
 
@@ -56,19 +73,22 @@ fmt: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+hooks: $(VENV)/.dev ## Install the git hooks of .pre-commit-config.yaml: style before a commit, types and layers before a push
+	$(BIN)/pre-commit install
+
 manifests: $(VENV)/.dev ## Regenerate the CRDs, the field tables of the docs and the gRPC code from their sources
 	$(BIN)/etl-operator crds --output-dir config/crd/bases
 	$(BIN)/etl-operator crds --output-dir helm/etl-operator/crds
 	$(BIN)/python docs/generate.py
 	$(BIN)/python protos/generate.py
 
-versions: $(VENV)/.dev ## The unit tests at the lowest and the newest versions, on Python 3.11 and the newest
+versions: $(VENV)/.dev ## Run the unit tests at the lowest and the newest versions of the dependencies, on Python 3.11 and the newest
 	.ci/versions /dev/stdout
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .venv-versions
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .venv-versions build/coverage
 
-lock: $(VENV)/.dev ## Bring .ci/requirements/ in line with pyproject.toml; UPGRADE=--upgrade takes the newest versions
+lock: $(VENV)/.dev ## Bring .ci/requirements/ in line with pyproject.toml (UPGRADE)
 	@# The first has everything; the others are parts of it, with the same versions.
 	$(LOCK) --all-extras --group build --group installer pyproject.toml --output-file .ci/requirements/dev.txt
 	$(LOCKED) --extra sandbox pyproject.toml --output-file .ci/requirements/sandbox.txt

@@ -179,7 +179,7 @@ def _installed() -> Mapping[str, list[str]]:
 
 OPTIONAL = {
     "etl_operator/sandbox": "sandbox",
-    "informers/testing": "sandbox",
+    "informers/apiserver": "sandbox",
     "etl_operator/node": "router",
     "informers/client/kubeconfig.py": "auth-providers",
     "informers/tracing.py": "tracing",
