@@ -1,92 +1,12 @@
-"""The HTTP listeners: ``/health`` and ``/ready`` on one, ``/metrics`` on another.
-
-A few fixed pages for probes and scrapers: GET and HEAD, one request per connection. A web framework would
-double the time a node takes to start.
-"""
+"""A node's pages for probes: ``/health`` and ``/ready``."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from http import HTTPStatus
 
-import msgspec
-
-from etl_operator.node.consensus.address import Address
 from etl_operator.node.consensus.engine import ConsensusEngine
-
-_TIMEOUT = 5.0
-_LARGEST_REQUEST = 16 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """An answer."""
-
-    status: HTTPStatus
-    content_type: str
-    body: bytes
-
-
-Route = Callable[[], Page]
-
-
-class HttpServer:
-    """Serves fixed paths.
-
-    :param bind: where to listen.
-    :param routes: path -> page, computed on the event loop and hence quickly.
-    """
-
-    def __init__(self, bind: Address, routes: Mapping[str, Route]) -> None:
-        self._bind = bind
-        self._routes = routes
-        self._server: asyncio.Server | None = None
-
-    async def start(self) -> None:
-        """Bind.
-
-        :raises OSError: the address cannot be bound.
-        """
-        self._server = await asyncio.start_server(
-            self._serve, self._bind.host, self._bind.port, limit=_LARGEST_REQUEST
-        )
-
-    async def stop(self) -> None:
-        """Close the listener."""
-        if self._server is not None:
-            self._server.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(_TIMEOUT):
-                head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(self._answer(head))
-                await writer.drain()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass
-        finally:
-            writer.close()
-
-    def _answer(self, head: bytes) -> bytes:
-        method, _, rest = head.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")
-        path = rest.partition(" ")[0].partition("?")[0]
-        if method not in ("GET", "HEAD"):
-            page = _text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n")
-        elif path in self._routes:
-            page = self._routes[path]()
-        else:
-            page = _text(HTTPStatus.NOT_FOUND, "not found\n")
-        lines = [
-            f"HTTP/1.1 {page.status.value} {page.status.phrase}",
-            f"Content-Type: {page.content_type}",
-            f"Content-Length: {len(page.body)}",
-            "Connection: close",
-            *(["Allow: GET, HEAD"] if page.status is HTTPStatus.METHOD_NOT_ALLOWED else []),
-        ]
-        header = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
-        return header if method == "HEAD" else header + page.body
+from etl_operator.probes import Page, Route, json_page
 
 
 def health_routes(engine: ConsensusEngine) -> Mapping[str, Route]:
@@ -94,7 +14,7 @@ def health_routes(engine: ConsensusEngine) -> Mapping[str, Route]:
 
     def health() -> Page:
         status = engine.status()
-        return _json(
+        return json_page(
             HTTPStatus.OK,
             {
                 "status": "ok",
@@ -107,19 +27,11 @@ def health_routes(engine: ConsensusEngine) -> Mapping[str, Route]:
     def ready() -> Page:
         status = engine.status()
         if status.leader_id is None:
-            return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"ready": False, "reason": "no leader is known"})
+            return json_page(HTTPStatus.SERVICE_UNAVAILABLE, {"ready": False, "reason": "no leader is known"})
         if not status.caught_up:
-            return _json(
+            return json_page(
                 HTTPStatus.SERVICE_UNAVAILABLE, {"ready": False, "reason": "the state is not loaded"}
             )
-        return _json(HTTPStatus.OK, {"ready": True})
+        return json_page(HTTPStatus.OK, {"ready": True})
 
     return {"/health": health, "/ready": ready}
-
-
-def _json(status: HTTPStatus, value: object) -> Page:
-    return Page(status, "application/json", msgspec.json.encode(value))
-
-
-def _text(status: HTTPStatus, text: str) -> Page:
-    return Page(status, "text/plain; charset=utf-8", text.encode())

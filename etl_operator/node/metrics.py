@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from etl_operator.node.consensus.engine import ConsensusEngine
 from etl_operator.node.control.registry import Registry
 from etl_operator.node.control.state import RouterState
-from etl_operator.node.http import Page, Route
+from etl_operator.probes import Page, Route
 
 
 class NodeCollector(Collector):

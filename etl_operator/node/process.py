@@ -23,8 +23,9 @@ from etl_operator.node.consensus.engine import ConsensusError, StorageError
 from etl_operator.node.consensus.settings import Timing
 from etl_operator.node.control import services, state
 from etl_operator.node.control.registry import Registry
-from etl_operator.node.http import HttpServer, health_routes
+from etl_operator.node.http import health_routes
 from etl_operator.node.settings import Settings
+from etl_operator.probes import HttpServer
 from etl_operator.router.pb import registry_pb2, router_pb2
 
 log = logging.getLogger(__name__)
