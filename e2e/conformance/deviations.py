@@ -18,8 +18,9 @@ class Deviation:
     """One thing that is different.
 
     :param reason: a sentence without its full stop, as users read it.
-    :param scenarios: names of the scenarios of ``tests/apiserver_rules`` that show it.
-    :param asks: titles of requests of the conversation of ``tests/apiserver_core`` that show it.
+    :param scenarios: names of the scenarios of ``tests/informers/apiserver/scenarios`` that show it.
+    :param asks: titles of requests of the conversation that show it, see
+        ``tests/informers/apiserver/conversation``.
     """
 
     reason: str

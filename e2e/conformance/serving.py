@@ -21,7 +21,7 @@ from etl_operator.sandbox.http.kubeconfig import write_kubeconfig
 from etl_operator.sandbox.http.server import EmbeddedServer
 from etl_operator.sandbox.loops import run_loops
 from etl_operator.sandbox.reaper import Reaper
-from informers.apiserver.plugins import Admission
+from informers.apiserver.admission import Admission
 from informers.client import Client, HttpTransport, load_kubeconfig
 
 

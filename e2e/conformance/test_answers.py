@@ -13,11 +13,11 @@ from e2e.conformance.deviations import marked
 from e2e.realserver import version
 from informers.client import Client, HttpTransport, load_kubeconfig
 from informers.objects import Object
-from tests.apiserver_core import record as conversation_record
-from tests.apiserver_core.comparing import unordered
-from tests.apiserver_core.conversation import conversation
-from tests.apiserver_rules import record as scenario_record
-from tests.apiserver_rules.scenarios import scenarios
+from tests.informers.apiserver.conversation import record as conversation_record
+from tests.informers.apiserver.conversation.comparing import unordered
+from tests.informers.apiserver.conversation.conversation import conversation
+from tests.informers.apiserver.scenarios import record as scenario_record
+from tests.informers.apiserver.scenarios.scenarios import scenarios
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

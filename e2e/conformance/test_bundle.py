@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from informers.apiserver.bundle import VERSION, definitions
-from informers.apiserver.bundle.make import bundle, documents, served_version
+from informers.apiserver.schema.bundle import VERSION, definitions
+from informers.apiserver.schema.bundle.make import bundle, documents, served_version
 from informers.client import Client
 
 
@@ -35,4 +35,4 @@ async def test_the_bundle_is_what_the_server_serves(client: Client, cluster: str
         pytest.skip(f"the bundle is of {VERSION}, the server of {found}")
     live = bundle((await documents(client)).values())
     told = list(differences(definitions(), live, ""))
-    assert not told, "run informers/apiserver/bundle/make.py:\n" + "\n".join(told[:50])
+    assert not told, "run informers/apiserver/schema/bundle/make.py:\n" + "\n".join(told[:50])

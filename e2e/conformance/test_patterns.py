@@ -13,7 +13,7 @@ from informers.apiserver.schema.patterns import PatternError, compiled
 from informers.client import HttpTransport
 from informers.client.transport import HttpRequest
 from informers.objects import Object
-from tests.apiserver_schema.test_patterns import REFUSED, TAKEN
+from tests.informers.apiserver.schema.test_patterns import REFUSED, TAKEN
 
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _ATOMS = (

@@ -20,9 +20,9 @@ from informers.client import HttpTransport, Transport, load_kubeconfig
 from informers.clock import SystemClock
 from informers.objects import Object
 from informers.testing.transport import ApiServerTransport
-from tests.apiserver_rules.asking import ask
-from tests.apiserver_rules.scenarios import comparable
 from tests.hanging import HANGS
+from tests.informers.apiserver.scenarios.asking import ask
+from tests.informers.apiserver.scenarios.scenarios import comparable
 
 NAMESPACE = "random-applies"
 GROUP = "applies.example.com"

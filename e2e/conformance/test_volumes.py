@@ -8,7 +8,7 @@ import pytest
 
 from informers.client import HttpTransport
 from informers.client.transport import HttpRequest
-from tests.apiserver_rules.asked_of_volumes import cases
+from tests.informers.apiserver.scenarios.asked_of_volumes import cases
 
 CASES = cases()
 

@@ -12,29 +12,29 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from informers.apiserver import writing
-from informers.apiserver.bounds import MAX_STORED
+from informers.apiserver.admission import Admission
 from informers.apiserver.builtin import BuiltinRules
-from informers.apiserver.context import Authorizer, Context, always
-from informers.apiserver.definitions import condition_is_true
-from informers.apiserver.deleting import delete_object
+from informers.apiserver.builtin.context import Authorizer, Context, always
 from informers.apiserver.errors import StatusError
-from informers.apiserver.establishing import DefinitionController
-from informers.apiserver.expiry import EventExpiry
+from informers.apiserver.errors.bounds import MAX_STORED
+from informers.apiserver.errors.refusals import method_not_allowed, no_such_path
 from informers.apiserver.faults import Faults
-from informers.apiserver.gc import GarbageCollector
-from informers.apiserver.kinds import DEFINITION, builtin_types
-from informers.apiserver.namespaces import NamespaceController
-from informers.apiserver.outcomes import Call
-from informers.apiserver.parameters import DeleteOptions, Propagation
-from informers.apiserver.plugins import Admission
-from informers.apiserver.refusals import method_not_allowed, no_such_path
-from informers.apiserver.registry import Registry, ResourceType
-from informers.apiserver.routes import RequestInfo
-from informers.apiserver.selection import shown
+from informers.apiserver.kinds.definitions import condition_is_true
+from informers.apiserver.kinds.registry import Registry, ResourceType
+from informers.apiserver.kinds.table import DEFINITION, builtin_types
+from informers.apiserver.loops.definitions import DefinitionController
+from informers.apiserver.loops.expiry import EventExpiry
+from informers.apiserver.loops.garbage import GarbageCollector
+from informers.apiserver.loops.namespaces import NamespaceController
+from informers.apiserver.reading.selection import shown
+from informers.apiserver.reading.watching import Flow
+from informers.apiserver.requests.calls import Call
+from informers.apiserver.requests.parameters import DeleteOptions, Propagation
+from informers.apiserver.requests.routes import RequestInfo
 from informers.apiserver.store import HISTORY, Change, Store, Stored
-from informers.apiserver.watching import Flow
 from informers.apiserver.write_log import WriteLog
+from informers.apiserver.writing import write
+from informers.apiserver.writing.deleting import delete_object
 from informers.clock import Clock, timestamp
 from informers.objects import Object, ObjectKey, Resource
 
@@ -186,7 +186,7 @@ class ApiServer:
             error = method_not_allowed()
             error.add_note(f"{type_.resource} are in namespaces, and metadata.namespace names none")
             raise error
-        return writing.create(self, self._call("create", type_, namespace, "", copy.deepcopy(obj))).obj
+        return write.create(self, self._call("create", type_, namespace, "", copy.deepcopy(obj))).obj
 
     def edit(
         self,
@@ -206,7 +206,7 @@ class ApiServer:
         type_, live = self._type(resource), self.find(resource, key)
         body = change(copy.deepcopy(live)) if live is not None else {}
         call = self._call("update", type_, *key, body, subresource=subresource, user=user, manager=manager)
-        return writing.update(self, call).obj
+        return write.update(self, call).obj
 
     def delete(
         self,

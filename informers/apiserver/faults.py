@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from informers.apiserver.errors import StatusError
-from informers.apiserver.outcomes import Call, ObjectOutcome, Outcome
-from informers.apiserver.refusals import not_found
-from informers.apiserver.registry import VERBS
-from informers.apiserver.rest import handle
+from informers.apiserver.errors.refusals import not_found
+from informers.apiserver.kinds.registry import VERBS
+from informers.apiserver.reading.selection import shown
+from informers.apiserver.requests.calls import Call, ObjectOutcome
+from informers.apiserver.requests.routes import RequestInfo
+from informers.apiserver.rest import Outcome, handle
 from informers.apiserver.reviews import REVIEW
-from informers.apiserver.routes import RequestInfo
-from informers.apiserver.selection import shown
 from informers.objects import ObjectKey
 
 if TYPE_CHECKING:

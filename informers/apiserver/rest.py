@@ -1,33 +1,29 @@
-"""One request, one outcome: what :mod:`routes` has understood is done here, without waiting."""
+"""One request, one outcome: what ``requests`` has understood is done here, without waiting."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-from informers.apiserver import deleting, patches, pods, scaling, writing
-from informers.apiserver.kinds import BINDING
-from informers.apiserver.listing import list_objects
-from informers.apiserver.outcomes import (
-    Call,
-    ListOutcome,
-    ObjectOutcome,
-    Outcome,
-    WatchOutcome,
-)
-from informers.apiserver.parameters import list_options, revision_of
-from informers.apiserver.refusals import bad_request, from_the_future, not_found, not_implemented
+from informers.apiserver.errors.refusals import bad_request, from_the_future, not_found, not_implemented
+from informers.apiserver.kinds.table import BINDING
+from informers.apiserver.reading.listing import list_objects
+from informers.apiserver.reading.selection import listed, selection, shown
+from informers.apiserver.reading.watching import WatchOutcome, open_watch
+from informers.apiserver.requests.calls import Call, ListOutcome, ObjectOutcome
+from informers.apiserver.requests.parameters import list_options, revision_of
+from informers.apiserver.requests.routes import ELSEWHERE, RequestInfo, flag
 from informers.apiserver.reviews import REVIEW, review
-from informers.apiserver.routes import ELSEWHERE, RequestInfo, flag
-from informers.apiserver.selection import listed, selection, shown
-from informers.apiserver.watching import open_watch
+from informers.apiserver.writing import deleting, patching, pods, scaling, write
 
 if TYPE_CHECKING:
     from informers.apiserver.core import ApiServer
 
-    _Handler: TypeAlias = Callable[[ApiServer, Call], Outcome]
+    _Handler: TypeAlias = Callable[[ApiServer, Call], "Outcome"]
 
-__all__ = ["Call", "ListOutcome", "ObjectOutcome", "Outcome", "WatchOutcome", "handle"]
+__all__ = ["Outcome", "handle"]
+
+Outcome: TypeAlias = ObjectOutcome | ListOutcome | WatchOutcome
 
 
 def handle(core: ApiServer, call: Call) -> Outcome:
@@ -88,13 +84,13 @@ def _fields(info: RequestInfo, selector: str) -> str:
 
 
 _VERBS: Mapping[str, _Handler] = {
-    "create": writing.create,
+    "create": write.create,
     "delete": deleting.delete,
     "deletecollection": deleting.delete_many,
     "get": _get,
     "list": _list,
-    "patch": patches.patch,
-    "update": writing.update,
+    "patch": patching.patch,
+    "update": write.update,
     "watch": _watch,
 }
 _SUBRESOURCES: Mapping[str, _Handler] = {

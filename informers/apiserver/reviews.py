@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from informers.apiserver.outcomes import Call, ObjectOutcome
-from informers.apiserver.refusals import bad_request
-from informers.apiserver.registry import ResourceType
-from informers.apiserver.routes import RequestInfo
+from informers.apiserver.errors.refusals import bad_request
+from informers.apiserver.kinds.registry import ResourceType
+from informers.apiserver.requests.calls import Call, ObjectOutcome
+from informers.apiserver.requests.routes import RequestInfo
 from informers.objects import Object, Resource
 
 if TYPE_CHECKING:

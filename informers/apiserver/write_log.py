@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from informers.apiserver.outcomes import Call
+from informers.apiserver.requests.calls import Call
 from informers.objects import Resource
 
 if TYPE_CHECKING:

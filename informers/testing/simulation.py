@@ -26,7 +26,7 @@ from typing import Any
 
 from informers.apiserver.core import ApiServer
 from informers.apiserver.faults import Cut, FaultRule
-from informers.apiserver.kinds import DEFINITION
+from informers.apiserver.kinds.table import DEFINITION
 from informers.client import Client
 from informers.leader import LeaderElector
 from informers.manager import Manager

@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 
 from informers.apiserver.core import ApiServer
-from informers.apiserver.deadlines import Deadline, allowed_time
 from informers.apiserver.errors import StatusError
+from informers.apiserver.errors.refusals import bad_request
 from informers.apiserver.faults import ConnectionCut, serve
-from informers.apiserver.outcomes import Call, ListOutcome, ObjectOutcome, WatchOutcome
-from informers.apiserver.refusals import bad_request
+from informers.apiserver.reading.watching import Watch, WatchEvent, WatchOutcome
+from informers.apiserver.requests.calls import Call, ListOutcome, ObjectOutcome
+from informers.apiserver.requests.deadlines import Deadline, allowed_time
+from informers.apiserver.requests.routes import parse
 from informers.apiserver.reviews import parse_review
-from informers.apiserver.routes import parse
-from informers.apiserver.watching import Watch, WatchEvent
 from informers.client.transport import HttpRequest, HttpResponse, HttpStream
 from informers.errors import TransportError
 from informers.objects import Object, Resource

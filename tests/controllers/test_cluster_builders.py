@@ -14,7 +14,7 @@ from controllers.cluster.statefulset import stateful_set, with_claims_of
 from controllers.settings import ControllerSettings
 from etl_operator.api import EtlRouterCluster
 from etl_operator.sandbox.loops.endpoints import endpoint_slice
-from informers.apiserver.plugins.pod_standards import findings
+from informers.apiserver.admission.pod_standards import findings
 
 SETTINGS = ControllerSettings()
 

@@ -23,7 +23,7 @@ from etl_operator.api.crds import render_crds
 from etl_operator.api.fitting import fitted
 from etl_operator.api.pipeline import PipelineStatus
 from etl_operator.api.validation import validate
-from informers.apiserver.kinds import DEFINITION
+from informers.apiserver.kinds.table import DEFINITION
 from informers.cache.store import Delta
 from informers.cache.view import View, view_of_object
 from informers.errors import Conflict, Invalid

@@ -20,7 +20,7 @@ from controllers.comparing import Difference, contains, differences, without_emp
 from controllers.kinds import CONFIG_MAP, DISRUPTION_BUDGET, SERVICE, SERVICE_ACCOUNT, STATEFUL_SET
 from controllers.settings import ControllerSettings
 from etl_operator.api import CLUSTER, EtlRouterCluster
-from informers.apiserver.bundle import resolved
+from informers.apiserver.schema.bundle import resolved
 from informers.cache.informer import Informer
 from informers.client import Client
 from informers.client.transport import HttpRequest, HttpResponse, HttpStream, Transport

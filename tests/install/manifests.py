@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from informers.apiserver.bundle import builtin_schemas
 from informers.apiserver.schema import Schema, compile_schema
+from informers.apiserver.schema.bundle import builtin_schemas
 from informers.objects import Object
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -23,7 +23,7 @@ from controllers.kinds import (
 )
 from etl_operator.api.crds import KINDS
 from etl_operator.sandbox.manifests import load_manifests
-from informers.apiserver.plugins.pod_standards import findings
+from informers.apiserver.admission.pod_standards import findings
 from informers.objects import Object, ObjectKey
 from tests.install.manifests import CONFIG, container_of, only, problems, rules
 

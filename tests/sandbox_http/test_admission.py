@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from etl_operator.sandbox.http.server import EmbeddedServer
-from informers.apiserver.plugins import Admission
+from informers.apiserver.admission import Admission
 from informers.objects import Object
 from tests.sandbox_http.serving import browsing, eventually, serving
 
@@ -152,7 +152,7 @@ async def test_a_claim_grows_where_its_class_allows_it(http: aiohttp.ClientSessi
 
 
 async def test_who_may_approve_certificates_is_a_right_on_the_signer(server: EmbeddedServer) -> None:
-    from tests.apiserver_rules.asked_of_passive import condition, request
+    from tests.informers.apiserver.scenarios.asked_of_passive import condition, request
 
     everything = {"apiGroups": ["certificates.k8s.io"], "verbs": ["*"]}
     resources = ["certificatesigningrequests", "certificatesigningrequests/approval", "clustertrustbundles"]

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from etl_operator.sandbox.http.negotiation import decode_body
 from etl_operator.sandbox.http.server import EmbeddedServer
 from etl_operator.sandbox.http.yamlbody import YamlError, load
-from informers.apiserver.bounds import MAX_BODY, MAX_DEPTH
 from informers.apiserver.errors import StatusError
-from informers.apiserver.patching import json_patch
+from informers.apiserver.errors.bounds import MAX_BODY, MAX_DEPTH
+from informers.apiserver.writing.patch_formats import json_patch
 from tests.sandbox_http.serving import serving
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"

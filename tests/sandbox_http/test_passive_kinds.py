@@ -93,7 +93,7 @@ async def test_what_only_tunes_a_server_is_stored_with_a_warning(http: aiohttp.C
 async def test_a_certificate_request_says_who_made_it_and_is_decided_once(
     http: aiohttp.ClientSession,
 ) -> None:
-    from tests.apiserver_rules.asked_of_passive import condition, request
+    from tests.informers.apiserver.scenarios.asked_of_passive import condition, request
 
     code, made = await asked(http, "POST", REQUESTS, json=request(username="somebody else"))
     assert (code, made["spec"]["username"]) == (201, "sandbox-admin")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from informers.apiserver.registry import ResourceType
+from informers.apiserver.kinds.registry import ResourceType
 from informers.objects import Object, Resource
 
 _DISCOVERY_V2 = "apidiscovery.k8s.io/v2"

@@ -16,8 +16,8 @@ from etl_operator.sandbox.http.negotiation import (
     Shape,
     Wanted,
 )
-from informers.apiserver.bundle import definitions
-from informers.apiserver.registry import ResourceType
+from informers.apiserver.kinds.registry import ResourceType
+from informers.apiserver.schema.bundle import definitions
 from informers.objects import Object, Resource
 
 _SWAGGER = "v2"

@@ -32,14 +32,14 @@ from etl_operator.sandbox.http.reviews import Reviews
 from etl_operator.sandbox.http.special import Logs, issue_token, refuse_unserved, stream_logs
 from etl_operator.sandbox.http.tables import include_object
 from etl_operator.sandbox.http.tokens import Tokens
-from informers.apiserver.bounds import MAX_BODY, too_large
 from informers.apiserver.core import ApiServer
-from informers.apiserver.deadlines import Deadline, TooLate, allowed_time
 from informers.apiserver.errors import StatusError
+from informers.apiserver.errors.bounds import MAX_BODY, too_large
 from informers.apiserver.faults import ConnectionCut, serve
-from informers.apiserver.rest import Call, ListOutcome, WatchOutcome
-from informers.apiserver.routes import RequestInfo, parse
-from informers.apiserver.watching import Watch
+from informers.apiserver.reading.watching import Watch, WatchOutcome
+from informers.apiserver.requests.calls import Call, ListOutcome
+from informers.apiserver.requests.deadlines import Deadline, TooLate, allowed_time
+from informers.apiserver.requests.routes import RequestInfo, parse
 from informers.objects import Object, ObjectKey
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from informers.apiserver.routes import values
+from informers.apiserver.requests.routes import values
 
 _ROOTS = frozenset({"healthz", "livez", "readyz"})
 _CHECKS = ("ping",)

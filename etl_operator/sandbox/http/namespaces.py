@@ -11,7 +11,7 @@ import contextlib
 
 from informers.apiserver.core import ApiServer
 from informers.apiserver.errors import StatusError
-from informers.apiserver.kinds import NAMESPACE
+from informers.apiserver.kinds.table import NAMESPACE
 from informers.apiserver.store import Change
 from informers.objects import Object, ObjectKey, Resource
 

@@ -13,8 +13,8 @@ import yaml
 from aiohttp.web import BaseRequest
 
 from etl_operator.sandbox.http.yamlbody import load
-from informers.apiserver.bounds import MAX_DEPTH, check_depth, too_deep
 from informers.apiserver.errors import StatusError
+from informers.apiserver.errors.bounds import MAX_DEPTH, check_depth, too_deep
 from informers.apiserver.protobuf import decode
 
 JSON = "application/json"

@@ -9,7 +9,7 @@ import msgspec
 
 from etl_operator.sandbox.http.negotiation import JSON, Shape, Wanted, encode
 from etl_operator.sandbox.http.tables import TableMaker, partial, partial_list
-from informers.apiserver.registry import ResourceType
+from informers.apiserver.kinds.registry import ResourceType
 from informers.apiserver.store import Stored
 from informers.objects import Object, Resource
 

@@ -31,10 +31,10 @@ from etl_operator.sandbox.http.request_text import in_utf8
 from etl_operator.sandbox.http.special import Logs
 from etl_operator.sandbox.http.tls import authority
 from etl_operator.sandbox.http.tokens import Tokens
-from informers.apiserver.bounds import MAX_BODY
+from informers.apiserver.admission import Admission
 from informers.apiserver.core import ApiServer
 from informers.apiserver.errors import StatusError
-from informers.apiserver.plugins import Admission
+from informers.apiserver.errors.bounds import MAX_BODY
 from informers.apiserver.store import Change
 from informers.clock import Clock, SystemClock
 from informers.objects import ObjectKey, Resource

@@ -11,8 +11,8 @@ from aiohttp import web
 from etl_operator.sandbox.http.reviews import token_request
 from etl_operator.sandbox.http.tokens import Tokens
 from informers.apiserver.errors import StatusError
-from informers.apiserver.parameters import number_of
-from informers.apiserver.routes import flag
+from informers.apiserver.requests.parameters import number_of
+from informers.apiserver.requests.routes import flag
 from informers.clock import timestamp
 from informers.objects import Object
 

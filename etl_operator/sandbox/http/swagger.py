@@ -22,7 +22,7 @@ from etl_operator.sandbox.http.openapi import (
     subschemas,
     with_kind,
 )
-from informers.apiserver.bundle import VERSION
+from informers.apiserver.schema.bundle import VERSION
 from informers.objects import Resource
 
 _DEFINITIONS = "#/definitions/"

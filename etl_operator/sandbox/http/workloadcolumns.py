@@ -22,7 +22,7 @@ from etl_operator.sandbox.http.cells import (
     text,
 )
 from etl_operator.sandbox.http.duration import age, human
-from informers.apiserver.autoscalers import as_v2
+from informers.apiserver.kinds.autoscalers import as_v2
 from informers.objects import Object
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from informers.apiserver.bounds import MAX_BODY, MAX_DEPTH, too_deep, too_large
+from informers.apiserver.errors.bounds import MAX_BODY, MAX_DEPTH, too_deep, too_large
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CORE = "tag:yaml.org,2002:"

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from informers.apiserver.quantity import parse
+from informers.apiserver.values.quantity import parse
 from informers.objects import Object
 
 Lookup = Callable[[str, str], Object | None]

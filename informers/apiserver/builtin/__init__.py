@@ -17,12 +17,12 @@ from informers.apiserver.builtin import (
     services,
     workload_rules,
 )
-from informers.apiserver.builtin.causes import each_invalid, invalid
+from informers.apiserver.builtin.context import Context
 from informers.apiserver.builtin.gotypes import shaped, with_nulls
-from informers.apiserver.context import Context
 from informers.apiserver.errors import Cause
-from informers.apiserver.kinds import shape_of
-from informers.apiserver.names import dns_label, dns_subdomain, path_segment
+from informers.apiserver.errors.causes import each_invalid, invalid
+from informers.apiserver.kinds.table import shape_of
+from informers.apiserver.values.names import dns_label, dns_subdomain, path_segment
 from informers.objects import Object, Resource
 
 __all__ = ["BuiltinRules"]

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from informers.apiserver.builtin.causes import duplicate, forbidden, invalid, required, unsupported
 from informers.apiserver.errors import Cause
+from informers.apiserver.errors.causes import duplicate, forbidden, invalid, required, unsupported
 from informers.objects import Object
 
 GROUP = "certificates.k8s.io"

@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from informers.apiserver.builtin.causes import (
+from informers.apiserver.builtin.workload_rules import validate_selector
+from informers.apiserver.errors import Cause
+from informers.apiserver.errors.causes import (
     duplicate,
     each_invalid,
     forbidden,
@@ -18,10 +20,8 @@ from informers.apiserver.builtin.causes import (
     shown_inside,
     unsupported,
 )
-from informers.apiserver.builtin.workload_rules import validate_selector
-from informers.apiserver.errors import Cause
-from informers.apiserver.names import config_key, dns_label
-from informers.apiserver.quantity import parse
+from informers.apiserver.values.names import config_key, dns_label
+from informers.apiserver.values.quantity import parse
 from informers.objects import Object
 
 _RBAC = "rbac.authorization.k8s.io"

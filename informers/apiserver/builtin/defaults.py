@@ -17,7 +17,7 @@ _RBAC = "rbac.authorization.k8s.io"
 def fill(draft: Object, group: str, kind: str) -> None:
     """The defaults of one kind, into an object that is nobody else's.
 
-    :param group: as in :func:`informers.apiserver.kinds.shape_of`.
+    :param group: as in :func:`informers.apiserver.kinds.table.shape_of`.
     """
     filler = FILLERS.get((group, kind))
     if filler is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from informers.apiserver.errors import StatusError
-from informers.apiserver.selectors import label_selector_matches
+from informers.apiserver.reading.selectors import label_selector_matches
 from informers.objects import Object
 
 _REFUSED = "Cannot evict pod as it would violate the pod's disruption budget."

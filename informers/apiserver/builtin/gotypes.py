@@ -16,9 +16,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from informers.apiserver.builtin.gobase64 import rewritten
 from informers.apiserver.errors import StatusError
-from informers.apiserver.quantity import canonical
+from informers.apiserver.values.gobase64 import rewritten
+from informers.apiserver.values.quantity import canonical
 from informers.objects import Object
 
 VERSION = "1.37"
@@ -140,7 +140,7 @@ def _table() -> _Table:
 def struct_of(group: str, kind: str) -> Struct | None:
     """The type of a built-in kind, or ``None``.
 
-    :param group: as in :func:`informers.apiserver.kinds.shape_of`.
+    :param group: as in :func:`informers.apiserver.kinds.table.shape_of`.
     """
     return _table().kinds.get((group, kind))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from informers.apiserver import autoscalers
+from informers.apiserver.kinds import autoscalers
 from informers.objects import Object
 
 _Filler: TypeAlias = Callable[[Object], None]

@@ -6,7 +6,8 @@ import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from informers.apiserver.builtin.causes import (
+from informers.apiserver.errors import Cause
+from informers.apiserver.errors.causes import (
     each_invalid,
     forbidden,
     immutable,
@@ -14,8 +15,7 @@ from informers.apiserver.builtin.causes import (
     required,
     unsupported,
 )
-from informers.apiserver.errors import Cause
-from informers.apiserver.names import dns_label, dns_subdomain
+from informers.apiserver.values.names import dns_label, dns_subdomain
 from informers.objects import Object
 
 _Check: TypeAlias = Callable[[Object, Object | None], Iterator[Cause]]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from informers.apiserver.builtin.causes import (
+from informers.apiserver.builtin.volume_rules import validate_sub_path, validate_volume
+from informers.apiserver.errors import Cause
+from informers.apiserver.errors.causes import (
     duplicate,
     each_invalid,
     forbidden,
@@ -14,9 +16,7 @@ from informers.apiserver.builtin.causes import (
     required,
     unsupported,
 )
-from informers.apiserver.builtin.volume_rules import validate_sub_path, validate_volume
-from informers.apiserver.errors import Cause
-from informers.apiserver.names import (
+from informers.apiserver.values.names import (
     check_labels,
     dns_label,
     dns_subdomain,
@@ -24,7 +24,7 @@ from informers.apiserver.names import (
     port_name,
     port_number,
 )
-from informers.apiserver.quantity import parse
+from informers.apiserver.values.quantity import parse
 from informers.objects import Object
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")

@@ -6,7 +6,9 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from informers.apiserver.builtin.causes import (
+from informers.apiserver.builtin.context import Context
+from informers.apiserver.errors import Cause
+from informers.apiserver.errors.causes import (
     duplicate,
     each_invalid,
     invalid,
@@ -14,9 +16,7 @@ from informers.apiserver.builtin.causes import (
     shown_inside,
     unsupported,
 )
-from informers.apiserver.context import Context
-from informers.apiserver.errors import Cause
-from informers.apiserver.names import dns_label, label_key, port_name, port_number
+from informers.apiserver.values.names import dns_label, label_key, port_name, port_number
 from informers.objects import Object
 
 ADDRESSES = ipaddress.ip_network("10.96.0.0/16")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from informers.apiserver.builtin.causes import (
+from informers.apiserver.errors import Cause
+from informers.apiserver.errors.causes import (
     duplicate,
     each_invalid,
     forbidden,
@@ -13,8 +14,7 @@ from informers.apiserver.builtin.causes import (
     required,
     unsupported,
 )
-from informers.apiserver.errors import Cause
-from informers.apiserver.names import dns_label
+from informers.apiserver.values.names import dns_label
 from informers.objects import Object
 
 _MOST_MODE = 0o777

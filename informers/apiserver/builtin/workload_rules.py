@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from informers.apiserver.builtin.causes import (
+from informers.apiserver.builtin.pod_rules import validate_spec
+from informers.apiserver.errors import Cause
+from informers.apiserver.errors.causes import (
     each_invalid,
     forbidden,
     immutable,
@@ -15,16 +17,14 @@ from informers.apiserver.builtin.causes import (
     shown_inside,
     unsupported,
 )
-from informers.apiserver.builtin.pod_rules import validate_spec
-from informers.apiserver.errors import Cause
-from informers.apiserver.names import (
+from informers.apiserver.reading.selectors import label_selector_matches
+from informers.apiserver.values.names import (
     check_annotations,
     check_labels,
     dns_label,
     label_key,
     label_value,
 )
-from informers.apiserver.selectors import label_selector_matches
 from informers.objects import Object
 
 _OPERATORS = ("DoesNotExist", "Exists", "In", "NotIn")

@@ -9,14 +9,7 @@ from informers.apiserver.errors import Cause, StatusError
 from informers.apiserver.fields.check import check_applied
 from informers.apiserver.fields.managed import Entry, Managed, Manager, capped, read, written
 from informers.apiserver.fields.paths import EMPTY, FieldSet, Path, field, readable, under
-from informers.apiserver.fields.walks import (
-    Comparison,
-    compare,
-    field_set,
-    merge,
-    remove,
-    with_parents,
-)
+from informers.apiserver.fields.walks import Comparison, compare, field_set, merge, remove, with_parents
 from informers.apiserver.schema.node import Node
 from informers.objects import Object
 

@@ -17,9 +17,9 @@ import msgspec
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
-from informers.apiserver.bounds import too_deep
 from informers.apiserver.builtin.gotypes import Struct, struct_of
 from informers.apiserver.errors import StatusError
+from informers.apiserver.errors.bounds import too_deep
 from informers.apiserver.protobuf.descriptors import kubernetes
 from informers.objects import Object
 

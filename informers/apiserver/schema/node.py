@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from informers.apiserver.bundle import OBJECT_META, resolved
+from informers.apiserver.schema.bundle import OBJECT_META, resolved
 from informers.apiserver.schema.patterns import Pattern, PatternError, compiled
 
 _GVK = "x-kubernetes-group-version-kind"

@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from informers.apiserver.errors.causes import shown
 from informers.apiserver.schema import filling
 from informers.apiserver.schema.cel import CompileError, Rule, check_types
 from informers.apiserver.schema.cost import check_costs
 from informers.apiserver.schema.node import JUNCTORS, Compiler
 from informers.apiserver.schema.patterns import PatternError, compiled
-from informers.apiserver.schema.validation import Validation, shown
+from informers.apiserver.schema.validation import Validation
 
 _NEEDS_TYPE = {
     "root": "must not be empty at the root",

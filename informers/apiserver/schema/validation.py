@@ -5,17 +5,16 @@ A cause's message is what follows the field: ``Invalid value: 0: spec.replicas i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from informers.apiserver.errors import Cause
+from informers.apiserver.errors.causes import invalid, shown
 from informers.apiserver.schema import cel, formats
 from informers.apiserver.schema.node import Node
 from informers.objects import Object
 
 _MISSING: Any = object()
-_encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode
 # What servers put where they do not know the field.
 _NOWHERE = "<nil>"
 # Rules are not asked of an object with one of these: they could stumble over it.
@@ -38,18 +37,6 @@ _PREFIXES = {
     "FieldValueForbidden": "Forbidden",
     "FieldValueDuplicate": "Duplicate value",
 }
-
-
-def invalid(field: str, value: Any, detail: str) -> Cause:
-    """A value that breaks a rule."""
-    return Cause("FieldValueInvalid", f"Invalid value: {shown(value)}: {detail}", field)
-
-
-def shown(value: Any) -> str:
-    """A value as messages show it."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return _encode(value)
 
 
 def kind_of(value: Any) -> str:

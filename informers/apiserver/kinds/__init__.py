@@ -1,0 +1,1 @@
+"""Which kinds are served and how: the built-in ones, those of definitions, and conversion of versions."""

@@ -1,0 +1,159 @@
+"""The end of namespaces: everything in them is deleted, then they go. A little late, as in a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from informers.apiserver.errors import StatusError
+from informers.apiserver.kinds.table import NAMESPACE
+from informers.apiserver.store import Change
+from informers.objects import Object, ObjectKey, Resource
+
+if TYPE_CHECKING:
+    from informers.apiserver.core import ApiServer
+
+_FINALIZER = "kubernetes"
+
+
+class NamespaceController:
+    """Follows the namespaces of one server.
+
+    :param low: shortest delay of every step, seconds.
+    :param high: longest delay of every step, seconds.
+    """
+
+    def __init__(self, core: ApiServer, *, rng: random.Random, low: float = 0.02, high: float = 0.3) -> None:
+        self._core = core
+        self._rng = rng
+        self._low = low
+        self._high = high
+        self._waiting: asyncio.Queue[str] = asyncio.Queue()
+        self._queued: set[str] = set()
+
+    async def run(self) -> None:
+        """Empty namespaces that are being deleted, until cancelled."""
+        stop = self._core.subscribe(self._changed)
+        try:
+            for obj in self._core.all(NAMESPACE):
+                self._enqueue(obj["metadata"]["name"])
+            while True:
+                name = await self._waiting.get()
+                self._queued.discard(name)
+                try:
+                    self._step(name)
+                except StatusError:
+                    # Somebody changed it in the same moment; look again.
+                    self._enqueue(name)
+        finally:
+            stop()
+
+    def _changed(self, change: Change) -> None:
+        if change.resource == NAMESPACE:
+            self._enqueue(change.key.name)
+        elif change.kind == "DELETED" and change.key.namespace:
+            self._enqueue(change.key.namespace)
+
+    def _enqueue(self, name: str) -> None:
+        if name not in self._queued and self._terminating(name) is not None:
+            self._queued.add(name)
+            delay = self._rng.uniform(self._low, self._high)
+            asyncio.get_running_loop().call_later(delay, self._waiting.put_nowait, name)
+
+    def _terminating(self, name: str) -> Object | None:
+        obj = self._core.find(NAMESPACE, ObjectKey("", name))
+        return obj if obj is not None and obj["metadata"].get("deletionTimestamp") else None
+
+    def _step(self, name: str) -> None:
+        obj = self._terminating(name)
+        if obj is None or _FINALIZER not in (obj["spec"].get("finalizers") or ()):
+            return
+        for resource, content in list(self._content(name)):
+            if not content["metadata"].get("deletionTimestamp"):
+                self._core.delete(resource, ObjectKey.of(content), propagation="Background")
+        left = list(self._content(name))
+        self._report(name, left)
+        if not left:
+            key = ObjectKey("", name)
+            self._core.edit(NAMESPACE, key, _finalized, subresource="finalize")
+
+    def _content(self, namespace: str) -> Iterator[tuple[Resource, Object]]:
+        for type_ in self._core.registry.storages():
+            if type_.resource.namespaced:
+                for stored in self._core.store.shelf(type_.storage).in_namespace(namespace):
+                    yield type_.resource, stored.obj
+
+    def _report(self, name: str, left: list[tuple[Resource, Object]]) -> None:
+        now = self._core.now()
+
+        def change(live: Object) -> Object:
+            status = live.setdefault("status", {})
+            before = {one["type"]: one for one in status.get("conditions") or ()}
+            status["conditions"] = [
+                _with_time(condition, before.get(condition["type"]), now) for condition in _conditions(left)
+            ]
+            return live
+
+        self._core.edit(NAMESPACE, ObjectKey("", name), change, subresource="status")
+
+
+def _finalized(namespace: Object) -> Object:
+    finalizers = namespace["spec"].get("finalizers") or ()
+    namespace["spec"]["finalizers"] = [one for one in finalizers if one != _FINALIZER]
+    return namespace
+
+
+def _with_time(condition: Object, before: Object | None, now: str) -> Object:
+    same = before is not None and before["status"] == condition["status"]
+    return {**condition, "lastTransitionTime": before["lastTransitionTime"] if before and same else now}
+
+
+def _condition(kind: str, status: str, reason: str, message: str) -> Object:
+    return {"type": kind, "status": status, "reason": reason, "message": message}
+
+
+def _conditions(left: list[tuple[Resource, Object]]) -> Iterator[Object]:
+    """What a namespace says about its end."""
+    yield _condition(
+        "NamespaceDeletionDiscoveryFailure",
+        "False",
+        "ResourcesDiscovered",
+        "All resources successfully discovered",
+    )
+    yield _condition(
+        "NamespaceDeletionGroupVersionParsingFailure",
+        "False",
+        "ParsedGroupVersions",
+        "All legacy kube types successfully parsed",
+    )
+    yield _condition(
+        "NamespaceDeletionContentFailure",
+        "False",
+        "ContentDeleted",
+        "All content successfully deleted, may be waiting on finalization",
+    )
+    kinds = Counter(f"{resource.plural}.{resource.group}" for resource, _ in left)
+    yield _remaining(
+        "NamespaceContentRemaining",
+        (f"{kind} has {count} resource instances" for kind, count in sorted(kinds.items())),
+        ("SomeResourcesRemain", "Some resources are remaining"),
+        ("ContentRemoved", "All content successfully removed"),
+    )
+    held = Counter(name for _, obj in left for name in obj["metadata"].get("finalizers") or ())
+    yield _remaining(
+        "NamespaceFinalizersRemaining",
+        (f"{name} in {count} resource instances" for name, count in sorted(held.items())),
+        ("SomeFinalizersRemain", "Some content in the namespace has finalizers remaining"),
+        ("ContentHasNoFinalizers", "All content-preserving finalizers finished"),
+    )
+
+
+def _remaining(kind: str, found: Iterable[str], some: tuple[str, str], none: tuple[str, str]) -> Object:
+    """A condition that is true while anything is found, and lists it; reason and message for either case."""
+    listed = ", ".join(found)
+    if listed:
+        return _condition(kind, "True", some[0], f"{some[1]}: {listed}")
+    return _condition(kind, "False", *none)

@@ -1,0 +1,1 @@
+"""Reading: lists and their pages, watches, and the selectors of both."""

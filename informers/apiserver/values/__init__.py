@@ -1,0 +1,1 @@
+"""What single values mean, whatever object they stand in: names and labels, quantities, Go's base64."""
