@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controllers.settings import ControllerSettings
-from controllers.wiring import setup
+from controllers.setup import setup
+from controllers.wiring.settings import ControllerSettings
 
 __all__ = ["ControllerSettings", "setup"]

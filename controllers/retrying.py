@@ -6,7 +6,7 @@ API server's timestamps come from another clock, and only tell what came first.
 
 from __future__ import annotations
 
-from controllers import reasons as r
+from controllers.status import reasons as r
 from etl_operator.router.errors import (
     NotLeader,
     Rejected,

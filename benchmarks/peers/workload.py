@@ -7,8 +7,8 @@ import asyncio
 import msgspec
 
 from benchmarks.stub.objects import desired_stateful_set, name_of
-from controllers.comparing import contains
-from controllers.kinds import STATEFUL_SET
+from controllers.applying.comparing import contains
+from controllers.objects.kinds import STATEFUL_SET
 from etl_operator.api import PIPELINE
 from etl_operator.api.pipeline import PipelineSpec
 from informers.cache.informer import Informer

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from controllers.cluster import naming
 from controllers.cluster.config import config_data
-from controllers.kinds import CONFIG_MAP, DISRUPTION_BUDGET, SERVICE, SERVICE_ACCOUNT
+from controllers.members import naming
+from controllers.members.facts import quorum
+from controllers.objects.kinds import CONFIG_MAP, DISRUPTION_BUDGET, SERVICE, SERVICE_ACCOUNT
 from etl_operator.api import EtlRouterCluster
 from informers.objects import Object, ObjectKey, Resource
-
-
-def quorum(members: int) -> int:
-    """Votes a Raft group of this size needs."""
-    return members // 2 + 1
 
 
 def tolerable(members: int) -> int:

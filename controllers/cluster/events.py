@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from controllers import reasons as r
-from controllers.status import Conditions
+from controllers.status import reasons as r
+from controllers.status.conditions import Conditions
 from etl_operator.api import EtlRouterCluster
 from informers.events import EventRecorder
 from informers.objects import Object

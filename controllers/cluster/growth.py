@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from controllers.context import Context
-from controllers.kinds import PVC, STORAGE_CLASS
+from controllers.objects.kinds import PVC, STORAGE_CLASS
+from controllers.wiring.context import Context
 from informers.errors import Forbidden, Invalid, NotFound
 from informers.objects import ObjectKey
 

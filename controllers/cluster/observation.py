@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from controllers.cluster import naming
-from controllers.cluster.facts import Consensus, NodeFacts, PodFacts
 from controllers.cluster.rollout import Members, Step, outdated
 from controllers.cluster.volumes import VolumePlan
+from controllers.members import naming
+from controllers.members.facts import Consensus, NodeFacts, PodFacts
 from informers.objects import Object
 
 

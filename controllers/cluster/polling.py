@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from controllers.cluster import naming
-from controllers.cluster.facts import NodeFacts, PodFacts
+from controllers.members import naming
+from controllers.members.facts import NodeFacts, PodFacts
 from etl_operator.router.cluster import NodeReport, RouterCluster
 from etl_operator.router.errors import RouterAdminUnavailable
 from informers.objects import ObjectKey

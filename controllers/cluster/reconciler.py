@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from controllers import reasons as r
-from controllers.apply import Applier, NameConflict, Outcome
-from controllers.cluster import children, naming, polling
+from controllers.applying.apply import Applier, NameConflict, Outcome
+from controllers.cluster import children, polling
 from controllers.cluster.children import key_of
 from controllers.cluster.events import record_transitions, record_warnings
-from controllers.cluster.facts import NodeFacts, PodFacts, judge
 from controllers.cluster.growth import grow_claim
 from controllers.cluster.memory import FirstSight, Memory, Refusal
 from controllers.cluster.observation import Observation
@@ -19,12 +17,16 @@ from controllers.cluster.planning import Patience, next_step
 from controllers.cluster.rollout import Step, plan_members
 from controllers.cluster.statefulset import stateful_set, with_claims_of
 from controllers.cluster.status import cluster_status
-from controllers.cluster.troubles import STARTING, unexplained
 from controllers.cluster.volumes import VolumePlan, plan_volumes
-from controllers.context import Context
-from controllers.kinds import POD, PVC, STATEFUL_SET
-from controllers.members import facts_of
-from controllers.status import Conditions, write_status
+from controllers.members import naming
+from controllers.members.facts import NodeFacts, PodFacts, judge
+from controllers.members.reach import facts_of
+from controllers.members.troubles import STARTING, unexplained
+from controllers.objects.kinds import POD, PVC, STATEFUL_SET
+from controllers.status import reasons as r
+from controllers.status.conditions import Conditions
+from controllers.status.writing import write_status
+from controllers.wiring.context import Context
 from etl_operator.api import CLUSTER, EtlRouterCluster
 from etl_operator.router.cluster import RouterCluster
 from informers.clock import timestamp

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from controllers.cluster import naming
-from controllers.cluster.children import quorum
-from controllers.cluster.facts import Consensus, PodFacts
+from controllers.members import naming
+from controllers.members.facts import Consensus, PodFacts, quorum
 
 MAX_LAG = 100
 """Log entries a member may be behind the leader's commit index and still count as caught up."""

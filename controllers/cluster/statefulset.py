@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from controllers.cluster import naming
+from controllers.applying.comparing import contains
 from controllers.cluster.children import key_of, metadata, ports
 from controllers.cluster.config import ROUTER_FILE, SCRIPT_FILE, config_data, config_hash
-from controllers.comparing import contains
-from controllers.kinds import STATEFUL_SET
-from controllers.settings import ControllerSettings
+from controllers.members import naming
+from controllers.objects.kinds import STATEFUL_SET
+from controllers.wiring.settings import ControllerSettings
 from etl_operator.api import EtlRouterCluster
 from informers.objects import Object
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from controllers import reasons as r
-from controllers.cluster import naming
 from controllers.cluster.children import key_of, ports
-from controllers.cluster.facts import Consensus, NodeFacts
 from controllers.cluster.observation import Observation
 from controllers.cluster.rollout import Members, outdated
-from controllers.status import Conditions
+from controllers.members import naming
+from controllers.members.facts import Consensus, NodeFacts
+from controllers.status import reasons as r
+from controllers.status.conditions import Conditions
 from etl_operator.api import EtlRouterCluster
 from etl_operator.api.cluster import ClusterStatus
 from etl_operator.api.fitting import fitted

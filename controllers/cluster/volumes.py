@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from controllers.comparing import quantity
+from controllers.applying.comparing import quantity
 from informers.objects import Object
 
 _RESIZE_AT_START = "FileSystemResizePending"

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from controllers import reasons as r
-from controllers.context import Context
-from controllers.endings import Ending, Endings
-from controllers.finalizing import (
+from controllers.finalizing.endings import Ending, Endings
+from controllers.finalizing.release import (
     Release,
     forced,
     give_up,
@@ -19,14 +17,16 @@ from controllers.finalizing import (
     release_without,
     waiting_to_go,
 )
-from controllers.kinds import POD
-from controllers.members import frozen, running_addresses
+from controllers.members.reach import frozen, running_addresses
+from controllers.objects.kinds import POD
+from controllers.objects.specs import number, spec_of, status_of, text
 from controllers.pipeline.departure import Departures
 from controllers.pipeline.graph import DELETION_POLICY, SPEC_HASH, build_config, pipeline_id
 from controllers.pipeline.sync import foreign
-from controllers.references import choose_cluster, key_of
+from controllers.references.clusters import choose_cluster, key_of
 from controllers.retrying import Waiting, verdict
-from controllers.specs import number, spec_of, status_of, text
+from controllers.status import reasons as r
+from controllers.wiring.context import Context
 from etl_operator.api import CLUSTER, PIPELINE, EtlPipeline
 from etl_operator.router.client import RouterNode
 from etl_operator.router.cluster import RouterCluster

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from controllers.comparing import digest
+from controllers.applying.comparing import digest
 from etl_operator.api import SINK, SOURCE, TRANSFORM, EtlPipeline
 from etl_operator.router.pb import router_pb2 as pb
 from informers.objects import ObjectKey, Resource

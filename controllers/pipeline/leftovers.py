@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 
-from controllers import reasons as r
-from controllers.context import Context
-from controllers.kinds import POD
-from controllers.members import frozen, running_addresses
+from controllers.members.reach import frozen, running_addresses
+from controllers.objects.kinds import POD
+from controllers.objects.specs import spec_of, status_of, text
 from controllers.pipeline.departure import Departures
 from controllers.pipeline.graph import DELETION_POLICY, OWNER_UID
 from controllers.pipeline.sync import foreign
-from controllers.references import choose_cluster, key_of
+from controllers.references.clusters import choose_cluster, key_of
 from controllers.retrying import Pauses
-from controllers.specs import spec_of, status_of, text
+from controllers.status import reasons as r
+from controllers.wiring.context import Context
 from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.router.cluster import RouterCluster
 from etl_operator.router.errors import RouterError

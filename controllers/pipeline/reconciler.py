@@ -8,23 +8,25 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from controllers import reasons as r
-from controllers.apply import ADOPT_ANNOTATION, NameConflict
-from controllers.context import Context
-from controllers.finalizing import Release, defaulted
-from controllers.kinds import POD
-from controllers.members import frozen, running_addresses
+from controllers.applying.apply import ADOPT_ANNOTATION, NameConflict
+from controllers.finalizing.release import Release, defaulted
+from controllers.members.reach import frozen, running_addresses
+from controllers.objects.kinds import POD
+from controllers.objects.specs import problems, spec_of, status_of, text
 from controllers.pipeline.deletion import PipelineDeletion, drain_seconds
 from controllers.pipeline.departure import Departures
 from controllers.pipeline.drift import shown
 from controllers.pipeline.graph import build_config, pipeline_id, stages
 from controllers.pipeline.status import accept, accepted_status, conclude, phase_before
 from controllers.pipeline.sync import Kept, Known, Synced, endpoints, synchronise
-from controllers.references import choose_cluster, key_of, missing_references, unready_services
+from controllers.references.clusters import choose_cluster, key_of
+from controllers.references.services import missing_references, unready_services
 from controllers.retrying import Pauses, Troubles, sooner, verdict
 from controllers.service.registration import astray
-from controllers.specs import problems, spec_of, status_of, text
-from controllers.status import Conditions, write_status
+from controllers.status import reasons as r
+from controllers.status.conditions import Conditions
+from controllers.status.writing import write_status
+from controllers.wiring.context import Context
 from etl_operator.api import CLUSTER, PIPELINE, EtlPipeline
 from etl_operator.router.client import RouterNode
 from etl_operator.router.cluster import RouterCluster

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from controllers import reasons as r
 from controllers.pipeline.drift import shown
 from controllers.pipeline.graph import SPEC_HASH, stages
 from controllers.pipeline.sync import Synced
-from controllers.status import Conditions
+from controllers.status import reasons as r
+from controllers.status.conditions import Conditions
 from etl_operator.api import EtlPipeline
 from etl_operator.api.fitting import fitted
 from etl_operator.api.pipeline import PipelineStatus

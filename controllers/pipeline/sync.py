@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from controllers.apply import NameConflict
+from controllers.applying.apply import NameConflict
 from controllers.pipeline.drift import differences, form
 from controllers.pipeline.graph import OWNER_UID, SPEC_HASH, StageRef
 from etl_operator.router.client import RouterNode

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
-from controllers import reasons as r
-from controllers.context import Context
-from controllers.endings import Ending, Endings
-from controllers.finalizing import (
+from controllers.finalizing.endings import Ending, Endings
+from controllers.finalizing.release import (
     Release,
     defaulted,
     forced,
@@ -21,9 +19,11 @@ from controllers.finalizing import (
     release_without,
     waiting_to_go,
 )
-from controllers.kinds import POD
-from controllers.members import ready_addresses, wanted_members
-from controllers.references import SERVICES, choose_cluster, key_of, users_of
+from controllers.members.reach import ready_addresses, wanted_members
+from controllers.objects.kinds import POD
+from controllers.objects.specs import problems, section, spec_of, status_of, text
+from controllers.references.clusters import choose_cluster, key_of
+from controllers.references.services import SERVICES, users_of
 from controllers.retrying import Pauses, Troubles, Waiting, sooner
 from controllers.service.names import candidates
 from controllers.service.probe import Health, probe
@@ -35,8 +35,10 @@ from controllers.service.registration import (
     winner_of,
 )
 from controllers.service.status import Registered, conclude, judge_service, service_figures
-from controllers.specs import problems, section, spec_of, status_of, text
-from controllers.status import Conditions, write_status
+from controllers.status import reasons as r
+from controllers.status.conditions import Conditions
+from controllers.status.writing import write_status
+from controllers.wiring.context import Context
 from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.router.errors import RouterError
 from informers.cache.view import View

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from controllers.references import (
-    BY_NAME,
-    SERVICES,
-    choose_cluster,
-    registered_with,
-    service_references,
-)
+from controllers.objects.specs import number, section, spec_in, spec_of, status_in, text
+from controllers.references.clusters import choose_cluster
+from controllers.references.services import BY_NAME, SERVICES, registered_with, service_references
 from controllers.service.names import seen_from
-from controllers.specs import number, section, spec_in, spec_of, status_in, text
 from etl_operator.api import CLUSTER, SINK, SOURCE, TRANSFORM
 from etl_operator.router.registry import Registration
 from informers.cache.informer import Delta, Informer

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controllers import reasons as r
 from controllers.service.probe import Health
-from controllers.status import Conditions
+from controllers.status import reasons as r
+from controllers.status.conditions import Conditions
 from etl_operator.api.fitting import fitted
 from etl_operator.api.service import ServiceStatus
 from informers.objects import Object

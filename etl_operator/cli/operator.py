@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import controllers
-from controllers.metrics import RpcMetrics, build_info
-from controllers.settings import ControllerSettings
+from controllers.wiring.metrics import RpcMetrics, build_info
+from controllers.wiring.settings import ControllerSettings
 from etl_operator import __version__
 from etl_operator.router.client import RouterClients
 from etl_operator.router.registry import RegistryKeeper

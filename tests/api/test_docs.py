@@ -9,17 +9,17 @@ from types import ModuleType
 
 import pytest
 
-import controllers.reasons
-from controllers.apply import ADOPT_ANNOTATION
+import controllers.status.reasons
+from controllers.applying.apply import ADOPT_ANNOTATION
 from controllers.cluster.reconciler import PAUSED_ANNOTATION
 from controllers.cluster.statefulset import RESTART_ANNOTATION
-from controllers.finalizing import FORCE_ANNOTATION
+from controllers.finalizing.release import FORCE_ANNOTATION
 from controllers.pipeline.graph import DLQ_PREFIX, OWNER_UID, SPEC_HASH
 from etl_operator.api.crds import KINDS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "api.md").read_text(encoding="utf-8")
-WORDS = {value for name, value in vars(controllers.reasons).items() if name.isupper()}
+WORDS = {value for name, value in vars(controllers.status.reasons).items() if name.isupper()}
 
 
 def generator() -> ModuleType:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from controllers.references import service_references
+from controllers.references.services import service_references
 from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.api.crds import KINDS
 from etl_operator.api.validation import validate

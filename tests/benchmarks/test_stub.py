@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.stub.objects import FIRST_VERSION, SENT, SEQUENCE, desired_stateful_set, kinds
 from benchmarks.stub.server import Stub
-from controllers.comparing import contains
+from controllers.applying.comparing import contains
 from etl_operator.api import PIPELINE, EtlPipeline
 from informers.cache.informer import Delta, Informer
 from informers.client import Client, ClusterAccess, HttpTransport

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
-from controllers.comparing import digest
-from controllers.context import Context
-from controllers.kinds import (
+from controllers.applying.comparing import digest
+from controllers.members.reach import POD_INDEXES
+from controllers.objects.kinds import (
     CONFIG_MAP,
     DEFINITION,
     DISRUPTION_BUDGET,
@@ -25,8 +25,9 @@ from controllers.kinds import (
     SERVICE_ACCOUNT,
     STATEFUL_SET,
 )
-from controllers.references import PIPELINE_INDEXES, POD_INDEXES, SERVICE_INDEXES, SERVICES
-from controllers.settings import ControllerSettings
+from controllers.references.services import PIPELINE_INDEXES, SERVICE_INDEXES, SERVICES
+from controllers.wiring.context import Context
+from controllers.wiring.settings import ControllerSettings
 from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.router.errors import NotLeader, RouterError, Unreachable
 from etl_operator.router.leaders import Leaders

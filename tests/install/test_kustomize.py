@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from controllers.kinds import (
+from controllers.objects.kinds import (
     CONFIG_MAP,
     DEFINITION,
     DISRUPTION_BUDGET,

@@ -7,7 +7,7 @@ import random
 import pytest
 
 import controllers
-from controllers.settings import ControllerSettings
+from controllers.wiring.settings import ControllerSettings
 from etl_operator.router.client import RouterClients
 from etl_operator.router.registry import RegistryKeeper
 from etl_operator.sandbox.manifests import load_manifests

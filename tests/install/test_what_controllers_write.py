@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from controllers.kinds import DEFINITION, POD, PVC, STORAGE_CLASS
+from controllers.objects.kinds import DEFINITION, POD, PVC, STORAGE_CLASS
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE
 from etl_operator.api.crds import KINDS
 from etl_operator.sandbox.manifests import load_manifests
 from informers.objects import Object, ObjectKey, Resource
 from tests.api.server import admitted
-from tests.controllers import test_cluster_reconciler as clusters
-from tests.controllers import test_pipeline_reconciler as pipelines
-from tests.controllers import test_service_reconciler as services
+from tests.controllers.cluster import test_reconciler as clusters
+from tests.controllers.pipeline import test_reconciler as pipelines
+from tests.controllers.service import test_reconciler as services
 from tests.controllers.world import RouterNodeDouble, Store
 from tests.install.manifests import CONFIG, only, problems, rules
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from controllers.cluster import naming
 from controllers.cluster.config import ROUTER_FILE, SCRIPT_FILE, config_data
+from controllers.members import naming
 from etl_operator.api import EtlRouterCluster
 from etl_operator.router.pb import router_pb2
 from informers.objects import ObjectKey
