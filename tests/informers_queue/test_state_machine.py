@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from typing import TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from informers.errors import Terminal, TransportError
+from informers.errors import Terminal, TooManyRequests, TransportError
 from informers.objects import ObjectKey
-from informers.queue import Priority, WorkQueue
+from informers.queue import Priority, Work, WorkQueue
 from informers.testing.clock import VirtualClock, VirtualLoop
 
 T = TypeVar("T")
@@ -82,14 +85,35 @@ class QueueMachine(RuleBasedStateMachine):
         work = self.on_loop(self.queue.get_nowait)
         ready = self.ready()
         assert (work is None) == (not ready)
+        if work is not None:
+            self.taken(work)
+
+    @rule(seconds=SECONDS)
+    def wait(self, seconds: float) -> None:
+        """Take the next key, waiting so long for one."""
+        dues = [wish.due for key, wish in self.wishes.items() if key not in self.working]
+        due, until = max(min(dues, default=inf), self.now()), self.now() + seconds
+        work = self.loop.run_until_complete(self.within(seconds))
         if work is None:
-            return
-        assert work.key in ready, "neither in work, nor early"
+            assert due >= until
+        else:
+            assert self.now() == pytest.approx(due)
+            self.taken(work)
+        self.time_has_passed()
+
+    async def within(self, seconds: float) -> Work | None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                return await self.queue.get()
+        return None
+
+    def taken(self, work: Work) -> None:
+        assert work.key in self.ready(), "neither in work, nor early"
         assert work.priority == self.wishes.pop(work.key).priority
         self.working[work.key] = None
 
     @precondition(lambda self: self.working)
-    @rule(data=st.data(), outcome=st.sampled_from(["well", "failed", "terminal"]))
+    @rule(data=st.data(), outcome=st.sampled_from(["well", "failed", "throttled", "terminal"]))
     def done(self, data: st.DataObject, outcome: str) -> None:
         key = data.draw(st.sampled_from(list(self.working)))
         if outcome == "well":
@@ -97,7 +121,8 @@ class QueueMachine(RuleBasedStateMachine):
         elif outcome == "terminal":
             assert self.on_loop(lambda: self.queue.retry(key, Terminal("no"))) is None
         else:
-            delay = self.on_loop(lambda: self.queue.retry(key, TransportError("gone")))
+            error = TransportError("gone") if outcome == "failed" else TooManyRequests(429, retry_after=100)
+            delay = self.on_loop(lambda: self.queue.retry(key, error))
             self.failed(key, delay)
         self.on_loop(lambda: self.queue.done(key))
         del self.working[key]
@@ -116,6 +141,9 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(seconds=SECONDS)
     def pause(self, seconds: float) -> None:
         self.loop.run_until_complete(asyncio.sleep(seconds))
+        self.time_has_passed()
+
+    def time_has_passed(self) -> None:
         for wish in self.wishes.values():
             wish.backing_off = wish.backing_off and wish.due > self.now()
 

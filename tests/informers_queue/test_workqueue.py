@@ -10,9 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from informers.errors import Conflict, Forbidden, Terminal, TooManyRequests, TransportError
+from informers.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    Invalid,
+    ServerError,
+    Terminal,
+    TooManyRequests,
+    TransportError,
+    Unauthorized,
+)
 from informers.objects import ObjectKey
 from informers.queue import Backoff, Priority, QueueClosed, WorkQueue
+from informers.queue.backoff import ErrorClass, classify
 from informers.queue.work import PATIENCE
 from informers.testing.clock import VirtualClock, run_virtual
 
@@ -175,6 +186,17 @@ def test_the_earliest_delay_counts_and_an_add_comes_before_it() -> None:
     run_virtual(main())
 
 
+def test_one_delay_after_the_other_comes_up_in_its_time() -> None:
+    async def main() -> None:
+        work = queue()
+        for key, seconds in ((B, 40), (A, 20), (C, 60)):
+            work.add_after(key, seconds)
+        for expected in ((A, 20), (B, 40), (C, 60)):
+            assert await taken_at(work) == (expected[0], pytest.approx(expected[1]))
+
+    run_virtual(main())
+
+
 def test_backoff_doubles_to_its_limit_and_success_resets_it() -> None:
     async def main() -> None:
         work = queue()
@@ -191,7 +213,9 @@ def test_backoff_doubles_to_its_limit_and_success_resets_it() -> None:
         assert max(delays) <= 300
         await work.get()
         work.forget(A)
-        assert (work.retry(A, TransportError("refused")) or 0.0) <= 0.005
+        first = work.retry(A, TransportError("refused"))
+        assert first is not None
+        assert first <= 0.005
         work.done(A)
 
     run_virtual(main())
@@ -214,6 +238,7 @@ def test_events_do_not_cut_a_backoff_short_but_a_change_does() -> None:
         work.done(A)
         for _ in range(100):
             work.add(A, priority=Priority.EVENT, cause="noise")
+            work.add_after(A, delay / 2, cause="noise")
         assert await taken_at(work) == (A, pytest.approx(delay))
         fail(work, A, 1)
         work.done(A)
@@ -280,6 +305,27 @@ def test_delays_by_error() -> None:
     assert 0.8 <= forbidden <= 1
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (Terminal("never"), ErrorClass.TERMINAL),
+        (Conflict(409), ErrorClass.CONFLICT),
+        (TooManyRequests(429), ErrorClass.THROTTLED),
+        (ServerError(503, retry_after=0), ErrorClass.THROTTLED),
+        (ServerError(500), ErrorClass.TRANSIENT),
+        (Forbidden(403), ErrorClass.REFUSED),
+        (Unauthorized(401), ErrorClass.REFUSED),
+        (Invalid(422), ErrorClass.INVALID),
+        (BadRequest(400), ErrorClass.INVALID),
+        (TransportError("refused"), ErrorClass.TRANSIENT),
+        (KeyError("a defect"), ErrorClass.TRANSIENT),
+    ],
+    ids=lambda one: type(one).__name__ if isinstance(one, Exception) else one.value,
+)
+def test_the_class_of_an_error(error: Exception, expected: ErrorClass) -> None:
+    assert classify(error) is expected
+
+
 def test_shutdown_ends_waiting_getters_and_refuses_adds() -> None:
     async def main() -> None:
         work = queue()
@@ -333,6 +379,8 @@ def test_statistics() -> None:
 def test_often_delayed_keys_leave_no_pile() -> None:
     async def main() -> None:
         work = queue()
+        # What waits in front of them keeps the others from being met, and dropped, on the way.
+        work.add_after(B, 250)
         for _ in range(10_000):
             work.add(A)
             await work.get()
