@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,16 @@ def test_wait_and_explain_work_on_every_kind(sandbox: Sandbox, kind: str) -> Non
     assert "<no description>" not in explained
 
 
+def owned_by_kubectl(sandbox: Sandbox, name: str) -> list[dict[str, Any]]:
+    """What kubectl owns of a sink, and since when; there is something."""
+    text = run(sandbox, "get", "etlsink", name, "--show-managed-fields", "-o", "json")
+    found = [
+        one for one in json.loads(text)["metadata"]["managedFields"] if one["manager"].startswith("kubectl")
+    ]
+    assert found
+    return found
+
+
 @pytest.mark.parametrize("server_side", [False, True], ids=["client-side", "server-side"])
 def test_apply_edit_and_delete(sandbox: Sandbox, server_side: bool, tmp_path: Path) -> None:
     name = "by-server" if server_side else "by-client"
@@ -61,8 +72,14 @@ def test_apply_edit_and_delete(sandbox: Sandbox, server_side: bool, tmp_path: Pa
     )
     assert name in run(sandbox, "apply", *how, "-f", "-", stdin=manifest)
     assert run(sandbox, "diff", *how, "-f", "-", stdin=manifest) == ""
+    before = owned_by_kubectl(sandbox, name)
     again = run(sandbox, "apply", *how, "-f", "-", stdin=manifest)
-    assert ("unchanged" in again) or server_side
+    # To the server kubectl says the same word whatever becomes of it; what it owns tells.
+    assert again.split() == [
+        f"etlsink.etl.router/{name}",
+        "serverside-applied" if server_side else "unchanged",
+    ]
+    assert owned_by_kubectl(sandbox, name) == before
     changed = manifest.replace('"weight": 5', '"weight": 6')
     run(sandbox, "apply", *how, "-f", "-", stdin=changed)
     assert run(sandbox, "get", "etlsink", name, "-o", "jsonpath={.spec.weight}") == "6"
