@@ -41,7 +41,7 @@ def _timings_fit(raft: Raft) -> bool:
 
 
 class Raft(Model):
-    """Timings of the Raft consensus."""
+    """Raft configures the consensus among the members."""
 
     rules = (
         Rule(
@@ -52,21 +52,24 @@ class Raft(Model):
     )
 
     election_timeout_ms: Annotated[int, Field(ge=20, le=120_000)] = 1000
-    """Milliseconds without a heartbeat after which a follower stands for election; the router draws from this
-    to twice this. Default 1000. Below five heartbeats the operator warns."""
+    """electionTimeoutMs is the shortest time in milliseconds that a follower waits for a heartbeat before it
+    starts an election. The router chooses a random time between this value and twice this value. Must be at
+    least twice heartbeatIntervalMs; below five times, the operator emits a Warning event. Defaults to
+    1000."""
     heartbeat_interval_ms: Annotated[int, Field(ge=10, le=60_000)] = 100
-    """Milliseconds between two heartbeats of the leader. Default 100."""
+    """heartbeatIntervalMs is the time in milliseconds between two heartbeats of the leader. Defaults to
+    100."""
     snapshot_interval: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000
-    """Log entries between two snapshots. Default 10000."""
+    """snapshotInterval is the number of log entries between two snapshots. Defaults to 10000."""
 
 
 class RetentionPolicy(Model):
-    """What becomes of volumes that are no longer in use."""
+    """RetentionPolicy describes what happens to PersistentVolumeClaims that no pod uses any more."""
 
     when_deleted: Literal["Retain", "Delete"] = "Retain"
-    """When the cluster is deleted. Default Retain."""
+    """whenDeleted specifies what happens to the claims when the cluster is deleted. Defaults to Retain."""
     when_scaled: Literal["Retain", "Delete"] = "Retain"
-    """When a member is removed. Default Retain."""
+    """whenScaled specifies what happens to the claim of a member that is removed. Defaults to Retain."""
 
 
 def _size_is_positive(storage: Storage) -> bool:
@@ -100,7 +103,7 @@ def _size_is_kept(new: Storage, old: Storage) -> bool:
 
 
 class Storage(Model):
-    """The volume of every member."""
+    """Storage describes the volume of each member."""
 
     rules = (
         Rule(
@@ -126,13 +129,13 @@ class Storage(Model):
     )
 
     size: Quantity = "10Gi"
-    """Size of each member's volume. Default 10Gi. It may grow where the storage class allows it, never
-    shrink."""
+    """size is the size of each member's volume. It can be increased if the storage class allows volume
+    expansion, and cannot be decreased. Defaults to 10Gi."""
     storage_class_name: ObjectName | None = None
-    """Storage class of the volumes; cannot be changed. Default: the default class of the Kubernetes
-    cluster."""
+    """storageClassName is the name of the StorageClass of the volumes. Cannot be changed. If not set, the
+    default StorageClass of the Kubernetes cluster is used."""
     retention_policy: RetentionPolicy = section(RetentionPolicy)
-    """What becomes of the volumes when they are no longer in use."""
+    """retentionPolicy describes what happens to PersistentVolumeClaims that no pod uses any more."""
 
 
 def _ports_differ(service: RouterService) -> bool:
@@ -144,7 +147,7 @@ def _raft_port_is_kept(new: RouterService, old: RouterService) -> bool:
 
 
 class RouterService(Model):
-    """How the members are reached."""
+    """RouterService describes the Services and ports of the members."""
 
     rules = (
         Rule(
@@ -163,40 +166,44 @@ class RouterService(Model):
     )
 
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
-    """Type of the Service clients connect to. Default ClusterIP."""
+    """type determines how the Service for clients is exposed. Defaults to ClusterIP."""
     annotations: Annotations | None = None
-    """Annotations of that Service, for load balancers. Default: none."""
+    """annotations are added to the Service for clients, for example to configure a load balancer. If not set,
+    none are added."""
     grpc_port: Port = 50051
-    """TCP port of the gRPC API. Default 50051."""
+    """grpcPort is the TCP port of the gRPC API. Defaults to 50051."""
     raft_port: Port = 50052
-    """TCP port of the traffic between members; cannot be changed. Default 50052."""
+    """raftPort is the TCP port for traffic between the members. Cannot be changed. Defaults to 50052."""
     http_port: Port = 8080
-    """TCP port of health checks and GraphQL. Default 8080."""
+    """httpPort is the TCP port of health checks and GraphQL. Defaults to 8080."""
 
 
 class Metrics(Model):
-    """The members' own metrics."""
+    """Metrics describes the Prometheus metrics of the members."""
 
     enabled: bool = True
-    """Serve Prometheus metrics. Default true."""
+    """enabled specifies whether the members serve Prometheus metrics. Defaults to true."""
     port: Port = 9090
-    """TCP port of the metrics. Default 9090."""
+    """port is the TCP port of the metrics. Defaults to 9090."""
 
 
 class Tls(Model):
-    """Certificates for the router, mounted into its pods."""
+    """Tls names the Secrets with the router's certificates."""
 
     secret_name: ObjectName | None = None
-    """Secret with tls.crt and tls.key, mounted at /etc/etl-router-tls. Default: none."""
+    """secretName is the name of a Secret with tls.crt and tls.key, mounted at /etc/etl-router-tls. If not
+    set, none is mounted."""
     ca_secret_name: ObjectName | None = None
-    """Secret with ca.crt, mounted at /etc/etl-router-ca. Default: none."""
+    """caSecretName is the name of a Secret with ca.crt, mounted at /etc/etl-router-ca. If not set, none is
+    mounted."""
 
 
 class DisruptionBudget(Model):
-    """Protection of the quorum against node drains."""
+    """DisruptionBudget describes the PodDisruptionBudget of the members."""
 
     enabled: bool = True
-    """Keep a PodDisruptionBudget. Default true. A single member never gets one."""
+    """enabled specifies whether the operator creates a PodDisruptionBudget that keeps the quorum during node
+    drains. A cluster of one member never has one. Defaults to true."""
 
 
 def _metrics_port_is_free(spec: ClusterSpec) -> bool:
@@ -205,7 +212,7 @@ def _metrics_port_is_free(spec: ClusterSpec) -> bool:
 
 
 class ClusterSpec(Model):
-    """The cluster that is wanted."""
+    """ClusterSpec defines the desired state of a cluster."""
 
     rules = (
         Rule(
@@ -217,110 +224,126 @@ class ClusterSpec(Model):
     )
 
     replicas: Annotated[int, Field(ge=1, le=15)] = 3
-    """Number of members, 1 to 15. Default 3. An odd number: an even one tolerates no more failures."""
+    """replicas is the desired number of members, 1 to 15. It can be increased, but not decreased. Use an odd
+    number: an even number tolerates no more failures than one less. Defaults to 3."""
     image: Image | None = None
-    """Image of the router. Default: the operator's setting --router-image."""
+    """image is the container image of the router. If not set, the operator's --router-image is used."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    """When the image is pulled. Default IfNotPresent. The default also holds for the tag latest: an image
-    that was loaded into the nodes is used, and no registry is asked. Use Always for a tag that moves."""
+    """imagePullPolicy specifies when the image is pulled. Unlike in a Pod, the default is the same for the
+    tag latest, so that an image that was loaded into the nodes is used. Use Always for a tag that moves.
+    Defaults to IfNotPresent."""
     image_pull_secrets: PullSecrets | None = None
-    """Secrets for pulling the image. Default: none."""
+    """imagePullSecrets is a list of Secrets in the same namespace to use for pulling the image. If not set,
+    none is used."""
     raft: Raft = section(Raft)
-    """Timings of the Raft consensus."""
+    """raft configures the consensus among the members."""
     resources: Resources | None = None
-    """Compute resources of each member. Default: none."""
+    """resources are the compute resources of the router container. If not set, it has no requests and
+    limits."""
     storage: Storage = section(Storage)
-    """The volume of every member."""
+    """storage describes the volume of each member."""
     service: RouterService = section(RouterService)
-    """How the members are reached."""
+    """service describes the Services and ports of the members."""
     metrics: Metrics = section(Metrics)
-    """The members' own metrics."""
+    """metrics describes the Prometheus metrics of the members."""
     tls: Tls | None = None
-    """Certificates for the router. Not supported yet: a cluster with it is Stalled (TLSNotSupported), and
-    nothing of it is created or changed. Default: none, plain connections."""
+    """tls names the Secrets with the router's certificates. Not supported yet: while it is set, the cluster
+    is Stalled with reason TLSNotSupported, and the operator neither creates nor changes its child objects. If
+    not set, connections are not encrypted."""
     env: Environment | None = None
-    """Environment variables of the router, after those the operator sets. Default: none."""
+    """env is a list of environment variables to set in the router container, after those the operator sets.
+    If not set, none are added."""
     command: Arguments | None = None
-    """Program to run in place of etl-router; it gets the operator's flags, then args. Default: etl-router."""
+    """command is the program to run, followed by the operator's flags and args. If not set, etl-router is
+    run."""
     args: Arguments | None = None
-    """Flags after those the operator sets. Default: none."""
+    """args are appended to the flags that the operator sets. If not set, none are added."""
     node_selector: Labels | None = None
-    """Labels of the nodes the members may run on. Default: any node."""
+    """nodeSelector is a set of labels that a node must have to run a member. If not set, any node can."""
     tolerations: Tolerations | None = None
-    """Taints the members put up with. Default: none."""
+    """tolerations are the taints that the pods tolerate. If not set, the pods have only those that Kubernetes
+    adds."""
     affinity: Affinity | None = None
-    """Where members may run. Default: preferably on different nodes."""
+    """affinity describes the scheduling constraints of the pods. If not set, the scheduler prefers a
+    different node for each member."""
     topology_spread_constraints: SpreadConstraints | None = None
-    """How members are spread. Default: evenly over zones, as far as possible."""
+    """topologySpreadConstraints describe how the pods are spread across topology domains. If not set, they
+    are spread evenly across zones if possible."""
     priority_class_name: ObjectName | None = None
-    """Priority class of the pods. Default: that of the Kubernetes cluster."""
+    """priorityClassName is the name of the pods' PriorityClass. If not set, the default of the Kubernetes
+    cluster is used."""
     service_account_name: ObjectName | None = None
-    """Service account of the pods. Default: one the operator makes, without rights and without token."""
+    """serviceAccountName is the name of the ServiceAccount of the pods. If not set, the operator creates one
+    without permissions, and mounts no token."""
     pod_annotations: Annotations | None = None
-    """Annotations of the pods. Default: only those the operator sets."""
+    """podAnnotations are added to the pods. If not set, the pods have only those the operator sets."""
     pod_labels: Labels | None = None
-    """Labels of the pods; those the operator sets win. Default: only those."""
+    """podLabels are added to the pods; they cannot replace those the operator sets. If not set, none are
+    added."""
     pod_disruption_budget: DisruptionBudget = section(DisruptionBudget)
-    """Protection of the quorum against node drains."""
+    """podDisruptionBudget describes the PodDisruptionBudget of the members."""
     update_strategy: Literal["QuorumAware", "OnDelete"] = "QuorumAware"
-    """QuorumAware: the operator restarts outdated members one at a time, the leader last, and only while the
-    others keep the quorum. OnDelete: it waits for somebody to delete the pods. Default QuorumAware."""
+    """updateStrategy specifies how pods are replaced after a change. QuorumAware: the operator restarts
+    outdated members one at a time, the leader last, and only while the others keep the quorum. OnDelete: the
+    operator waits until a user deletes the pods. Defaults to QuorumAware."""
     allowed_namespaces: Namespaces | None = None
-    """Other namespaces whose pipelines and services may refer to this cluster; * means all. Default: none."""
+    """allowedNamespaces is a list of other namespaces whose pipelines and services can refer to this cluster;
+    * allows all. If not set, only those of its own namespace can."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
-    """What becomes of the volumes when the cluster is deleted; Delete overrides storage.retentionPolicy.
-    Default Retain."""
+    """deletionPolicy specifies what happens to the PersistentVolumeClaims when the cluster is deleted. Delete
+    overrides storage.retentionPolicy. Defaults to Retain."""
 
 
 class NodeStatus(Model):
-    """One member as the operator sees it."""
+    """NodeStatus is the observed state of one member."""
 
     node_id: Counter
-    """Raft id: the pod's ordinal plus one."""
+    """nodeId is the Raft id of the member: the ordinal of its pod plus one."""
     pod_name: ShortText
-    """Name of its pod."""
+    """podName is the name of the member's pod."""
     address: Text
-    """host:port at which the operator asks it."""
+    """address is the host:port at which the operator calls the member."""
     role: Literal["Leader", "Follower", "Candidate", "Learner", "Unknown"]
-    """Its role by its own word."""
+    """role is the Raft role that the member reports."""
     healthy: bool
-    """Whether it answers and follows the leader."""
+    """healthy is true if the member answers and follows the leader."""
     match_index: Counter | None = None
-    """Last log entry it is known to have."""
+    """matchIndex is the index of the last log entry that the member is known to have."""
 
 
 class ClusterStatus(Status):
-    """The cluster as it is."""
+    """ClusterStatus is the observed state of a cluster."""
 
     replicas: Counter | None = None
-    """Pods that exist."""
+    """replicas is the number of pods that exist."""
     ready_replicas: Counter | None = None
-    """Pods that are ready."""
+    """readyReplicas is the number of members that are ready."""
     updated_replicas: Counter | None = None
-    """Pods that run the current template."""
+    """updatedReplicas is the number of pods that run the current template."""
     selector: Text | None = None
-    """Label selector of the pods, for the scale subresource."""
+    """selector is the label selector of the pods, in string form, for the scale subresource."""
     leader_id: Counter | None = None
-    """Raft id of the leader; absent while nobody leads."""
+    """leaderId is the Raft id of the leader. Not set while there is no leader."""
     leader_pod: ShortText | None = None
-    """Pod of the leader; absent while nobody leads."""
+    """leaderPod is the name of the leader's pod. Not set while there is no leader."""
     term: Counter | None = None
-    """Raft term."""
+    """term is the current Raft term."""
     commit_index: Counter | None = None
-    """Last log entry a majority has."""
+    """commitIndex is the index of the last log entry that a majority has stored."""
     cluster_health: Literal["Healthy", "Degraded", "Unhealthy", "Unknown"] | None = None
-    """Healthy: every member follows one leader. Degraded: a majority does. Unhealthy: too few do. Unknown:
-    nobody could be asked."""
+    """clusterHealth summarizes the members. Healthy: all follow one leader. Degraded: a majority does.
+    Unhealthy: fewer do. Unknown: no member could be called."""
     nodes: Annotated[list[NodeStatus], Field(max_length=64)] | None = None
-    """Every member, in order of its ordinal."""
+    """nodes is the list of members, ordered by ordinal."""
     endpoint: Text | None = None
-    """host:port of the Service for clients."""
+    """endpoint is the host:port of the Service for clients."""
     current_revision: ShortText | None = None
-    """Revision of the pods before the rollout that is under way."""
+    """currentRevision is the revision of the pods that a rollout has not replaced yet."""
     update_revision: ShortText | None = None
-    """Revision of the current template."""
+    """updateRevision is the revision of the current pod template."""
     protocol: ShortText | None = None
-    """Protobuf package the members speak, such as etl; absent until one was asked."""
+    """protocol is the protobuf package that the members serve, such as etl. Not set until a member has
+    answered."""
 
 
 def _name_is_short(cluster: EtlRouterCluster) -> bool:
@@ -332,7 +355,8 @@ def _name_fits_services(cluster: EtlRouterCluster) -> bool:
 
 
 class EtlRouterCluster(Model):
-    """A Raft cluster of ETL router nodes: StatefulSet, Services, configuration and disruption budget."""
+    """EtlRouterCluster is a Raft cluster of ETL router nodes. The operator runs it as a StatefulSet with its
+    Services, configuration and PodDisruptionBudget."""
 
     rules = (
         Rule(
@@ -348,12 +372,12 @@ class EtlRouterCluster(Model):
     )
 
     api_version: Literal["etl.router/v1"]
-    """etl.router/v1."""
+    """apiVersion is etl.router/v1."""
     kind: Literal["EtlRouterCluster"]
-    """EtlRouterCluster."""
+    """kind is EtlRouterCluster."""
     metadata: ObjectMeta
-    """Standard metadata."""
+    """metadata is the standard object metadata."""
     spec: ClusterSpec
-    """The cluster that is wanted."""
+    """spec defines the desired state of the cluster."""
     status: ClusterStatus | None = None
-    """The cluster as it is; written by the operator."""
+    """status is the state of the cluster as the operator last observed it. Read-only."""

@@ -140,6 +140,10 @@ def render_crds() -> dict[str, str]:
     }
 
 
+_DEEP = 14
+"""Mappings around a fragment, two for each level of fields."""
+
+
 class _Dumper(yaml.SafeDumper):
     """Short lists and leaves on one line; no anchors, which make a manifest hard to patch."""
 
@@ -152,10 +156,23 @@ class _Dumper(yaml.SafeDumper):
         plain = all(isinstance(item, str) for item in sequence)
         return super().represent_sequence(tag, sequence, flow_style=plain)
 
+    _depth = 0
+
     def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
         plain = "type" in mapping and all(isinstance(value, str | int) for value in mapping.values())
         short = "description" not in mapping and "jsonPath" not in mapping
-        return super().represent_mapping(tag, mapping, flow_style=plain and short)
+        # Further in, the indentation of a leaf would be longer than the leaf.
+        deep = "type" in mapping and self._depth > _DEEP and all(map(_is_flat, mapping.values()))
+        self._depth += 1
+        try:
+            return super().represent_mapping(tag, mapping, flow_style=(plain and short) or deep)
+        finally:
+            self._depth -= 1
+
+
+def _is_flat(value: Any) -> bool:
+    below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return not any(isinstance(one, dict | list) for one in below)
 
 
 def _column(column: Column) -> dict[str, Any]:

@@ -11,63 +11,66 @@ from etl_operator.api.fields import Counter, LongText, Namespace, ObjectName, Ti
 
 
 class ObjectMeta(Model):
-    """The fields of ``metadata`` the operator looks at; the API server checks it, not the schema."""
+    """ObjectMeta has the fields of ``metadata`` that the operator reads; the API server validates them, not
+    the schema."""
 
     name: ObjectName
-    """Unique within its namespace and kind."""
+    """name is unique within a namespace and kind."""
     namespace: Namespace | None = None
-    """Set by the API server when a manifest has none."""
+    """namespace is set by the API server if a manifest has none."""
     uid: str | None = None
-    """Identity of this very object; a new object of the same name gets another one."""
+    """uid identifies this object; another object of the same name has another uid."""
     generation: Counter | None = None
-    """Grows with every change of the spec."""
+    """generation increases with every change of the spec."""
     resource_version: str | None = None
-    """Changes with every write."""
+    """resourceVersion changes with every write."""
     creation_timestamp: str | None = None
-    """When the object was created, RFC 3339."""
+    """creationTimestamp is the time when the object was created, in RFC 3339."""
     deletion_timestamp: str | None = None
-    """When its deletion was asked for, RFC 3339; absent while nobody did."""
+    """deletionTimestamp is the time when deletion was requested, in RFC 3339. Not set before."""
     labels: dict[str, str] | None = None
-    """Labels."""
+    """labels are the labels of the object."""
     annotations: dict[str, str] | None = None
-    """Annotations."""
+    """annotations are the annotations of the object."""
     finalizers: list[str] | None = None
-    """Who has to let go before the object vanishes."""
+    """finalizers must be empty before the object is removed."""
 
 
 class ClusterRef(Model):
-    """The EtlRouterCluster an object belongs to."""
+    """ClusterRef names an EtlRouterCluster."""
 
     name: ObjectName
-    """Name of the EtlRouterCluster."""
+    """name is the name of the EtlRouterCluster."""
     namespace: Namespace | None = None
-    """Its namespace. Default: the object's own. Another one must list this namespace in allowedNamespaces."""
+    """namespace is the namespace of the EtlRouterCluster, which must list this object's namespace in
+    spec.allowedNamespaces if they differ. If not set, the namespace of this object is used."""
 
 
 class Condition(Model):
-    """One aspect of an object's state."""
+    """Condition is one aspect of the current state of an object."""
 
     type: Annotated[str, Field(min_length=1, max_length=316)]
-    """What is judged, such as Ready."""
+    """type of the condition, such as Ready."""
     status: Literal["True", "False", "Unknown"]
-    """The verdict."""
+    """status of the condition: True, False or Unknown."""
     reason: Annotated[str, Field(max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
-    """One word for programs."""
+    """reason is one word in CamelCase that says why the status is what it is. Programs can rely on it."""
     message: LongText
-    """A sentence for people."""
+    """message describes the details for people."""
     last_transition_time: Timestamp
-    """When the status last changed; a new reason or message does not move it."""
+    """lastTransitionTime is the time when status last changed. A new reason or message does not change it."""
     observed_generation: Counter | None = None
-    """The metadata.generation this verdict is about."""
+    """observedGeneration is the metadata.generation that the condition is based on."""
 
 
 Conditions = Annotated[list[Condition], ListType("type"), Field(max_length=32)]
 
 
 class Status(Model):
-    """What the statuses of all kinds have in common."""
+    """Status has the status fields of all kinds."""
 
     observed_generation: Counter | None = None
-    """The metadata.generation this status is about."""
+    """observedGeneration is the metadata.generation that this status is based on."""
     conditions: Conditions | None = None
-    """Sorted by type. Ready is always there; Reconciling and Stalled only while they are true."""
+    """conditions is the list of conditions, sorted by type. Ready is always present; Reconciling and Stalled
+    only while they are true."""

@@ -38,7 +38,7 @@ def _backoff_fits(dlq: DeadLetterQueue) -> bool:
 
 
 class DeadLetterQueue(Model):
-    """Where records go that cannot be processed."""
+    """DeadLetterQueue describes how the router handles records that fail."""
 
     rules = (
         Rule(
@@ -49,87 +49,95 @@ class DeadLetterQueue(Model):
     )
 
     enabled: bool = False
-    """Whether failed records are kept. Default false."""
+    """enabled specifies whether failed records are kept. Defaults to false."""
     max_retries: Annotated[int, Field(ge=0, le=1000)] = 3
-    """Attempts before a record counts as failed, 0 to 1000. Default 3."""
+    """maxRetries is the number of attempts before a record counts as failed, 0 to 1000. Defaults to 3."""
     sink: ObjectName | None = None
-    """EtlSink for failed records. Default: none, the router keeps them."""
+    """sink is the name of the EtlSink that receives failed records. If not set, the router keeps them."""
     retry_backoff_ms: BackoffMs = 100
-    """Milliseconds before the first retry; doubles with every one. Default 100."""
+    """retryBackoffMs is the time in milliseconds before the first retry. It doubles with every retry.
+    Defaults to 100."""
     max_retry_backoff_ms: BackoffMs = 30_000
-    """Milliseconds: the longest pause between two retries. Default 30000."""
+    """maxRetryBackoffMs is the longest time in milliseconds between two retries. Defaults to 30000."""
 
 
 class PipelineSpec(Model):
-    """The pipeline that is wanted."""
+    """PipelineSpec defines the desired state of a pipeline."""
 
     source: ObjectName
-    """EtlSource the records come from."""
+    """source is the name of the EtlSource that produces the records."""
     steps: Steps = Field(default_factory=list, json_schema_extra={"default": []})
-    """EtlTransforms in the order records pass them, up to 64, each once. Default: none."""
+    """steps is a list of names of EtlTransforms, in the order in which records pass them. At most 64, each at
+    most once. If not set, records go directly to the sink."""
     sink: ObjectName
-    """EtlSink the records go to."""
+    """sink is the name of the EtlSink that receives the records."""
     dlq: DeadLetterQueue | None = None
-    """What becomes of records that cannot be processed. Default: they are dropped by the router."""
+    """dlq describes how the router handles records that fail. If not set, the router drops them."""
     enabled: bool = True
-    """Whether the pipeline runs; false disables it in the router and lets it drain. Default true."""
+    """enabled specifies whether the pipeline runs. If false, it is disabled in the router and drains.
+    Defaults to true."""
     cluster_ref: ClusterRef | None = None
-    """Router cluster to run on. Default: the only one of the namespace, or else the one named default."""
+    """clusterRef names the EtlRouterCluster that runs the pipeline. If not set, the cluster in status.cluster
+    is kept; if there is none, the only cluster of the namespace is used, or the one named default if there
+    are several."""
     drain_timeout_seconds: Annotated[int, Field(ge=0, le=86_400)] = 30
-    """Seconds a deleted pipeline may drain before it is deleted all the same, by the operator's clock.
-    Default 30."""
+    """drainTimeoutSeconds is the time in seconds that a deleted pipeline has to drain before it is removed
+    from the router. The operator measures it with its own clock. Defaults to 30."""
     deletion_policy: Literal["Delete", "Orphan"] = "Delete"
-    """What becomes of the pipeline in the router when this object is deleted. Default Delete."""
+    """deletionPolicy specifies what happens to the pipeline in the router when this object is deleted. Delete
+    drains and removes it; Orphan leaves it running. Defaults to Delete."""
 
 
 class StageStatus(Model):
-    """One stage of the pipeline in the router."""
+    """StageStatus is the observed state of one stage."""
 
     id: Text
-    """Id of the stage in the router."""
+    """id is the id of the stage in the router."""
     name: ShortText
-    """The EtlSource, EtlTransform or EtlSink behind it."""
+    """name is the name of the EtlSource, EtlTransform or EtlSink of the stage."""
     type: Literal["Source", "Transform", "Sink"]
-    """Kind of stage."""
+    """type is the type of the stage."""
     endpoints: Annotated[list[Text], Field(max_length=256)] | None = None
-    """host:port of the live services the stage is assigned to."""
+    """endpoints is a list of host:port of the registered services that the stage uses."""
     records_processed: Counter | None = None
-    """Records that passed the stage, by the router's count."""
+    """recordsProcessed is the number of records that passed the stage, as the router counts them."""
     errors: Counter | None = None
-    """Records that failed in the stage, by the router's count."""
+    """errors is the number of records that failed in the stage, as the router counts them."""
 
 
 class PipelineStatus(Status):
-    """The pipeline as it is."""
+    """PipelineStatus is the observed state of a pipeline."""
 
     phase: ShortText | None = None
-    """Pending, Running, Disabled or Deleting. For people; programs read conditions."""
+    """phase is a summary for people: Pending, Running, Disabled or Deleting. Programs should use
+    conditions."""
     cluster: Text | None = None
-    """namespace/name of the cluster it runs on."""
+    """cluster is the namespace/name of the EtlRouterCluster that runs the pipeline."""
     pipeline_id: Text | None = None
-    """Its id in the router: namespace/name."""
+    """pipelineId is the id of the pipeline in the router: namespace/name."""
     version: Counter | None = None
-    """Version the router gave to this spec."""
+    """version is the version that the router gave to this spec."""
     enabled: bool | None = None
-    """Whether it is enabled in the router."""
+    """enabled is true if the pipeline is enabled in the router."""
     spec_hash: ShortText | None = None
-    """Digest of what the router was given; tells drift from a change of the spec."""
+    """specHash is a digest of the configuration that the operator sent to the router. It tells a change of
+    the spec from a change made in the router."""
     stages: Annotated[list[StageStatus], Field(max_length=128)] | None = None
-    """Every stage and what it is assigned to, in the order records pass them."""
+    """stages is the list of stages, in the order in which records pass them."""
     records_processed: Counter | None = None
-    """Records that entered the pipeline, by the router's count."""
+    """recordsProcessed is the number of records that entered the pipeline, as the router counts them."""
 
 
 class EtlPipeline(Model):
-    """A data pipeline from a source through transforms to a sink, run by a router cluster."""
+    """EtlPipeline is a data pipeline from a source through transforms to a sink. A router cluster runs it."""
 
     api_version: Literal["etl.router/v1"]
-    """etl.router/v1."""
+    """apiVersion is etl.router/v1."""
     kind: Literal["EtlPipeline"]
-    """EtlPipeline."""
+    """kind is EtlPipeline."""
     metadata: ObjectMeta
-    """Standard metadata."""
+    """metadata is the standard object metadata."""
     spec: PipelineSpec
-    """The pipeline that is wanted."""
+    """spec defines the desired state of the pipeline."""
     status: PipelineStatus | None = None
-    """The pipeline as it is; written by the operator."""
+    """status is the state of the pipeline as the operator last observed it. Read-only."""

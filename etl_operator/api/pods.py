@@ -28,63 +28,63 @@ Values = Annotated[list[ShortText], Field(max_length=256)]
 
 
 class Resources(Model):
-    """Compute resources of the router container."""
+    """Resources are the compute resources of the router container."""
 
     requests: Quantities | None = None
-    """Guaranteed amounts by resource name, such as cpu: 100m and memory: 256Mi. Default: none."""
+    """requests are the guaranteed amounts by resource name, such as cpu: 100m. Defaults to limits."""
     limits: Quantities | None = None
-    """Upper bounds by resource name. Default: none."""
+    """limits are the largest amounts by resource name. If not set, there are none."""
 
 
 class LocalReference(Model):
-    """An object of the same namespace."""
+    """LocalReference names an object of the same namespace."""
 
     name: ObjectName
-    """Its name."""
+    """name of the object."""
 
 
 class FieldRef(Model):
-    """A field of the pod."""
+    """FieldRef selects a field of the pod."""
 
     api_version: ShortText | None = None
-    """API version of the path. Default: v1."""
+    """apiVersion of the path. Defaults to v1."""
     field_path: ShortText
-    """Such as metadata.name or status.podIP."""
+    """fieldPath is the path of the field, such as metadata.name or status.podIP."""
 
 
 class ResourceFieldRef(Model):
-    """A resource of a container."""
+    """ResourceFieldRef selects a resource of a container."""
 
     container_name: ShortText | None = None
-    """Default: the router container."""
+    """containerName is the name of the container. Defaults to router."""
     resource: ShortText
-    """Such as limits.cpu."""
+    """resource to select, such as limits.cpu."""
     divisor: Quantity | None = None
-    """Unit of the value. Default: 1."""
+    """divisor is the unit of the value. Defaults to 1."""
 
 
 class KeyRef(Model):
-    """One key of a ConfigMap or a Secret."""
+    """KeyRef selects a key of a ConfigMap or Secret."""
 
     name: ObjectName
-    """Name of the ConfigMap or Secret."""
+    """name of the ConfigMap or Secret."""
     key: Key
-    """The key."""
+    """key to select."""
     optional: bool | None = None
-    """Start even without it. Default: false."""
+    """optional specifies whether the pod starts without the object or key. Defaults to false."""
 
 
 class EnvSource(Model):
-    """Where the value of a variable comes from: exactly one of these."""
+    """EnvSource is the source of a variable's value. Exactly one field must be set."""
 
     field_ref: FieldRef | None = None
-    """A field of the pod."""
+    """fieldRef selects a field of the pod."""
     resource_field_ref: ResourceFieldRef | None = None
-    """A resource of a container."""
+    """resourceFieldRef selects a resource of a container."""
     config_map_key_ref: KeyRef | None = None
-    """A key of a ConfigMap."""
+    """configMapKeyRef selects a key of a ConfigMap."""
     secret_key_ref: KeyRef | None = None
-    """A key of a Secret; the operator never reads it."""
+    """secretKeyRef selects a key of a Secret. The operator does not read it."""
 
 
 def _one_origin(variable: EnvVar) -> bool:
@@ -92,7 +92,7 @@ def _one_origin(variable: EnvVar) -> bool:
 
 
 class EnvVar(Model):
-    """One environment variable."""
+    """EnvVar is an environment variable."""
 
     rules = (
         Rule(
@@ -101,11 +101,11 @@ class EnvVar(Model):
     )
 
     name: Annotated[str, Field(max_length=253, pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")]
-    """Name of the variable. The names the operator sets itself cannot be replaced."""
+    """name of the variable. Variables that the operator sets cannot be replaced."""
     value: Annotated[str, Field(max_length=32768)] | None = None
-    """Its value; $(NAME) refers to another variable. Default: empty."""
+    """value of the variable; $(NAME) refers to another variable. Defaults to the empty string."""
     value_from: EnvSource | None = None
-    """Where the value comes from instead."""
+    """valueFrom is the source of the value. Cannot be used together with value."""
 
 
 Environment = Annotated[list[EnvVar], ListType("name"), Field(max_length=128)]
@@ -113,156 +113,158 @@ PullSecrets = Annotated[list[LocalReference], ListType("name"), Field(max_length
 
 
 class Toleration(Model):
-    """A taint the pods put up with."""
+    """Toleration is a taint that the pods tolerate."""
 
     key: OptionalKey | None = None
-    """Key of the taint. Default: all keys, with operator Exists."""
+    """key of the taint. If not set, all keys match; operator must then be Exists."""
     operator: Literal["Exists", "Equal", "Lt", "Gt"] | None = None
-    """How value is compared. Default: Equal."""
+    """operator compares the taint's value with value. Defaults to Equal."""
     value: ShortText | None = None
-    """Value of the taint. Default: empty."""
+    """value of the taint. Defaults to the empty string."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """Effect of the taint. Default: all effects."""
+    """effect of the taint. If not set, all effects match."""
     toleration_seconds: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] | None = None
-    """Seconds a NoExecute taint is put up with. Default: for ever."""
+    """tolerationSeconds is how long a NoExecute taint is tolerated. If not set, without limit."""
 
 
 class Requirement(Model):
-    """One condition on a label."""
+    """Requirement is a condition on a label."""
 
     key: Key
-    """Key of the label."""
+    """key of the label."""
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
-    """How values are used."""
+    """operator relates the label to values."""
     values: Values | None = None
-    """Values for In and NotIn."""
+    """values for In and NotIn."""
 
 
 class NodeRequirement(Model):
-    """One condition on a node's label or field."""
+    """NodeRequirement is a condition on a label or field of a node."""
 
     key: Key
-    """Key of the label, or the field."""
+    """key of the label, or the field."""
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
-    """How values are used."""
+    """operator relates the label or field to values."""
     values: Values | None = None
-    """Values; exactly one for Gt and Lt."""
+    """values to compare with; exactly one for Gt and Lt."""
 
 
 class LabelSelector(Model):
-    """Objects with certain labels."""
+    """LabelSelector selects objects by their labels."""
 
     match_labels: MatchLabels | None = None
-    """Labels the objects must have."""
+    """matchLabels are labels that an object must have."""
     match_expressions: Annotated[list[Requirement], Field(max_length=32)] | None = None
-    """Conditions they must fulfil, all of them."""
+    """matchExpressions are conditions that must all be met."""
 
 
 class NodeSelectorTerm(Model):
-    """Conditions on one node, all of them."""
+    """NodeSelectorTerm is a list of conditions on a node that must all be met."""
 
     match_expressions: Annotated[list[NodeRequirement], Field(max_length=32)] | None = None
-    """Conditions on its labels."""
+    """matchExpressions are conditions on labels."""
     match_fields: Annotated[list[NodeRequirement], Field(max_length=32)] | None = None
-    """Conditions on its fields."""
+    """matchFields are conditions on fields."""
 
 
 class NodeSelector(Model):
-    """Nodes that fulfil at least one term."""
+    """NodeSelector selects nodes that meet at least one term."""
 
     node_selector_terms: Annotated[list[NodeSelectorTerm], Field(max_length=16)]
-    """The terms."""
+    """nodeSelectorTerms is the list of terms."""
 
 
 class PreferredNodes(Model):
-    """Nodes that are liked better."""
+    """PreferredNodes is a weighted preference for nodes."""
 
     weight: Weight
-    """How much, 1 to 100."""
+    """weight of the preference, 1 to 100."""
     preference: NodeSelectorTerm
-    """Which nodes."""
+    """preference selects the nodes."""
 
 
 class NodeAffinity(Model):
-    """Which nodes the pods may or should run on."""
+    """NodeAffinity describes on which nodes the pods can run."""
 
     required_during_scheduling_ignored_during_execution: NodeSelector | None = None
-    """Other nodes are out of the question."""
+    """Only these nodes can run the pods."""
     preferred_during_scheduling_ignored_during_execution: (
         Annotated[list[PreferredNodes], Field(max_length=16)] | None
     ) = None
-    """Nodes that are liked better."""
+    """The scheduler prefers these nodes."""
 
 
 class PodAffinityTerm(Model):
-    """Pods, and what counts as the same place."""
+    """PodAffinityTerm selects pods and defines topology domains."""
 
     topology_key: Key
-    """Nodes with the same value of this label are one place."""
+    """topologyKey is a node label; nodes with the same value form one domain."""
     label_selector: LabelSelector | None = None
-    """Which pods."""
+    """labelSelector selects the pods."""
     namespaces: Annotated[list[Namespace], Field(max_length=64)] | None = None
-    """Where they are. Default: the cluster's namespace."""
+    """namespaces of the pods. Defaults to the cluster's namespace."""
     namespace_selector: LabelSelector | None = None
-    """Where they are, by the labels of the namespaces."""
+    """namespaceSelector selects further namespaces by labels."""
     match_label_keys: Keys | None = None
-    """Labels whose values the pods must share with the new pod."""
+    """matchLabelKeys are labels whose values must equal those of the new pod."""
     mismatch_label_keys: Keys | None = None
-    """Labels whose values must differ."""
+    """mismatchLabelKeys are labels whose values must differ."""
 
 
 class PreferredPods(Model):
-    """Places that are liked better."""
+    """PreferredPods is a weighted preference for domains."""
 
     weight: Weight
-    """How much, 1 to 100."""
+    """weight of the preference, 1 to 100."""
     pod_affinity_term: PodAffinityTerm
-    """Which places."""
+    """podAffinityTerm selects the domains."""
 
 
 class PodAffinity(Model):
-    """Places by the pods that are there."""
+    """PodAffinity describes constraints on domains by the pods that run there."""
 
     required_during_scheduling_ignored_during_execution: (
         Annotated[list[PodAffinityTerm], Field(max_length=16)] | None
     ) = None
-    """Must hold, all of them."""
+    """All of these constraints must be met."""
     preferred_during_scheduling_ignored_during_execution: (
         Annotated[list[PreferredPods], Field(max_length=16)] | None
     ) = None
-    """Should hold."""
+    """The scheduler prefers domains that meet these constraints."""
 
 
 class Affinity(Model):
-    """Where pods may run, by nodes and by neighbours."""
+    """Affinity describes the scheduling constraints of the pods."""
 
     node_affinity: NodeAffinity | None = None
-    """Which nodes."""
+    """nodeAffinity describes on which nodes the pods can run."""
     pod_affinity: PodAffinity | None = None
-    """Near which pods."""
+    """podAffinity places the pods near other pods."""
     pod_anti_affinity: PodAffinity | None = None
-    """Away from which pods."""
+    """podAntiAffinity places the pods away from other pods."""
 
 
 class TopologySpreadConstraint(Model):
-    """How evenly pods are spread over places."""
+    """TopologySpreadConstraint describes how pods are spread across topology domains."""
 
     max_skew: Annotated[int, Field(ge=1, le=2**31 - 1)]
-    """Largest difference in the number of pods between two places."""
+    """maxSkew is the largest allowed difference in the number of pods between two domains."""
     topology_key: Key
-    """Nodes with the same value of this label are one place."""
+    """topologyKey is a node label; nodes with the same value form one domain."""
     when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"]
-    """What to do when it cannot be kept."""
+    """whenUnsatisfiable specifies what to do with a pod that does not meet the constraint."""
     label_selector: LabelSelector | None = None
-    """Which pods are counted."""
+    """labelSelector selects the pods that are counted."""
     min_domains: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    """Least number of places. Default: 1."""
+    """minDomains is the smallest number of domains. Defaults to 1."""
     match_label_keys: Keys | None = None
-    """Labels whose values the counted pods must share."""
+    """matchLabelKeys are labels whose values the counted pods must share."""
     node_affinity_policy: Literal["Honor", "Ignore"] | None = None
-    """Whether only nodes the pod may run on count. Default: Honor."""
+    """nodeAffinityPolicy specifies whether only nodes that the pod's affinity allows are counted. Defaults to
+    Honor."""
     node_taints_policy: Literal["Honor", "Ignore"] | None = None
-    """Whether only nodes whose taints are tolerated count. Default: Ignore."""
+    """nodeTaintsPolicy specifies whether only nodes whose taints are tolerated are counted. Defaults to
+    Ignore."""
 
 
 SpreadConstraints = Annotated[list[TopologySpreadConstraint], Field(max_length=8)]

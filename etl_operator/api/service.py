@@ -20,119 +20,130 @@ from etl_operator.api.metadata import ClusterRef, ObjectMeta, Status
 
 
 class GrpcTls(Model):
-    """How the router secures its connection to the service."""
+    """GrpcTls describes how the router connects to the service."""
 
     enabled: bool = False
-    """Use TLS. Default false."""
+    """enabled specifies whether the router connects with TLS. Defaults to false."""
     ca_secret_name: ObjectName | None = None
-    """Secret with ca.crt to verify the service with; a note for people: the router's API has no field for it.
-    Default: the router's own trust store."""
+    """caSecretName is the name of a Secret with the ca.crt that verifies the service. Informational: the
+    router's API has no field for it. If not set, the router uses its own trust store."""
     client_secret_name: ObjectName | None = None
-    """Secret with tls.crt and tls.key the router shows to the service; a note for people, as caSecretName is.
-    Default: none."""
+    """clientSecretName is the name of a Secret with the tls.crt and tls.key that the router presents.
+    Informational, like caSecretName. If not set, the router presents none."""
     insecure_skip_verify: bool = False
-    """Do not verify the service's certificate; a note for people, as caSecretName is. Default false."""
+    """insecureSkipVerify specifies that the service's certificate is not verified. Informational, like
+    caSecretName. Defaults to false."""
 
 
 class Grpc(Model):
-    """Where the service listens."""
+    """Grpc describes the gRPC server of the service."""
 
     endpoint: Endpoint
-    """host:port of the service's gRPC server, a name as a pod of this namespace knows it; an IPv6 address
-    stands in brackets."""
+    """endpoint is the host:port of the service's gRPC server. A host name is resolved as in a pod of this
+    object's namespace. Write an IPv6 address in brackets."""
     tls: GrpcTls | None = None
-    """How the connection is secured. Default: not at all."""
+    """tls describes how the router connects to the service. If not set, the connection is not encrypted."""
     proto: ShortText | None = None
-    """Full name of the protobuf service, for people; the operator does not look at it. Default: none."""
+    """proto is the full name of the protobuf service. Informational: the operator does not use it. If not
+    set, it is unknown."""
 
 
 class HealthCheck(Model):
-    """The operator's own probe of the endpoint."""
+    """HealthCheck describes how the operator probes the endpoint."""
 
     enabled: bool = False
-    """Probe the endpoint, and be Ready only while it is healthy. Default false."""
+    """enabled specifies whether the operator probes the endpoint. If true, the service is Ready only while
+    the probe succeeds. Defaults to false."""
     interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
-    """Seconds between two probes: grpc.health.v1, or a plain connection where it has none. Default 10."""
+    """intervalSeconds is the time in seconds between two probes. A probe calls grpc.health.v1, or only
+    connects if the server does not implement it. Defaults to 10."""
 
 
 class ServiceSpec(Model):
-    """The service that is wanted."""
+    """ServiceSpec defines the desired state of a service."""
 
     grpc: Grpc
-    """Where the service listens."""
+    """grpc describes the gRPC server of the service."""
     config: FreeForm | None = None
-    """Settings of the service, any object; the operator does not look at it. Default: none."""
+    """config is an object with settings of the service. The operator does not interpret it. If not set, it is
+    empty."""
     labels: Annotations | None = None
-    """Labels the router may select services by, besides those of this object. Default: none."""
+    """labels are added to the labels of this object when it is registered; the router can select services by
+    them. If not set, none are added."""
     weight: Annotated[int, Field(ge=1, le=1000)] = 100
-    """Share of the load among services of one name, 1 to 1000. Default 100."""
+    """weight is the share of the load among services of the same name, 1 to 1000. Defaults to 100."""
     max_concurrent_requests: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    """Requests the service takes at once; 0 means no limit. Default 0."""
+    """maxConcurrentRequests is the number of requests that the service handles at the same time. 0 means no
+    limit. Defaults to 0."""
     cluster_ref: ClusterRef | None = None
-    """Router cluster to register with. Default: the only one of the namespace, or else the one named
-    default."""
+    """clusterRef names the EtlRouterCluster to register with. If not set, the cluster in status.cluster is
+    kept; if there is none, the only cluster of the namespace is used, or the one named default if there are
+    several."""
     health_check: HealthCheck = section(HealthCheck)
-    """The operator's own probe of the endpoint."""
+    """healthCheck describes how the operator probes the endpoint."""
     deletion_policy: Literal["Delete", "Orphan"] = "Delete"
-    """What becomes of the registration when this object is deleted: Orphan leaves it until its lease runs
-    out. Default Delete."""
+    """deletionPolicy specifies what happens to the registration when this object is deleted. Delete removes
+    it; Orphan leaves it until its lease expires. Defaults to Delete."""
 
 
 class ServiceStatus(Status):
-    """The service as it is."""
+    """ServiceStatus is the observed state of a service."""
 
     service_id: Text | None = None
-    """Its id in the router: namespace/name."""
+    """serviceId is the id of the service in the router: namespace/name."""
     cluster: Text | None = None
-    """namespace/name of the cluster it is registered with."""
+    """cluster is the namespace/name of the EtlRouterCluster that the service is registered with."""
     registered_nodes: Counter | None = None
-    """Members of the cluster that know the service."""
+    """registeredNodes is the number of members that have the registration."""
     total_nodes: Counter | None = None
-    """Members the cluster is to have."""
+    """totalNodes is the desired number of members of the cluster."""
     health: Literal["Healthy", "Unhealthy", "Unknown"] | None = None
-    """Outcome of the last probe; Unknown while none is made."""
+    """health is the result of the last probe. Unknown if the service is not probed."""
 
 
 class EtlSource(Model):
-    """A gRPC service that records come from, registered with the members of a router cluster."""
+    """EtlSource is a gRPC service that produces records. The operator registers it with the members of a
+    router cluster."""
 
     api_version: Literal["etl.router/v1"]
-    """etl.router/v1."""
+    """apiVersion is etl.router/v1."""
     kind: Literal["EtlSource"]
-    """EtlSource."""
+    """kind is EtlSource."""
     metadata: ObjectMeta
-    """Standard metadata."""
+    """metadata is the standard object metadata."""
     spec: ServiceSpec
-    """The service that is wanted."""
+    """spec defines the desired state of the service."""
     status: ServiceStatus | None = None
-    """The service as it is; written by the operator."""
+    """status is the state of the service as the operator last observed it. Read-only."""
 
 
 class EtlTransform(Model):
-    """A gRPC service that changes records, registered with the members of a router cluster."""
+    """EtlTransform is a gRPC service that transforms records. The operator registers it with the members of a
+    router cluster."""
 
     api_version: Literal["etl.router/v1"]
-    """etl.router/v1."""
+    """apiVersion is etl.router/v1."""
     kind: Literal["EtlTransform"]
-    """EtlTransform."""
+    """kind is EtlTransform."""
     metadata: ObjectMeta
-    """Standard metadata."""
+    """metadata is the standard object metadata."""
     spec: ServiceSpec
-    """The service that is wanted."""
+    """spec defines the desired state of the service."""
     status: ServiceStatus | None = None
-    """The service as it is; written by the operator."""
+    """status is the state of the service as the operator last observed it. Read-only."""
 
 
 class EtlSink(Model):
-    """A gRPC service that records go to, registered with the members of a router cluster."""
+    """EtlSink is a gRPC service that receives records. The operator registers it with the members of a router
+    cluster."""
 
     api_version: Literal["etl.router/v1"]
-    """etl.router/v1."""
+    """apiVersion is etl.router/v1."""
     kind: Literal["EtlSink"]
-    """EtlSink."""
+    """kind is EtlSink."""
     metadata: ObjectMeta
-    """Standard metadata."""
+    """metadata is the standard object metadata."""
     spec: ServiceSpec
-    """The service that is wanted."""
+    """spec defines the desired state of the service."""
     status: ServiceStatus | None = None
-    """The service as it is; written by the operator."""
+    """status is the state of the service as the operator last observed it. Read-only."""

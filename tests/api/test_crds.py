@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def test_every_default_is_in_the_description(kind: Kind) -> None:
         default = fragment.get("default")
         if default is not None and not isinstance(default, dict | list):
             word = str(default).lower() if isinstance(default, bool) else str(default)
-            assert f"Default {word}." in fragment["description"], path
+            assert f"Defaults to {word}." in fragment["description"], path
 
 
 @EACH
@@ -78,7 +79,15 @@ def test_every_optional_field_of_the_spec_says_what_happens_without_it(kind: Kin
     spec = schema_of(kind.resource)["properties"]["spec"]
     for name, fragment in spec["properties"].items():
         if name not in spec.get("required", ()) and fragment.get("default") is None:
-            assert "Default: " in fragment["description"], name
+            assert re.search("Defaults to |If not set, ", fragment["description"]), name
+
+
+@EACH
+def test_every_description_begins_with_the_name_of_its_field(kind: Kind) -> None:
+    for path, fragment in fragments(schema_of(kind.resource)):
+        name = path.rpartition(".")[2]
+        if "description" in fragment and path and "DuringScheduling" not in name:
+            assert fragment["description"].split()[0] == name, path
 
 
 @EACH
