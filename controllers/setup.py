@@ -46,10 +46,10 @@ from etl_operator.router.client import RouterClients
 from etl_operator.router.registry import RegistryKeeper
 from informers.access import Access
 from informers.cache.informer import Informer
-from informers.cache.view import View
 from informers.controller import Controller, owner_mapper, predicates
 from informers.manager import Manager
 from informers.objects import ObjectKey, Resource
+from informers.views.view import View
 
 _CHILDREN = (CONFIG_MAP, SERVICE, SERVICE_ACCOUNT, DISRUPTION_BUDGET, STATEFUL_SET)
 

@@ -17,13 +17,13 @@ from informers.access import READ, Access
 from informers.cache.budget import Budget
 from informers.cache.informer import Informer
 from informers.cache.packing import PackingOptions
-from informers.cache.view import View
 from informers.client import Client
 from informers.clock import Clock
 from informers.errors import Detached, MissingResources
 from informers.health import Checks
 from informers.metrics import Metrics, Samples
 from informers.objects import Resource
+from informers.views.view import View
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from informers.access import Access, Preflight
 from informers.cache.informer import Informer
 from informers.cache.packing import PackingOptions
-from informers.cache.view import View
 from informers.caches import Caches, kept
 from informers.certificates import ServingCertificate
 from informers.client import Client
@@ -38,6 +37,7 @@ from informers.pages import Pages, servers
 from informers.parts import Kind, Parts
 from informers.server import BindAddress, HttpServer, health_routes, metrics_routes, parse_bind_address
 from informers.tracing import Tracing
+from informers.views.view import View
 
 log = logging.getLogger(__name__)
 

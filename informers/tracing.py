@@ -13,7 +13,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from typing import Any
 
 from informers.client.transport import HttpRequest, HttpResponse, HttpStream, Transport
-from informers.controller.current import current
 from informers.errors import ConfigError
 from informers.queue import Work
 
@@ -35,18 +34,19 @@ class Tracing:
         self._tracer = provider.get_tracer(_LIBRARY)
 
     @contextmanager
-    def reconcile(self, controller: str, work: Work) -> Iterator[None]:
-        """A span around one reconcile; an exception marks it as failed and goes on."""
-        under_way = current()
+    def reconcile(self, controller: str, work: Work, name: str) -> Iterator[None]:
+        """A span around one reconcile; an exception marks it as failed and goes on.
+
+        :param name: what log lines call this reconcile; see :attr:`informers.controller.Reconcile.id`.
+        """
         attributes: dict[str, Any] = {
             "controller": controller,
             "k8s.namespace.name": work.key.namespace,
             "k8s.object.name": work.key.name,
             "reconcile.causes": work.causes,
             "reconcile.failures": work.failures,
+            "reconcile.id": name,
         }
-        if under_way is not None:
-            attributes["reconcile.id"] = under_way.id
         with self._tracer.start_as_current_span(f"reconcile {controller}", attributes=attributes):
             yield
 

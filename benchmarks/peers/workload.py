@@ -12,10 +12,10 @@ from controllers.objects.kinds import STATEFUL_SET
 from etl_operator.api import PIPELINE
 from etl_operator.api.pipeline import PipelineSpec
 from informers.cache.informer import Informer
-from informers.cache.typed import read_spec
 from informers.controller.gate import GatedInformer
 from informers.controller.settled import Settled
 from informers.objects import Object, ObjectKey, Result
+from informers.views.typed import read_spec
 
 __all__ = ["LAST", "PIPELINE", "STATEFUL_SET", "Building", "Counting", "pipeline_body"]
 

@@ -13,10 +13,10 @@ from contextlib import suppress
 
 from controllers.finalizing.endings import Endings
 from controllers.wiring.context import Context
-from informers.cache.view import View
 from informers.controller.finalizer import remove_finalizer
 from informers.errors import ApiError, Fenced, TransportError
 from informers.objects import Resource
+from informers.views.view import View
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from controllers.finalizing.endings import Ending
 from controllers.members.reach import wanted_members
 from controllers.objects.specs import section, spec_of, text
 from controllers.status import reasons as r
-from informers.cache.view import View
 from informers.objects import Object
+from informers.views.view import View
 
 FORCE_ANNOTATION = "etl.router/force-delete"
 

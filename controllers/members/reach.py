@@ -11,10 +11,10 @@ from controllers.members.facts import PodFacts, pod_facts
 from controllers.objects.specs import number, spec_in, status_in
 from controllers.status import reasons as r
 from informers.cache.informer import Delta, Informer
-from informers.cache.typed import read_status
-from informers.cache.view import View
 from informers.controller import predicates
 from informers.objects import ObjectKey
+from informers.views.typed import read_status
+from informers.views.view import View
 
 BY_CLUSTER = "cluster"
 """Index of pods by ``namespace/name`` of their cluster."""

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from etl_operator.api.validation import validate
-from informers.cache.typed import read_spec, read_status
-from informers.cache.view import View
 from informers.objects import Object
+from informers.views.typed import read_spec, read_status
+from informers.views.view import View
 
 _NOTHING: Mapping[str, Any] = {}
 

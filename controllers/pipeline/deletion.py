@@ -32,8 +32,8 @@ from etl_operator.router.client import RouterNode
 from etl_operator.router.cluster import RouterCluster
 from etl_operator.router.errors import RouterError
 from etl_operator.router.pb import router_pb2 as pb
-from informers.cache.view import View
 from informers.objects import Object, ObjectKey
+from informers.views.view import View
 
 _LEFT = "what a router holds of it is removed when an operator finds it without an object"
 _DEFAULT_DRAIN, _LONGEST_DRAIN = 30, 86_400

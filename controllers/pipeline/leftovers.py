@@ -22,8 +22,8 @@ from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.router.cluster import RouterCluster
 from etl_operator.router.errors import RouterError
 from etl_operator.router.pb import router_pb2 as pb
-from informers.cache.view import View
 from informers.objects import Object, ObjectKey, Result
+from informers.views.view import View
 
 DRAIN = 30.0
 """Seconds the records inside have to leave: the default of ``drainTimeoutSeconds``."""

@@ -32,11 +32,11 @@ from etl_operator.router.client import RouterNode
 from etl_operator.router.cluster import RouterCluster
 from etl_operator.router.errors import Rejected, RouterAdminUnavailable, RouterError
 from etl_operator.router.pb import router_pb2 as pb
-from informers.cache.view import View
 from informers.clock import timestamp
 from informers.controller.finalizer import add_finalizer, remove_finalizer
 from informers.errors import NotFound
 from informers.objects import Object, ObjectKey, Result
+from informers.views.view import View
 
 MANAGER = "etl-operator/pipeline"
 FINALIZER = "etl.router/pipeline"

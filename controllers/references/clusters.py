@@ -10,9 +10,9 @@ from controllers.objects.specs import section, spec_in, text, texts
 from controllers.status import reasons as r
 from etl_operator.api import CLUSTER
 from informers.cache.informer import Informer
-from informers.cache.view import View
 from informers.controller import Mapper
 from informers.objects import ObjectKey
+from informers.views.view import View
 
 BY_CLUSTER_REF = "clusterRef"
 """Index of everything with an explicit ``spec.clusterRef``, by ``namespace/name`` of the cluster."""

@@ -9,10 +9,10 @@ from controllers.objects.specs import section, spec_in, status_in, text, texts
 from controllers.references.clusters import BY_CLUSTER_REF, explicit_cluster, index_cluster_ref
 from etl_operator.api import SINK, SOURCE, TRANSFORM
 from informers.cache.informer import Informer
-from informers.cache.view import View
 from informers.conditions import get_condition
 from informers.controller import Mapper, reference_mapper
 from informers.objects import ObjectKey, Resource
+from informers.views.view import View
 
 BY_SERVICE = "services"
 """Index of pipelines by each service they use: ``plural/namespace/name``."""

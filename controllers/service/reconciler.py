@@ -41,11 +41,11 @@ from controllers.status.writing import write_status
 from controllers.wiring.context import Context
 from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.router.errors import RouterError
-from informers.cache.view import View
 from informers.clock import timestamp
 from informers.controller.finalizer import add_finalizer, remove_finalizer
 from informers.errors import NotFound
 from informers.objects import Object, ObjectKey, Resource, Result
+from informers.views.view import View
 
 FINALIZER = "etl.router/service"
 

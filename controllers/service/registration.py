@@ -12,9 +12,9 @@ from controllers.service.names import seen_from
 from etl_operator.api import CLUSTER, SINK, SOURCE, TRANSFORM
 from etl_operator.router.registry import Registration
 from informers.cache.informer import Delta, Informer
-from informers.cache.view import View
 from informers.controller import predicates
 from informers.objects import Object, ObjectKey, Resource
+from informers.views.view import View
 
 SERVICE_TYPES: Mapping[Resource, int] = {SOURCE: 1, TRANSFORM: 2, SINK: 3}
 """``etl.common.ServiceType`` on the wire."""

@@ -12,12 +12,12 @@ import msgspec
 
 from controllers.applying.comparing import digest
 from informers.cache.informer import Delta
-from informers.cache.typed import read_status
-from informers.cache.view import View
 from informers.clock import Clock, SystemClock
 from informers.controller.predicates import Predicate
 from informers.errors import ApiError
 from informers.objects import Object, ObjectKey, Resource
+from informers.views.typed import read_status
+from informers.views.view import View
 
 log = logging.getLogger(__name__)
 

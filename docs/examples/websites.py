@@ -8,8 +8,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from informers.access import Access
-from informers.cache.typed import read_spec, read_status
-from informers.cache.view import View
 from informers.client import Client, HttpTransport, load_default
 from informers.clock import SystemClock, timestamp
 from informers.conditions import get_condition, set_condition
@@ -21,6 +19,8 @@ from informers.manager import Manager
 from informers.metrics import MeasuredTransport, Metrics
 from informers.objects import Object, ObjectKey, Resource, Result
 from informers.signals import run_until_signal
+from informers.views.typed import read_spec, read_status
+from informers.views.view import View
 
 WEBSITE = Resource("example.com", "v1", "websites", "Website")
 STATEFUL_SET = Resource("apps", "v1", "statefulsets", "StatefulSet")

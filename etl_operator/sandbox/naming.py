@@ -13,8 +13,8 @@ from etl_operator.sandbox.loops import pods as p
 from etl_operator.sandbox.loops.endpoints import endpoint_slice
 from etl_operator.sandbox.resolving import SERVICE_LABEL, ClusterNames
 from informers.cache.informer import Informer
-from informers.cache.view import View
 from informers.objects import Object, ObjectKey
+from informers.views.view import View
 
 SLICE_INDEX = "service"
 """The index that the informer of EndpointSlices needs: :func:`slices_by_service`."""

@@ -1,1 +1,1 @@
-"""What has been watched: compact views, indexes, read-your-writes, and the informer that joins them."""
+"""What has been watched: a store of views, indexes, read-your-writes, and the informer that joins them."""

@@ -12,11 +12,11 @@ from informers.cache.budget import Budget
 from informers.cache.overlay import Entry, Overlay
 from informers.cache.packing import Intake, Packer, PackingOptions, total
 from informers.cache.store import Delta, IndexFunction, Size, Store
-from informers.cache.view import View, view_of_object
 from informers.client.client import Client
 from informers.clock import Clock
 from informers.errors import Detached
 from informers.objects import Object, ObjectKey, Resource
+from informers.views.view import View, view_of_object
 from informers.watch.events import Apply, Delete, Event, Init, InitApply
 from informers.watch.reflector import Reflector, WatchOptions
 

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from informers.cache.store import Indexes, IndexFunction
 from informers.cache.versions import Order, order_of
-from informers.cache.view import View
 from informers.objects import ObjectKey
+from informers.views.view import View
 
 
 class Entry(NamedTuple):

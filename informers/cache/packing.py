@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from informers.cache.budget import Budget
 from informers.cache.codec import ZstdCodec, train
 from informers.cache.store import HEADER_BYTES, Size, Store
-from informers.cache.view import View
 from informers.garbage import give_back
+from informers.views.view import View
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
-from informers.cache.view import Codec, View
 from informers.objects import ObjectKey, new_tuple
+from informers.views.view import Codec, View
 
 log = logging.getLogger(__name__)
 

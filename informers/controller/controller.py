@@ -14,7 +14,6 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from informers.access import Access
 from informers.cache.informer import Informer
@@ -32,9 +31,7 @@ from informers.errors import RuntimeFault, Terminal
 from informers.metrics import Metrics
 from informers.objects import ObjectKey, Result
 from informers.queue import Backoff, Priority, QueueClosed, Work, WorkQueue
-
-if TYPE_CHECKING:
-    from informers.tracing import Tracing
+from informers.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -422,7 +419,7 @@ class Controller:
 
     async def _traced(self, work: Work) -> Result:
         assert self._tracing is not None
-        with self._tracing.reconcile(self.name, work):
+        with self._tracing.reconcile(self.name, work, Reconcile(self.name, self._process, work, None).id):
             return await self._reconcile(work.key)
 
     def _skipped(self, gate: Gate, key: ObjectKey, now: float) -> bool:

@@ -6,13 +6,11 @@ It travels in a context variable, so tasks and threads that a reconcile starts k
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from informers.controller.reads import Reads
 from informers.objects import ObjectKey
 from informers.queue import Work
-
-if TYPE_CHECKING:
-    from informers.controller.gate import Reads
 
 
 class Reconcile(NamedTuple):

@@ -18,103 +18,19 @@ on them must say so with :meth:`Gate.depends`, or stay without a gate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Hashable, Sequence
 
 from informers.cache.informer import Informer
-from informers.cache.view import View
 from informers.controller.current import CURRENT
-from informers.errors import Detached
+from informers.controller.reads import Question, Reads, identities, identity
 from informers.objects import Object, ObjectKey, Resource, Result
+from informers.views.view import View
 
 MAX_AGE = 600.0
 """Seconds a success stands at most."""
 
 CAPACITY = 200_000
 """Keys whose last success is remembered; the oldest successes are forgotten first."""
-
-_NEVER = float("inf")
-
-_Question: TypeAlias = ObjectKey | tuple[str, str, str]
-"""A key, or a list: of all, of one namespace, or what an index files under a value."""
-
-
-class _Inputs:
-    """What was read of one informer.
-
-    :param revision: the informer's before the first of these reads.
-    """
-
-    __slots__ = ("answers", "informer", "revision")
-
-    def __init__(self, informer: Informer, revision: int) -> None:
-        self.informer = informer
-        self.revision = revision
-        self.answers: dict[_Question, Hashable] = {}
-
-    def unmoved(self) -> bool:
-        """Whether every question would be answered as it was; for when the informer has moved."""
-        revision = self.informer.revision
-        try:
-            for question, answer in self.answers.items():
-                if _version(self.informer, question) != answer:
-                    return False
-        except Detached:
-            # The run asks again, and is told.
-            return False
-        # The same answers at a later time: next time it may be enough to look at the revision.
-        self.revision = revision
-        return True
-
-
-class Reads:
-    """The reads of one run. ``consistent`` turns false when what it depends on cannot be told."""
-
-    __slots__ = ("_inputs", "consistent", "due", "expires", "probes")
-
-    def __init__(self) -> None:
-        self.consistent = True
-        self.due = _NEVER
-        """When the run wants the next look, on the controller's clock."""
-        self.expires = _NEVER
-        """When the success ends."""
-        self.probes: dict[Callable[[], Hashable], Hashable] = {}
-        self._inputs: dict[int, _Inputs] = {}
-
-    def before(self, informer: Informer) -> _Inputs:
-        """The notes on one informer; to be called before it is asked."""
-        inputs = self._inputs.get(id(informer))
-        if inputs is None:
-            inputs = self._inputs[id(informer)] = _Inputs(informer, informer.revision)
-        return inputs
-
-    def note(self, inputs: _Inputs, question: _Question, answer: Hashable) -> None:
-        """One answer. A second, different one to the same question spoils the run."""
-        if inputs.answers.setdefault(question, answer) != answer:
-            self.consistent = False
-
-    def probe(self, probe: Callable[[], Hashable]) -> Hashable:
-        """Ask a probe, and note its answer."""
-        answer = probe()
-        if self.probes.setdefault(probe, answer) != answer:
-            self.consistent = False
-        return answer
-
-    @property
-    def usable(self) -> bool:
-        """Whether these reads say what the run depends on."""
-        return self.consistent and bool(self._inputs or self.probes)
-
-    def unmoved(self) -> bool:
-        """Whether everything would be answered as it was."""
-        for inputs in self._inputs.values():
-            if inputs.informer.revision != inputs.revision and not inputs.unmoved():
-                return False
-        try:
-            return not self.probes or all(probe() == answer for probe, answer in self.probes.items())
-        except Exception:
-            # The run asks again: there it fails like any other, with a log line and a retry.
-            return False
 
 
 class GatedInformer:
@@ -140,7 +56,7 @@ class GatedInformer:
             return self._informer.get(key)
         inputs = reads.before(self._informer)
         view = self._informer.get(key)
-        reads.note(inputs, key, _identity(view))
+        reads.note(inputs, key, identity(view))
         return view
 
     def list(self, namespace: str | None = None) -> Sequence[View]:
@@ -159,13 +75,13 @@ class GatedInformer:
         """Show the answer to a write to every reader from now on."""
         self._informer.written(obj)
 
-    def _many(self, question: _Question, ask: Callable[[], Sequence[View]]) -> Sequence[View]:
+    def _many(self, question: Question, ask: Callable[[], Sequence[View]]) -> Sequence[View]:
         reads = _reads()
         if reads is None:
             return ask()
         inputs = reads.before(self._informer)
         views = ask()
-        reads.note(inputs, question, _identities(views))
+        reads.note(inputs, question, identities(views))
         return views
 
 
@@ -258,21 +174,3 @@ class Gate:
 def _reads() -> Reads | None:
     found = CURRENT.get()
     return found[3] if found is not None else None
-
-
-def _identity(view: View | None) -> Hashable:
-    return (view.uid, view.resource_version) if view is not None else None
-
-
-def _identities(views: Iterable[View]) -> Hashable:
-    return frozenset((view.key, view.uid, view.resource_version) for view in views)
-
-
-def _version(informer: Informer, question: _Question) -> Hashable:
-    """The answer of now."""
-    if isinstance(question, ObjectKey):
-        return _identity(informer.get(question))
-    what, name, value = question
-    if what == "index":
-        return _identities(informer.by_index(name, value))
-    return _identities(informer.list(name if what == "namespace" else None))

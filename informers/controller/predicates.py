@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from informers.cache.informer import Delta
-from informers.cache.typed import read_status
-from informers.cache.view import View
+from informers.views.typed import read_status
+from informers.views.view import View
 
 Predicate: TypeAlias = Callable[[Delta], bool]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from informers.cache.view import View
+from informers.views.view import View
 
 # Only its hash is of interest, and this form is made in less time than JSON.
 _encode = msgspec.msgpack.Encoder().encode

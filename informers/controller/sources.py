@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from informers.cache.informer import Delta, Informer
-from informers.cache.view import View
 from informers.controller.predicates import Predicate, marked_anew
 from informers.objects import ObjectKey, Resource, new_tuple
 from informers.queue import Priority, WorkQueue
+from informers.views.view import View
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from informers.cache.view import Header, View, type_prefix, view_of_bytes, view_within
 from informers.objects import Resource
+from informers.views.view import Header, View, type_prefix, view_of_bytes, view_within
 from informers.watch.events import Apply, Delete
 from informers.watch.machine import Bookmark, Changed, Changes, Input, Page, Refused
 

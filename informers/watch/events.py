@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from informers.cache.view import View
+from informers.views.view import View
 
 
 class Init(msgspec.Struct, frozen=True, gc=False):

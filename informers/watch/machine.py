@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, TypeAlias
 
-from informers.cache.view import View
+from informers.views.view import View
 from informers.watch.events import Apply, Delete, Event, Init, InitApply, InitDone
 
 PAGE_SIZE = 500

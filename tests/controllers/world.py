@@ -34,9 +34,9 @@ from etl_operator.router.leaders import Leaders
 from etl_operator.router.pb import router_pb2 as pb
 from informers.cache.store import IndexFunction
 from informers.cache.store import Store as Views
-from informers.cache.view import View, view_of_object
 from informers.errors import AlreadyExists, Conflict, NotFound
 from informers.objects import Object, ObjectKey, Resource
+from informers.views.view import View, view_of_object
 
 NAMESPACE = "etl"
 START = 1_800_000_000.0

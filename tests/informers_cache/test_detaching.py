@@ -12,7 +12,8 @@ import pytest
 
 from informers.cache.budget import Budget
 from informers.cache.informer import Delta, Informer
-from informers.controller.gate import GatedInformer, Reads
+from informers.controller.gate import GatedInformer
+from informers.controller.reads import Reads
 from informers.errors import Detached
 from informers.objects import ObjectKey
 from informers.testing.clock import run_virtual

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from informers.cache.informer import Delta
 from informers.cache.store import Store
-from informers.cache.view import View, view_of_object
 from informers.client.transport import HttpRequest, HttpResponse
 from informers.objects import ObjectKey
 from informers.testing.clock import run_virtual
+from informers.views.view import View, view_of_object
 from tests.informers_watch.running import informer_of, running, until
 from tests.informers_watch.server import Server
 

@@ -18,9 +18,9 @@ from informers.cache.budget import Budget
 from informers.cache.codec import ZstdCodec, train
 from informers.cache.packing import Packer, PackingOptions, total
 from informers.cache.store import HEADER_BYTES, Store
-from informers.cache.view import View, view_of_bytes
 from informers.objects import ObjectKey
 from informers.testing.clock import run_virtual
+from informers.views.view import View, view_of_bytes
 from tests.informers_watch.running import informer_of, running, until
 from tests.informers_watch.server import Server
 

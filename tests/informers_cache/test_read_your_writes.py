@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from informers.cache.informer import Delta, Informer
-from informers.cache.view import View
 from informers.objects import Object, ObjectKey
 from informers.testing.clock import run_virtual
+from informers.views.view import View
 from tests.informers_watch.running import informer_of, running, until
 from tests.informers_watch.server import Server
 

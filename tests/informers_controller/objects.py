@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from informers.cache.view import View, view_of_object
 from informers.objects import Object, Resource
+from informers.views.view import View, view_of_object
 
 WIDGET = Resource("example.com", "v1", "widgets", "Widget")
 

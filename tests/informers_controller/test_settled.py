@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from informers.cache.view import View, view_of_object
 from informers.controller.settled import Settled
+from informers.views.view import View, view_of_object
 
 WISH = {"spec": {"replicas": 3}}
 

@@ -10,12 +10,12 @@ from typing import Any, cast
 import pytest
 
 from informers.cache.informer import Delta, Informer
-from informers.cache.view import View
 from informers.controller import owner_mapper, predicates, reference_mapper
 from informers.controller.sources import Source, urgency
 from informers.objects import ObjectKey, Resource
 from informers.queue import Priority, Work, WorkQueue
 from informers.testing.clock import VirtualClock, run_virtual
+from informers.views.view import View
 from tests.informers_controller.objects import WIDGET, view, widget
 from tests.informers_watch.running import informer_of
 from tests.informers_watch.server import Server

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from informers.cache.view import LAST_APPLIED
 from informers.objects import ObjectKey, Resource
+from informers.views.view import LAST_APPLIED
 from informers.watch.decoding import LineDecoder, decode_page
 from informers.watch.events import Delete
 from informers.watch.machine import Bookmark, Changes, Input, Refused

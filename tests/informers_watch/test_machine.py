@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from informers.cache.informer import Delta
-from informers.cache.view import View, view_of_object
 from informers.client.transport import HttpRequest, HttpResponse
 from informers.errors import TransportError
 from informers.objects import ObjectKey
 from informers.testing.clock import VirtualClock, run_virtual
+from informers.views.view import View, view_of_object
 from informers.watch.backoff import FIRST, LIMIT, BackOff
 from informers.watch.events import Apply, Delete, Init, InitApply, InitDone
 from informers.watch.machine import (

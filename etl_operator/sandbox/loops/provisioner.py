@@ -22,10 +22,10 @@ from etl_operator.sandbox.loops.claims import (
 )
 from etl_operator.sandbox.loops.kinds import PVC, VOLUME
 from informers.cache.informer import Informer
-from informers.cache.view import View
 from informers.client import Client
 from informers.errors import AlreadyExists, Conflict, NotFound
 from informers.objects import Object, ObjectKey
+from informers.views.view import View
 
 CLAIM_INDEX = "claim"
 """The index that the informer of volumes needs: :func:`volumes_by_claim`."""

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from controllers.members.facts import PodFacts, pod_facts
 from controllers.members.reach import reach_changed
 from informers.cache.informer import Delta
-from informers.cache.view import View, view_of_object
 from informers.objects import Object
+from informers.views.view import View, view_of_object
 
 RUNNING = {"running": {"startedAt": "2027-01-15T08:00:00Z"}}
 WAITING = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}

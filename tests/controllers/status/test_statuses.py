@@ -26,11 +26,11 @@ from etl_operator.api.pipeline import PipelineStatus
 from etl_operator.api.validation import validate
 from informers.apiserver.kinds.table import DEFINITION
 from informers.cache.store import Delta
-from informers.cache.view import View, view_of_object
 from informers.errors import Conflict, Invalid
 from informers.manager import Manager
 from informers.objects import Object, ObjectKey, Resource
 from informers.testing.simulation import Simulation, simulate
+from informers.views.view import View, view_of_object
 from tests.controllers.world import KeeperDouble, Routers
 
 KEY = ObjectKey("default", "x")

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from informers.cache.view import View, reader
+from informers.views.view import View, reader
 
 T = TypeVar("T")
 SpecT = TypeVar("SpecT")

@@ -18,8 +18,8 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from msgspec.structs import force_setattr
 
-from informers.cache.shared import IN_BODY, Shared, mapping
 from informers.objects import Object, ObjectKey, new_tuple
+from informers.views.shared import IN_BODY, Shared, mapping
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -187,7 +187,7 @@ class View(msgspec.Struct, frozen=True, gc=False, eq=False):
         return decoded
 
     def decode(self, model: type[T]) -> T:
-        """The whole object as a model, made anew by every call; see :class:`informers.cache.typed.Typed` for
+        """The whole object as a model, made anew by every call; see :class:`informers.views.typed.Typed` for
         the parts of an object during a reconcile.
 
         :param model: a pydantic model, or anything msgspec decodes (``Struct``, dataclass, ``TypedDict``).

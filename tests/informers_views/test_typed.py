@@ -9,8 +9,8 @@ import pydantic
 import pytest
 from pydantic.alias_generators import to_camel
 
-from informers.cache.typed import Typed, read_spec, read_status
-from informers.cache.view import View, view_of_object
+from informers.views.typed import Typed, read_spec, read_status
+from informers.views.view import View, view_of_object
 
 
 class Spec(pydantic.BaseModel):

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from informers.cache.codec import ZstdCodec, train
-from informers.cache.shared import LARGEST, REMEMBERED, Shared, mapping
 from informers.cache.store import Store
 from informers.cache.versions import order_of
-from informers.cache.view import (
+from informers.objects import ObjectKey
+from informers.views.shared import LARGEST, REMEMBERED, Shared, mapping
+from informers.views.view import (
     _ANNOTATIONS,
     _FINALIZERS,
     _LABELS,
@@ -26,7 +27,6 @@ from informers.cache.view import (
     view_of_bytes,
     view_of_object,
 )
-from informers.objects import ObjectKey
 
 POD: dict[str, Any] = {
     "apiVersion": "v1",
