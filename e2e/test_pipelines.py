@@ -108,7 +108,7 @@ async def test_what_others_do_at_the_router_is_put_right_and_told(scene: Scene) 
         ours = await node.get_pipeline(f"{scene.namespace}/changed")
         assert ours is not None
         config = pb.PipelineConfig.FromString(ours.config.SerializeToString())
-        del config.stages[1:]
+        del config.stages[1:], config.edges[:]
         config.metadata["etl.router/spec-hash"] = "other"
         await node.update_pipeline(config.id, config)
         await node.disable_pipeline(f"{scene.namespace}/switched")
@@ -126,7 +126,13 @@ async def test_what_others_do_at_the_router_is_put_right_and_told(scene: Scene) 
 async def test_a_pipeline_of_somebody_else_is_refused_then_adopted(scene: Scene) -> None:
     await stage(scene, "full")
     async with router(await scene.leader("full")) as node:
-        await node.create_pipeline(pb.PipelineConfig(id=f"{scene.namespace}/flow", name="theirs"))
+        source = pb.Stage(
+            id="source",
+            stage_type=pb.STAGE_TYPE_SOURCE,
+            service_selector=pb.ServiceSelector(service_name="theirs"),
+        )
+        theirs = pb.PipelineConfig(id=f"{scene.namespace}/flow", name="theirs", stages=[source])
+        await node.create_pipeline(theirs)
     await scene.apply(PIPELINE, "flow", FLOW)
     await scene.says(PIPELINE, "flow", "NameConflict", "etl.router/adopt", status="False")
     held = await in_router(scene, "full", "flow")

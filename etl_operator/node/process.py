@@ -23,6 +23,7 @@ from etl_operator.node.consensus.engine import ConsensusError, StorageError
 from etl_operator.node.consensus.settings import Timing
 from etl_operator.node.control import services, state
 from etl_operator.node.control.registry import Registry
+from etl_operator.node.data.graph import refusal
 from etl_operator.node.http import health_routes
 from etl_operator.node.settings import Settings
 from etl_operator.probes import HttpServer
@@ -179,7 +180,7 @@ class NodeProcess:
             )
         ]
         if node.router_admin:
-            admin = services.RouterAdmin(self._engine, self._state, node)
+            admin = services.RouterAdmin(self._engine, self._state, node, refusal)
             offered.append((router_pb2.DESCRIPTOR.services_by_name["RouterAdmin"], admin))
         server.add_generic_rpc_handlers(
             [services.handlers(descriptor, servicer, node, self._count) for descriptor, servicer in offered]

@@ -275,6 +275,9 @@ async def until(
 
 def pipeline(name: str, **fields: Any) -> router_pb2.PipelineConfig:
     """A small pipeline."""
-    return router_pb2.PipelineConfig(
-        id=name, name=name, stages=[router_pb2.Stage(id=f"{name}-source")], **fields
+    source = router_pb2.Stage(
+        id=f"{name}-source",
+        stage_type=router_pb2.STAGE_TYPE_SOURCE,
+        service_selector=router_pb2.ServiceSelector(service_name="source"),
     )
+    return router_pb2.PipelineConfig(id=name, name=name, stages=[source], **fields)

@@ -79,6 +79,24 @@ async def test_a_lone_node_serves_the_pipelines_whole_life(tmp_path: Path) -> No
         assert dict(figures.metrics) == {"pipelines": 0.0}
 
 
+async def test_what_cannot_run_is_refused_with_its_field_and_not_stored(tmp_path: Path) -> None:
+    async with running(tmp_path, 1) as cluster:
+        node = await cluster.leader()
+        await create(node, "ns/p")
+        bad = pipeline("ns/p")
+        bad.edges.add(from_stage="ns/p-source", to_stage="nowhere")
+        for call, request in (
+            (node.admin.CreatePipeline, router_pb2.CreatePipelineRequest(config=bad)),
+            (node.admin.UpdatePipeline, router_pb2.UpdatePipelineRequest(pipeline_id="ns/p", config=bad)),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(request)
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert caught.value.details() == "config.edges[0].to_stage: there is no stage 'nowhere'"
+        held = await get(node, "ns/p")
+        assert (list(held.config.edges), held.status.version) == ([], 1)
+
+
 async def test_pages_probes_and_a_clean_end(tmp_path: Path) -> None:
     async with running(tmp_path, 1) as cluster:
         node = await cluster.leader()

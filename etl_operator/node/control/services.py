@@ -60,16 +60,26 @@ class RouterAdmin:
 
     Reads are not linearizable: a follower answers with what it has applied so far, and a leader that has just
     been cut off answers for one election timeout more. They never go back behind the node's own start.
+
+    :param refusal: field and problem of a config that cannot run; empty if it can.
     """
 
-    def __init__(self, engine: ConsensusEngine, pipelines: state.RouterState, settings: Node) -> None:
+    def __init__(
+        self,
+        engine: ConsensusEngine,
+        pipelines: state.RouterState,
+        settings: Node,
+        refusal: Callable[[router_pb2.PipelineConfig], str] = lambda config: "",
+    ) -> None:
         self._engine = engine
         self._pipelines = pipelines
         self._settings = settings
+        self._refusal = refusal
 
     async def CreatePipeline(self, request: router_pb2.CreatePipelineRequest, context: Context) -> Any:
         """Store the pipeline, disabled, at version 1, whatever was there."""
         await _require(request.config.id, "config.id", context)
+        await self._check(request.config, context)
         command = state.Create(request.config.id, request.config.SerializeToString(), time.time())
         answer = router_pb2.CreatePipelineResponse(pipeline_id=request.config.id)
         return await self._write(command, answer, context)
@@ -77,6 +87,7 @@ class RouterAdmin:
     async def UpdatePipeline(self, request: router_pb2.UpdatePipelineRequest, context: Context) -> Any:
         """Replace the config and count the version up."""
         await _require(request.pipeline_id, "pipeline_id", context)
+        await self._check(request.config, context)
         command = state.Update(request.pipeline_id, request.config.SerializeToString(), time.time())
         return await self._write(command, router_pb2.UpdatePipelineResponse(), context)
 
@@ -142,6 +153,12 @@ class RouterAdmin:
         }
         wanted = set(request.metric_names) or figures.keys()
         return router_pb2.GetMetricsResponse(metrics={k: v for k, v in figures.items() if k in wanted})
+
+    async def _check(self, config: router_pb2.PipelineConfig, context: Context) -> None:
+        """What the data plane cannot run is not stored: nobody would see why no record moves."""
+        problem = self._refusal(config)
+        if problem:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _details(f"config.{problem}"))
 
     async def _write(self, command: state.Command, answer: Any, context: Context) -> Any:
         try:
