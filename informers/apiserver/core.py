@@ -1,23 +1,19 @@
 """The API server without its sockets: store, rules and the controllers that belong to it.
 
-Everything runs on one event loop. A request is a plain function call (:func:`rest.handle`) and never waits;
-what a real server does a moment later happens in :meth:`ApiServer.run`.
+Everything runs on one event loop. A request is a plain function call
+(:func:`informers.apiserver.rest.handle`) and never waits; what a real server does a moment later happens in
+:meth:`ApiServer.run`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import copy
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 from informers.apiserver.admission import Admission
-from informers.apiserver.builtin import BuiltinRules
-from informers.apiserver.builtin.context import Authorizer, Context, always
 from informers.apiserver.errors import StatusError
 from informers.apiserver.errors.bounds import MAX_STORED
-from informers.apiserver.errors.refusals import method_not_allowed, no_such_path
 from informers.apiserver.faults import Faults
 from informers.apiserver.kinds.definitions import condition_is_true
 from informers.apiserver.kinds.registry import Registry, ResourceType
@@ -26,19 +22,14 @@ from informers.apiserver.loops.definitions import DefinitionController
 from informers.apiserver.loops.expiry import EventExpiry
 from informers.apiserver.loops.garbage import GarbageCollector
 from informers.apiserver.loops.namespaces import NamespaceController
-from informers.apiserver.reading.selection import shown
 from informers.apiserver.reading.watching import Flow
-from informers.apiserver.requests.calls import Call
 from informers.apiserver.requests.parameters import DeleteOptions, Propagation
-from informers.apiserver.requests.routes import RequestInfo
 from informers.apiserver.store import HISTORY, Change, Store, Stored
 from informers.apiserver.write_log import WriteLog
-from informers.apiserver.writing import write
-from informers.apiserver.writing.deleting import delete_object
-from informers.clock import Clock, timestamp
+from informers.apiserver.writing import loopback
+from informers.apiserver.writing.backend import Backend
+from informers.clock import Clock
 from informers.objects import Object, ObjectKey, Resource
-
-_SYSTEM = "system:apiserver"
 
 
 def _check_size(change: Change) -> None:
@@ -69,15 +60,14 @@ class ApiServer:
         self.registry = Registry()
         self.store = Store(history=history)
         self.store.listeners.append(_check_size)
-        self.rules = BuiltinRules()
-        self.admission = admission or Admission(disabled=("ServiceAccount",))
-        self.authorizer: Authorizer = always
-        """Asked by plugins about rights other than those to the request itself."""
+        self.backend = Backend(
+            clock, self.rng, self.registry, self.store, admission or Admission(disabled=("ServiceAccount",))
+        )
+        """What reads and writes need of this server."""
         self.flow = Flow()
         self.faults = Faults(self.rng)
         self.journal = WriteLog()
-        self._now = 0, ""
-        self._definitions = DefinitionController(self, rng=self.rng)
+        self._definitions = DefinitionController(self.backend, rng=self.rng)
         for (group, plural), types in builtin_types().items():
             self.registry.replace((group, plural), types)
 
@@ -85,9 +75,9 @@ class ApiServer:
         """Establish definitions, collect garbage, empty namespaces, expire events. Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._definitions.run(), name="definitions")
-            tasks.create_task(GarbageCollector(self, rng=self.rng).run(), name="garbage collector")
-            tasks.create_task(NamespaceController(self, rng=self.rng).run(), name="namespaces")
-            tasks.create_task(EventExpiry(self).run(), name="event expiry")
+            tasks.create_task(GarbageCollector(self.backend, rng=self.rng).run(), name="garbage collector")
+            tasks.create_task(NamespaceController(self.backend, rng=self.rng).run(), name="namespaces")
+            tasks.create_task(EventExpiry(self.backend).run(), name="event expiry")
 
     @property
     def listeners(self) -> list[Callable[[Change], None]]:
@@ -96,63 +86,19 @@ class ApiServer:
 
     def subscribe(self, follower: Callable[[Change], None]) -> Callable[[], None]:
         """Call ``follower`` with every change once it is visible; the result ends that."""
-        self.store.followers.append(follower)
-        return lambda: self.store.followers.remove(follower)
+        return self.store.subscribe(follower)
 
     def now(self) -> str:
         """The time as it stands in objects: RFC 3339, seconds."""
-        second = int(self.clock.time())
-        if second != self._now[0]:
-            self._now = second, timestamp(second)
-        return self._now[1]
-
-    def context(
-        self,
-        type_: ResourceType,
-        subresource: str,
-        user: Mapping[str, Any] | None = None,
-        warnings: list[str] | None = None,
-    ) -> Context:
-        """What rules may know during a write that begins now.
-
-        :param user: who writes, in the ``UserInfo`` shape; nobody is the server itself, who may do all.
-        :param warnings: rules add to it.
-        """
-        return Context(
-            type_,
-            self.now(),
-            subresource,
-            self._find,
-            self._all,
-            self.rng,
-            user or {},
-            self.authorizer if user else always,
-            warnings if warnings is not None else [],
-        )
-
-    def _find(self, group: str, plural: str, namespace: str, name: str) -> Object | None:
-        found = self.store.shelf((group, plural)).get(ObjectKey(namespace, name))
-        return found.obj if found is not None else None
-
-    def _all(self, group: str, plural: str) -> Iterator[Object]:
-        return (one.obj for one in self.store.shelf((group, plural)).items())
-
-    def stored(self, info: RequestInfo) -> Stored | None:
-        """The object a request is about, as stored."""
-        return self.store.shelf(info.type.storage).get(ObjectKey(info.namespace, info.name))
+        return self.backend.now()
 
     def find(self, resource: Resource, key: ObjectKey) -> Object | None:
         """An object in the version of ``resource``; ``None`` when it or its resource is not there."""
-        type_ = self.registry.of(resource)
-        found = self.store.shelf(type_.storage).get(key) if type_ is not None else None
-        return shown(type_, found).obj if type_ is not None and found is not None else None
+        return self.backend.find(resource, key)
 
     def all(self, resource: Resource) -> Iterator[Object]:
         """Every object of a resource, in the order of lists."""
-        type_ = self.registry.of(resource)
-        if type_ is not None:
-            for stored in self.store.shelf(type_.storage).items():
-                yield shown(type_, stored).obj
+        return self.backend.all(resource)
 
     def revision_of(self, *plurals: str) -> int:
         """The revision of the last change to any resource with one of these plurals."""
@@ -164,11 +110,11 @@ class ApiServer:
 
         :raises StatusError: 500, as real servers answer, when it is larger than etcd takes.
         """
-        return self.store.put(type_.stored_as, type_.storage, obj)
+        return self.backend.put(type_, obj)
 
     def remove(self, type_: ResourceType, key: ObjectKey) -> Stored:
         """Take an object out of the store."""
-        return self.store.remove(type_.stored_as, type_.storage, key)
+        return self.backend.remove(type_, key)
 
     def create(self, obj: Object) -> Object:
         """Create an object through all rules, as a client with every right would.
@@ -176,17 +122,7 @@ class ApiServer:
         :raises StatusError: what the client would see; 404 for a kind that is not served, 405 without a
             namespace where there must be one.
         """
-        type_ = self.registry.of_kind(obj["apiVersion"], obj["kind"])
-        if type_ is None:
-            error = no_such_path()
-            error.add_note(f"nothing here serves {obj['kind']} of {obj['apiVersion']} (yet)")
-            raise error
-        namespace = obj["metadata"].get("namespace", "") if type_.resource.namespaced else ""
-        if type_.resource.namespaced and not namespace:
-            error = method_not_allowed()
-            error.add_note(f"{type_.resource} are in namespaces, and metadata.namespace names none")
-            raise error
-        return write.create(self, self._call("create", type_, namespace, "", copy.deepcopy(obj))).obj
+        return loopback.create(self.backend, obj)
 
     def edit(
         self,
@@ -195,7 +131,7 @@ class ApiServer:
         change: Callable[[Object], Object],
         *,
         subresource: str = "",
-        user: str = _SYSTEM,
+        user: str = loopback.SYSTEM,
         manager: str = "kube-controller-manager",
     ) -> Object:
         """Read, change and update an object, as a controller with every right would.
@@ -203,10 +139,9 @@ class ApiServer:
         :param change: gets a copy it may work on, and returns what to write.
         :raises StatusError: what the client would see; 404 when it is not there.
         """
-        type_, live = self._type(resource), self.find(resource, key)
-        body = change(copy.deepcopy(live)) if live is not None else {}
-        call = self._call("update", type_, *key, body, subresource=subresource, user=user, manager=manager)
-        return write.update(self, call).obj
+        return loopback.edit(
+            self.backend, resource, key, change, subresource=subresource, user=user, manager=manager
+        )
 
     def delete(
         self,
@@ -223,29 +158,7 @@ class ApiServer:
         :raises StatusError: 404 when it is not there; 409 when a precondition does not hold.
         """
         options = DeleteOptions(False, grace_period, propagation, uid, resource_version)
-        delete_object(self, self._type(resource), key, options)
-
-    def _type(self, resource: Resource) -> ResourceType:
-        type_ = self.registry.of(resource)
-        if type_ is None:
-            raise no_such_path()
-        return type_
-
-    def _call(
-        self,
-        verb: str,
-        type_: ResourceType,
-        namespace: str,
-        name: str,
-        body: Object,
-        *,
-        subresource: str = "",
-        user: str = _SYSTEM,
-        manager: str = "",
-    ) -> Call:
-        query: Mapping[str, str] = {"fieldManager": manager} if manager else {}
-        info = RequestInfo(verb, type_, namespace, name, subresource, query)
-        return Call(info, body, user=user, user_agent="apiserver")
+        loopback.delete(self.backend, resource, key, options)
 
     def restore(self, objects: Iterable[Object], revision: int) -> None:
         """Take objects back as they were stored; before anything else happens to this server.

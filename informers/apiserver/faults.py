@@ -1,30 +1,19 @@
 """Making the server misbehave on purpose: refusals, delays and lost answers, by rule.
 
-:func:`serve` is :func:`informers.apiserver.rest.handle` for callers that let rules wait and cut.
+:func:`informers.apiserver.rest.serve` obeys the rules.
 """
 
 from __future__ import annotations
 
-import asyncio
-import copy
 import random
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
 
-from informers.apiserver.errors import StatusError
-from informers.apiserver.errors.refusals import not_found
 from informers.apiserver.kinds.registry import VERBS
-from informers.apiserver.reading.selection import shown
-from informers.apiserver.requests.calls import Call, ObjectOutcome
+from informers.apiserver.requests.calls import Call
+from informers.apiserver.requests.reviews import REVIEW
 from informers.apiserver.requests.routes import RequestInfo
-from informers.apiserver.rest import Outcome, handle
-from informers.apiserver.reviews import REVIEW
-from informers.objects import ObjectKey
-
-if TYPE_CHECKING:
-    from informers.apiserver.core import ApiServer
 
 Cut: TypeAlias = Literal["", "before", "after"]
 _FORBIDDEN = 403
@@ -149,62 +138,3 @@ class Faults:
                 rule.hits += 1
                 return rule
         return None
-
-
-_REASONS = {
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "NotFound",
-    409: "Conflict",
-    410: "Expired",
-    429: "TooManyRequests",
-    500: "InternalError",
-    503: "ServiceUnavailable",
-    504: "Timeout",
-}
-
-
-async def serve(core: ApiServer, call: Call) -> Outcome:
-    """Handle a request as the rules in force allow.
-
-    :raises StatusError: every refusal, real or made up.
-    :raises ConnectionCut: the client is to get no answer.
-    """
-    rule = core.faults.strike(call)
-    if rule is None:
-        return handle(core, call)
-    if wait := core.faults.wait(rule):
-        await asyncio.sleep(wait)
-    if rule.cut == "before":
-        raise ConnectionCut
-    if rule.status:
-        details = {"retryAfterSeconds": rule.retry_after} if rule.retry_after else None
-        reason = rule.reason or _REASONS.get(rule.status, "")
-        raise StatusError(rule.status, reason, f"made to fail with {rule.status}", details)
-    if rule.duplicate:
-        with suppress(StatusError):
-            # The server keeps parts of a body; two objects must not share them.
-            handle(core, replace(call, body=copy.deepcopy(call.body)))
-    outcome = _stale(core, call, rule.stale) if rule.stale else handle(core, call)
-    if rule.cut == "after":
-        raise ConnectionCut
-    return outcome
-
-
-def _stale(core: ApiServer, call: Call, behind: int) -> Outcome:
-    """The answer of some revisions ago, or of the oldest one that is known."""
-    info = call.info
-    shelf = core.store.shelf(info.type.storage)
-    revision = max(core.store.revision - behind, shelf.oldest)
-    state = shelf.snapshot(revision)
-    if info.verb == "list" and "continue" not in info.query and state is not None:
-        query = {**info.query, "resourceVersion": str(revision), "resourceVersionMatch": "Exact"}
-        return handle(core, replace(call, info=replace(info, query=query)))
-    if info.verb == "get" and state is not None:
-        key = ObjectKey(info.namespace, info.name)
-        found = next((one for one in state if one.key == key), None)
-        if found is None:
-            raise not_found(info.type.resource, info.name)
-        answer = shown(info.type, found)
-        return ObjectOutcome(200, answer.obj, answer)
-    return handle(core, call)

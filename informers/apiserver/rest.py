@@ -1,27 +1,32 @@
-"""One request, one outcome: what ``requests`` has understood is done here, without waiting."""
+"""One request, one outcome: what ``requests`` has understood is done here.
+
+:func:`handle` never waits; :func:`serve` does the same for callers that let fault rules wait and cut.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import copy
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from contextlib import suppress
+from dataclasses import replace
+from typing import TypeAlias
 
-from informers.apiserver.errors.refusals import bad_request, from_the_future, not_found, not_implemented
+from informers.apiserver.core import ApiServer
+from informers.apiserver.errors import StatusError
+from informers.apiserver.errors.refusals import not_found, not_implemented
+from informers.apiserver.faults import ConnectionCut
 from informers.apiserver.kinds.table import BINDING
-from informers.apiserver.reading.listing import list_objects
-from informers.apiserver.reading.selection import listed, selection, shown
-from informers.apiserver.reading.watching import WatchOutcome, open_watch
+from informers.apiserver.reading.answers import get_list, get_one, watch
+from informers.apiserver.reading.selection import shown
+from informers.apiserver.reading.watching import WatchOutcome
 from informers.apiserver.requests.calls import Call, ListOutcome, ObjectOutcome
-from informers.apiserver.requests.parameters import list_options, revision_of
-from informers.apiserver.requests.routes import ELSEWHERE, RequestInfo, flag
-from informers.apiserver.reviews import REVIEW, review
+from informers.apiserver.requests.reviews import REVIEW, review
+from informers.apiserver.requests.routes import ELSEWHERE
+from informers.apiserver.store import Store
 from informers.apiserver.writing import deleting, patching, pods, scaling, write
-
-if TYPE_CHECKING:
-    from informers.apiserver.core import ApiServer
-
-    _Handler: TypeAlias = Callable[[ApiServer, Call], "Outcome"]
-
-__all__ = ["Outcome", "handle"]
+from informers.apiserver.writing.backend import Backend
+from informers.objects import ObjectKey
 
 Outcome: TypeAlias = ObjectOutcome | ListOutcome | WatchOutcome
 
@@ -33,68 +38,90 @@ def handle(core: ApiServer, call: Call) -> Outcome:
     """
     info = call.info
     if info.type is REVIEW:
-        return review(core, call)
+        return review(call, core.faults.forbids)
     if info.subresource in ELSEWHERE:
         raise not_implemented(f"this server has no {info.subresource}: nothing runs behind it")
+    if info.verb == "watch":
+        return watch(core.store, call, core.flow, core.rng)
     special = pods.bind_any if info.type.resource == BINDING else _SUBRESOURCES.get(info.subresource)
+    if special is None and info.verb in _READS:
+        return _READS[info.verb](core.store, call)
     before = core.store.revision
-    outcome = (special or _VERBS[info.verb])(core, call)
+    outcome = (special or _WRITES[info.verb])(core.backend, call)
     if core.store.revision != before:
-        core.journal.record(core, call)
+        core.journal.record(call, core.store.revision, core.clock.time())
     return outcome
 
 
-def _get(core: ApiServer, call: Call) -> ObjectOutcome:
-    info = call.info
-    if flag(info.query, "export"):
-        raise bad_request("the export parameter, deprecated since v1.14, is no longer supported")
-    wanted = revision_of(info.query.get("resourceVersion", ""))
-    if wanted and wanted > core.store.revision:
-        raise from_the_future(wanted, core.store.revision)
-    stored = core.stored(info)
-    if stored is None:
-        raise not_found(info.type.resource, info.name)
-    answer = shown(info.type, stored)
-    return ObjectOutcome(200, answer.obj, answer)
-
-
-def _list(core: ApiServer, call: Call) -> ListOutcome:
-    info = call.info
-    options = list_options(info.query, watch=False)
-    chosen = selection(info.type, info.namespace, options.labels, options.fields)
-    page = list_objects(core.store, chosen, options)
-    return ListOutcome(listed(info.type, page.items), page.metadata)
-
-
-def _watch(core: ApiServer, call: Call) -> WatchOutcome:
-    info = call.info
-    options = list_options(info.query, watch=True)
-    chosen = selection(info.type, info.namespace, options.labels, _fields(info, options.fields))
-    return WatchOutcome(open_watch(core.store, chosen, options, core.flow, core.rng))
-
-
-def _fields(info: RequestInfo, selector: str) -> str:
-    """The field selector of a watch; an object named by the path is selected by its name."""
-    if not info.name:
-        return selector
-    by_name = f"metadata.name={info.name}"
-    if selector and by_name not in selector.replace("==", "=").split(","):
-        raise bad_request("fieldSelector metadata.name doesn't match requested name")
-    return selector or by_name
-
-
-_VERBS: Mapping[str, _Handler] = {
+_READS: Mapping[str, Callable[[Store, Call], Outcome]] = {"get": get_one, "list": get_list}
+_WRITES: Mapping[str, Callable[[Backend, Call], Outcome]] = {
     "create": write.create,
     "delete": deleting.delete,
     "deletecollection": deleting.delete_many,
-    "get": _get,
-    "list": _list,
     "patch": patching.patch,
     "update": write.update,
-    "watch": _watch,
 }
-_SUBRESOURCES: Mapping[str, _Handler] = {
+_SUBRESOURCES: Mapping[str, Callable[[Backend, Call], Outcome]] = {
     "binding": pods.bind,
     "eviction": pods.evict,
     "scale": scaling.scale,
 }
+
+
+_REASONS = {
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    409: "Conflict",
+    410: "Expired",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "ServiceUnavailable",
+    504: "Timeout",
+}
+
+
+async def serve(core: ApiServer, call: Call) -> Outcome:
+    """Handle a request as the rules in force allow.
+
+    :raises StatusError: every refusal, real or made up.
+    :raises ConnectionCut: the client is to get no answer.
+    """
+    rule = core.faults.strike(call)
+    if rule is None:
+        return handle(core, call)
+    if wait := core.faults.wait(rule):
+        await asyncio.sleep(wait)
+    if rule.cut == "before":
+        raise ConnectionCut
+    if rule.status:
+        details = {"retryAfterSeconds": rule.retry_after} if rule.retry_after else None
+        reason = rule.reason or _REASONS.get(rule.status, "")
+        raise StatusError(rule.status, reason, f"made to fail with {rule.status}", details)
+    if rule.duplicate:
+        with suppress(StatusError):
+            # The server keeps parts of a body; two objects must not share them.
+            handle(core, replace(call, body=copy.deepcopy(call.body)))
+    outcome = _stale(core, call, rule.stale) if rule.stale else handle(core, call)
+    if rule.cut == "after":
+        raise ConnectionCut
+    return outcome
+
+
+def _stale(core: ApiServer, call: Call, behind: int) -> Outcome:
+    """The answer of some revisions ago, or of the oldest one that is known."""
+    info = call.info
+    shelf = core.store.shelf(info.type.storage)
+    revision = max(core.store.revision - behind, shelf.oldest)
+    state = shelf.snapshot(revision)
+    if info.verb == "list" and "continue" not in info.query and state is not None:
+        query = {**info.query, "resourceVersion": str(revision), "resourceVersionMatch": "Exact"}
+        return handle(core, replace(call, info=replace(info, query=query)))
+    if info.verb == "get" and state is not None:
+        key = ObjectKey(info.namespace, info.name)
+        found = next((one for one in state if one.key == key), None)
+        if found is None:
+            raise not_found(info.type.resource, info.name)
+        answer = shown(info.type, found)
+        return ObjectOutcome(200, answer.obj, answer)
+    return handle(core, call)

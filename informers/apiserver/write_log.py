@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from informers.apiserver.requests.calls import Call
 from informers.objects import Resource
-
-if TYPE_CHECKING:
-    from informers.apiserver.core import ApiServer
 
 _KEPT = 10_000
 
@@ -40,16 +37,16 @@ class WriteLog:
     def __init__(self) -> None:
         self._records: deque[WriteRecord] = deque(maxlen=_KEPT)
 
-    def record(self, core: ApiServer, call: Call) -> None:
-        """Remember a request that has just changed something."""
+    def record(self, call: Call, revision: int, time: float) -> None:
+        """Remember a request that has just changed something; for the rest see :class:`WriteRecord`."""
         info, body = call.info, call.body
         name = info.name
         if not name and info.verb == "create" and isinstance(body, dict):
             name = (body.get("metadata") or {}).get("name") or ""
         self._records.append(
             WriteRecord(
-                core.store.revision,
-                core.clock.time(),
+                revision,
+                time,
                 info.verb,
                 info.type.resource,
                 info.namespace,

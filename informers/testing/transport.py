@@ -13,12 +13,13 @@ import msgspec
 from informers.apiserver.core import ApiServer
 from informers.apiserver.errors import StatusError
 from informers.apiserver.errors.refusals import bad_request
-from informers.apiserver.faults import ConnectionCut, serve
+from informers.apiserver.faults import ConnectionCut
 from informers.apiserver.reading.watching import Watch, WatchEvent, WatchOutcome
 from informers.apiserver.requests.calls import Call, ListOutcome, ObjectOutcome
 from informers.apiserver.requests.deadlines import Deadline, allowed_time
+from informers.apiserver.requests.reviews import parse_review
 from informers.apiserver.requests.routes import parse
-from informers.apiserver.reviews import parse_review
+from informers.apiserver.rest import serve
 from informers.client.transport import HttpRequest, HttpResponse, HttpStream
 from informers.errors import TransportError
 from informers.objects import Object, Resource

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from etl_operator.sandbox.http.identity import AUTHENTICATED, MASTERS
 from etl_operator.sandbox.http.rbac import RBAC_GROUP
-from informers.apiserver.builtin.passive_rules import SYSTEM_PRIORITIES
-from informers.apiserver.builtin.services import ADDRESSES
+from informers.apiserver.builtin import ADDRESSES, SYSTEM_PRIORITIES
 from informers.objects import Object
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")

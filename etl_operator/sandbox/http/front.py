@@ -35,11 +35,12 @@ from etl_operator.sandbox.http.tokens import Tokens
 from informers.apiserver.core import ApiServer
 from informers.apiserver.errors import StatusError
 from informers.apiserver.errors.bounds import MAX_BODY, too_large
-from informers.apiserver.faults import ConnectionCut, serve
+from informers.apiserver.faults import ConnectionCut
 from informers.apiserver.reading.watching import Watch, WatchOutcome
 from informers.apiserver.requests.calls import Call, ListOutcome
 from informers.apiserver.requests.deadlines import Deadline, TooLate, allowed_time
 from informers.apiserver.requests.routes import RequestInfo, parse
+from informers.apiserver.rest import serve
 from informers.objects import Object, ObjectKey
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from informers.apiserver.builtin.services import ADDRESSES
+from informers.apiserver.builtin import ADDRESSES
 from informers.apiserver.core import ApiServer
 from informers.apiserver.errors import StatusError
 from informers.objects import Object, ObjectKey, Resource

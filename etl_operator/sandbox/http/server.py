@@ -127,7 +127,7 @@ class EmbeddedServer:
         if self._audit_log is not None:
             self._audit = Audit(self._audit_log, self._clock.time)
         access = Access(self._tokens, self._grants, lambda: self._grant_changes, self._audit)
-        self._core.authorizer = access.allows
+        self._core.backend.authorizer = access.allows
         front = Front(
             self._core,
             access,

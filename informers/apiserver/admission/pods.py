@@ -7,7 +7,7 @@ from typing import Any
 from informers.apiserver.admission.plugin import PODS, Plugin, refused
 from informers.apiserver.builtin.context import Context
 from informers.apiserver.builtin.passive_rules import SYSTEM_PRIORITIES
-from informers.apiserver.writing.metadata import generated_name
+from informers.apiserver.values.names import generated_name
 from informers.objects import Object
 
 _PRIORITY_CLASSES = ("scheduling.k8s.io", "priorityclasses")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from informers.apiserver.errors import Cause, StatusError
 from informers.apiserver.fields.check import check_applied
 from informers.apiserver.fields.managed import Entry, Managed, Manager, capped, read, written
 from informers.apiserver.fields.paths import EMPTY, FieldSet, Path, field, readable, under
 from informers.apiserver.fields.walks import Comparison, compare, field_set, merge, remove, with_parents
+from informers.apiserver.schema import Schema
 from informers.apiserver.schema.node import Node
 from informers.objects import Object
-
-if TYPE_CHECKING:
-    from informers.apiserver.schema import Schema
 
 __all__ = ["Manager", "apply", "track"]
 

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
 
 from informers.apiserver.errors import StatusError
 from informers.apiserver.kinds.definitions import CLEANUP, condition_is_true, types_of, with_condition
 from informers.apiserver.kinds.table import DEFINITION
 from informers.apiserver.requests.parameters import DeleteOptions
 from informers.apiserver.store import Change, StorageKey, Stored
+from informers.apiserver.writing.backend import Backend
 from informers.apiserver.writing.deleting import delete_object
+from informers.apiserver.writing.loopback import edit
 from informers.objects import Object, ObjectKey
-
-if TYPE_CHECKING:
-    from informers.apiserver.core import ApiServer
 
 _STORAGE: StorageKey = (DEFINITION.group, DEFINITION.plural)
 _MANAGER = "kube-apiserver"
@@ -41,9 +39,9 @@ class DefinitionController:
     """
 
     def __init__(
-        self, core: ApiServer, *, rng: random.Random, low: float = 0.001, high: float = 0.02
+        self, backend: Backend, *, rng: random.Random, low: float = 0.001, high: float = 0.02
     ) -> None:
-        self._core = core
+        self._backend = backend
         self._rng = rng
         self._low = low
         self._high = high
@@ -58,15 +56,15 @@ class DefinitionController:
         shape = spec, bool(obj["metadata"].get("deletionTimestamp"))
         if self._served.get(storage) != shape:
             self._served[storage] = shape
-            self._core.registry.replace(storage, types_of(obj))
+            self._backend.registry.replace(storage, types_of(obj))
             self._reread(storage)
 
     def _reread(self, storage: StorageKey) -> None:
         """See what is stored as a new schema reads it: defaults are there at once, without any event."""
-        type_ = next((one for one in self._core.registry.storages() if one.storage == storage), None)
+        type_ = next((one for one in self._backend.registry.storages() if one.storage == storage), None)
         if type_ is None or type_.schema is None:
             return
-        shelf = self._core.store.shelf(storage)
+        shelf = self._backend.store.shelf(storage)
         for stored in shelf.items():
             read = type_.schema.defaulted(type_.schema.pruned(stored.obj)[0])
             if read is not stored.obj:
@@ -74,9 +72,9 @@ class DefinitionController:
 
     async def run(self) -> None:
         """Follow the definitions until cancelled."""
-        stop = self._core.subscribe(self._changed)
+        stop = self._backend.store.subscribe(self._changed)
         try:
-            for stored in self._core.store.shelf(_STORAGE).items():
+            for stored in self._backend.store.shelf(_STORAGE).items():
                 self._enqueue(stored.key.name)
             while True:
                 name = await self._waiting.get()
@@ -89,7 +87,7 @@ class DefinitionController:
         if change.resource == DEFINITION:
             if change.kind == "DELETED":
                 self._withdraw(change.current.obj)
-                for other in self._core.all(DEFINITION):
+                for other in self._backend.all(DEFINITION):
                     if not condition_is_true(other, "NamesAccepted"):
                         self._enqueue(other["metadata"]["name"])
             else:
@@ -107,7 +105,7 @@ class DefinitionController:
             asyncio.get_running_loop().call_later(delay, self._waiting.put_nowait, name)
 
     def _find(self, name: str) -> Object | None:
-        return self._core.find(DEFINITION, ObjectKey("", name))
+        return self._backend.find(DEFINITION, ObjectKey("", name))
 
     def _step(self, name: str) -> None:
         obj = self._find(name)
@@ -128,7 +126,8 @@ class DefinitionController:
 
     def _write(self, obj: Object) -> None:
         key = ObjectKey.of(obj)
-        self._core.edit(
+        edit(
+            self._backend,
             DEFINITION,
             key,
             lambda live: {**live, "status": obj["status"]},
@@ -137,7 +136,7 @@ class DefinitionController:
         )
 
     def _accept(self, obj: Object) -> None:
-        now = self._core.now()
+        now = self._backend.now()
         accepted, problem = self._accepted(obj)
         named = {**obj, "status": {**obj.get("status", {}), "acceptedNames": accepted}}
         if problem is None:
@@ -156,14 +155,14 @@ class DefinitionController:
         # After a restart it is not served yet.
         self.serve(obj)
         text = "the initial names have been accepted"
-        now = self._core.now()
+        now = self._backend.now()
         self._write(with_condition(obj, "Established", "True", "InitialNamesAccepted", text, now))
 
     def _accepted(self, obj: Object) -> tuple[Object, tuple[str, str] | None]:
         """The names nobody else in the group has, and the last of the conflicts, if any."""
         taken: set[str] = set()
         kinds: set[str] = set()
-        for other in self._core.all(DEFINITION):
+        for other in self._backend.all(DEFINITION):
             if other["spec"]["group"] == obj["spec"]["group"] and other is not obj:
                 theirs = (other.get("status") or {}).get("acceptedNames") or {}
                 taken.update((theirs.get("plural", ""), theirs.get("singular", "")))
@@ -190,21 +189,21 @@ class DefinitionController:
         storage = spec["group"], spec["names"]["plural"]
         if storage in self._served:
             self.serve(obj)
-        left = self._core.store.shelf(storage).items()
-        type_ = next((one for one in self._core.registry.storages() if one.storage == storage), None)
+        left = self._backend.store.shelf(storage).items()
+        type_ = next((one for one in self._backend.registry.storages() if one.storage == storage), None)
         if left and type_ is not None:
             self._report_cleaning(obj)
             for stored in left:
                 if not stored.obj["metadata"].get("deletionTimestamp"):
-                    delete_object(self._core, type_, stored.key, DeleteOptions(propagation="Background"))
+                    delete_object(self._backend, type_, stored.key, DeleteOptions(propagation="Background"))
             return
         if CLEANUP in (obj["metadata"].get("finalizers") or ()):
-            self._core.edit(DEFINITION, ObjectKey.of(obj), _released, manager=_MANAGER)
+            edit(self._backend, DEFINITION, ObjectKey.of(obj), _released, manager=_MANAGER)
 
     def _report_cleaning(self, obj: Object) -> None:
         text = "CustomResource deletion is in progress"
         reason = "InstanceDeletionInProgress"
-        reported = with_condition(obj, "Terminating", "True", reason, text, self._core.now())
+        reported = with_condition(obj, "Terminating", "True", reason, text, self._backend.now())
         if reported != obj:
             self._write(reported)
 
@@ -212,8 +211,8 @@ class DefinitionController:
         spec = obj["spec"]
         storage = spec["group"], spec["names"]["plural"]
         self._served.pop(storage, None)
-        self._core.registry.replace(storage, ())
-        for watcher in tuple(self._core.store.shelf(storage).watchers):
+        self._backend.registry.replace(storage, ())
+        for watcher in tuple(self._backend.store.shelf(storage).watchers):
             watcher.ended()
 
 

@@ -10,18 +10,15 @@ import asyncio
 import random
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from informers.apiserver.errors import StatusError
+from informers.apiserver.requests.parameters import DeleteOptions, Propagation
 from informers.apiserver.store import Change
+from informers.apiserver.writing.backend import Backend
+from informers.apiserver.writing.deleting import FOREGROUND, ORPHAN
+from informers.apiserver.writing.loopback import delete, edit
 from informers.objects import Object, ObjectKey, Resource
-
-if TYPE_CHECKING:
-    from informers.apiserver.core import ApiServer
-    from informers.apiserver.requests.parameters import Propagation
-
-FOREGROUND = "foregroundDeletion"
-ORPHAN = "orphan"
 
 _UNKNOWN_KIND_SECONDS = 30.0
 
@@ -45,8 +42,8 @@ class GarbageCollector:
     :param high: longest delay, seconds.
     """
 
-    def __init__(self, core: ApiServer, *, rng: random.Random, low: float = 0.02, high: float = 0.3) -> None:
-        self._core = core
+    def __init__(self, backend: Backend, *, rng: random.Random, low: float = 0.02, high: float = 0.3) -> None:
+        self._backend = backend
         self._rng = rng
         self._low = low
         self._high = high
@@ -56,10 +53,10 @@ class GarbageCollector:
 
     async def run(self) -> None:
         """Collect until cancelled."""
-        stop = self._core.subscribe(self._changed)
+        stop = self._backend.store.subscribe(self._changed)
         try:
-            for type_ in self._core.registry.storages():
-                for obj in self._core.all(type_.resource):
+            for type_ in self._backend.registry.storages():
+                for obj in self._backend.all(type_.resource):
                     self._noticed(_Item(type_.resource, ObjectKey.of(obj)), obj)
             while True:
                 item = await self._waiting.get()
@@ -113,7 +110,7 @@ class GarbageCollector:
             asyncio.get_running_loop().call_later(delay, self._waiting.put_nowait, item)
 
     def _owner_item(self, item: _Item, reference: Mapping[str, Any]) -> _Item | None:
-        type_ = self._core.registry.of_kind(reference["apiVersion"], reference["kind"])
+        type_ = self._backend.registry.of_kind(reference["apiVersion"], reference["kind"])
         if type_ is None:
             return None
         namespace = item.key.namespace if type_.resource.namespaced else ""
@@ -123,7 +120,7 @@ class GarbageCollector:
         return _Item(type_.stored_as, ObjectKey(namespace, reference["name"]))
 
     def _step(self, item: _Item) -> None:
-        obj = self._core.find(*item)
+        obj = self._backend.find(*item)
         if obj is None:
             return
         metadata = obj["metadata"]
@@ -139,7 +136,7 @@ class GarbageCollector:
     def _dependents_of(self, obj: Object) -> Iterator[tuple[_Item, Object]]:
         uid = obj["metadata"]["uid"]
         for item in sorted(self._dependents.get(uid, ()), key=lambda one: (str(one.resource), one.key)):
-            dependent = self._core.find(*item)
+            dependent = self._backend.find(*item)
             if dependent is not None and uid in _owner_uids(dependent):
                 yield item, dependent
 
@@ -154,13 +151,13 @@ class GarbageCollector:
                 for one in content["metadata"]["ownerReferences"]
             )
         if not blocked:
-            self._core.edit(*item, lambda live: _without_finalizer(live, FOREGROUND))
+            edit(self._backend, *item, lambda live: _without_finalizer(live, FOREGROUND))
 
     def _orphan_dependents(self, item: _Item, obj: Object) -> None:
         gone = {obj["metadata"]["uid"]}
         for dependent, _ in self._dependents_of(obj):
-            self._core.edit(*dependent, lambda live: _without_owners(live, gone))
-        self._core.edit(*item, lambda live: _without_finalizer(live, ORPHAN))
+            edit(self._backend, *dependent, lambda live: _without_owners(live, gone))
+        edit(self._backend, *item, lambda live: _without_finalizer(live, ORPHAN))
 
     def _judge(self, item: _Item, obj: Object) -> None:
         """Whether an object with owners may stay."""
@@ -172,7 +169,7 @@ class GarbageCollector:
             self._enqueue(item, _UNKNOWN_KIND_SECONDS)
         elif found[_Owner.SOLID]:
             if lost:
-                self._core.edit(*item, lambda live: _without_owners(live, lost))
+                edit(self._backend, *item, lambda live: _without_owners(live, lost))
         else:
             finalizers = obj["metadata"].get("finalizers") or ()
             policy: Propagation = "Background"
@@ -183,18 +180,16 @@ class GarbageCollector:
             ):
                 policy = "Foreground"
             metadata = obj["metadata"]
-            self._core.delete(
-                *item,
-                uid=metadata["uid"],
-                resource_version=metadata["resourceVersion"],
-                propagation=policy,
+            options = DeleteOptions(
+                propagation=policy, uid=metadata["uid"], resource_version=metadata["resourceVersion"]
             )
+            delete(self._backend, *item, options)
 
     def _state_of(self, item: _Item, reference: Mapping[str, Any]) -> _Owner:
         owner = self._owner_item(item, reference)
         if owner is None:
             return _Owner.UNKNOWN
-        obj = self._core.find(*owner)
+        obj = self._backend.find(*owner)
         # One of the same name that was made anew is another object.
         if obj is None or obj["metadata"]["uid"] != reference["uid"]:
             return _Owner.ABSENT

@@ -6,15 +6,14 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from informers.apiserver.errors import StatusError
 from informers.apiserver.kinds.table import NAMESPACE
+from informers.apiserver.requests.parameters import DeleteOptions
 from informers.apiserver.store import Change
+from informers.apiserver.writing.backend import Backend
+from informers.apiserver.writing.loopback import delete, edit
 from informers.objects import Object, ObjectKey, Resource
-
-if TYPE_CHECKING:
-    from informers.apiserver.core import ApiServer
 
 _FINALIZER = "kubernetes"
 
@@ -26,8 +25,8 @@ class NamespaceController:
     :param high: longest delay of every step, seconds.
     """
 
-    def __init__(self, core: ApiServer, *, rng: random.Random, low: float = 0.02, high: float = 0.3) -> None:
-        self._core = core
+    def __init__(self, backend: Backend, *, rng: random.Random, low: float = 0.02, high: float = 0.3) -> None:
+        self._backend = backend
         self._rng = rng
         self._low = low
         self._high = high
@@ -36,9 +35,9 @@ class NamespaceController:
 
     async def run(self) -> None:
         """Empty namespaces that are being deleted, until cancelled."""
-        stop = self._core.subscribe(self._changed)
+        stop = self._backend.store.subscribe(self._changed)
         try:
-            for obj in self._core.all(NAMESPACE):
+            for obj in self._backend.all(NAMESPACE):
                 self._enqueue(obj["metadata"]["name"])
             while True:
                 name = await self._waiting.get()
@@ -64,7 +63,7 @@ class NamespaceController:
             asyncio.get_running_loop().call_later(delay, self._waiting.put_nowait, name)
 
     def _terminating(self, name: str) -> Object | None:
-        obj = self._core.find(NAMESPACE, ObjectKey("", name))
+        obj = self._backend.find(NAMESPACE, ObjectKey("", name))
         return obj if obj is not None and obj["metadata"].get("deletionTimestamp") else None
 
     def _step(self, name: str) -> None:
@@ -73,21 +72,22 @@ class NamespaceController:
             return
         for resource, content in list(self._content(name)):
             if not content["metadata"].get("deletionTimestamp"):
-                self._core.delete(resource, ObjectKey.of(content), propagation="Background")
+                options = DeleteOptions(propagation="Background")
+                delete(self._backend, resource, ObjectKey.of(content), options)
         left = list(self._content(name))
         self._report(name, left)
         if not left:
             key = ObjectKey("", name)
-            self._core.edit(NAMESPACE, key, _finalized, subresource="finalize")
+            edit(self._backend, NAMESPACE, key, _finalized, subresource="finalize")
 
     def _content(self, namespace: str) -> Iterator[tuple[Resource, Object]]:
-        for type_ in self._core.registry.storages():
+        for type_ in self._backend.registry.storages():
             if type_.resource.namespaced:
-                for stored in self._core.store.shelf(type_.storage).in_namespace(namespace):
+                for stored in self._backend.store.shelf(type_.storage).in_namespace(namespace):
                     yield type_.resource, stored.obj
 
     def _report(self, name: str, left: list[tuple[Resource, Object]]) -> None:
-        now = self._core.now()
+        now = self._backend.now()
 
         def change(live: Object) -> Object:
             status = live.setdefault("status", {})
@@ -97,7 +97,7 @@ class NamespaceController:
             ]
             return live
 
-        self._core.edit(NAMESPACE, ObjectKey("", name), change, subresource="status")
+        edit(self._backend, NAMESPACE, ObjectKey("", name), change, subresource="status")
 
 
 def _finalized(namespace: Object) -> Object:

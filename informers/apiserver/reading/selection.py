@@ -13,7 +13,9 @@ from informers.apiserver.reading.selectors import (
     field_selector,
     parse_label_selector,
 )
-from informers.apiserver.store import Stored
+from informers.apiserver.requests.routes import RequestInfo
+from informers.apiserver.store import Store, Stored
+from informers.objects import ObjectKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,11 @@ def shown(type_: ResourceType, stored: Stored) -> Stored:
     if stored.obj["apiVersion"] == type_.resource.api_version:
         return stored
     return stored.view(type_.resource.api_version, lambda obj: converted(obj, type_))
+
+
+def stored_of(store: Store, info: RequestInfo) -> Stored | None:
+    """The object a request is about, as stored."""
+    return store.shelf(info.type.storage).get(ObjectKey(info.namespace, info.name))
 
 
 def listed(type_: ResourceType, items: Sequence[Stored]) -> Sequence[Stored]:

@@ -263,10 +263,14 @@ class Store:
         """The revision this store began to exist at: nothing before it is known of any resource."""
         self.listeners: list[Callable[[Change], None]] = []
         """Called with every change before anybody can see it; what they raise fails the write."""
-        self.followers: list[Callable[[Change], None]] = []
-        """Called with every change once it is visible."""
+        self._followers: list[Callable[[Change], None]] = []
         self._history = history
         self._shelves: dict[StorageKey, Shelf] = {}
+
+    def subscribe(self, follower: Callable[[Change], None]) -> Callable[[], None]:
+        """Call ``follower`` with every change once it is visible; the result ends that."""
+        self._followers.append(follower)
+        return lambda: self._followers.remove(follower)
 
     def shelf(self, storage: StorageKey) -> Shelf:
         """The objects of one resource; made when first asked for."""
@@ -321,5 +325,5 @@ class Store:
             listener(change)
         self.revision = change.revision
         shelf.commit(change)
-        for follower in tuple(self.followers):
+        for follower in tuple(self._followers):
             follower(change)

@@ -5,6 +5,7 @@ Every check returns what is wrong with a text, one sentence each; nothing wrong 
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,6 +18,9 @@ SUBDOMAIN_MAX = 253
 ANNOTATIONS_MAX = 256 * 1024
 """Bytes of all annotations of one object, keys included."""
 
+_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+_RANDOM_LENGTH = 5
+_BASE_LENGTH = LABEL_MAX - _RANDOM_LENGTH
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 _DNS_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
@@ -159,6 +163,11 @@ def port_name(text: str) -> list[str]:
 def port_number(value: int) -> list[str]:
     """A port, 1 to 65535."""
     return [] if 1 <= value <= 65535 else ["must be between 1 and 65535, inclusive"]
+
+
+def generated_name(base: str, rng: random.Random) -> str:
+    """A name from ``generateName``."""
+    return base[:_BASE_LENGTH] + "".join(rng.choices(_ALPHABET, k=_RANDOM_LENGTH))
 
 
 def check_labels(labels: Mapping[str, Any], path: str) -> Iterator[Cause]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
+from informers.apiserver.builtin.lifecycle import pod_grace_period
 from informers.apiserver.errors.refusals import (
     bad_option,
     forbidden,
@@ -20,11 +20,9 @@ from informers.apiserver.reading.selection import listed, selection, shown
 from informers.apiserver.requests.calls import Call, ListOutcome, ObjectOutcome, success
 from informers.apiserver.requests.parameters import UNSAFE, DeleteOptions, delete_options, list_options
 from informers.apiserver.store import Stored
+from informers.apiserver.writing.backend import Backend
 from informers.apiserver.writing.write import may_go
 from informers.objects import Object, ObjectKey
-
-if TYPE_CHECKING:
-    from informers.apiserver.core import ApiServer
 
 FOREGROUND = "foregroundDeletion"
 """The finalizer of an object that waits for its dependents."""
@@ -35,14 +33,14 @@ ORPHAN = "orphan"
 _KEPT_NAMESPACES = frozenset({"default", "kube-public", "kube-system"})
 
 
-def delete(core: ApiServer, call: Call) -> ObjectOutcome:
+def delete(backend: Backend, call: Call) -> ObjectOutcome:
     """DELETE of one object."""
     info = call.info
     key = ObjectKey(info.namespace, info.name)
-    return delete_object(core, info.type, key, delete_options(info.query, call.body))
+    return delete_object(backend, info.type, key, delete_options(info.query, call.body))
 
 
-def delete_many(core: ApiServer, call: Call) -> ListOutcome:
+def delete_many(backend: Backend, call: Call) -> ListOutcome:
     """DELETE of a collection: whatever its selectors match. Answers with what was there."""
     info = call.info
     options = delete_options(info.query, call.body)
@@ -51,20 +49,20 @@ def delete_many(core: ApiServer, call: Call) -> ListOutcome:
         raise bad_option("DeleteOptions", UNSAFE, "FieldValueInvalid", why)
     wanted = list_options(info.query, watch=False)
     chosen = selection(info.type, info.namespace, wanted.labels, wanted.fields)
-    page = list_objects(core.store, chosen, wanted)
+    page = list_objects(backend.store, chosen, wanted)
     for stored in page.items:
-        delete_object(core, info.type, stored.key, options)
+        delete_object(backend, info.type, stored.key, options)
     return ListOutcome(listed(info.type, page.items), page.metadata)
 
 
 def delete_object(
-    core: ApiServer, type_: ResourceType, key: ObjectKey, options: DeleteOptions
+    backend: Backend, type_: ResourceType, key: ObjectKey, options: DeleteOptions
 ) -> ObjectOutcome:
     """Delete one object, or begin to.
 
     :raises StatusError: 404; 409 for a precondition that does not hold; 403 for a namespace that must stay.
     """
-    live = core.store.shelf(type_.storage).get(key)
+    live = backend.store.shelf(type_.storage).get(key)
     if live is None:
         raise not_found(type_.resource, key.name)
     if options.unsafe:
@@ -72,14 +70,14 @@ def delete_object(
     _check_preconditions(type_, live, options)
     if type_.resource == NAMESPACE and key.name in _KEPT_NAMESPACES:
         raise forbidden(NAMESPACE, key.name, "this namespace may not be deleted")
-    marked = _marked(core, type_, live.obj, options)
+    marked = _marked(backend, type_, live.obj, options)
     if may_go(marked):
         # Only what is deleted gracefully shows the end of its grace.
         last = Stored(marked, live.revision, key) if type_.resource == POD else live
-        return _removed(core, type_, last, options)
+        return _removed(backend, type_, last, options)
     if marked == live.obj or options.dry_run:
         return _shown(type_, Stored(marked, live.revision, key), dry_run=options.dry_run)
-    return _shown(type_, core.put(type_, marked), dry_run=False)
+    return _shown(type_, backend.put(type_, marked), dry_run=False)
 
 
 def _check_preconditions(type_: ResourceType, live: Stored, options: DeleteOptions) -> None:
@@ -93,18 +91,16 @@ def _check_preconditions(type_: ResourceType, live: Stored, options: DeleteOptio
         )
 
 
-def _marked(core: ApiServer, type_: ResourceType, obj: Object, options: DeleteOptions) -> Object:
+def _marked(backend: Backend, type_: ResourceType, obj: Object, options: DeleteOptions) -> Object:
     """The object as deletion leaves it while something still holds it."""
     metadata = dict(obj["metadata"])
     finalizers = _finalizers(type_, metadata, options)
     metadata.pop("finalizers", None)
     if finalizers:
         metadata["finalizers"] = finalizers
-    grace = 0
-    if not type_.custom:
-        grace = core.rules.grace_period(obj, options.grace_period, core.context(type_, ""))
+    grace = pod_grace_period(obj, options.grace_period) if type_.resource == POD else 0
     if not metadata.get("deletionTimestamp"):
-        metadata |= _deadline(core, grace)
+        metadata |= _deadline(backend, grace)
         if type_.resource in (DEFINITION, NAMESPACE):
             # Their deletion is begun by the server's own hand, which knows neither.
             del metadata["deletionGracePeriodSeconds"]
@@ -112,15 +108,15 @@ def _marked(core: ApiServer, type_: ResourceType, obj: Object, options: DeleteOp
             metadata["generation"] += 1
     elif grace < (metadata.get("deletionGracePeriodSeconds") or 0):
         # Grace can be cut short, never prolonged.
-        metadata |= _deadline(core, grace)
+        metadata |= _deadline(backend, grace)
     marked = {**obj, "metadata": metadata}
     if type_.resource == NAMESPACE:
         return {**marked, "status": {**marked.get("status", {}), "phase": "Terminating"}}
-    return definitions.terminating(marked, core.now()) if type_.resource == DEFINITION else marked
+    return definitions.terminating(marked, backend.now()) if type_.resource == DEFINITION else marked
 
 
-def _deadline(core: ApiServer, grace: int) -> Object:
-    moment = datetime.fromtimestamp(core.clock.time() + grace, tz=UTC)
+def _deadline(backend: Backend, grace: int) -> Object:
+    moment = datetime.fromtimestamp(backend.clock.time() + grace, tz=UTC)
     return {
         "deletionTimestamp": moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "deletionGracePeriodSeconds": grace,
@@ -146,9 +142,9 @@ def _finalizers(type_: ResourceType, metadata: Object, options: DeleteOptions) -
     return [*kept, wanted] if wanted and wanted not in kept else kept
 
 
-def _removed(core: ApiServer, type_: ResourceType, gone: Stored, options: DeleteOptions) -> ObjectOutcome:
+def _removed(backend: Backend, type_: ResourceType, gone: Stored, options: DeleteOptions) -> ObjectOutcome:
     if not options.dry_run:
-        core.remove(type_, gone.key)
+        backend.remove(type_, gone.key)
     if type_.returns_deleted:
         return _shown(type_, gone, dry_run=True)
     resource = type_.resource

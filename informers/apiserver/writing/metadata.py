@@ -13,9 +13,6 @@ from informers.apiserver.kinds.table import DEFINITION
 from informers.apiserver.values.names import check_annotations, check_labels, dns_subdomain, label_key
 from informers.objects import Object
 
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-_RANDOM_LENGTH = 5
-_BASE_LENGTH = 63 - _RANDOM_LENGTH
 _SERVER_OWNED = (
     "creationTimestamp",
     "deletionGracePeriodSeconds",
@@ -25,11 +22,6 @@ _SERVER_OWNED = (
     "uid",
 )
 _STANDARD_FINALIZERS = frozenset({"foregroundDeletion", "kubernetes", "orphan"})
-
-
-def generated_name(base: str, rng: random.Random) -> str:
-    """A name from ``generateName``."""
-    return base[:_BASE_LENGTH] + "".join(rng.choices(_ALPHABET, k=_RANDOM_LENGTH))
 
 
 def new_uid(rng: random.Random) -> str:

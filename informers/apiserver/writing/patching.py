@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from informers.apiserver import fields
 from informers.apiserver.errors import StatusError
@@ -10,13 +10,11 @@ from informers.apiserver.errors.refusals import bad_option, bad_request, conflic
 from informers.apiserver.requests.calls import Call, ObjectOutcome
 from informers.apiserver.requests.routes import RequestInfo
 from informers.apiserver.store import Stored
+from informers.apiserver.writing.backend import Backend
 from informers.apiserver.writing.identity import require_identity
 from informers.apiserver.writing.patch_formats import json_patch, merge_patch, strategic_merge
 from informers.apiserver.writing.write import Write, check_expected
 from informers.objects import Object
-
-if TYPE_CHECKING:
-    from informers.apiserver.core import ApiServer
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -24,9 +22,9 @@ STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
 
-def patch(core: ApiServer, call: Call) -> ObjectOutcome:
+def patch(backend: Backend, call: Call) -> ObjectOutcome:
     """PATCH an object or one of its parts."""
-    write = Write(core, call)
+    write = Write(backend, call)
     if call.content_type == APPLY_PATCH:
         return _apply(write)
     check_not_forced(write)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from informers.apiserver import fields
 from informers.apiserver.errors import Cause, StatusError
@@ -17,6 +17,7 @@ from informers.apiserver.requests.calls import Call, ObjectOutcome
 from informers.apiserver.schema import compile_schema
 from informers.apiserver.schema.bundle import builtin_schemas
 from informers.apiserver.store import Stored
+from informers.apiserver.writing.backend import Backend
 from informers.apiserver.writing.patch_formats import json_patch, merge_patch
 from informers.apiserver.writing.patching import (
     APPLY_PATCH,
@@ -28,16 +29,13 @@ from informers.apiserver.writing.patching import (
 from informers.apiserver.writing.write import Write, check_expected
 from informers.objects import Object, Resource
 
-if TYPE_CHECKING:
-    from informers.apiserver.core import ApiServer
-
 _SCALE = Resource("autoscaling", "v1", "scales", "Scale")
 _COUNT: FieldSet = frozenset([(field("spec"), field("replicas"))])
 
 
-def scale(core: ApiServer, call: Call) -> ObjectOutcome:
+def scale(backend: Backend, call: Call) -> ObjectOutcome:
     """GET, PUT and PATCH of a scale."""
-    write = Write(core, call)
+    write = Write(backend, call)
     live = write.live()
     paths = call.info.type.scale
     if live is None or paths is None:

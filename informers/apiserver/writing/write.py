@@ -7,10 +7,11 @@ no lock.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from informers.apiserver import fields
 from informers.apiserver.admission.namespaces import check_namespace
+from informers.apiserver.builtin import lifecycle, rules
 from informers.apiserver.builtin.certificates import APPROVAL, REQUEST, unowned
 from informers.apiserver.builtin.context import Context
 from informers.apiserver.errors import Cause, StatusError
@@ -29,26 +30,24 @@ from informers.apiserver.kinds import definitions
 from informers.apiserver.kinds.conversion import storable
 from informers.apiserver.kinds.registry import ResourceType
 from informers.apiserver.kinds.table import DEFINITION
-from informers.apiserver.reading.selection import shown
+from informers.apiserver.reading.selection import shown, stored_of
 from informers.apiserver.requests.calls import Call, ObjectOutcome
 from informers.apiserver.requests.parameters import write_options
 from informers.apiserver.store import Stored
+from informers.apiserver.values.names import generated_name
 from informers.apiserver.writing.allotted import without_allotted
+from informers.apiserver.writing.backend import Backend
 from informers.apiserver.writing.identity import require_identity
 from informers.apiserver.writing.metadata import (
     born,
     carried_over,
     check_metadata,
     finalizer_warnings,
-    generated_name,
     new_uid,
 )
 from informers.apiserver.writing.shapes import misfit
 from informers.apiserver.writing.unenforced import refuse_unenforced, warning_of
 from informers.objects import Object, ObjectKey
-
-if TYPE_CHECKING:
-    from informers.apiserver.core import ApiServer
 
 _LONGEST_VERSION = 64
 _NAME_ATTEMPTS = 8
@@ -57,18 +56,18 @@ _NAME_ATTEMPTS = 8
 class Write:
     """One create, update or patch on its way.
 
-    :param core: the server.
+    :param backend: the store, and what decides how it may change.
     :param call: the request.
     """
 
-    def __init__(self, core: ApiServer, call: Call) -> None:
-        self.core = core
+    def __init__(self, backend: Backend, call: Call) -> None:
+        self.backend = backend
         self.call = call
         self.info = call.info
         self.type = call.info.type
         self.options = write_options(call.info.query, call.info.verb)
         self.warnings: list[str] = []
-        self.now = core.now()
+        self.now = backend.now()
         self.patched: Any = None
         """What a patch made of the object, for refusals that show it."""
 
@@ -93,12 +92,11 @@ class Write:
     def context(self) -> Context:
         """What the rules of the kind may know."""
         user = self.call.user_info
-        return self.core.context(self.type, self.info.subresource, user, self.warnings)
+        return self.backend.context(self.type, self.info.subresource, user, self.warnings)
 
     def live(self) -> Stored | None:
         """The object as it is now, in the version of the request."""
-        key = ObjectKey(self.info.namespace, self.info.name)
-        found = self.core.store.shelf(self.type.storage).get(key)
+        found = stored_of(self.backend.store, self.info)
         return shown(self.type, found) if found is not None else None
 
     def decoded(self, obj: Object) -> Object:
@@ -142,7 +140,7 @@ class Write:
 
         :param applied: ``metadata.managedFields`` is already right.
         """
-        check_namespace(self.core.store, self.type, self.info.namespace, obj["metadata"].get("name", ""))
+        check_namespace(self.backend.store, self.type, self.info.namespace, obj["metadata"].get("name", ""))
         if self.type.terminating:
             why = "create not allowed while custom resource definition is terminating"
             raise forbidden(self.type.resource, obj["metadata"].get("name", ""), why)
@@ -158,7 +156,7 @@ class Write:
         return self._create(self._named(obj, base), applied=applied, code=code)
 
     def _named(self, obj: Object, base: str) -> Object:
-        return {**obj, "metadata": {**obj["metadata"], "name": generated_name(base, self.core.rng)}}
+        return {**obj, "metadata": {**obj["metadata"], "name": generated_name(base, self.backend.rng)}}
 
     def _create(self, obj: Object, *, applied: bool, code: int) -> ObjectOutcome:
         if not obj["metadata"].get("name"):
@@ -167,7 +165,7 @@ class Write:
         metadata = born(
             obj["metadata"],
             namespace=self.info.namespace,
-            uid=new_uid(self.core.rng),
+            uid=new_uid(self.backend.rng),
             now=self.now,
             generation=self.type.generation,
         )
@@ -180,7 +178,7 @@ class Write:
         new = self._finished(new, None)
         if not self.options.dry_run:
             _check_version(str(obj["metadata"].get("resourceVersion") or "")[:_LONGEST_VERSION])
-        if self.core.store.shelf(self.type.storage).get(ObjectKey.of(new)) is not None:
+        if self.backend.store.shelf(self.type.storage).get(ObjectKey.of(new)) is not None:
             raise already_exists(self.type.resource, new["metadata"]["name"])
         return self._committed(new, code)
 
@@ -196,9 +194,9 @@ class Write:
         if self.type.custom:
             return new
         if old is None:
-            return self.core.rules.prepare_create(new, self.context)
+            return rules.prepare_create(new, self.context)
         try:
-            return self.core.rules.prepare_update(new, old, self.context)
+            return rules.prepare_update(new, old, self.context)
         except StatusError as error:
             if self.patched is None or error.code != 400:
                 raise
@@ -208,7 +206,7 @@ class Write:
         """What is changed after ownership has been noted and everything checked."""
         if self.type.resource == DEFINITION:
             return definitions.finished(new)
-        return new if self.type.custom else self.core.rules.finish(new, old, self.context)
+        return new if self.type.custom else rules.finish(new, old, self.context)
 
     def _admitted(self, new: Object, old: Object | None) -> Object:
         """The object as the admission plugins complete it, after everybody has found it right.
@@ -219,9 +217,9 @@ class Write:
             self._check(new, old)
             return new
         context = self.context
-        new = self.core.admission.mutate(new, old, context)
+        new = self.backend.admission.mutate(new, old, context)
         self._check(new, old)
-        self.core.admission.validate(new, old, context)
+        self.backend.admission.validate(new, old, context)
         return new
 
     def _check(self, new: Object, old: Object | None) -> None:
@@ -241,7 +239,7 @@ class Write:
         if self.type.resource == DEFINITION:
             causes.extend(definitions.check(new, old))
         elif not self.type.custom:
-            causes.extend(self.core.rules.validate(new, old, self.context))
+            causes.extend(rules.validate(new, old, self.context))
         if causes:
             resource = self.type.resource
             if resource.group == "events.k8s.io":
@@ -311,7 +309,7 @@ class Write:
             new = {key: value for key, value in new.items() if key != "status"}
             return {**new, "status": old["status"]} if "status" in old else new
         if not self.type.custom:
-            return self.core.rules.isolate_status(new, old, self.type.resource)
+            return lifecycle.isolate_status(new, old, self.type.resource)
         result = {key: value for key, value in old.items() if key != "status"}
         metadata = dict(old["metadata"])
         if "managedFields" in new["metadata"]:
@@ -327,20 +325,20 @@ class Write:
 
     def _spec_changed(self, new: Object, old: Object) -> bool:
         if not self.type.custom:
-            return self.core.rules.spec_changed(new, old, self.type.resource)
+            return lifecycle.spec_changed(new, old, self.type.resource)
         apart = {"metadata", "status"} if self.type.has_status else {"metadata"}
         return any(new.get(key) != old.get(key) for key in (new.keys() | old.keys()) - apart)
 
     def _committed(self, new: Object, code: int) -> ObjectOutcome:
         if self.options.dry_run:
             return ObjectOutcome(code, new, None, tuple(self.warnings))
-        stored = self.core.put(self.type, self._storable(new))
+        stored = self.backend.put(self.type, self._storable(new))
         answer = shown(self.type, stored)
         return ObjectOutcome(code, answer.obj, answer, tuple(self.warnings))
 
     def _storable(self, new: Object) -> Object:
         found = storable(new, self.type)
-        kept = self.core.registry.of(self.type.stored_as)
+        kept = self.backend.registry.of(self.type.stored_as)
         if found is new or not self.type.custom or kept is None or kept.schema is None:
             return found
         # Another version was sent: the defaults of the stored one are still missing.
@@ -349,7 +347,7 @@ class Write:
     def _gone(self, new: Object) -> ObjectOutcome:
         """The last finalizer was removed: the object goes within this very request."""
         if not self.options.dry_run:
-            self.core.remove(self.type, ObjectKey.of(new))
+            self.backend.remove(self.type, ObjectKey.of(new))
         return ObjectOutcome(200, new, None, tuple(self.warnings))
 
 
@@ -407,15 +405,15 @@ def _owners(obj: Object) -> list[Object]:
     return [{key: value for key, value in entry.items() if key != "time"} for entry in entries]
 
 
-def create(core: ApiServer, call: Call) -> ObjectOutcome:
+def create(backend: Backend, call: Call) -> ObjectOutcome:
     """POST to a collection."""
-    write = Write(core, call)
+    write = Write(backend, call)
     return write.create(write.decoded(require_identity(call.info, call.body)))
 
 
-def update(core: ApiServer, call: Call) -> ObjectOutcome:
+def update(backend: Backend, call: Call) -> ObjectOutcome:
     """PUT to an object or one of its parts."""
-    write = Write(core, call)
+    write = Write(backend, call)
     info, type_ = call.info, call.info.type
     sent = write.decoded(require_identity(info, call.body))
     live = write.live()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from informers.apiserver.builtin import BuiltinRules
+from informers.apiserver.builtin import rules
 from informers.apiserver.builtin.gotypes import shaped
 from informers.apiserver.builtin.pod_defaults import image_pull_policy, quality_of_service
 from informers.apiserver.builtin.services import ADDRESSES, NODE_PORTS
@@ -26,7 +26,6 @@ from informers.testing.transport import ApiServerTransport
 from tests.informers.apiserver.scenarios.asked_of_builtins import CHANGED, CREATED, service
 from tests.informers.apiserver.scenarios.scenarios import resource_of
 
-RULES = BuiltinRules()
 SERVICES = Resource("", "v1", "services", "Service")
 
 
@@ -57,14 +56,14 @@ def test_preparing_is_stable_and_leaves_its_arguments_alone(core: ApiServer, nam
     obj = placed(OBJECTS[name])
     type_ = core.registry.of(resource_of(obj))
     assert type_ is not None
-    context = core.context(type_, "")
+    context = core.backend.context(type_, "")
     before = copy.deepcopy(obj)
-    once = RULES.prepare_create(obj, context)
+    once = rules.prepare_create(obj, context)
     assert obj == before
     held = copy.deepcopy(once)
-    assert RULES.prepare_update(once, once, context) == once
-    RULES.validate(once, None, context)
-    RULES.validate(once, once, context)
+    assert rules.prepare_update(once, once, context) == once
+    rules.validate(once, None, context)
+    rules.validate(once, once, context)
     assert once == held
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from informers.apiserver.builtin import BuiltinRules
+from informers.apiserver.builtin.lifecycle import owns_generation
 from informers.apiserver.kinds.table import builtin_types
 from tests.informers.apiserver.scenarios.record import ANSWERS
 from tests.informers.apiserver.scenarios.scenarios import NAMESPACE, Step, object_of, request, scenarios
@@ -62,7 +62,6 @@ def test_what_was_applied_can_be_applied_again(name: str) -> None:
 
 
 def test_kinds_and_rules_agree_on_who_counts_generations() -> None:
-    rules = BuiltinRules()
     types = [one for versions in builtin_types().values() for one in versions]
     counted = {str(one.resource) for one in types if one.generation}
-    assert counted == {str(one.resource) for one in types if rules.owns_generation(one.resource)}
+    assert counted == {str(one.resource) for one in types if owns_generation(one.resource)}

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 from informers.apiserver.errors.refusals import bad_request
 from informers.apiserver.kinds.registry import ResourceType
 from informers.apiserver.requests.calls import Call, ObjectOutcome
 from informers.apiserver.requests.routes import RequestInfo
 from informers.objects import Object, Resource
-
-if TYPE_CHECKING:
-    from informers.apiserver.core import ApiServer
 
 _GROUP, _PLURAL = "authorization.k8s.io", "selfsubjectaccessreviews"
 
@@ -32,9 +28,10 @@ def parse_review(method: str, path: str, query: Mapping[str, str]) -> RequestInf
     return RequestInfo("create", REVIEW, "", "", "", query)
 
 
-def review(core: ApiServer, call: Call) -> ObjectOutcome:
-    """Answer a review: everything is allowed that no fault rule refuses with 403.
+def review(call: Call, forbids: Callable[[RequestInfo, str], bool]) -> ObjectOutcome:
+    """Answer a review.
 
+    :param forbids: whether a request of a user would be refused with 403.
     :raises StatusError: 400 when the question makes no sense.
     """
     spec = call.body.get("spec") if isinstance(call.body, dict) else None
@@ -42,7 +39,7 @@ def review(core: ApiServer, call: Call) -> ObjectOutcome:
     wanted, url = asked.get("resourceAttributes"), asked.get("nonResourceAttributes")
     if (wanted is None) == (url is None):
         raise bad_request("exactly one of nonResourceAttributes or resourceAttributes must be specified")
-    allowed = wanted is None or not core.faults.forbids(_request(wanted), call.user)
+    allowed = wanted is None or not forbids(_request(wanted), call.user)
     return ObjectOutcome(201, {**call.body, "status": {"allowed": allowed}})
 
 
