@@ -13,7 +13,7 @@ import msgspec
 from controllers.applying.comparing import digest
 from informers.cache.informer import Delta
 from informers.clock import Clock, SystemClock
-from informers.controller.predicates import Predicate
+from informers.controller import Predicate
 from informers.errors import ApiError
 from informers.objects import Object, ObjectKey, Resource
 from informers.views.typed import read_status

@@ -20,7 +20,7 @@ from informers.views.view import View, view_of_object
 from informers.watch.events import Apply, Delete, Event, Init, InitApply
 from informers.watch.reflector import Reflector, WatchOptions
 
-__all__ = ["Delta", "Handler", "Informer"]
+__all__ = ["Delta", "Handler", "IndexFunction", "Informer"]
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,7 @@ from etl_operator.sandbox.loops.endpoints import endpoint_slice
 from etl_operator.sandbox.loops.keyed import KeyedLoop
 from etl_operator.sandbox.loops.provisioner import CLAIM_INDEX, Provisioner, claim_of_volume, volumes_by_claim
 from etl_operator.sandbox.loops.stateful import StatefulSetLoop
-from informers.cache.informer import Delta, Informer
-from informers.cache.store import IndexFunction
+from informers.cache.informer import Delta, IndexFunction, Informer
 from informers.client import Client
 from informers.clock import Clock, SystemClock, timestamp
 from informers.errors import AlreadyExists, Invalid, NotFound
