@@ -1,6 +1,7 @@
 """The embedded API server: pure rules on plain dictionaries, no sockets.
 
-Each line may import from the lines above it, never from below; import-linter checks it.
+Each line may import the lines above it, never those below, and there are no cycles. import-linter checks
+this, and which modules others may import.
 
 - ``errors``: how the server refuses.
 - ``values``, ``store``: what single values mean; where objects live.
@@ -10,7 +11,8 @@ Each line may import from the lines above it, never from below; import-linter ch
 - ``reading``: lists, watches, selectors.
 - ``builtin``: the rules of built-in kinds that no schema says.
 - ``protobuf``, ``admission``: bodies in protobuf; the admission plugins.
-- ``writing``: create, update, patch, apply, delete.
-- ``loops``: what the server does by itself: definitions, garbage, namespaces, old events.
-- ``core``, ``rest``, ``reviews``, ``faults``, ``write_log``: the whole server and the way into it.
+- ``writing``: create, update, patch, apply, delete. All take a ``Backend``, never the whole server.
+- ``faults``, ``write_log``, ``loops``: failures on request; who wrote what; what the server does by itself.
+- ``core``: the whole server.
+- ``rest``: the way into it, one call per request.
 """
