@@ -63,20 +63,22 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(key=KEYS, priority=PRIORITIES)
     def add(self, key: ObjectKey, priority: Priority) -> None:
         self.on_loop(lambda: self.queue.add(key, priority=priority, cause="test"))
+        self.wanted_now(key, priority)
+
+    def wanted_now(self, key: ObjectKey, priority: Priority) -> None:
         wish = self.wishes.setdefault(key, Wish(self.now(), priority))
         wish.priority = min(wish.priority, priority)
         if priority <= Priority.CHANGE or not wish.backing_off:
             wish.due, wish.backing_off = min(wish.due, self.now()), False
 
-    @rule(key=KEYS, seconds=SECONDS)
-    def add_after(self, key: ObjectKey, seconds: float) -> None:
+    @rule(key=KEYS, seconds=SECONDS, priority=PRIORITIES)
+    def add_after(self, key: ObjectKey, seconds: float, priority: Priority) -> None:
+        self.on_loop(lambda: self.queue.add_after(key, seconds, priority=priority))
         if seconds <= 0:
-            self.add(key, Priority.RESYNC)
-            self.on_loop(lambda: self.queue.add_after(key, seconds))
+            self.wanted_now(key, priority)
             return
-        self.on_loop(lambda: self.queue.add_after(key, seconds))
-        wish = self.wishes.setdefault(key, Wish(self.now() + seconds, Priority.RESYNC))
-        wish.priority = min(wish.priority, Priority.RESYNC)
+        wish = self.wishes.setdefault(key, Wish(self.now() + seconds, priority))
+        wish.priority = min(wish.priority, priority)
         if not wish.backing_off:
             wish.due = min(wish.due, self.now() + seconds)
 

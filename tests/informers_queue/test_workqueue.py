@@ -305,6 +305,14 @@ def test_delays_by_error() -> None:
     assert 0.8 <= forbidden <= 1
 
 
+def test_keys_that_failed_together_are_tried_apart() -> None:
+    backoff = Backoff(random.Random(0))
+    delays = [backoff.delay(TransportError("gone"), 10) or 0 for _ in range(20)]
+    assert len(set(delays)) == 20
+    full = 0.005 * 2**9
+    assert full * 0.8 <= min(delays) < max(delays) <= full
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from etl_operator.router.errors import Rejected, TimedOut, Unreachable
 from etl_operator.router.heartbeat import HeartbeatStream
@@ -163,6 +163,12 @@ class KeeperMachine(RuleBasedStateMachine):
         return self.runner.run(work)
 
     # -- wishes -------------------------------------------------------------------------------------
+
+    @initialize(first=st.fixed_dictionaries({one: st.sets(st.sampled_from(ADDRESSES)) for one in SERVICES}))
+    def begin(self, first: Mapping[str, set[str]]) -> None:
+        """Whatever rules an example is made of, there is something to lose."""
+        for service, where in first.items():
+            self.want(service, 1, where)
 
     @rule(
         service=st.sampled_from(SERVICES),
