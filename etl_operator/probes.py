@@ -1,7 +1,8 @@
 """HTTP listeners of programs without a web framework: pages for probes and scrapers.
 
 A few fixed pages: GET and HEAD, one request per connection. A web framework would double the time a router
-node takes to start.
+node takes to start. Each server has a limit of connections of its own: callers who fill one, or send half a
+request, keep nobody from the others.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from typing import Protocol
 
 import msgspec
 
+from informers.listener import Listener, listening_socket
+
 _TIMEOUT = 5.0
+"""Seconds for a request and its answer."""
 _LARGEST_REQUEST = 16 * 1024
 
 
@@ -49,26 +53,33 @@ class HttpServer:
 
     :param bind: where to listen.
     :param routes: path -> page, computed on the event loop and hence quickly.
+    :param what: what they are for, for the log.
     """
 
-    def __init__(self, bind: Bind, routes: Mapping[str, Route]) -> None:
+    def __init__(self, bind: Bind, routes: Mapping[str, Route], *, what: str) -> None:
         self._bind = bind
         self._routes = routes
-        self._server: asyncio.Server | None = None
+        self._what = what
+        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Bind.
 
         :raises OSError: the address cannot be bound.
         """
-        self._server = await asyncio.start_server(
-            self._serve, self._bind.host, self._bind.port, limit=_LARGEST_REQUEST
-        )
+        listening = listening_socket(self._bind.host, self._bind.port)
+        listener = Listener(listening, self._protocol, what=self._what)
+        self._task = asyncio.create_task(listener.run(), name=f"listener for {self._what}")
 
     async def stop(self) -> None:
-        """Close the listener."""
-        if self._server is not None:
-            self._server.close()
+        """Close the listener and its connections."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _protocol(self) -> asyncio.BaseProtocol:
+        reader = asyncio.StreamReader(limit=_LARGEST_REQUEST)
+        return asyncio.StreamReaderProtocol(reader, self._serve)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -30,12 +30,24 @@ REQUEST_SECONDS = 10.0
 IDLE_SECONDS = 60.0
 """Seconds an answered connection may wait before it has sent the next one."""
 
+_BACKLOG = 128
+
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _EXHAUSTED_PAUSE = 1.0
 """Seconds before the next try when the machine has no room for another connection."""
 
 _COMPLAIN_EVERY = 60.0
 """Seconds between two log lines about connections that cannot be accepted."""
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    :param host: a literal address, IPv6 without brackets.
+    :raises OSError: the address cannot be bound.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
 
 
 @dataclass(eq=False, slots=True)
@@ -108,10 +120,18 @@ class Connections:
 
     def settle(self, greeting: object, transport: asyncio.BaseTransport) -> None:
         """The connection stands, and is known by its transport from now on."""
-        connection = self._open.pop(greeting, None)
-        if connection is not None:
-            connection.key = transport
-            self._open[transport] = connection
+        connection = self._open.get(greeting)
+        if connection is None:
+            return
+        early = self._open.get(transport)
+        if early is not None:
+            # Its first request came with the end of the TLS handshake, and was faster.
+            early.peer = connection.peer
+            self.drop(greeting)
+            return
+        del self._open[greeting]
+        connection.key = transport
+        self._open[transport] = connection
 
     def drop(self, key: object) -> None:
         """Think of it no more."""
@@ -120,12 +140,18 @@ class Connections:
             connection.timer.cancel()
 
     @contextmanager
-    def answering(self, transport: object) -> Iterator[None]:
-        """While a request of it is being answered, it may take its time."""
-        connection = self._open.get(transport)
-        if connection is None:
+    def answering(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
+        """While a request of it is being answered, it may take its time.
+
+        :param transport: ``None`` when the other side has gone meanwhile.
+        """
+        if transport is None:
             yield
             return
+        connection = self._open.get(transport)
+        if connection is None:
+            connection = Connection("", asyncio.get_running_loop().time(), transport)
+            self.add(connection)
         connection.busy += 1
         try:
             yield
@@ -157,6 +183,8 @@ class Listener:
     """Accepts connections of one socket, and hands each to a protocol.
 
     :param listening: a socket that listens; closed at the end.
+    :param protocol: makes the protocol of a connection. It says when it is busy, by
+        :meth:`Connections.answering`.
     :param what: what it is for, for the log.
     :param context: speak TLS by it.
     :param limit: connections at a time.

@@ -25,6 +25,7 @@ from etl_operator.node.control import services, state
 from etl_operator.node.control.registry import Registry
 from etl_operator.node.data.graph import refusal
 from etl_operator.node.http import health_routes
+from etl_operator.node.limits import HANDSHAKE_SECONDS, callers, raise_open_files
 from etl_operator.node.settings import Settings
 from etl_operator.probes import HttpServer
 from etl_operator.router.pb import registry_pb2, router_pb2
@@ -117,7 +118,7 @@ class NodeProcess:
             await self._engine.start()
         stack.push_async_callback(self._engine.stop)
         for name, bind, routes in self._pages():
-            server = HttpServer(bind, routes)
+            server = HttpServer(bind, routes, what=name)
             with _explained(name, bind):
                 await server.start()
             stack.push_async_callback(server.stop)
@@ -166,6 +167,9 @@ class NodeProcess:
             options=[
                 # A second process on the same port must fail, not take half of the calls.
                 ("grpc.so_reuseport", 0),
+                # Callers who connect and say nothing must leave files for probes, members and the disk.
+                ("grpc.max_allowed_incoming_connections", callers(raise_open_files())),
+                ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
                 ("grpc.keepalive_time_ms", keepalive.keepalive_interval_secs * 1000),
                 ("grpc.keepalive_timeout_ms", keepalive.keepalive_timeout_secs * 1000),
                 ("grpc.keepalive_permit_without_calls", 1),

@@ -296,3 +296,24 @@ def test_places_of_callers_who_have_gone_are_free() -> None:
             assert connections.make_room()
 
     run_virtual(main())
+
+
+def test_a_request_that_comes_with_the_end_of_the_handshake_is_not_put_out() -> None:
+    async def main() -> None:
+        connections, wire = Connections(1), Wire()
+        greeting = asyncio.create_task(asyncio.sleep(3600))
+        connections.add(Connection("a", asyncio.get_running_loop().time(), greeting))
+        with connections.answering(wire):
+            connections.settle(greeting, wire)
+            await asyncio.sleep(10 * listener.IDLE_SECONDS)
+            assert wire.open
+            assert not connections.make_room()
+            assert not greeting.cancelled()
+        await asyncio.sleep(listener.IDLE_SECONDS - 1)
+        assert wire.open
+        await asyncio.sleep(listener.IDLE_SECONDS)
+        assert not wire.open
+        assert len(connections) == 0
+        greeting.cancel()
+
+    run_virtual(main())

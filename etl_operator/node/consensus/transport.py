@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from etl_operator.node.consensus import wire
 from etl_operator.node.consensus.address import Address
+from informers.listener import Listener, listening_socket
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,8 @@ class PeerTransport:
         self._connected = connected
         self._server_tls = server_tls
         self._client_tls = client_tls
-        self._server: asyncio.Server | None = None
+        self._listener: Listener | None = None
+        self._listening: asyncio.Task[None] | None = None
         self._inbound: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         self._refused = ""
         self._quiet = asyncio.Event()
@@ -85,22 +87,17 @@ class PeerTransport:
 
         :raises OSError: the address cannot be bound.
         """
-        self._server = await asyncio.start_server(
-            self._accept, self._bind.host, self._bind.port, ssl=self._server_tls
-        )
+        listening = listening_socket(self._bind.host, self._bind.port)
+        self._listener = Listener(listening, self._protocol, what="Raft", context=self._server_tls)
+        self._listening = asyncio.create_task(self._listener.run(), name="listener for Raft")
         for peer, link in self._links.items():
             link.task = asyncio.create_task(self._keep_dialling(peer, link), name=f"raft link to {peer}")
 
     async def stop(self) -> None:
         """Close everything."""
-        if self._server is not None:
-            # Accept no more, and let what was just accepted reach `_accept`: a server that is closed in
-            # between leaves such a socket open (Python 3.11).
-            for listener in self._server.sockets:
-                asyncio.get_running_loop().remove_reader(listener.fileno())
-            for _ in range(3):
-                await asyncio.sleep(0)
-            self._server.close()
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
         for writer in list(self._inbound):
             writer.transport.abort()
         tasks = [link.task for link in self._links.values() if link.task]
@@ -166,6 +163,9 @@ class PeerTransport:
                 log.info("connection to node %d at %s lost", peer, link.address)
             await _close(writer)
 
+    def _protocol(self) -> asyncio.BaseProtocol:
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(), self._accept)
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Called as the connection is made: what `stop` does not know of it could not close."""
         self._quiet.clear()
@@ -203,10 +203,13 @@ class PeerTransport:
         if link.incoming is not None:
             link.incoming.transport.abort()
         link.incoming = writer
-        while link.incoming is writer:
-            message = await _read(reader, wire.MAX_FRAME)
-            if link.incoming is writer:  # Not replaced meanwhile.
-                self._deliver(hello.sender, message)
+        assert self._listener is not None, "the connection comes from there"
+        # A member keeps its place, however many strangers there are and however long it is silent.
+        with self._listener.connections.answering(writer.transport):
+            while link.incoming is writer:
+                message = await _read(reader, wire.MAX_FRAME)
+                if link.incoming is writer:  # Not replaced meanwhile.
+                    self._deliver(hello.sender, message)
 
     def _problem_with(self, hello: wire.Hello) -> str:
         if hello.receiver != self._node_id:
