@@ -205,6 +205,7 @@ class Listener:
         self._context = context
         self._greetings: set[asyncio.Task[None]] = set()
         self._complained_at: float | None = None
+        self._exhausted = asyncio.Event()
         self.connections = Connections(limit)
 
     async def run(self) -> None:
@@ -213,26 +214,32 @@ class Listener:
         self._listening.setblocking(False)
         try:
             while True:
-                try:
-                    accepted, address = await loop.sock_accept(self._listening)
-                except OSError as error:
-                    await self._rest(error)
-                    continue
-                self._greet(accepted, str(address[0]))
-                # A crowd at the door must not keep the event loop from everything else.
-                await asyncio.sleep(0)
+                loop.add_reader(self._listening, self._accept)
+                await self._exhausted.wait()
+                loop.remove_reader(self._listening)
+                self._exhausted.clear()
+                await asyncio.sleep(_EXHAUSTED_PAUSE)
         finally:
+            loop.remove_reader(self._listening)
             self.connections.close()
             self._listening.close()
             await asyncio.gather(*self._greetings, return_exceptions=True)
 
-    async def _rest(self, error: OSError) -> None:
-        if error.errno in _EXHAUSTED:
-            self._complain(f"no connection can be accepted: {error.strerror}")
-            await asyncio.sleep(_EXHAUSTED_PAUSE)
-        else:
-            # The caller had gone before it was accepted.
-            await asyncio.sleep(0)
+    def _accept(self) -> None:
+        """One at a time: a crowd at the door must not keep the event loop from everything else.
+
+        Not by ``sock_accept``: who is cancelled right after it has accepted leaves that socket open.
+        """
+        try:
+            accepted, address = self._listening.accept()
+        except OSError as error:
+            # Else the caller had gone before it was accepted.
+            if error.errno in _EXHAUSTED:
+                self._complain(f"no connection can be accepted: {error.strerror}")
+                self._exhausted.set()
+            return
+        accepted.setblocking(False)
+        self._greet(accepted, str(address[0]))
 
     def _greet(self, accepted: socket.socket, peer: str) -> None:
         if not self.connections.make_room():

@@ -195,23 +195,36 @@ async def test_a_lack_of_descriptors_is_told_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(listener, "_EXHAUSTED_PAUSE", 0.01)
-    loop = asyncio.get_running_loop()
-    accept, tries = loop.sock_accept, 0
+    accept, tries = socket.socket.accept, 0
 
-    async def none_left(sock: socket.socket) -> Any:
+    def none_left(sock: socket.socket) -> Any:
         nonlocal tries
         tries += 1
         if tries <= 20:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return await accept(sock)
+        return accept(sock)
 
-    monkeypatch.setattr(loop, "sock_accept", none_left)
+    monkeypatch.setattr(socket.socket, "accept", none_left)
     with caplog.at_level(logging.DEBUG, "informers.listener"):
         async with serving(hello) as port:
             assert await get(f"http://127.0.0.1:{port}/") == (200, "hello")
     assert tries > 20
     (record,) = caplog.records
     assert record.getMessage() == "pages: no connection can be accepted: Too many open files"
+
+
+async def test_who_is_accepted_as_the_listener_ends_is_let_go() -> None:
+    listening = listener.listening_socket("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    made = listener.Listener(listening, asyncio.Protocol, what="pages")
+    running, loop = asyncio.create_task(made.run()), asyncio.get_running_loop()
+    await asyncio.sleep(0)
+    for caller in half_open(port, 3, b""):
+        with caller:
+            # After the round in which the loop finds the caller, before the one in which anybody hears of it.
+            loop.call_soon(lambda: loop.call_soon(running.cancel))
+            await asyncio.gather(running, return_exceptions=True)
+            assert await ended(caller)
 
 
 # -- who has to go ---------------------------------------------------------------------------------------
