@@ -24,7 +24,7 @@ from informers.apiserver.requests.calls import Call, ListOutcome, ObjectOutcome
 from informers.apiserver.requests.reviews import REVIEW, review
 from informers.apiserver.requests.routes import ELSEWHERE
 from informers.apiserver.store import Store
-from informers.apiserver.writing import deleting, patching, pods, scaling, write
+from informers.apiserver.writing import creating, deleting, patching, pods, scaling, updating
 from informers.apiserver.writing.backend import Backend
 from informers.objects import ObjectKey
 
@@ -55,11 +55,11 @@ def handle(core: ApiServer, call: Call) -> Outcome:
 
 _READS: Mapping[str, Callable[[Store, Call], Outcome]] = {"get": get_one, "list": get_list}
 _WRITES: Mapping[str, Callable[[Backend, Call], Outcome]] = {
-    "create": write.create,
+    "create": creating.create,
     "delete": deleting.delete,
     "deletecollection": deleting.delete_many,
     "patch": patching.patch,
-    "update": write.update,
+    "update": updating.update,
 }
 _SUBRESOURCES: Mapping[str, Callable[[Backend, Call], Outcome]] = {
     "binding": pods.bind,

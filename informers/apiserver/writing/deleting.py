@@ -21,7 +21,6 @@ from informers.apiserver.requests.calls import Call, ListOutcome, ObjectOutcome,
 from informers.apiserver.requests.parameters import UNSAFE, DeleteOptions, delete_options, list_options
 from informers.apiserver.store import Stored
 from informers.apiserver.writing.backend import Backend
-from informers.apiserver.writing.write import may_go
 from informers.objects import Object, ObjectKey
 
 FOREGROUND = "foregroundDeletion"
@@ -78,6 +77,16 @@ def delete_object(
     if marked == live.obj or options.dry_run:
         return _shown(type_, Stored(marked, live.revision, key), dry_run=options.dry_run)
     return _shown(type_, backend.put(type_, marked), dry_run=False)
+
+
+def may_go(obj: Object) -> bool:
+    """Whether an object is being deleted and nothing holds it any more."""
+    metadata = obj["metadata"]
+    if not metadata.get("deletionTimestamp") or metadata.get("finalizers"):
+        return False
+    if obj["kind"] == "Namespace" and (obj.get("spec") or {}).get("finalizers"):
+        return False
+    return not metadata.get("deletionGracePeriodSeconds")
 
 
 def _check_preconditions(type_: ResourceType, live: Stored, options: DeleteOptions) -> None:

@@ -10,7 +10,7 @@ from informers.apiserver.kinds.registry import ResourceType
 from informers.apiserver.requests.calls import Call
 from informers.apiserver.requests.parameters import DeleteOptions
 from informers.apiserver.requests.routes import RequestInfo
-from informers.apiserver.writing import write
+from informers.apiserver.writing import creating, updating
 from informers.apiserver.writing.backend import Backend
 from informers.apiserver.writing.deleting import delete_object
 from informers.objects import Object, ObjectKey, Resource
@@ -35,7 +35,7 @@ def create(backend: Backend, obj: Object) -> Object:
         error = method_not_allowed()
         error.add_note(f"{type_.resource} are in namespaces, and metadata.namespace names none")
         raise error
-    return write.create(backend, _call("create", type_, namespace, "", copy.deepcopy(obj))).obj
+    return creating.create(backend, _call("create", type_, namespace, "", copy.deepcopy(obj))).obj
 
 
 def edit(
@@ -56,7 +56,7 @@ def edit(
     type_, live = _type(backend, resource), backend.find(resource, key)
     body = change(copy.deepcopy(live)) if live is not None else {}
     call = _call("update", type_, *key, body, subresource=subresource, user=user, manager=manager)
-    return write.update(backend, call).obj
+    return updating.update(backend, call).obj
 
 
 def delete(backend: Backend, resource: Resource, key: ObjectKey, options: DeleteOptions) -> None:

@@ -17,16 +17,12 @@ from informers.apiserver.requests.calls import Call, ObjectOutcome
 from informers.apiserver.schema import compile_schema
 from informers.apiserver.schema.bundle import builtin_schemas
 from informers.apiserver.store import Stored
+from informers.apiserver.writing.applying import applied_intent, require_manager
 from informers.apiserver.writing.backend import Backend
 from informers.apiserver.writing.patch_formats import json_patch, merge_patch
-from informers.apiserver.writing.patching import (
-    APPLY_PATCH,
-    MERGE_PATCH,
-    applied_intent,
-    check_not_forced,
-    require_manager,
-)
-from informers.apiserver.writing.write import Write, check_expected
+from informers.apiserver.writing.patching import APPLY_PATCH, MERGE_PATCH, check_not_forced
+from informers.apiserver.writing.updating import check_expected, update_object, version_of
+from informers.apiserver.writing.write import Write
 from informers.objects import Object, Resource
 
 _SCALE = Resource("autoscaling", "v1", "scales", "Scale")
@@ -53,7 +49,9 @@ def scale(backend: Backend, call: Call) -> ObjectOutcome:
     replicas = _replicas(write, sent, live)
     path = paths.replicas.strip(".").split(".")
     # A count nobody owns stays without an owner.
-    outcome = write.update(_with(live.obj, path, replicas), live, applied=not _is_owned(live.obj, path))
+    outcome = update_object(
+        write, _with(live.obj, path, replicas), live, applied=not _is_owned(live.obj, path)
+    )
     return ObjectOutcome(outcome.code, _scale_of(outcome.obj, paths), None, outcome.warnings)
 
 
@@ -65,9 +63,7 @@ def _apply(write: Write, live: Stored, paths: ScalePaths) -> ObjectOutcome:
     owners = managed.read(live.obj["metadata"].get("managedFields")) or {}
     current["metadata"]["managedFields"] = managed.written(_seen_on_scale(owners, path))
     intent = applied_intent(replace(write.info, type=_scale_type()), write.call.body)
-    check_expected(
-        write, {"resourceVersion": intent["metadata"].get("resourceVersion")}, live, required=False
-    )
+    check_expected(write, version_of(intent), live, required=False)
     merged = fields.apply(
         current,
         intent,
@@ -83,7 +79,7 @@ def _apply(write: Write, live: Stored, paths: ScalePaths) -> ObjectOutcome:
     entries = managed.written(_seen_on_object(owners, scaled, path, write.type.resource.api_version))
     changed = _with(live.obj, path, _replicas(write, merged, live))
     changed["metadata"] = {**live.obj["metadata"], "managedFields": entries}
-    outcome = write.update(changed, live, applied=True)
+    outcome = update_object(write, changed, live, applied=True)
     return ObjectOutcome(outcome.code, _scale_of(outcome.obj, paths), None, outcome.warnings)
 
 

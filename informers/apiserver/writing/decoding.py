@@ -1,4 +1,4 @@
-"""Whether an object has the shape of its kind: maps where maps belong, lists where lists do.
+"""Decoding: from what was sent to an object that has the fields and the shape of its kind.
 
 A real server decodes into typed fields before it looks at anything else, and what comes after relies on it.
 For most built-in kinds their own rules do that; here is what they leave: definitions, and the metadata of
@@ -13,10 +13,31 @@ from informers.apiserver.kinds.registry import ResourceType
 from informers.apiserver.kinds.table import DEFINITION
 from informers.apiserver.schema.node import Node
 from informers.apiserver.schema.validation import kind_of
+from informers.apiserver.writing.write import Write
 from informers.objects import Object
 
 
-def misfit(obj: Object, type_: ResourceType) -> str:
+def decoded(write: Write, obj: Object) -> Object:
+    """The object without fields its kind does not know.
+
+    :raises StatusError: 400 for such fields when validation is strict, and for values its Go type could
+        not take.
+    """
+    if write.type.schema is None:
+        return obj
+    found = _misfit_of(obj, write.type)
+    if found:
+        raise write.undecodable(f"json: cannot unmarshal {found}")
+    pruned, unknown = write.type.schema.pruned(obj)
+    if unknown and write.options.validation != "Ignore":
+        problems = [f'unknown field "{path}"' for path in unknown]
+        if write.options.validation == "Strict":
+            raise write.undecodable(f"strict decoding error: {', '.join(problems)}")
+        write.warnings.extend(problems)
+    return pruned
+
+
+def _misfit_of(obj: Object, type_: ResourceType) -> str:
     """What does not fit, or "". Of a custom resource only the metadata is typed."""
     if type_.schema is None:
         return ""
