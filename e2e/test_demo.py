@@ -61,7 +61,7 @@ def test_who_loses_the_logs_is_told_how_to_keep_them(tmp_path: Path) -> None:
     command += ["--manifests", str(manifest), "--kubeconfig", str(tmp_path / "kubeconfig")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "--state-dir DIR keeps its whole log" in done.stdout + done.stderr
+    assert "--state-dir DIR to keep the logs" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_it_never_replaces_a_kubeconfig_that_is_somebody_elses(start_sandbox: St
     precious.write_text("current-context: production\n", encoding="utf-8")
     sandbox = start_sandbox("--kubeconfig", str(precious))
     assert sandbox.process.wait(60) == 2, sandbox.output
-    assert "not a sandbox's kubeconfig" in sandbox.output
+    assert "not the kubeconfig of a sandbox" in sandbox.output
     assert precious.read_text(encoding="utf-8") == "current-context: production\n"
 
 

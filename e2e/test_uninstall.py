@@ -35,11 +35,11 @@ def test_objects_go_before_the_operator_and_definitions_only_on_request(start_sa
     sandbox = start_sandbox()
     wait_until_ready(sandbox)
     said = uninstall(sandbox)
-    assert "finalizer is taken off" not in said, "the operator did it"
+    assert "removing its finalizer" not in said, "the operator did it"
     assert run(sandbox, "get", "etl", "--all-namespaces", "--ignore-not-found", "-o", "name") == ""
     assert "etl-operator" not in run(sandbox, "get", "clusterroles,clusterrolebindings", "-o", "name")
     assert "etlpipelines.etl.router" in run(sandbox, "get", "crd", "-o", "name")
-    assert "definitions (CRDs) stay" in said
+    assert "the CRDs are retained" in said
     uninstall(sandbox, "--crds")
     assert "etl.router" not in run(sandbox, "get", "crd", "-o", "name")
     assert uninstall(sandbox, "--crds").endswith("uninstalled\n"), "nothing is there any more"

@@ -1,4 +1,4 @@
-"""The click commands. Each parses its input, then hands over to one function elsewhere."""
+"""The click commands. Each parses its input and calls one function of another module."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def version() -> None:
 
 @main.command()
 @click.option(
-    "--output-dir", type=_PATH, help="Write one file per kind there instead of printing one YAML stream."
+    "--output-dir", type=_PATH, help="Directory to write one file per kind to, instead of printing YAML."
 )
 def crds(output_dir: Path | None) -> None:
     """Print the CustomResourceDefinitions, for `kubectl apply -f -`."""
@@ -51,7 +51,7 @@ def crds(output_dir: Path | None) -> None:
         raise click.ClickException(f"cannot write to {output_dir}: {error.strerror}") from error
 
 
-# Without the name of the command in it, which there is no need to know in a pod.
+# Without the name of the command: ETL_OPERATOR_LOG_LEVEL, not ETL_OPERATOR_RUN_LOG_LEVEL.
 @main.command(context_settings={"auto_envvar_prefix": "ETL_OPERATOR"})
 @click.option(
     "--kubeconfig",
@@ -64,69 +64,73 @@ def crds(output_dir: Path | None) -> None:
     "namespaces",
     multiple=True,
     callback=values.namespaces,
-    help="Watch only this namespace; may be repeated. Default: all.",
+    help="Namespace to watch; can be repeated. Default: all namespaces.",
 )
 @click.option(
     "--leader-elect/--no-leader-elect",
     default=None,
-    help="Work only while holding the lease `etl-operator-leader`. Default: on in a pod, off elsewhere.",
+    help="Reconcile only while holding the Lease `etl-operator-leader`. Default: on in a pod, otherwise off.",
 )
 @click.option(
     "--leader-election-namespace",
     callback=values.namespace,
-    help="Where the lease is. Default: the pod's namespace; the context's namespace elsewhere.",
+    help="Namespace of the Lease. Default: the namespace of the pod, otherwise that of the context.",
 )
 @click.option(
     "--metrics-bind-address",
     callback=values.bind_address,
     default=":8080",
     show_default=True,
-    help="HOST:PORT for /metrics; 0 switches it off.",
+    help="HOST:PORT for /metrics; 0 disables it.",
 )
 @click.option(
     "--health-probe-bind-address",
     callback=values.bind_address,
     default=":8081",
     show_default=True,
-    help="HOST:PORT for /healthz and /readyz; 0 switches it off.",
+    help="HOST:PORT for /healthz and /readyz; 0 disables them.",
 )
 @click.option(
     "--metrics-cert-dir",
     type=_PATH,
-    help="Serve /metrics over TLS with tls.crt and tls.key from there (taken up anew when they change), to "
-    "callers whose token may `get` it. Needs the role system:auth-delegator. Default: plain HTTP.",
+    help="Directory with tls.crt and tls.key. /metrics is then served over TLS, to clients whose token has "
+    "permission to `get` it. The files are read again when they change. Needs the ClusterRole "
+    "system:auth-delegator. Default: plain HTTP.",
 )
 @click.option(
     "--debug-endpoints",
     is_flag=True,
-    help="Add /debug/queues to the metrics: what is in the queues, and why. Protected like the metrics over "
-    "TLS; else for callers on this machine only.",
+    help="Serve /debug/queues beside /metrics: the keys in the work queues and their causes. With TLS it "
+    "needs the same permission as /metrics; without, it answers clients on this machine only.",
 )
 @click.option(
     "--preflight/--no-preflight",
     default=True,
     show_default=True,
-    help="Ask the API server at the start for every right that is needed; /readyz names what is missing.",
+    help="Check at the start whether the operator has all permissions it needs; /readyz lists missing ones.",
 )
 @click.option(
     "--writes-per-second",
     type=click.IntRange(min=0),
     default=0,
     show_default="no limit",
-    help="Send the API server at most so many writes per second; the lease's do not count.",
+    help="Limit of writes to the API server per second, not counting those of the Lease.",
 )
 @click.option(
     "--tracing",
     is_flag=True,
-    help="Send OpenTelemetry spans over OTLP/HTTP, as the OTEL_* variables say. Needs etl-operator[tracing].",
+    help="Send OpenTelemetry spans over OTLP/HTTP, set up by OTEL_* variables. Needs etl-operator[tracing].",
 )
 @click.option(
-    "--router-image", default="etl-router:latest", show_default=True, help="Image of clusters that name none."
+    "--router-image",
+    default="etl-router:latest",
+    show_default=True,
+    help="Image of clusters without spec.image.",
 )
 @click.option(
     "--router-package",
     default="",
-    help="Prefix of the routers' gRPC packages, such as `etl` or `conveyor`. Default: found out per router.",
+    help="Prefix of the routers' gRPC packages, such as `etl` or `conveyor`. Default: detected per router.",
 )
 @click.option(
     "--cluster-domain",
@@ -156,12 +160,12 @@ def run(
     log_format: str,
     log_level: str,
 ) -> None:
-    """Run the operator, in a pod or against any kubeconfig.
+    """Run the operator, in a pod or with a kubeconfig.
 
-    Each option can also be given as an environment variable: ETL_OPERATOR_LOG_LEVEL for --log-level,
-    ETL_OPERATOR_NAMESPACES for several --namespace, separated by blanks.
+    Each option can also be set by an environment variable, such as ETL_OPERATOR_LOG_LEVEL for --log-level.
+    ETL_OPERATOR_NAMESPACES is a list of namespaces separated by spaces.
     """
-    # gRPC's core writes lines of its own about every peer that does not answer; the operator's say more.
+    # gRPC's core logs every peer that does not answer; the operator's own messages say more.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from etl_operator.cli.operator import OperatorSettings, run_operator
 
@@ -193,21 +197,22 @@ def run(
     help="Kubeconfig file. Default: $KUBECONFIG, the pod's own service account, ~/.kube/config.",
 )
 @click.option("--context", help="Context of the kubeconfig. Default: its current context.")
-@click.option("--crds", is_flag=True, help="Delete the CustomResourceDefinitions as well.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--crds", is_flag=True, help="Delete the CustomResourceDefinitions too.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=1),
     default=120.0,
     show_default=True,
-    help="Seconds that the operator may take over one step; then finalizers are taken off without it.",
+    help="Seconds to wait for the operator in each step; after that, finalizers are removed without it.",
 )
 def uninstall(kubeconfig: Path | None, context: str | None, crds: bool, yes: bool, timeout: float) -> None:
     """Delete all objects of the five kinds, in all namespaces, then the operator.
 
-    In this order, so that routers are told and nothing is left Terminating. Volumes stay unless a cluster
-    says otherwise; CustomResourceDefinitions stay without --crds. May be run again, and mends what was
-    deleted in another order.
+    The order matters: the operator removes pipelines from routers and then its finalizers, so that no object
+    stays in the state Terminating. Volumes are retained unless the deletionPolicy of a cluster is Delete, and
+    CustomResourceDefinitions are retained without --crds. The command can be run again, also after objects
+    were deleted in another order.
     """
     from etl_operator.cli.uninstall import Incomplete, UninstallSettings, run_uninstall
     from informers.errors import RuntimeFault
@@ -225,26 +230,26 @@ def uninstall(kubeconfig: Path | None, context: str | None, crds: bool, yes: boo
     "--manifests",
     multiple=True,
     type=_PATH,
-    help="File, directory or kustomization to apply; may be repeated. Default: the samples.",
+    help="File, directory or kustomization to apply; can be repeated. Default: the samples.",
 )
 @click.option(
     "--until-ready",
     is_flag=True,
-    help="Stop with exit code 0 when every applied object is Ready, 1 if one is not in time.",
+    help="Exit with 0 when all applied objects are Ready, or with 1 after --timeout.",
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(min=1),
     default=120.0,
     show_default=True,
-    help="Seconds that --until-ready waits.",
+    help="Seconds to wait with --until-ready.",
 )
 @click.option(
     "--kubeconfig",
     type=_PATH,
     default=Path("sandbox.kubeconfig"),
     show_default=True,
-    help="Where to write the administrator's kubeconfig; removed at the end.",
+    help="File to write the administrator's kubeconfig to; removed at the end.",
 )
 @click.option(
     "--port",
@@ -255,32 +260,32 @@ def uninstall(kubeconfig: Path | None, context: str | None, crds: bool, yes: boo
 @click.option(
     "--state-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Keep objects, volumes and logs here. Default: a temporary directory.",
+    help="Directory to keep objects, volumes and logs in. Default: a temporary directory.",
 )
 @click.option(
-    "--engine", help="Program that runs for the container `etl-router`. Default: the reference router node."
+    "--engine", help="Program to run for the image `etl-router`. Default: the reference router node."
 )
 @click.option(
     "--no-operator",
     is_flag=True,
-    help="Only the control plane: no operator, and no samples unless --manifests is given.",
+    help="Start only the control plane: no operator, and no samples unless --manifests is given.",
 )
 @click.option(
     "--faults",
     multiple=True,
     metavar="RULE|FILE",
-    help="Make the API server misbehave, such as verb=update,resource=leases,status=500,times=3, or by the "
-    "rules in a YAML file; may be repeated.",
+    help="Inject faults into the API server: a rule such as verb=update,resource=leases,status=500,times=3, "
+    "or a YAML file with rules; can be repeated.",
 )
 @click.option(
     "--audit-log",
     type=_PATH,
-    help="Append every decision about a request to this file: who, which verb, what, and whether they may.",
+    help="File to append every authorization decision to: user, verb, resource, allowed or not.",
 )
 @click.option(
     "--proxy-anywhere",
     is_flag=True,
-    help="Let the name proxy connect to any address, not only to pods: for services beside the sandbox.",
+    help="Allow the name proxy to connect to any address, for services that run outside of the sandbox.",
 )
 @click.option("--log-level", type=click.Choice(LEVELS), default="warning", show_default=True)
 def sandbox(

@@ -1,4 +1,4 @@
-"""Wiring: from settings to a running manager. The only place that knows all the pieces."""
+"""Wiring: from settings to a running manager. The only module that uses all parts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LEASE = "etl-operator-leader"
 _INSTALL = "etl-operator crds | kubectl apply --server-side -f -"
 """What installs the definitions of this version."""
 _MISSING_PATIENCE = 300.0
-"""Seconds an operator waits for definitions that are not there; whoever installs both needs less."""
+"""Seconds an operator waits for CRDs that do not exist; an installation of both takes less."""
 _POD_UID = "POD_UID"
 """Environment variable with the uid of the pod: a restarted container takes its lease back at once."""
 _REVISION = "ETL_OPERATOR_REVISION"
@@ -42,7 +42,7 @@ _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
-    """What ``etl-operator run`` was told; see its ``--help`` for the meaning of each."""
+    """The options of ``etl-operator run``; ``--help`` describes each."""
 
     kubeconfig: Path | None = None
     context: str | None = None
@@ -64,7 +64,7 @@ class OperatorSettings:
 async def run_operator(settings: OperatorSettings) -> int:
     """Run until a signal or a failure; returns the exit code.
 
-    0: stopped by SIGINT or SIGTERM, after the work in hand was finished. 1: something failed, or the
+    0: stopped by SIGINT or SIGTERM, after running reconciles have finished. 1: something failed, or the
     lease was lost. 2: the settings or the kubeconfig cannot be used.
     """
     try:
@@ -111,7 +111,7 @@ async def _run(
     if tracing is not None:
         transport = TracedTransport(transport, tracing)
     identity = claim_identity(os.environ.get(_POD_UID, ""))
-    # The elector's own writes must not ask the elector for permission: it has a client of its own.
+    # The elector's writes must not be checked by its own fence: it has a separate client.
     elector = _elector(settings, access, Client(transport, clock=clock), clock, identity)
     fence = elector.fence if elector else None
     client = Client(transport, clock=clock, fence=fence, writes_per_second=settings.writes_per_second)
@@ -145,14 +145,14 @@ async def _run(
         keeper,
     )
     manager.add_runnable("registrations", keeper.run)
-    log.info("etl-operator %s against %s", __version__, access.server)
+    log.info("starting etl-operator %s with API server %s", __version__, access.server)
     try:
         await manager.run()
     finally:
         await keeper.close()
         await clients.close()
         await client.close()
-        # Last: another process may have the name from here on.
+        # Last: from here on another process can have the name.
         identity.release()
 
 

@@ -1,5 +1,5 @@
-"""``etl-operator uninstall``: the objects first, while an operator can let them go, then the operator, then,
-if asked for, the definitions."""
+"""``etl-operator uninstall``: deletes the objects while an operator can remove its finalizers, then the
+operator, then, with ``--crds``, the CRDs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEFINITION = Resource(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
 )
 _DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
-# Whatever holds rights goes last.
+# Roles and accounts are deleted last: the operator needs them until it has stopped.
 _PARTS = (
     _DEPLOYMENT,
     Resource("", "v1", "services", "Service"),
@@ -31,18 +31,18 @@ _PARTS = (
     Resource("", "v1", "serviceaccounts", "ServiceAccount"),
     Resource("", "v1", "namespaces", "Namespace", namespaced=False),
 )
-# Services wait for the pipelines that use them, pipelines are taken out of clusters that still run.
+# Services wait for the pipelines that use them; pipelines must be removed from clusters that still run.
 _KINDS = (PIPELINE, SOURCE, TRANSFORM, SINK, CLUSTER)
 _OURS = "app.kubernetes.io/name=etl-operator"
 _FINALIZERS = ("etl.router/pipeline", "etl.router/service")
 _POLL = 0.5
 _QUIET = 10.0
-"""Seconds without any operator in the cluster after which nobody is waited for."""
+"""Seconds to wait for finalizers if no operator runs in the cluster."""
 
 
 @dataclass(frozen=True, slots=True)
 class UninstallSettings:
-    """What ``etl-operator uninstall`` was told; see its ``--help`` for the meaning of each."""
+    """The options of ``etl-operator uninstall``; ``--help`` describes each."""
 
     kubeconfig: Path | None = None
     context: str | None = None
@@ -52,14 +52,14 @@ class UninstallSettings:
 
 
 class Incomplete(Exception):
-    """Something is still there; the text says what, and what to do."""
+    """Some objects could not be deleted; the text says which, and what to do."""
 
 
 async def run_uninstall(settings: UninstallSettings) -> None:
-    """Do it, telling each step.
+    """Uninstall, and print each step.
 
-    :raises Incomplete: when something does not go, or is not to be deleted here.
-    :raises informers.errors.RuntimeFault: when the server cannot be reached, or refuses.
+    :raises Incomplete: when an object cannot be deleted, or must be deleted with Helm.
+    :raises informers.errors.RuntimeFault: when the server cannot be reached, or rejects a request.
     """
     access = load_default(str(settings.kubeconfig) if settings.kubeconfig else None, context=settings.context)
     client = Client(HttpTransport(access))
@@ -72,7 +72,7 @@ async def run_uninstall(settings: UninstallSettings) -> None:
 class Uninstall:
     """One uninstallation.
 
-    :param say: tells people about a step.
+    :param say: prints a line about a step.
     """
 
     def __init__(self, client: Client, settings: UninstallSettings, say: Callable[[str], None]) -> None:
@@ -81,7 +81,7 @@ class Uninstall:
         self._say = say
 
     async def run(self, server: str) -> None:
-        """All steps, in order. What is gone already is passed over, so it may be run again."""
+        """All steps, in order. Objects that do not exist are skipped, so that it can be run again."""
         objects = [obj for kind in _KINDS for obj in await self._list(kind)]
         self._confirm(server, objects)
         await self._delete_objects()
@@ -89,14 +89,14 @@ class Uninstall:
         if self._settings.crds:
             await self._delete_definitions()
         else:
-            self._say("the definitions (CRDs) stay; --crds deletes them as well")
+            self._say("the CRDs are retained; use --crds to delete them too")
         if helm:
-            raise Incomplete(f"Helm installed the operator, and removes it: {'; '.join(helm)}")
+            raise Incomplete(f"the operator was installed with Helm; to delete it, run: {'; '.join(helm)}")
 
     def _confirm(self, server: str, objects: list[Object]) -> None:
         counts = {kind.kind: sum(obj["kind"] == kind.kind for obj in objects) for kind in _KINDS}
         found = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "no objects"
-        self._say(f"{server}: {found}, the operator" + (", the definitions" if self._settings.crds else ""))
+        self._say(f"{server}: {found}, the operator" + (", the CRDs" if self._settings.crds else ""))
         if not self._settings.yes:
             click.confirm("Delete all of these, in all namespaces?", abort=True)
 
@@ -112,7 +112,7 @@ class Uninstall:
             await self._gone(kinds)
 
     async def _gone(self, kinds: Iterable[Resource]) -> None:
-        """Wait until an operator has let all objects go; where there is none, let them go here."""
+        """Wait until an operator has removed all finalizers; if there is none, remove them here."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         while left := [obj for kind in kinds for obj in await self._list(kind)]:
@@ -123,7 +123,7 @@ class Uninstall:
                     await self._let_go(obj)
                 held = [obj for kind in kinds for obj in await self._list(kind)]
                 if held:
-                    raise Incomplete(f"still there: {', '.join(map(_name, held))}; see metadata.finalizers")
+                    raise Incomplete(f"not deleted: {', '.join(map(_name, held))}; see metadata.finalizers")
                 return
             await asyncio.sleep(_POLL)
 
@@ -132,23 +132,25 @@ class Uninstall:
         return any((one.get("status") or {}).get("readyReplicas") for one in found)
 
     async def _let_go(self, obj: Object) -> None:
-        """Take the operator's finalizers off, and no others'."""
+        """Remove the operator's finalizers, and no others."""
         meta = obj["metadata"]
         kept = [one for one in meta.get("finalizers") or () if one not in _FINALIZERS]
         if len(kept) == len(meta.get("finalizers") or ()):
             return
-        self._say(f"no operator let {_name(obj)} go: its finalizer is taken off; a router may still hold it")
+        self._say(
+            f"no operator has processed {_name(obj)}: removing its finalizer; it may still be in a router"
+        )
         patch = {"metadata": {"resourceVersion": meta["resourceVersion"], "finalizers": kept or None}}
         try:
             await self._client.patch(_resource_of(obj), ObjectKey.of(obj), patch)
         except (NotFound, Conflict):
-            # Gone meanwhile, or somebody is at it.
+            # Deleted or changed by another client in the meantime.
             return
 
-    # -- the operator and the definitions -------------------------------------------------------------
+    # -- the operator and the CRDs --------------------------------------------------------------------
 
     async def _delete_operator(self) -> list[str]:
-        """Returns the commands that remove what Helm has installed."""
+        """Returns the commands that delete what Helm installed."""
         helm: dict[str, None] = {}
         for kind in _PARTS:
             for obj in await self._list(kind, _OURS):
@@ -176,7 +178,7 @@ class Uninstall:
             self._say(f"deleting {_DEFINITION.kind} {name}")
         while left := [obj for obj in await self._list(_DEFINITION) if obj["metadata"]["name"] in names]:
             if loop.time() >= end:
-                raise Incomplete(f"still there: {', '.join(map(_name, left))}; see their conditions")
+                raise Incomplete(f"not deleted: {', '.join(map(_name, left))}; see their conditions")
             await asyncio.sleep(_POLL)
 
     # -- below ----------------------------------------------------------------------------------------
@@ -185,14 +187,14 @@ class Uninstall:
         try:
             return (await self._client.list(resource, label_selector=label_selector)).items
         except NotFound:
-            # The kind does not exist, or not any more.
+            # The kind does not exist.
             return []
 
     async def _delete(self, resource: Resource, obj: Object) -> None:
         try:
             await self._client.delete(resource, ObjectKey.of(obj), uid=obj["metadata"]["uid"])
         except (NotFound, Conflict):
-            # Gone, or another object by now, which was not asked about.
+            # Already deleted, or replaced by another object of the same name.
             return
 
 

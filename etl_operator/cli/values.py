@@ -18,7 +18,7 @@ def namespace(_: click.Context, __: click.Parameter, value: str | None) -> str |
     """
     if value is not None and not _NAMESPACE.fullmatch(value):
         raise click.BadParameter(
-            f"{value!r} is no name of a namespace: at most 63 lower case letters, digits and '-', with a "
+            f"{value!r} is not a valid namespace: use at most 63 lower case letters, digits and '-', with a "
             "letter or digit at both ends"
         )
     return value
@@ -37,7 +37,7 @@ def domain(_: click.Context, __: click.Parameter, value: str) -> str:
     :raises click.BadParameter: when it is none.
     """
     if len(value) > 253 or not _DOMAIN.fullmatch(value):
-        raise click.BadParameter(f"{value!r} is no DNS domain such as cluster.local")
+        raise click.BadParameter(f"{value!r} is not a DNS domain, such as cluster.local")
     return value
 
 
@@ -48,5 +48,5 @@ def bind_address(_: click.Context, __: click.Parameter, value: str) -> str:
     """
     _host, colon, port = value.rpartition(":")
     if value != "0" and not (colon and port.isascii() and port.isdigit() and int(port[:6]) <= 65_535):
-        raise click.BadParameter(f"{value!r} is not HOST:PORT, such as :8080 or 127.0.0.1:8080, nor 0")
+        raise click.BadParameter(f"{value!r} is not HOST:PORT, such as :8080 or 127.0.0.1:8080, and not 0")
     return value

@@ -47,49 +47,88 @@ class _Peer(click.ParamType[tuple[int, Address]]):
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 _OPTIONS: list[Callable[[Any], Any]] = [
-    click.option("--node-id", "-n", type=click.IntRange(min=1), required=True, help="This node's number."),
     click.option(
-        "--listen-addr", "-l", type=_Bind(), default="127.0.0.1:50051", show_default=True, help="gRPC."
+        "--node-id",
+        "-n",
+        type=click.IntRange(min=1),
+        required=True,
+        help="Raft id of this node; must stay the same for the same data.",
     ),
-    click.option("--raft-addr", type=_Bind(), default="127.0.0.1:50052", show_default=True, help="Raft."),
+    click.option(
+        "--listen-addr",
+        "-l",
+        type=_Bind(),
+        default="127.0.0.1:50051",
+        show_default=True,
+        help="Address of the gRPC API.",
+    ),
+    click.option(
+        "--raft-addr",
+        type=_Bind(),
+        default="127.0.0.1:50052",
+        show_default=True,
+        help="Address for the other nodes.",
+    ),
     click.option(
         "--graphql-addr",
         type=_Bind(),
         default="127.0.0.1:8080",
         show_default=True,
-        help="HTTP: /health and /ready. GraphQL is not served.",
+        help="HTTP address of /health and /ready. GraphQL is not served.",
     ),
-    click.option("--metrics-addr", type=_Bind(), help="HTTP: /metrics. Default: not served."),
+    click.option("--metrics-addr", type=_Bind(), help="HTTP address of /metrics. Default: not served."),
     click.option(
-        "--peers", type=_Peer(), multiple=True, help="Another member; once for each, never this node itself."
-    ),
-    click.option(
-        "--data-dir", type=click.Path(path_type=Path, file_okay=False), default="./data", show_default=True
+        "--peers", type=_Peer(), multiple=True, help="Another member; repeat for each one, except this node."
     ),
     click.option(
-        "--config", "-c", "config_file", type=_FILE, default="config/router.yaml", show_default=True
+        "--data-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        default="./data",
+        show_default=True,
+        help="Directory for the data of this node.",
     ),
-    click.option("--raft-tls-cert", type=_FILE, help="Mutual TLS between nodes: this node's certificate."),
-    click.option("--raft-tls-key", type=_FILE, help="Its key."),
-    click.option("--raft-tls-ca", type=_FILE, help="The authority of all nodes' certificates."),
+    click.option(
+        "--config",
+        "-c",
+        "config_file",
+        type=_FILE,
+        default="config/router.yaml",
+        show_default=True,
+        help="YAML, TOML or JSON file; defaults apply if it does not exist.",
+    ),
+    click.option(
+        "--raft-tls-cert", type=_FILE, help="Certificate of this node, for mutual TLS between nodes."
+    ),
+    click.option("--raft-tls-key", type=_FILE, help="Private key of --raft-tls-cert."),
+    click.option("--raft-tls-ca", type=_FILE, help="CA certificate of all nodes."),
     click.option(
         "--upstream-faithful",
         is_flag=True,
         help="Serve neither RouterAdmin nor grpc.health.v1, like published routers.",
     ),
-    click.option("--package-prefix", type=click.Choice(["etl", "conveyor", "conveyor_etl"])),
+    click.option(
+        "--package-prefix",
+        type=click.Choice(["etl", "conveyor", "conveyor_etl"]),
+        help="First part of the protobuf package names.",
+    ),
     click.option(
         "--follower-answer",
         type=click.Choice(["unavailable", "internal", "response"]),
-        help="How a follower refuses a write.",
+        help="How a follower rejects a write: status UNAVAILABLE, status INTERNAL, or success=false.",
     ),
     click.option(
-        "--strict-ids/--no-strict-ids", default=None, help="Answer success=false for unknown pipelines."
+        "--strict-ids/--no-strict-ids",
+        default=None,
+        help="Answer success=false if a pipeline does not exist.",
     ),
-    click.option("--lease-seconds", type=click.FloatRange(min=0.1), help="Length of a registration."),
-    click.option("--answer-delay-ms", type=click.IntRange(min=0), help="Fault: late answers."),
+    click.option("--lease-seconds", type=click.FloatRange(min=0.1), help="Duration of a registration."),
     click.option(
-        "--drop-heartbeats/--no-drop-heartbeats", default=None, help="Fault: registry heartbeats unanswered."
+        "--answer-delay-ms", type=click.IntRange(min=0), help="Fault injection: delay every answer."
+    ),
+    click.option(
+        "--drop-heartbeats/--no-drop-heartbeats",
+        default=None,
+        help="Fault injection: do not answer registry heartbeats.",
     ),
 ]
 
@@ -113,11 +152,11 @@ def _with_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.version_option(__version__, message="etl-router %(version)s")
 @_with_options
 def main(**flags: Any) -> None:
-    """A node of an ETL router cluster: pipelines by Raft, and a service registry."""
+    """Run a node of an ETL router cluster: it stores pipelines with Raft, and has a service registry."""
     peers = _peers(flags["node_id"], flags["peers"])
     tls_files = [flags[name] for name in ("raft_tls_cert", "raft_tls_key", "raft_tls_ca")]
     if any(tls_files) and not all(tls_files):
-        raise click.UsageError("--raft-tls-cert, --raft-tls-key and --raft-tls-ca belong together.")
+        raise click.UsageError("--raft-tls-cert, --raft-tls-key and --raft-tls-ca must be given together.")
     logging.basicConfig(
         stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

@@ -1,7 +1,7 @@
-"""What a person sees while the sandbox works: a table that updates in place, or plain lines.
+"""The output of the sandbox: a table that is updated in place, or plain lines.
 
 Readiness is judged as ``kubectl wait --for=condition=Ready`` does, and stricter in one point: the
-condition must speak of the object's current generation.
+condition must have the object's current generation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from informers.objects import Object
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One object's readiness. ``text`` says in a few words why it is not ready, or what it is."""
+    """One object's readiness. ``text`` says why it is not ready, or describes its state."""
 
     ready: bool
     text: str
@@ -29,13 +29,13 @@ class State:
 
 
 def readiness(obj: Object | None) -> State:
-    """Whether an object has become what it declares. Kinds without a status are ready once they exist."""
+    """Whether the state of an object is as specified. Kinds without a status are ready when they exist."""
     if obj is None:
         return State(False, "not created yet")
     status = obj.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or () if isinstance(c, dict)}
     if obj["metadata"].get("deletionTimestamp"):
-        return _being_deleted(obj, conditions.get("Ready"))
+        return _being_deleted(obj, conditions)
     for kind in ("Ready", "Available", "Established"):
         if kind in conditions:
             return _by_condition(obj, conditions[kind])
@@ -51,13 +51,17 @@ def _by_condition(obj: Object, condition: Mapping[str, object]) -> State:
     generation = obj["metadata"].get("generation", 0)
     seen = condition.get("observedGeneration", generation)
     if seen != generation:
-        return State(False, "the operator has not seen the latest change yet")
+        return State(False, "the operator has not observed the latest change yet")
     reason, message = str(condition.get("reason") or ""), str(condition.get("message") or "")
     return State(condition.get("status") == "True", ": ".join(part for part in (reason, message) if part))
 
 
-def _being_deleted(obj: Object, ready: Mapping[str, object] | None) -> State:
-    """What holds a deletion up, where its owner says so."""
+def _being_deleted(obj: Object, conditions: Mapping[str, Mapping[str, object]]) -> State:
+    """What a deletion waits for, if a condition says so."""
+    blocked = conditions.get("DeletionBlocked")
+    if blocked is not None and blocked.get("status") == "True":
+        return State(False, f"being deleted, {_by_condition(obj, blocked).text}")
+    ready = conditions.get("Ready")
     if ready is not None:
         state = _by_condition(obj, ready)
         if ready.get("status") != "True" and ready.get("observedGeneration") == obj["metadata"].get(

@@ -1,4 +1,4 @@
-"""``etl-operator sandbox``: starts every piece in order, shows what becomes of the objects, stops all."""
+"""``etl-operator sandbox``: starts every part in order, shows the state of the objects, stops all parts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from informers.objects import Object, ObjectKey
 log = logging.getLogger(__name__)
 
 SERVICE_ACCOUNT = "etl-operator-system/etl-operator-controller-manager"
-"""Whom the operator logs in as: the account and roles of ``config/default``."""
+"""The ServiceAccount that the operator uses: that of ``config/default``, with its roles."""
 
 _STOP_WITHIN = 60.0
 """Seconds for an orderly end: the operator's grace, the pods' and a little more."""
@@ -53,7 +53,7 @@ _API_VERSION = "etl.router/v1"
 
 @dataclass(frozen=True, slots=True)
 class SandboxSettings:
-    """What ``etl-operator sandbox`` was told; see its ``--help`` for the meaning of each."""
+    """The options of ``etl-operator sandbox``; ``--help`` describes each."""
 
     manifests: tuple[Path, ...] = ()
     until_ready: bool = False
@@ -108,15 +108,15 @@ def _stop_on_signals(main: asyncio.Future[int], progress: Progress) -> list[int]
     loop = asyncio.get_running_loop()
 
     def end_at_once(why: str) -> None:
-        progress.say(f"{why}: ending at once, the guard process kills what is left")
+        progress.say(f"{why}: exiting immediately; the guard process kills the remaining processes")
         # Not an exception: whatever hangs may swallow one. The guard sees its pipe end.
         os._exit(128 + received[0])
 
     def stop(number: int) -> None:
         received.append(number)
         if len(received) > 1:
-            end_at_once("asked again")
-        progress.say("stopping everything; once more ends it at once")
+            end_at_once("second signal")
+        progress.say("stopping everything; press Ctrl-C again to exit immediately")
         main.cancel()
         loop.call_later(_STOP_WITHIN, end_at_once, f"not stopped within {_STOP_WITHIN:.0f} s")
 
@@ -126,7 +126,7 @@ def _stop_on_signals(main: asyncio.Future[int], progress: Progress) -> list[int]
 
 
 class _Sandbox:
-    """One run: what was asked for, and the pieces that are up so far."""
+    """One run: its settings, and the parts that are running."""
 
     def __init__(
         self, settings: SandboxSettings, progress: Progress, control_plane: MakeControlPlane | None
@@ -145,13 +145,15 @@ class _Sandbox:
             plane = _Plane(state_dir, await stack.enter_async_context(Reaper(state_dir)), stack)
             server, client = await self._control_plane(plane)
             self._progress.say(f"control plane at {server.url}")
-            self._progress.say(f"look at it with: export KUBECONFIG={settings.kubeconfig.absolute()}")
+            self._progress.say(f"to use kubectl: export KUBECONFIG={settings.kubeconfig.absolute()}")
             proxy_url = await self._names(plane, server, client)
             if settings.operator:
                 await apply_all(client, _installation())
                 await self._start_operator(plane, server, client, proxy_url)
             else:
-                self._progress.say(f"your own operator reaches routers with: export grpc_proxy={proxy_url}")
+                self._progress.say(
+                    f"for an operator that you start, to reach routers: export grpc_proxy={proxy_url}"
+                )
             applied = await apply_all(client, objects)
             return await self._watch(client, applied, plane.pieces)
 
@@ -169,7 +171,7 @@ class _Sandbox:
         client = Client(HttpTransport(load_kubeconfig(str(settings.kubeconfig))))
         plane.stack.push_async_callback(client.close)
         await apply_all(client, [OWN_CLASS])
-        # Before the node and the operator find out what is true now.
+        # Before the node and the operator report the current state.
         await forget_readiness(client, _API_VERSION)
         await plane.pieces.start("controller loops", run_loops(client, only=server.missing_loops))
         images = ImageTable.default(engine=settings.engine)
@@ -212,9 +214,9 @@ class _Sandbox:
             say=self._progress.say,
         )
         await plane.pieces.start("operator", self._operator.run())
-        self._progress.say(f"operator started; its log: {log_file}")
-        where = f"its metrics: http://127.0.0.1:{metrics}/metrics"
-        self._progress.say(f"{where}  readiness: http://127.0.0.1:{health}/readyz?verbose")
+        self._progress.say(f"operator started, log file: {log_file}")
+        self._progress.say(f"operator metrics: http://127.0.0.1:{metrics}/metrics")
+        self._progress.say(f"operator readiness: http://127.0.0.1:{health}/readyz?verbose")
 
     async def _watch(self, client: Client, applied: Sequence[Applied], pieces: _Pieces) -> int:
         progress, until_ready = self._progress, self._settings.until_ready
@@ -228,13 +230,15 @@ class _Sandbox:
             if progress.waiting:
                 all_ready.clear()
             elif not all_ready.is_set():
-                progress.say("everything is Ready" if until_ready else "everything is Ready; Ctrl-C stops it")
+                progress.say(
+                    "everything is Ready" if until_ready else "everything is Ready; press Ctrl-C to stop"
+                )
                 all_ready.set()
 
         if not applied:
             if until_ready:
                 return 0
-            progress.say("the control plane is up; Ctrl-C stops it")
+            progress.say("the control plane is up; press Ctrl-C to stop")
             all_ready.set()
         progress.expect([one.name for one in applied])
         await pieces.start("view", follow(client, applied, changed, also=_API_VERSION))
@@ -248,7 +252,7 @@ class _Sandbox:
             await asyncio.wait(wanted, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if pieces.failed.done():
                 await pieces.failed
-            # Not the event itself: an object may have changed since, and it was told that all were Ready.
+            # Not the event itself: an object can have changed after the message that all are Ready.
             return 0 if waiting.done() else self._not_ready()
         finally:
             waiting.cancel()
@@ -259,11 +263,11 @@ class _Sandbox:
         for name, why in waiting.items():
             self._progress.say(f"  {name}: {why}")
         if self._operator is not None:
-            self._progress.say("the operator's last words:")
+            self._progress.say("the last lines of the operator's log:")
             for line in self._operator.tail():
                 self._progress.say(f"  | {line}")
             if self._settings.state_dir is None:
-                self._progress.say("  (--state-dir DIR keeps its whole log and those of the pods)")
+                self._progress.say("  (use --state-dir DIR to keep the logs of the operator and the pods)")
         return 1
 
 
@@ -331,7 +335,7 @@ def _installation() -> list[Object]:
 
 @contextlib.contextmanager
 def _state_dir(wanted: Path | None) -> Iterator[Path]:
-    """The directory for everything that lives on disk; without a wish a temporary one."""
+    """The directory for all files; a temporary one if none is given."""
     if wanted is None:
         with tempfile.TemporaryDirectory(prefix="etl-operator-sandbox-") as temporary:
             yield Path(temporary)
@@ -364,7 +368,7 @@ def _own_kubeconfig(path: Path) -> Iterator[None]:
                 f"{path} is in use by another sandbox; choose another --kubeconfig, or stop that one"
             ) from None
         if not os.path.samestat(os.fstat(lock.fileno()), lock_file.stat()):
-            raise ManifestError(f"another sandbox that used {path} is just ending; try again")
+            raise ManifestError(f"another sandbox that used {path} is stopping; try again")
         _check_replaceable(path)
         try:
             yield
@@ -381,7 +385,9 @@ def _check_replaceable(path: Path) -> None:
     except (yaml.YAMLError, UnicodeDecodeError):
         found = None
     if not isinstance(found, dict) or found.get("current-context") != CLUSTER:
-        raise ManifestError(f"{path} exists and is not a sandbox's kubeconfig; choose another --kubeconfig")
+        raise ManifestError(
+            f"{path} exists and is not the kubeconfig of a sandbox; choose another --kubeconfig"
+        )
 
 
 def free_ports(count: int) -> list[int]:

@@ -70,13 +70,13 @@ def test_the_version_is_told_either_way(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("flag", "value", "said"),
     [
-        ("--namespace", "Bad_NS", "no name of a namespace"),
-        ("--namespace", "a" * 64, "no name of a namespace"),
-        ("--namespace", "", "no name of a namespace"),
-        ("--leader-election-namespace", "a.b", "no name of a namespace"),
+        ("--namespace", "Bad_NS", "not a valid namespace"),
+        ("--namespace", "a" * 64, "not a valid namespace"),
+        ("--namespace", "", "not a valid namespace"),
+        ("--leader-election-namespace", "a.b", "not a valid namespace"),
         ("--metrics-bind-address", "8080", "not HOST:PORT"),
         ("--health-probe-bind-address", ":99999", "not HOST:PORT"),
-        ("--cluster-domain", "a_b", "no DNS domain"),
+        ("--cluster-domain", "a_b", "not a DNS domain"),
     ],
 )
 def test_values_are_checked_before_anything_starts(flag: str, value: str, said: str) -> None:

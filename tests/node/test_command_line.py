@@ -27,7 +27,7 @@ from etl_operator.node.main import main
         (["-n1", "--peers=2:a:1,3:b:1"], "not HOST:PORT"),
         (["-n1", "--peers=1:a:1"], "itself"),
         (["-n1", "--peers=2:a:1", "--peers=2:b:1"], "twice"),
-        (["-n1", "--raft-tls-cert=x"], "belong together"),
+        (["-n1", "--raft-tls-cert=x"], "must be given together"),
         (["-n1", "--package-prefix=other"], "other"),
         (["-n1", "--unknown"], "--unknown"),
     ],

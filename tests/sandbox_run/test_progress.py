@@ -1,4 +1,4 @@
-"""What a person sees: when something counts as ready, and how it is shown."""
+"""When an object counts as ready, and how it is shown."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def being_deleted(**condition: Any) -> Object:
         ),
         (
             etl(type="Ready", status="True", reason="Good", observedGeneration=1),
-            State(False, "the operator has not seen the latest change yet"),
+            State(False, "the operator has not observed the latest change yet"),
         ),
         (etl(type="Ready", status="False", message="no"), State(False, "no")),
         (etl(type="Ready", status="Unknown", reason="Why"), State(False, "Why")),
@@ -49,6 +49,16 @@ def being_deleted(**condition: Any) -> Object:
                 type="Ready", status="False", reason="Held", message="used by x", observedGeneration=2
             ),
             State(False, "being deleted, Held: used by x"),
+        ),
+        (
+            being_deleted(
+                type="DeletionBlocked",
+                status="True",
+                reason="InUse",
+                message="used by x",
+                observedGeneration=2,
+            ),
+            State(False, "being deleted, InUse: used by x"),
         ),
         # Written before the deletion, or not about it.
         (
