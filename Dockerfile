@@ -1,6 +1,8 @@
-# Two images from one file: the operator (default) and the reference router node (--target router).
+# Three images from one file: the operator (default), the reference router node (--target router) and the services
+# of the kit (--target service).
 #   docker build -t etl-operator:latest .
 #   docker build --target router -t etl-router:latest .
+#   docker build --target service -t etl-service:latest .
 # Dependencies come before the sources, so that a change of the sources installs nothing anew.
 ARG PYTHON=python:3.13-slim
 
@@ -33,6 +35,14 @@ COPY --from=wheel /wheel /wheel
 RUN python -m pip --python /opt/venv/bin/python install --no-index --no-deps --no-compile /wheel/*.whl \
  && python -m compileall -q -f --invalidation-mode unchecked-hash /opt/venv/lib
 
+FROM tools AS build-service
+COPY .ci/requirements/service.txt ./
+RUN python -m pip wheel --no-deps --no-build-isolation --require-hashes --wheel-dir /wheels -r service.txt \
+ && python -m pip --python /opt/venv/bin/python install --no-index --no-deps --no-compile /wheels/*.whl
+COPY --from=wheel /wheel /wheel
+RUN python -m pip --python /opt/venv/bin/python install --no-index --no-deps --no-compile /wheel/*.whl \
+ && python -m compileall -q -f --invalidation-mode unchecked-hash /opt/venv/lib
+
 FROM tools AS build-operator
 COPY .ci/requirements/operator.txt ./
 RUN python -m pip wheel --no-deps --no-build-isolation --require-hashes --wheel-dir /wheels -r operator.txt \
@@ -57,6 +67,17 @@ ENTRYPOINT ["etl-router"]
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title=etl-router \
       org.opencontainers.image.description="A node of an ETL Router cluster" \
+      org.opencontainers.image.version=0.1.0 \
+      org.opencontainers.image.revision=$REVISION \
+      org.opencontainers.image.licenses=Apache-2.0
+
+FROM base AS service
+COPY --from=build-service /opt/venv /opt/venv
+EXPOSE 50051 8080 9090
+ENTRYPOINT ["etl-service"]
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title=etl-service \
+      org.opencontainers.image.description="Sources, transforms and sinks for ETL pipelines" \
       org.opencontainers.image.version=0.1.0 \
       org.opencontainers.image.revision=$REVISION \
       org.opencontainers.image.licenses=Apache-2.0

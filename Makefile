@@ -94,6 +94,7 @@ lock: $(VENV)/.dev ## Bring .ci/requirements/ in line with pyproject.toml (UPGRA
 	$(LOCKED) --extra sandbox pyproject.toml --output-file .ci/requirements/sandbox.txt
 	$(LOCKED) --extra tracing pyproject.toml --output-file .ci/requirements/operator.txt
 	$(LOCKED) --group router-image --output-file .ci/requirements/router.txt
+	$(LOCKED) --group service-image --output-file .ci/requirements/service.txt
 	$(LOCKED) --group build --output-file .ci/requirements/build.txt
 	$(LOCKED) --group installer --output-file .ci/requirements/installer.txt
 

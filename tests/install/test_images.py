@@ -10,6 +10,7 @@ from tests.install.manifests import ROOT
 LINES = [
     line for line in (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines() if line and line[0] != "#"
 ]
+IMAGES = ("operator", "router", "service")
 STAGES = [match[1] for line in LINES if (match := re.fullmatch(r"FROM \S+ AS (\S+)", line))]
 
 
@@ -22,12 +23,13 @@ def stage(name: str) -> list[str]:
 
 def test_the_operator_is_what_a_plain_build_gives() -> None:
     assert STAGES[-1] == "operator"
-    assert "router" in STAGES
+    assert {"router", "service"} <= set(STAGES)
 
 
-def test_both_images_run_a_program_of_this_project_as_nobody() -> None:
+def test_all_images_run_a_program_of_this_project_as_nobody() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
-    for name, program in (("operator", "etl-operator"), ("router", "etl-router")):
+    for name in IMAGES:
+        program = f"etl-{name}"
         assert f'ENTRYPOINT ["{program}"]' in stage(name)
         assert program in scripts
         assert stage(name)[0] == f"FROM base AS {name}"
@@ -35,7 +37,7 @@ def test_both_images_run_a_program_of_this_project_as_nobody() -> None:
 
 
 def test_only_the_environment_leaves_the_build_stage() -> None:
-    for name in ("operator", "router"):
+    for name in IMAGES:
         taken = [line for line in stage(name) if line.startswith("COPY ")]
         assert len(taken) == 1
         assert taken[0].endswith(" /opt/venv /opt/venv")
@@ -74,7 +76,7 @@ def test_every_download_is_locked() -> None:
 
 
 def test_a_change_of_the_sources_installs_no_dependency_anew() -> None:
-    for name in ("router", "operator"):
+    for name in IMAGES:
         lines = stage(f"build-{name}")
         install = next(i for i, line in enumerate(lines) if f"-r {name}.txt" in line)
         sources = next(i for i, line in enumerate(lines) if line.startswith("COPY --from=wheel"))
@@ -87,7 +89,7 @@ def test_the_package_is_built_once() -> None:
 
 
 def test_nothing_is_compiled_at_the_start_of_a_container() -> None:
-    for name in ("build-router", "build-operator", "base"):
+    for name in (*(f"build-{image}" for image in IMAGES), "base"):
         assert any("compileall" in line for line in stage(name)), name
     # The default marks bytecode with the time of its source: two builds would differ.
     text = "\n".join(LINES).replace("\\\n", " ")
@@ -97,7 +99,7 @@ def test_nothing_is_compiled_at_the_start_of_a_container() -> None:
 
 def test_labels_say_what_an_image_is() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    for name in ("router", "operator"):
+    for name in IMAGES:
         text = "\n".join(stage(name))
         for label in ("description", "licenses=Apache-2.0", "revision=$REVISION", f"title=etl-{name}"):
             assert f"org.opencontainers.image.{label}" in text

@@ -66,6 +66,7 @@ def names(requirements: Iterable[Requirement]) -> set[str]:
 SETS: Mapping[str, list[Requirement]] = {
     "operator": list(closure("tracing")),
     "router": list(group("router-image")),
+    "service": list(group("service-image")),
     "sandbox": list(closure("sandbox")),
     "dev": [*closure("dev"), *group("build"), *group("installer")],
     "build": list(group("build")),
@@ -181,6 +182,8 @@ OPTIONAL = {
     "etl_operator/sandbox": "sandbox",
     "informers/apiserver": "sandbox",
     "etl_operator/node": "router",
+    "etl_operator/services": "services",
+    "etl_operator/services/sink_sql.py": "sql",
     "informers/client/kubeconfig.py": "auth-providers",
     "informers/tracing.py": "tracing",
 }
@@ -204,4 +207,11 @@ def test_the_routers_image_has_all_that_it_imports() -> None:
     image = names(group("router-image"))
     parts = ("etl_operator/node", "etl_operator/probes.py", "etl_operator/router/pb", "informers/listener.py")
     for package, file in imported(*parts):
+        assert distributions(package) & image, f"{file} imports {package}, which its image does not have"
+
+
+def test_the_services_image_has_all_that_it_imports() -> None:
+    image = names(group("service-image"))
+    places = ("etl_operator/services", "etl_operator/probes.py", "etl_operator/router/pb")
+    for package, file in imported(*places, "etl_operator/router/channels.py"):
         assert distributions(package) & image, f"{file} imports {package}, which its image does not have"

@@ -1,0 +1,130 @@
+"""Options that every service has, and those of every source."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from etl_operator.services.logs import FORMATS, LEVELS
+
+
+def bind_address(text: str) -> tuple[str, int]:
+    """``IP:PORT``, IPv6 in brackets, as host and port.
+
+    :raises ValueError: it is something else.
+    """
+    host, _, port = text.rpartition(":")
+    literal = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        address = ipaddress.ip_address(literal)
+    except ValueError:
+        address = None
+    bracketed = literal != host
+    if address is None or bracketed != (address.version == 6) or not _is_port(port):
+        raise ValueError(f"{text!r} is not a literal IP:PORT, such as 10.0.0.1:50051 or [::1]:50051")
+    return literal, int(port)
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text[:6]) < 65_536
+
+
+def _bind(_: click.Context, __: click.Parameter, value: str) -> tuple[str, int]:
+    try:
+        return bind_address(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _routers(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    for one in value:
+        host, _colon, port = one.rpartition(":")
+        if not host or not _is_port(port):
+            raise click.BadParameter(f"{one!r} is not HOST:PORT, such as my-cluster:50051")
+    return value
+
+
+_PORT = click.IntRange(0, 65_535)
+
+SERVICE: list[Callable[[Any], Any]] = [
+    click.option(
+        "--bind",
+        metavar="IP:PORT",
+        callback=_bind,
+        default="127.0.0.1:50051",
+        show_default=True,
+        help="gRPC: the service, and grpc.health.v1.",
+    ),
+    click.option(
+        "--health-port",
+        type=_PORT,
+        default=8080,
+        show_default=True,
+        help="HTTP on the same IP: /healthz and /readyz. 0: not served.",
+    ),
+    click.option(
+        "--metrics-port",
+        type=_PORT,
+        default=9090,
+        show_default=True,
+        help="HTTP on the same IP: /metrics. 0: not served.",
+    ),
+    click.option(
+        "--grace-seconds",
+        type=click.FloatRange(min=0),
+        default=20.0,
+        show_default=True,
+        help="For what is in flight when the process is to end.",
+    ),
+    click.option("--log-format", type=click.Choice(FORMATS), default="text", show_default=True),
+    click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True),
+]
+
+SOURCE: list[Callable[[Any], Any]] = [
+    click.option(
+        "--router",
+        "routers",
+        metavar="HOST:PORT",
+        multiple=True,
+        required=True,
+        callback=_routers,
+        help="gRPC of a router node; may be given for several nodes of a cluster.",
+    ),
+    click.option("--source-id", required=True, help="Name of the EtlSource, or NAMESPACE/NAME."),
+    click.option(
+        "--pipeline",
+        metavar="NAMESPACE/NAME",
+        default="",
+        help="Push to this pipeline alone. Default: to all of the source.",
+    ),
+    click.option(
+        "--batch-size", type=click.IntRange(1, 100_000), default=1_000, show_default=True, help="Records."
+    ),
+    click.option(
+        "--window",
+        type=click.IntRange(1, 1_000),
+        default=8,
+        show_default=True,
+        help="Batches without an answer at most.",
+    ),
+    click.option(
+        "--stay",
+        is_flag=True,
+        help="Go on serving probes and metrics after the last record, as a Deployment needs.",
+    ),
+]
+
+
+def with_options(*groups: list[Callable[[Any], Any]]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator that adds options."""
+
+    def add(function: Callable[..., None]) -> Callable[..., None]:
+        for group in groups:
+            for option in reversed(group):
+                function = option(function)
+        return function
+
+    return add

@@ -1,0 +1,87 @@
+"""Records as authors of services handle them, and their form in JSON Lines."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import msgspec
+
+from etl_operator.router.pb.common_pb2 import Record, RecordId
+
+
+class PayloadError(ValueError):
+    """A payload that is not JSON, or a value that JSON cannot express."""
+
+
+def decode(record: Record) -> Any:
+    """The payload of a record, read as JSON.
+
+    :raises PayloadError: it is none.
+    """
+    try:
+        return msgspec.json.decode(record.payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise PayloadError(f"the payload is not JSON: {error}") from None
+
+
+def encode(record: Record, value: Any) -> None:
+    """Make a value the payload of a record, as JSON.
+
+    :raises PayloadError: JSON cannot express the value.
+    """
+    try:
+        record.payload = msgspec.json.encode(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PayloadError(f"the payload cannot be written as JSON: {error}") from None
+
+
+def name_of(record_id: RecordId) -> str:
+    """``source/partition/sequence number``, for messages."""
+    return f"{record_id.source_id}/{record_id.partition}/{record_id.sequence_number}"
+
+
+def json_text(payload: bytes) -> str | None:
+    """The payload without superfluous spaces and line breaks, if it is JSON."""
+    try:
+        return msgspec.json.format(payload, indent=-1).decode()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def line_of(record: Record) -> bytes:
+    """A record as one line of JSON Lines, with the line break.
+
+    The keys: ``source_id``, ``partition``, ``sequence_number``; and where they are set, ``idempotency_key``,
+    ``record_type``, ``key``, ``metadata``, ``event_time`` (RFC 3339). ``payload`` is the payload if that is
+    JSON, else it is in ``payload_base64``. Keys of bytes that are no text have ``_base64`` added to their
+    name.
+    """
+    line: dict[str, Any] = {
+        "source_id": record.id.source_id,
+        "partition": record.id.partition,
+        "sequence_number": record.id.sequence_number,
+    }
+    line |= _bytes("idempotency_key", record.id.idempotency_key)
+    if record.record_type:
+        line["record_type"] = record.record_type
+    line |= _bytes("key", record.key)
+    if record.metadata:
+        line["metadata"] = dict(record.metadata)
+    if record.HasField("event_time"):
+        line["event_time"] = record.event_time.ToJsonString()
+    text = json_text(record.payload)
+    if text is not None:
+        line["payload"] = msgspec.Raw(text.encode())
+    elif record.payload:
+        line["payload_base64"] = base64.b64encode(record.payload).decode()
+    return msgspec.json.encode(line) + b"\n"
+
+
+def _bytes(name: str, value: bytes) -> dict[str, str]:
+    if not value:
+        return {}
+    try:
+        return {name: value.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": base64.b64encode(value).decode()}

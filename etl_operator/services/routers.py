@@ -1,0 +1,159 @@
+"""The routers a source may talk to: calls to any of them, until one answers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from etl_operator.router.pb import checkpoint_pb2, checkpoint_pb2_grpc, source_pb2_grpc
+from etl_operator.services.service import MAX_MESSAGE
+
+log = logging.getLogger(__name__)
+
+_FIRST, _LONGEST = 0.1, 30.0
+"""Seconds of the first and of the longest back-off."""
+_LONGEST_REFUSED = 5.0
+"""... where a router answers, but not with what is needed: somebody is perhaps about to create the
+pipeline."""
+_CALL = 10.0
+"""Seconds that a call may take."""
+_OPTIONS = [
+    # A router that comes back is reached within two seconds, under a new address too;
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1_500),
+    ("grpc.min_reconnect_backoff_ms", 2_000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+    # one that is gone without a word is noticed by an unanswered ping.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+]
+_NONE = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where the router says that a source was."""
+
+    offsets: dict[int, int] = field(default_factory=dict)
+    """By partition: every record up to this sequence number was delivered. A partition is missing: nothing
+    was."""
+    state: bytes = b""
+    """What :meth:`Source.save` stored last."""
+
+
+class Backoff:
+    """Pauses between attempts: 100 ms, doubled up to 30 s, of which a random part of up to a half is left
+    out."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def reset(self) -> None:
+        """It works again."""
+        self._failures = 0
+
+    async def wait(self, code: grpc.StatusCode | None = None) -> None:
+        """Sleep.
+
+        :param code: how the last attempt ended.
+        """
+        longest = _LONGEST_REFUSED if code is grpc.StatusCode.FAILED_PRECONDITION else _LONGEST
+        # The power is bounded too: 2.0 ** 1100 is an error.
+        seconds = min(longest, _FIRST * 2.0 ** min(self._failures, 20))
+        self._failures += 1
+        # Not for secrets: so that many sources do not come back at once.
+        await asyncio.sleep(seconds * random.uniform(0.5, 1))  # noqa: S311
+
+
+class Routers:
+    """Nodes of one cluster, all equal, tried in turn.
+
+    :param addresses: ``HOST:PORT`` each.
+    """
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._turn = itertools.cycle(addresses)
+        self._said = ""
+        self._enough = 2 * len(addresses) + 1
+        """Attempts at what is good to have, and not needed."""
+        # Sources of one cluster do not all begin with the first node.
+        for _ in range(random.randrange(len(addresses))):  # noqa: S311
+            next(self._turn)
+        self.address = next(self._turn)
+
+    def next(self) -> None:
+        """The one in use does not do: take another."""
+        self.address = next(self._turn)
+
+    def stream(self, metadata: Sequence[tuple[str, str]]) -> Any:
+        """``SourceRouter.PushRecords`` of the router in use; it connects when it is first used."""
+        stub = source_pb2_grpc.SourceRouterStub(self._channel())  # type: ignore[no-untyped-call]
+        return stub.PushRecords(metadata=metadata)
+
+    async def position(self, source_id: str) -> Position:
+        """Where a source was. Asks on until a router answers; one that keeps no offsets has none."""
+        request = checkpoint_pb2.GetOffsetRequest(source_id=source_id)
+        offsets = await self._ask("GetSourceOffset", request)
+        asked = checkpoint_pb2.GetCheckpointRequest(service_id=source_id)
+        state = await self._ask("GetCheckpoint", asked, self._enough)
+        return Position(
+            {} if offsets is None else dict(offsets.offsets),
+            state.data if state is not None and state.found else b"",
+        )
+
+    async def save(self, source_id: str, state: bytes) -> bool:
+        """Store the state of a source; whether a router keeps it."""
+        request = checkpoint_pb2.SaveCheckpointRequest(service_id=source_id, data=state)
+        answer = await self._ask("SaveCheckpoint", request, self._enough)
+        return answer is not None and bool(answer.success)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for channel in self._channels.values():
+            await channel.close(None)
+
+    def trouble(self, error: grpc.aio.AioRpcError) -> None:
+        """Say what is wrong, once while it stays the same."""
+        code, details = error.code(), (error.details() or "").splitlines()
+        text = f"{code.name}: {details[0] if details else 'no reason given'}"
+        log.log(
+            logging.DEBUG if text == self._said else logging.WARNING,
+            "no router takes records: %s",
+            text,
+            extra={"router": self.address},
+        )
+        self._said = text
+
+    def works(self) -> None:
+        """What goes wrong next is new."""
+        self._said = ""
+
+    async def _ask(self, method: str, request: Any, attempts: int | None = None) -> Any:
+        """The answer; None from a router that has none, or after so many attempts."""
+        backoff = Backoff()
+        for _ in itertools.count() if attempts is None else range(attempts):
+            stub = checkpoint_pb2_grpc.CheckpointServiceStub(self._channel())  # type: ignore[no-untyped-call]
+            try:
+                return await getattr(stub, method)(request, timeout=_CALL)
+            except grpc.aio.AioRpcError as error:
+                if error.code() in _NONE:
+                    return None
+                self.trouble(error)
+                self.next()
+                await backoff.wait(error.code())
+        return None
+
+    def _channel(self) -> grpc.aio.Channel:
+        if self.address not in self._channels:
+            self._channels[self.address] = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
+        return self._channels[self.address]

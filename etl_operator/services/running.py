@@ -1,0 +1,81 @@
+"""From a command line to a running service."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from etl_operator.services.errors import StartError
+from etl_operator.services.logs import configure_logging
+from etl_operator.services.options import SERVICE, SOURCE, with_options
+from etl_operator.services.service import Bind, Service, Serving, serve
+from etl_operator.services.source import Pushing, Source
+
+ENVIRONMENT = "ETL_SERVICE"
+"""Every option has a variable: ``ETL_SERVICE_LOG_LEVEL``; of a subcommand: ``ETL_SERVICE_SINK_FILE_PATH``."""
+
+
+def run(made_by: Callable[..., Service]) -> None:
+    """The main program of a service of one's own: reads the command line and serves until the end of the
+    process.
+
+    :param made_by: the class, or a function. A :class:`Source` class is called with its
+        :class:`Pushing`, everything else with nothing.
+    """
+    is_source = isinstance(made_by, type) and issubclass(made_by, Source)
+
+    def command(**flags: Any) -> None:
+        start(flags, lambda: made_by(pushing(flags)) if is_source else made_by())
+
+    options = with_options(*([SOURCE, SERVICE] if is_source else [SERVICE]))
+    settings = {"auto_envvar_prefix": ENVIRONMENT, "help_option_names": ["-h", "--help"]}
+    click.command(context_settings=settings, help=made_by.__doc__)(options(command))()
+
+
+def pushing(flags: dict[str, Any]) -> Pushing:
+    """What the options of a source say."""
+    return Pushing(
+        routers=flags["routers"],
+        source_id=flags["source_id"],
+        pipeline=flags["pipeline"],
+        batch_size=flags["batch_size"],
+        window=flags["window"],
+        stay=flags["stay"],
+    )
+
+
+def start(flags: dict[str, Any], make: Callable[[], Service]) -> None:
+    """Run a service until it ends. Returns only by an exception.
+
+    :param flags: the options of every service.
+    :raises ClickException: it cannot start.
+    """
+    configure_logging(flags["log_format"], flags["log_level"])
+    # A container's first process ignores SIGTERM unless it says otherwise, also while it still loads.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    serving = Serving(
+        bind=Bind(*flags["bind"]),
+        health_port=flags["health_port"],
+        metrics_port=flags["metrics_port"],
+        grace=flags["grace_seconds"],
+    )
+
+    async def main() -> None:
+        await serve(make(), serving)
+
+    try:
+        asyncio.new_event_loop().run_until_complete(main())
+    except StartError as error:
+        raise click.ClickException(str(error)) from error
+    # Not by way of the interpreter's own end: that waits for threads, and one may be in the middle of a write
+    # that does not end. What was answered is stored.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)

@@ -1,0 +1,190 @@
+"""What sources, transforms and sinks have in common, and the life of their process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from etl_operator.probes import HttpServer, Page, Route, json_page
+from etl_operator.services.errors import StartError
+from etl_operator.services.metrics import ServiceMetrics
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE = 64 * 1024 * 1024
+"""Bytes of a gRPC message, as routers have it by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A literal address, IPv6 without brackets, and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Where a service listens and how it ends."""
+
+    bind: Bind
+    """gRPC: the service itself, if routers call it, and ``grpc.health.v1``."""
+    health_port: int = 8080
+    """HTTP on the same address: ``/healthz`` and ``/readyz``. 0: not served."""
+    metrics_port: int = 9090
+    """HTTP on the same address: ``/metrics``. 0: not served."""
+    grace: float = 20.0
+    """Seconds for what is in flight when the process is to end."""
+
+
+class Service:
+    """Base of :class:`Source`, :class:`Transform` and :class:`Sink`."""
+
+    kind = "service"
+
+    def __init__(self) -> None:
+        self.metrics = self._metrics()
+
+    async def open(self) -> None:
+        """Called once, before anything is served: open files and connections here.
+
+        :raises StartError: the service cannot start.
+        """
+
+    async def close(self) -> None:
+        """Called once, when nothing is served any more."""
+
+    def _metrics(self) -> ServiceMetrics:
+        return ServiceMetrics()
+
+    def _handlers(self) -> Sequence[grpc.GenericRpcHandler[Any, Any]]:
+        """What the gRPC port offers besides health."""
+        return ()
+
+    async def _run(self, stop: asyncio.Event, grace: float) -> None:
+        """Work until ``stop``; a return before that ends the process."""
+        await stop.wait()
+
+    async def _finish(self) -> None:
+        """Nothing arrives any more: finish what has arrived."""
+
+
+async def serve(service: Service, serving: Serving) -> None:
+    """Run a service until SIGTERM, SIGINT or, for a source, its end.
+
+    :raises StartError: something cannot be opened or bound.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    state = _State()
+    async with contextlib.AsyncExitStack() as stack:
+        await _pages(stack, service, serving, state)
+        await service.open()
+        stack.push_async_callback(service.close)
+        server = _server(service, serving.bind, state)
+        await server.start()
+        log.info("%s started", service.kind, extra={"bind": serving.bind})
+        await state.set(ready=True)
+        try:
+            await service._run(stop, serving.grace)
+        finally:
+            log.info("%s stopping", service.kind)
+            await state.set(ready=False)
+            # Calls in flight are answered; new ones are refused at once.
+            await server.stop(serving.grace)
+        try:
+            async with asyncio.timeout(serving.grace):
+                await service._finish()
+        except TimeoutError:
+            log.warning("what was in flight did not end within %s s", serving.grace)
+
+
+class _State:
+    """Whether the service is ready, over HTTP and gRPC."""
+
+    def __init__(self) -> None:
+        self._ready = False
+        self.health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
+
+    async def set(self, *, ready: bool) -> None:
+        self._ready = ready
+        kinds = health_pb2.HealthCheckResponse
+        await self.health.set("", kinds.SERVING if ready else kinds.NOT_SERVING)
+
+    def routes(self) -> dict[str, Route]:
+        def alive() -> Page:
+            return json_page(HTTPStatus.OK, {"status": "ok"})
+
+        def ready() -> Page:
+            status = HTTPStatus.OK if self._ready else HTTPStatus.SERVICE_UNAVAILABLE
+            return json_page(status, {"ready": self._ready})
+
+        return {"/healthz": alive, "/readyz": ready}
+
+
+async def _pages(stack: contextlib.AsyncExitStack, service: Service, serving: Serving, state: _State) -> None:
+    routes: dict[int, dict[str, Route]] = {}
+    for port, offered in (
+        (serving.health_port, state.routes()),
+        (serving.metrics_port, service.metrics.routes()),
+    ):
+        if port:
+            routes.setdefault(port, {}).update(offered)
+    for port, offered in routes.items():
+        bind = Bind(serving.bind.host, port)
+        server = HttpServer(bind, offered)
+        with _explained(f"HTTP ({', '.join(sorted(offered))})", bind):
+            await server.start()
+        stack.push_async_callback(server.stop)
+
+
+def _server(service: Service, bind: Bind, state: _State) -> grpc.aio.Server:
+    server = grpc.aio.server(
+        options=[
+            # A second process on the same port must fail, not take half of the calls.
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", MAX_MESSAGE),
+            ("grpc.max_send_message_length", MAX_MESSAGE),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+        ]
+    )
+    server.add_generic_rpc_handlers(tuple(service._handlers()))
+    health_pb2_grpc.add_HealthServicer_to_server(state.health, server)
+    with _explained("gRPC", bind):
+        _try(bind)
+        server.add_insecure_port(str(bind))
+    return server
+
+
+def _try(bind: Bind) -> None:
+    """gRPC does not say why it cannot bind; the system does."""
+    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((bind.host, bind.port))
+
+
+@contextlib.contextmanager
+def _explained(what: str, bind: Bind) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise StartError(f"cannot listen on {bind} for {what}: {reason}") from error

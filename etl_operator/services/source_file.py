@@ -1,0 +1,254 @@
+"""The source ``file``: lines of a file, which may grow, be truncated and be rotated.
+
+The sequence number of a line is where it ends in the file, in bytes, plus 2^40 for every file before it under
+the same name. So the router's offset says where to read on, and numbers rise when a file is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import os
+import zlib
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from etl_operator.router.pb.common_pb2 import Record
+from etl_operator.services.errors import StartError
+from etl_operator.services.routers import Position
+from etl_operator.services.source import Pushing, Source
+
+log = logging.getLogger(__name__)
+
+SEGMENT = 1 << 40
+"""Sequence numbers of one file: its bytes."""
+MAX_LINE = 4_000_000
+"""Bytes of a line at most: a router takes no larger record by default."""
+_CHUNK = 1 << 20
+_MARKED = 1_024
+"""Bytes at the beginning of a file by which it is known again."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What a file is known by when the source comes back."""
+
+    segment: int
+    inode: int
+    length: int
+    """Bytes at its beginning that are in the checksum."""
+    checksum: int
+
+
+@dataclass(slots=True)
+class _Open:
+    """A file that is being read."""
+
+    file: io.FileIO
+    segment: int
+    offset: int
+    """Where the first line that was not read begins."""
+    rest: bytes = b""
+    """What follows there and has no end yet."""
+    skipping: bool = False
+    """... of a line that is too long."""
+
+    @property
+    def read_to(self) -> int:
+        return self.offset + len(self.rest)
+
+
+class FileSource(Source):
+    """Every line is a record, and the line its payload. Empty lines are left out.
+
+    :param follow: wait for more at the end, and for a file that is not there.
+    :param poll: seconds between looks at the file.
+    """
+
+    def __init__(
+        self,
+        pushing: Pushing,
+        path: Path,
+        *,
+        follow: bool = False,
+        poll: float = 0.5,
+        record_type: str = "line",
+    ) -> None:
+        super().__init__(pushing)
+        self._path = path
+        self._follow = follow
+        self._poll = poll
+        self._type = record_type
+
+    async def open(self) -> None:
+        """:raises StartError: the file cannot be read, or is not there and is not to be waited for."""
+        try:
+            file = self._file()
+        except FileNotFoundError:
+            if not self._follow:
+                raise StartError(
+                    f"cannot read {self._path}: there is no such file; --follow waits for it"
+                ) from None
+        else:
+            file.close()
+
+    async def read(self, position: Position) -> AsyncGenerator[Sequence[Record], None]:
+        """Lines from after the position to the end of the file, or without end."""
+        at = await self._resume(position)
+        try:
+            while True:
+                while records := self._lines(at):
+                    yield records
+                if not self._follow:
+                    yield self._last_line(at)
+                    return
+                await asyncio.sleep(self._poll)
+                following = self._followed(at)
+                if following is not None:
+                    # Whoever wrote to the old file may not yet have noticed.
+                    await asyncio.sleep(self._poll)
+                    # What was written to the old file since the last look comes first.
+                    while records := self._lines(at):
+                        yield records
+                    yield self._last_line(at)
+                    at.file.close()
+                    at = following
+                    await self._remember(at)
+        finally:
+            at.file.close()
+
+    async def _resume(self, position: Position) -> _Open:
+        """Open the file where the router has got to, or at its beginning if it is another file."""
+        while True:
+            try:
+                file = self._file()
+                break
+            except FileNotFoundError:
+                log.warning("waiting for a file that is not there", extra={"path": self._path})
+                await asyncio.sleep(self._poll)
+        segment, offset = divmod(position.offsets.get(0, 0), SEGMENT)
+        reason = _another(file, segment, offset, _mark_of(position.state))
+        if reason:
+            log.warning("%s: reading it from its beginning", reason, extra={"path": self._path})
+            segment, offset = segment + 1, 0
+        at = _Open(file, segment, offset)
+        await self._remember(at)
+        return at
+
+    async def _remember(self, at: _Open) -> None:
+        """Let the router keep what tells whether a file is this one."""
+        beginning = os.pread(at.file.fileno(), _MARKED, 0)
+        inode = os.fstat(at.file.fileno()).st_ino
+        mark = Mark(at.segment, inode, len(beginning), zlib.crc32(beginning))
+        if not await self.save(msgspec.json.encode(mark)):
+            log.debug("the router does not keep what the file is known by")
+
+    def _file(self) -> io.FileIO:
+        try:
+            return io.FileIO(self._path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StartError(f"cannot read {self._path}: {error.strerror}") from error
+
+    def _followed(self, at: _Open) -> _Open | None:
+        """The file that has taken the place of this one, if it is another or was truncated."""
+        try:
+            now = self._path.stat()
+        except FileNotFoundError:
+            return None
+        before = os.fstat(at.file.fileno())
+        if (now.st_dev, now.st_ino) != (before.st_dev, before.st_ino):
+            log.info("another file is there now", extra={"path": self._path})
+            try:
+                return _Open(self._file(), at.segment + 1, 0)
+            except FileNotFoundError:
+                return None
+        if now.st_size < at.read_to:
+            log.warning("the file was truncated: reading it from its beginning", extra={"path": self._path})
+            # Nothing is left of what was not read.
+            at.offset, at.rest = at.read_to, b""
+            return _Open(self._file(), at.segment + 1, 0)
+        return None
+
+    def _lines(self, at: _Open) -> list[Record]:
+        """The lines that have come; an empty list when there are none."""
+        while True:
+            try:
+                chunk = os.pread(at.file.fileno(), _CHUNK, at.read_to)
+            except OSError as error:
+                raise StartError(f"cannot read {self._path}: {error.strerror}") from error
+            if not chunk:
+                return []
+            records = self._split(at, chunk)
+            if records:
+                return records
+
+    def _split(self, at: _Open, chunk: bytes) -> list[Record]:
+        *lines, rest = (at.rest + chunk).split(b"\n")
+        records = []
+        for line in lines:
+            at.offset += len(line) + 1
+            if not at.skipping:
+                records += self._record(at, line)
+            at.skipping = False
+        if len(rest) > MAX_LINE:
+            if not at.skipping:
+                self._too_long(at)
+            at.skipping = True
+            at.offset += len(rest)
+            rest = b""
+        at.rest = rest
+        return records
+
+    def _last_line(self, at: _Open) -> list[Record]:
+        """What has no line break, where nothing more will come."""
+        line, at.rest = at.rest, b""
+        at.offset += len(line)
+        return [] if at.skipping else self._record(at, line)
+
+    def _record(self, at: _Open, line: bytes) -> list[Record]:
+        line = line.removesuffix(b"\r")
+        if not line.strip():
+            return []
+        if len(line) > MAX_LINE:
+            self._too_long(at)
+            return []
+        record = Record(record_type=self._type, payload=line)
+        record.id.sequence_number = at.segment * SEGMENT + at.offset
+        return [record]
+
+    def _too_long(self, at: _Open) -> None:
+        self.metrics.records.labels("skipped").inc()
+        log.error(
+            "a line is left out: it has more than %d bytes",
+            MAX_LINE,
+            extra={"path": self._path, "before byte": at.offset},
+        )
+
+
+def _mark_of(state: bytes) -> Mark | None:
+    try:
+        return msgspec.json.decode(state, type=Mark)
+    except msgspec.DecodeError:
+        return None
+
+
+def _another(file: io.FileIO, segment: int, offset: int, mark: Mark | None) -> str:
+    """Why a file is not the one that was read up to the offset; empty: it is."""
+    if not offset:
+        return ""
+    status = os.fstat(file.fileno())
+    if status.st_size < offset:
+        return f"the file has {status.st_size} bytes, and {offset} were read before"
+    if mark is not None and mark.segment == segment:
+        beginning = os.pread(file.fileno(), mark.length, 0)
+        if (status.st_ino, zlib.crc32(beginning)) != (mark.inode, mark.checksum):
+            return "the file is another one than before"
+    # A file without a line break at its end was read to its end.
+    if status.st_size > offset and os.pread(file.fileno(), 1, offset - 1) != b"\n":
+        return f"no line ends at byte {offset}"
+    return ""
