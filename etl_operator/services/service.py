@@ -148,8 +148,9 @@ async def _pages(stack: contextlib.AsyncExitStack, service: Service, serving: Se
             routes.setdefault(port, {}).update(offered)
     for port, offered in routes.items():
         bind = Bind(serving.bind.host, port)
-        server = HttpServer(bind, offered)
-        with _explained(f"HTTP ({', '.join(sorted(offered))})", bind):
+        what = ", ".join(sorted(offered))
+        server = HttpServer(bind, offered, what=what)
+        with _explained(f"HTTP ({what})", bind):
             await server.start()
         stack.push_async_callback(server.stop)
 

@@ -19,15 +19,17 @@ from etl_operator.router.pb import (
 )
 from tests.services.processes import GRPC, loopback
 
-ACCEPTED, DUPLICATE, REJECTED = 1, 2, 3
+ACCEPTED = source_pb2.ACK_STATUS_ACCEPTED
+DUPLICATE = source_pb2.ACK_STATUS_DUPLICATE
+REJECTED = source_pb2.ACK_STATUS_REJECTED
 Batch = common_pb2.RecordBatch
 Answers = AsyncIterator[source_pb2.PushResponse]
 
 
-def ack(batch: Batch, status: int = ACCEPTED, message: str = "") -> source_pb2.PushResponse:
+def ack(batch: Batch, status: source_pb2.AckStatus = ACCEPTED, message: str = "") -> source_pb2.PushResponse:
     """The answer to a batch: the same for each record."""
     acks = [
-        source_pb2.RecordAck(record_id=record.id, status=status, error_message=message)  # type: ignore[arg-type]
+        source_pb2.RecordAck(record_id=record.id, status=status, error_message=message)
         for record in batch.records
     ]
     return source_pb2.PushResponse(ack=source_pb2.BatchAck(batch_id=batch.batch_id, record_acks=acks))
@@ -40,7 +42,7 @@ def credits(number: int, expires_at_ms: int = 0) -> source_pb2.PushResponse:
     )
 
 
-class FakeRouter(source_pb2_grpc.SourceRouterServicer, checkpoint_pb2_grpc.CheckpointServiceServicer):  # type: ignore[misc]
+class FakeRouter(source_pb2_grpc.SourceRouterServicer, checkpoint_pb2_grpc.CheckpointServiceServicer):
     """One node. :attr:`taking` decides what becomes of a batch: an async generator of answers."""
 
     def __init__(self) -> None:

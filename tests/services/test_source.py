@@ -166,7 +166,7 @@ async def test_rejected_and_duplicate_records_do_not_stop_a_source(tmp_path: Pat
 
         async def mixed(batch: Batch, _: Any) -> Answers:
             answer = ack(batch, DUPLICATE)
-            answer.ack.record_acks[0].status = REJECTED  # type: ignore[assignment]
+            answer.ack.record_acks[0].status = REJECTED
             answer.ack.record_acks[0].error_message = "not wanted"
             yield answer
 
