@@ -44,11 +44,12 @@ STARTED_AT = "2027-01-15T08:00:00Z"
 
 
 class StoreInformer:
-    """A cache that is never behind: the library's store, told of every change at once."""
+    """A cache that is behind only when a test says so: the library's store, told of every change at once."""
 
     def __init__(self, resource: Resource, indexes: Mapping[str, IndexFunction]) -> None:
         self.resource = resource
         self._views = Views(indexes)
+        self._behind = False
 
     def get(self, key: ObjectKey) -> View | None:
         return self._views.get(key)
@@ -61,10 +62,20 @@ class StoreInformer:
         return [view for view in found if view is not None]
 
     def written(self, obj: Object) -> None:
-        """Nothing to remember: the store has shown it already."""
+        """The answer to a write is shown at once, also by a cache that is behind."""
+        if self._behind:
+            self._show(obj, gone=False)
+
+    def fall_behind(self) -> None:
+        """See nothing of what happens from now on."""
+        self._behind = True
 
     def changed(self, obj: Object, *, gone: bool) -> None:
         """The store has another version of an object, or none any more."""
+        if not self._behind:
+            self._show(obj, gone=gone)
+
+    def _show(self, obj: Object, *, gone: bool) -> None:
         view = view_of_object(obj)
         assert view is not None, "the store keeps nothing without a name"
         if gone:
@@ -258,6 +269,8 @@ class Routers:
     hosts: dict[str, str] = field(default_factory=dict)
     """Service name to the host of its endpoint, where that is not ``<name>-svc``."""
     mutations: list[str] = field(default_factory=list)
+    forced: list[str] = field(default_factory=list)
+    """Pipelines that were deleted with whatever was inside."""
 
     protocol: str = "etl"
     leaders: Leaders = field(default_factory=Leaders)
@@ -345,6 +358,8 @@ class RouterNodeDouble:
 
     async def delete_pipeline(self, name: str, force: bool = False) -> None:
         self._mutate("delete")
+        if force:
+            self._routers.forced.append(name)
         self._routers.pipelines.pop(name, None)
 
     async def get_service_endpoints(self, name: str) -> list[Any]:
@@ -371,6 +386,8 @@ class KeeperDouble:
         self.failing: dict[str, str] = {}
         self.slow: set[str] = set()
         """Addresses where registrations are still under way."""
+        self.keeps: dict[str, Exception] = {}
+        """Errors of nodes that cannot be told to forget, by address."""
 
     def want(self, registration: Any, addresses: Iterable[str]) -> None:
         self.wanted[registration.service_id] = (registration, tuple(addresses))
@@ -403,7 +420,7 @@ class KeeperDouble:
         self.wanted.pop(service, None)
         for services in self._routers.registered.values():
             services.discard(service)
-        return {}
+        return self.keeps
 
 
 @dataclass

@@ -56,6 +56,13 @@ def test_quantities_only_where_quantities_are() -> None:
     assert not contains({"env": [{"name": "a", "value": "1.0"}]}, {"env": [{"name": "a", "value": "1"}]})
 
 
+def test_lists_that_say_one_thing_twice_are_compared_as_wholes() -> None:
+    once, twice = [{"name": "a", "value": "2"}], [{"name": "a", "value": "1"}, {"name": "a", "value": "2"}]
+    assert contains({"env": twice}, {"env": twice})
+    assert not contains({"env": once}, {"env": twice})
+    assert not contains({"env": twice}, {"env": once})
+
+
 def test_merged_lists_are_compared_by_key() -> None:
     ours = {"env": [{"name": "a", "value": "1"}]}
     assert contains({"env": [{"name": "injected"}, {"name": "a", "value": "1"}]}, ours)

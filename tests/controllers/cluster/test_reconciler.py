@@ -159,6 +159,19 @@ async def test_somebody_elses_object_is_refused_then_adopted_on_request() -> Non
     assert not running.condition("Stalled")
 
 
+async def test_what_another_controller_holds_is_not_adopted_even_on_request() -> None:
+    running = Running()
+    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "x", "uid": "u", "controller": True}
+    consent = {"etl.router/adopt": "true"}
+    running.store.put(CONFIG_MAP, "prod-config", None, ownerReferences=[owner], annotations=consent)
+    await running.once()
+    assert running.condition("Stalled")["reason"] == "NameConflict"
+    assert (
+        "ConfigMap etl/prod-config is controlled by Deployment x" in running.condition("Stalled")["message"]
+    )
+    assert running.store.of(CONFIG_MAP, "prod-config")["metadata"]["ownerReferences"] == [owner]
+
+
 async def test_a_new_image_rolls_one_pod_at_a_time_with_the_leader_last() -> None:
     running = await Running().started()
     running.world.routers.leader = 2
@@ -227,9 +240,74 @@ async def test_a_roll_that_waits_for_long_is_told_once_until_it_goes_on() -> Non
     kind, _, note = running.world.events.seen[-1]
     assert (kind, note) == ("Warning", "the roll has been waiting for 120 s: pod prod-2 is not ready")
     running.world.set_ready(f"{NAME}-2", True)
+    await running.once()
+    running.world.run_stateful_set(NAME, ready=False)
+    await running.once()
+    running.store.now += running.world.context.settings.blocked_after
+    await running.once()
+    assert told() == 2, "it went on, and waits again"
+    running.world.set_ready(f"{NAME}-1", True)
     await running.settle()
     assert running.condition("Ready")["status"] == "True"
-    assert told() == 1
+    assert told() == 2
+
+
+async def rolling() -> Running:
+    """A cluster whose StatefulSet has a new template, and none of whose pods has it."""
+    running = await Running().started()
+    running.store.edit(CLUSTER, NAME, {"spec": {"image": "etl-router:2"}})
+    await running.once()
+    running.world.run_stateful_set(NAME)
+    return running
+
+
+def restarts(running: Running) -> list[str]:
+    return [key for verb, kind, key in running.store.writes if (verb, kind) == ("delete", "Pod")]
+
+
+async def test_a_pod_is_deleted_once_although_the_cache_shows_it_for_a_while() -> None:
+    running = await rolling()
+    for ordinal in range(3):
+        # Held as by its grace period.
+        running.store.edit(POD, f"prod-{ordinal}", {"metadata": {"finalizers": ["held"]}})
+    running.store.informers[POD].fall_behind()
+    for _ in range(5):
+        await running.once()
+    assert restarts(running) == ["etl/prod-2"]
+    assert running.world.events.reasons().count("PodRestarted") == 1
+
+
+async def test_a_pod_that_was_replaced_meanwhile_is_not_deleted_for_its_predecessor() -> None:
+    running = await rolling()
+    running.store.informers[POD].fall_behind()
+    running.store.remove(POD, "prod-2")
+    running.world.run_stateful_set(NAME)
+    await running.once()
+    assert restarts(running) == []
+    assert "PodRestarted" not in running.world.events.reasons()
+
+
+async def test_pods_of_others_with_the_clusters_label_are_no_members() -> None:
+    running = await Running().started()
+    labels = dict(running.store.of(POD, "prod-0")["metadata"]["labels"])
+    running.store.put(POD, "prod-3", {}, labels=labels)
+    running.world.set_ready("prod-3", False)
+    await running.once()
+    assert running.condition("Ready")["status"] == "True"
+    assert running.status["replicas"] == 3
+
+
+async def test_another_members_failure_during_a_restart_is_an_alarm() -> None:
+    running = await rolling()
+    await running.once()
+    assert restarts(running) == ["etl/prod-2"]
+    running.world.run_stateful_set(NAME, ready=False)
+    running.world.set_ready("prod-2", False, running=False)
+    running.world.routers.down = {"prod-1", "prod-2"}
+    await running.later(1)
+    await running.later(GRACE)
+    assert running.condition("QuorumHealthy")["reason"] == "QuorumLost"
+    assert [kind for kind, reason, _ in running.world.events.seen if reason == "QuorumLost"] == ["Warning"]
 
 
 async def test_on_delete_leaves_the_pods_to_the_user() -> None:
@@ -545,6 +623,15 @@ async def test_a_paused_cluster_is_observed_but_left_alone() -> None:
     assert running.world.events.reasons().count("Resumed") == 1
 
 
+async def test_a_paused_cluster_that_is_to_grow_says_what_the_pause_holds() -> None:
+    running = await Running().started()
+    pause = {"metadata": {"annotations": {"etl.router/paused": "true"}}, "spec": {"replicas": 5}}
+    running.store.edit(CLUSTER, NAME, pause)
+    await running.once()
+    assert running.condition("Ready")["reason"] == running.condition("Stalled")["reason"] == "Paused"
+    assert running.store.of(STATEFUL_SET, NAME)["spec"]["replicas"] == 3
+
+
 async def test_a_paused_cluster_with_nothing_to_do_stays_ready() -> None:
     running = await Running().started()
     running.store.edit(CLUSTER, NAME, {"metadata": {"annotations": {"etl.router/paused": "true"}}})
@@ -700,6 +787,22 @@ async def test_an_obsolete_child_goes() -> None:
     assert not running.store.has(SERVICE_ACCOUNT, NAME)
 
 
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_what_a_user_made_under_the_name_of_an_obsolete_child_stays(when: str) -> None:
+    if when == "before":
+        running = Running(serviceAccountName=NAME)
+        running.store.put(SERVICE_ACCOUNT, NAME)
+    else:
+        running = await Running().started()
+        running.store.informers[SERVICE_ACCOUNT].fall_behind()
+        running.store.remove(SERVICE_ACCOUNT, NAME)
+        running.store.put(SERVICE_ACCOUNT, NAME)
+        running.store.edit(CLUSTER, NAME, {"spec": {"serviceAccountName": "mine"}})
+    await running.once()
+    assert running.store.has(SERVICE_ACCOUNT, NAME)
+    assert ("delete", "ServiceAccount", "etl/prod") not in running.store.writes
+
+
 async def test_a_deleted_cluster_is_left_to_garbage_collection() -> None:
     running = await Running().started()
     running.store.edit(CLUSTER, NAME, {"metadata": {"finalizers": ["foregroundDeletion"]}})
@@ -707,6 +810,7 @@ async def test_a_deleted_cluster_is_left_to_garbage_collection() -> None:
     running.store.writes.clear()
     assert await running.once() is None
     assert running.store.writes == []
+    assert (running.reconciler._memory, running.reconciler._applier._children) == ({}, {}), "nothing is left"
 
 
 async def test_a_pod_that_waits_for_something_it_does_not_name_sends_people_to_its_events() -> None:
@@ -730,3 +834,15 @@ async def test_a_pod_that_waits_for_something_it_does_not_name_sends_people_to_i
     assert message.endswith(
         "prod-2: ContainerCreating; its events say why: kubectl describe pod prod-2 -n etl"
     )
+
+
+async def test_a_pod_that_was_made_anew_has_its_own_time_to_start() -> None:
+    running = await Running().started()
+    for _ in range(4):
+        running.store.remove(POD, "prod-2")
+        running.world.run_stateful_set(NAME, ready=False)
+        waiting = {"name": "router", "ready": False, "state": {"waiting": {"reason": "ContainerCreating"}}}
+        running.store.edit(POD, "prod-2", {"status": {"containerStatuses": [waiting]}})
+        await running.later(1)
+        await running.later(15)
+        assert running.condition("Ready")["message"].endswith("prod-2: ContainerCreating")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controllers.cluster.children import tolerable
-from controllers.cluster.rollout import Restart, joining, next_restart, plan_members
+from controllers.cluster.rollout import MAX_LAG, Restart, joining, next_restart, plan_members
 from controllers.members.facts import Consensus, NodeFacts, PodFacts, judge, quorum
 
 OLD, NEW = "rev-1", "rev-2"
@@ -47,9 +47,16 @@ def test_the_leader_goes_last() -> None:
     assert step.pod.name == "c-1"
 
 
-@pytest.mark.parametrize("change", [{"terminating": True, "ready": False}, {"ready": False}])
-def test_one_at_a_time(change: dict[str, object]) -> None:
-    pods = [pod(0), pod(1), pod(2, NEW, **change)]
+@pytest.mark.parametrize(
+    ("revision", "change"),
+    [
+        (NEW, {"terminating": True, "ready": False}),
+        (OLD, {"terminating": True, "ready": False}),
+        (NEW, {"ready": False}),
+    ],
+)
+def test_one_at_a_time(revision: str, change: dict[str, object]) -> None:
+    pods = [pod(0), pod(1), pod(2, revision, **change)]
     step = next_restart(pods, led_by(1, 3), NEW, 3)
     assert step.pod is None
     assert step.blocked
@@ -72,7 +79,9 @@ def test_a_split_brain_blocks() -> None:
 
 
 def test_members_that_lag_block() -> None:
-    step = next_restart([pod(i) for i in range(3)], led_by(1, 3, lag=500), NEW, 3)
+    pods = [pod(i) for i in range(3)]
+    assert next_restart(pods, led_by(1, 3, lag=MAX_LAG), NEW, 3).pod is not None
+    step = next_restart(pods, led_by(1, 3, lag=MAX_LAG + 1), NEW, 3)
     assert step.pod is None
     assert "caught up" in step.blocked
 

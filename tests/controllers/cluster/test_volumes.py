@@ -7,20 +7,26 @@ from typing import Any
 import pytest
 
 from controllers.cluster.volumes import plan_volumes
-from controllers.objects.kinds import POD, PVC, STORAGE_CLASS
+from controllers.objects.kinds import POD, PVC, STATEFUL_SET, STORAGE_CLASS
 from etl_operator.api import CLUSTER
-from informers.errors import Forbidden
-from informers.objects import Object, ObjectKey
+from informers.errors import Forbidden, NotFound
+from informers.objects import Object, ObjectKey, Resource
 from tests.controllers.cluster.test_reconciler import NAME, Running
 
 AT_START = [{"type": "FileSystemResizePending", "status": "True"}]
 
 
-async def growing(**spec: Any) -> Running:
-    """A cluster whose claims have just been patched, so that somebody has to grow them."""
+async def growable(*, growable: bool = True, **spec: Any) -> Running:
+    """A cluster whose storage class lets volumes grow."""
     running = await Running(**spec).started()
     running.store.put(STORAGE_CLASS, "standard", namespace="")
-    running.store.objects[STORAGE_CLASS, ObjectKey("", "standard")]["allowVolumeExpansion"] = True
+    running.store.objects[STORAGE_CLASS, ObjectKey("", "standard")]["allowVolumeExpansion"] = growable
+    return running
+
+
+async def growing(**spec: Any) -> Running:
+    """A cluster whose claims have just been patched, so that somebody has to grow them."""
+    running = await growable(**spec)
     running.store.edit(CLUSTER, NAME, {"spec": {"storage": {"size": "20Gi"}}})
     await running.once()
     assert patches(running) == 3
@@ -205,3 +211,72 @@ async def test_a_full_disk_is_cured_although_its_roll_is_stuck() -> None:
     assert "waiting: pod prod-2 is not ready" in running.condition("VolumesResized")["message"]
     await later(running, running.world.context.settings.blocked_after)
     assert patches(running) == 3
+
+
+async def test_two_templates_under_on_delete_do_not_keep_volumes_from_growing() -> None:
+    running = await growable(updateStrategy="OnDelete")
+    running.store.edit(CLUSTER, NAME, {"spec": {"image": "etl-router:2"}})
+    await running.once()
+    running.world.run_stateful_set(NAME)
+    running.store.remove(POD, "prod-2")
+    running.world.run_stateful_set(NAME)
+    assert running.is_new("prod-2") is not running.is_new("prod-1")
+    running.store.edit(CLUSTER, NAME, {"spec": {"storage": {"size": "20Gi"}}})
+    await later(running, 1)
+    assert patches(running) == 3
+
+
+async def test_volumes_that_cannot_grow_do_not_keep_members_from_joining() -> None:
+    running = await growable(growable=False)
+    running.store.edit(CLUSTER, NAME, {"spec": {"storage": {"size": "20Gi"}, "replicas": 4}})
+    await later(running, 1)
+    assert running.condition("VolumesResized")["reason"] == "VolumeExpansionUnsupported"
+    await later(running, 1)
+    assert running.store.of(STATEFUL_SET, NAME)["spec"]["replicas"] == 4
+
+
+async def test_who_may_not_read_storage_classes_tries_to_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = await growable()
+    get = running.store.get
+
+    async def refuse(resource: Resource, *args: Any, **named: Any) -> Object:
+        if resource == STORAGE_CLASS:
+            raise Forbidden(403, "Forbidden", "storageclasses is forbidden")
+        return await get(resource, *args, **named)
+
+    monkeypatch.setattr(running.store, "get", refuse)
+    running.store.edit(CLUSTER, NAME, {"spec": {"storage": {"size": "20Gi"}}})
+    await running.once()
+    assert patches(running) == 3
+
+
+async def test_a_claim_that_vanishes_in_that_moment_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = await growable()
+
+    async def gone(*_: Any, **__: Any) -> Object:
+        raise NotFound(404)
+
+    monkeypatch.setattr(running.store, "patch", gone)
+    running.store.edit(CLUSTER, NAME, {"spec": {"storage": {"size": "20Gi"}}})
+    await running.once()
+    assert running.condition("VolumesResized")["reason"] == "Resizing"
+    assert "VolumeExpansionFailed" not in running.world.events.reasons()
+
+
+async def test_a_claim_that_is_being_deleted_is_not_grown() -> None:
+    running = await growable()
+    running.store.edit(PVC, "data-prod-1", {"metadata": {"finalizers": ["kubernetes.io/pvc-protection"]}})
+    running.store.remove(PVC, "data-prod-1")
+    running.store.edit(CLUSTER, NAME, {"spec": {"storage": {"size": "20Gi"}}})
+    await running.once()
+    assert patches(running) == 2
+    assert ("patch", "PersistentVolumeClaim", "etl/data-prod-1") not in running.store.writes
+
+
+async def test_a_claim_is_patched_once_although_the_cache_is_behind() -> None:
+    running = await growable()
+    running.store.informers[PVC].fall_behind()
+    running.store.edit(CLUSTER, NAME, {"spec": {"storage": {"size": "20Gi"}}})
+    for _ in range(5):
+        await later(running, 1)
+    assert [verb for verb, _, _ in running.store.writes].count("patch") == 3

@@ -42,6 +42,15 @@ def test_a_majority_is_enough_to_serve() -> None:
     assert consensus.health == "Degraded"
 
 
+def test_who_is_no_voter_yet_makes_no_majority() -> None:
+    # The leader counts three members; the fourth is about to join and follows it.
+    nodes = [replace(node(0, 1), members=3), down(1), down(2), node(3, 1)]
+    consensus = judge(nodes, 4)
+    assert consensus.following == {1, 4}
+    assert not consensus.quorate
+    assert judge([*nodes[:2], replace(node(2, 1), members=3), nodes[3]], 4).quorate
+
+
 def test_a_leader_that_does_not_answer_is_none() -> None:
     consensus = judge([down(0), node(1, 1), node(2, 1)], 3)
     assert consensus.leader_id == 0
