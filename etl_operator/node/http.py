@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 from etl_operator.node.consensus.engine import ConsensusEngine
 from etl_operator.probes import Page, Route, json_page
 
 
-def health_routes(engine: ConsensusEngine) -> Mapping[str, Route]:
-    """``/health``: the process is up, always 200. ``/ready``: it has a leader and its state, else 503."""
+def health_routes(
+    engine: ConsensusEngine, leaving: Callable[[], bool] = lambda: False
+) -> Mapping[str, Route]:
+    """``/health``: the process is up, always 200. ``/ready``: it has a leader and its state, else 503.
+
+    :param leaving: the node is about to end; it is not ready then.
+    """
 
     def health() -> Page:
         status = engine.status()
@@ -26,6 +31,10 @@ def health_routes(engine: ConsensusEngine) -> Mapping[str, Route]:
 
     def ready() -> Page:
         status = engine.status()
+        if leaving():
+            return json_page(
+                HTTPStatus.SERVICE_UNAVAILABLE, {"ready": False, "reason": "the node is leaving"}
+            )
         if status.leader_id is None:
             return json_page(HTTPStatus.SERVICE_UNAVAILABLE, {"ready": False, "reason": "no leader is known"})
         if not status.caught_up:

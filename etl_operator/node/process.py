@@ -24,6 +24,7 @@ from etl_operator.node.consensus.settings import Timing
 from etl_operator.node.control import services, state
 from etl_operator.node.control.registry import Registry
 from etl_operator.node.data.graph import refusal
+from etl_operator.node.dataside import DataSide
 from etl_operator.node.http import health_routes
 from etl_operator.node.limits import HANDSHAKE_SECONDS, callers, raise_open_files
 from etl_operator.node.settings import Settings
@@ -92,6 +93,8 @@ class NodeProcess:
         self._registry = Registry(time.monotonic, settings.node.lease_seconds)
         self._calls: Counter[str] = Counter()
         self._engine = _engine(identity, settings, self._state)
+        self._data = DataSide(self._engine, self._state, self._registry, settings)
+        self._leaving = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._health: Any = None
 
@@ -110,6 +113,9 @@ class NodeProcess:
             await self._start(stack)
             await self._until(stop)
             log.info("leaving")
+            self._leaving = True
+            self._changed()
+            await self._data.leave()
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         identity = self._identity
@@ -122,6 +128,8 @@ class NodeProcess:
             with _explained(name, bind):
                 await server.start()
             stack.push_async_callback(server.stop)
+        self._data.start()
+        stack.push_async_callback(self._data.stop)
         rpc = self._rpc_server()
         with _explained("gRPC", identity.listen):
             rpc.add_insecure_port(str(identity.listen))
@@ -150,7 +158,7 @@ class NodeProcess:
 
     def _pages(self) -> list[tuple[str, Address, Any]]:
         pages: list[tuple[str, Address, Any]] = [
-            ("HTTP", self._identity.http, health_routes(self._engine)),
+            ("HTTP", self._identity.http, health_routes(self._engine, lambda: self._leaving)),
         ]
         if self._identity.metrics is not None:
             from etl_operator.node.metrics import NodeCollector, metrics_routes
@@ -170,6 +178,8 @@ class NodeProcess:
                 # Callers who connect and say nothing must leave files for probes, members and the disk.
                 ("grpc.max_allowed_incoming_connections", callers(raise_open_files())),
                 ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
+                ("grpc.max_receive_message_length", keepalive.max_message_size),
+                ("grpc.max_send_message_length", keepalive.max_message_size),
                 ("grpc.keepalive_time_ms", keepalive.keepalive_interval_secs * 1000),
                 ("grpc.keepalive_timeout_ms", keepalive.keepalive_timeout_secs * 1000),
                 ("grpc.keepalive_permit_without_calls", 1),
@@ -189,6 +199,7 @@ class NodeProcess:
         server.add_generic_rpc_handlers(
             [services.handlers(descriptor, servicer, node, self._count) for descriptor, servicer in offered]
         )
+        server.add_generic_rpc_handlers(self._data.handlers(self._count))
         if node.health_service:
             from grpc_health.v1 import health, health_pb2_grpc
 
@@ -208,7 +219,7 @@ class NodeProcess:
         if self._health is not None:
             from grpc_health.v1 import health_pb2
 
-            ready = status.leader_id is not None and status.caught_up
+            ready = status.leader_id is not None and status.caught_up and not self._leaving
             kinds = health_pb2.HealthCheckResponse
             self._spawn(self._health.set("", kinds.SERVING if ready else kinds.NOT_SERVING))
 

@@ -37,20 +37,23 @@ class Cluster(msgspec.Struct, frozen=True):
 
 
 class Buffer(msgspec.Struct, frozen=True):
-    """``buffer``: accepted, not used; this node moves no records."""
+    """``buffer``: records that may be under way on this node; ``node.buffer_bytes`` bounds their bytes."""
 
     max_total_records: int = 1_000_000
     max_per_source: int = 100_000
     max_per_stage: int = 100_000
+    """Of one pipeline."""
     backpressure_threshold: float = 0.8
+    """Share of a limit from which sources are asked to pause."""
     backpressure_resume_threshold: float = 0.6
+    """Share below which they are asked to go on."""
 
 
 class Grpc(msgspec.Struct, frozen=True):
     """``grpc``: the main listener."""
 
     max_message_size: int = 67_108_864
-    """Accepted, not used, as in the published router: messages may have 4 MiB."""
+    """Bytes of a message, of sources and of services, both ways."""
     keepalive_interval_secs: int = 10
     keepalive_timeout_secs: int = 5
 
@@ -77,8 +80,14 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """True: Update, Delete, Enable and Disable of an unknown pipeline answer ``success=false``."""
     lease_seconds: float = 30.0
     """How long a registration lasts without a heartbeat."""
+    buffer_bytes: int = 67_108_864
+    """Bytes of records that may be under way; a source may have a quarter of them, a pipeline half."""
+    call_seconds: float = 30.0
+    """Deadline of a call of a transform or a sink."""
+    longest_retry_seconds: float = 30.0
+    """Longest pause of a service that does not answer."""
     answer_delay_ms: int = 0
-    """Fault: every gRPC answer is late by this much."""
+    """Fault: every gRPC answer of the control services is late by this much."""
     drop_heartbeats: bool = False
     """Fault: registry heartbeats are read and not answered."""
 

@@ -5,7 +5,8 @@ The behaviour is the published router's, oddities included, because clients must
 * Register replaces by id, but adds the id once more to the list of its name, so that endpoints show up once
   per registration. Registering under another name leaves the id in the old name's list too.
 * Nothing is ever removed by time. Expiry only hides entries from `endpoints`.
-* Filters, health, load, weights and lease ids of the wire are not looked at.
+* Filters, load and lease ids of the wire are not looked at. Health, weights, limits and TLS are kept for the
+  data plane, and are not in the answers.
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ class Service:
     labels: Mapping[str, str]
     renewed: float
     """Monotonic seconds of the last registration or heartbeat."""
+    use_tls: bool = False
+    weight: int = 0
+    most_calls: int = 0
+    """Calls at the same time; 0 for any number."""
+    healthy: bool = True
+    """False after a heartbeat said UNHEALTHY."""
 
 
 class Registry:
@@ -44,6 +51,8 @@ class Registry:
         self._clock = clock
         self._services: dict[str, Service] = {}
         self._by_name: dict[str, list[str]] = {}
+        self.on_change: Callable[[], None] = lambda: None
+        """Called after a service came, changed or went; not when a lease runs out."""
 
     def __len__(self) -> int:
         return len(self._services)
@@ -62,6 +71,9 @@ class Registry:
         *,
         group_id: str = "",
         labels: Mapping[str, str] | None = None,
+        use_tls: bool = False,
+        weight: int = 0,
+        most_calls: int = 0,
     ) -> None:
         """Store or replace a service and start its lease. Nothing is validated."""
         # Kept as one string and split at its first colon, so that a literal IPv6 host comes back broken.
@@ -75,8 +87,12 @@ class Registry:
             group_id,
             dict(labels or {}),
             self._clock(),
+            use_tls,
+            weight,
+            most_calls,
         )
         self._by_name.setdefault(name, []).append(service_id)
+        self.on_change()
 
     def deregister(self, service_id: str) -> None:
         """Forget a service, under its present name. An unknown id is fine."""
@@ -84,17 +100,24 @@ class Registry:
         if service is not None:
             left = [other for other in self._by_name.get(service.name, []) if other != service_id]
             self._by_name[service.name] = left
+            self.on_change()
 
-    def heartbeat(self, service_id: str) -> bool:
+    def heartbeat(self, service_id: str, *, healthy: bool = True) -> bool:
         """Renew a lease, also one that has run out. False: the id is not known, register again."""
         service = self._services.get(service_id)
         if service is None:
             return False
-        service.renewed = self._clock()
+        changed = service.healthy is not healthy or not self.lives(service)
+        service.renewed, service.healthy = self._clock(), healthy
+        if changed:
+            self.on_change()
         return True
+
+    def lives(self, service: Service) -> bool:
+        """Its lease lasts."""
+        return self._clock() - service.renewed <= self.lease
 
     def endpoints(self, name: str) -> list[Service]:
         """Services registered under a name whose lease lasts, once per registration."""
-        now = self._clock()
         found = (self._services.get(service_id) for service_id in self._by_name.get(name, ()))
-        return [service for service in found if service is not None and now - service.renewed <= self.lease]
+        return [service for service in found if service is not None and self.lives(service)]

@@ -213,6 +213,9 @@ class ServiceRegistry:
             endpoint.port,
             group_id=identity.group_id,
             labels=request.metadata.labels,
+            use_tls=endpoint.use_tls,
+            weight=request.metadata.weight,
+            most_calls=request.metadata.max_concurrent_requests,
         )
         return registry_pb2.RegisterResponse(
             success=True,
@@ -234,7 +237,8 @@ class ServiceRegistry:
         async for request in requests:
             if self._settings.drop_heartbeats:
                 continue
-            if self._registry.heartbeat(request.service_id):
+            healthy = request.health.status != common_pb2.HEALTH_STATUS_UNHEALTHY
+            if self._registry.heartbeat(request.service_id, healthy=healthy):
                 deadline = _duration(self._registry.lease)
                 yield registry_pb2.HeartbeatResponse(acknowledged=True, next_heartbeat_deadline=deadline)
             else:

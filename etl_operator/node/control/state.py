@@ -14,7 +14,7 @@ absent id change nothing; whether that is an error is for the caller to say (`Ou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -32,6 +32,8 @@ class Pipeline(msgspec.Struct, frozen=True, array_like=True):
     created_at: float
     """Wall-clock seconds since 1970, from the node that proposed it."""
     updated_at: float
+    drain: bool = True
+    """Disabled: what is under way is brought to its end; false: it is let go."""
 
 
 class _Command(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -66,6 +68,8 @@ class SetEnabled(_Command, frozen=True, array_like=True, tag="enable"):
     pipeline_id: str
     enabled: bool
     now: float
+    drain: bool = True
+    """Of a pipeline that is disabled: bring to its end what is under way, or let it go."""
 
 
 class NameCluster(_Command, frozen=True, array_like=True, tag="cluster"):
@@ -108,6 +112,8 @@ class RouterState:
     def __init__(self) -> None:
         self.cluster_id = ""
         """Random, given by the first leader; empty until then."""
+        self.on_change: Callable[[], None] = _nothing
+        """Called after the pipelines changed."""
         self._pipelines: dict[str, Pipeline] = {}
 
     def __len__(self) -> int:
@@ -140,6 +146,7 @@ class RouterState:
             self._pipelines.pop(command.pipeline_id, None)
         else:
             self._pipelines[command.pipeline_id] = new
+        self.on_change()
         return Outcome(found=old is not None, version=new.version if new else 0)
 
     def snapshot(self) -> bytes:
@@ -159,6 +166,11 @@ class RouterState:
         stored = _state_decoder.decode(data)
         self.cluster_id = stored.cluster_id
         self._pipelines = {pipeline.pipeline_id: pipeline for pipeline in stored.pipelines}
+        self.on_change()
+
+
+def _nothing() -> None:
+    """Nobody listens."""
 
 
 def _after(command: Create | Update | Delete | SetEnabled, old: Pipeline | None) -> Pipeline | None:
@@ -169,7 +181,10 @@ def _after(command: Create | Update | Delete | SetEnabled, old: Pipeline | None)
             return None
         case Update(_, config, now) if old is not None:
             return msgspec.structs.replace(old, config=config, version=old.version + 1, updated_at=now)
-        case SetEnabled(_, enabled, now) if old is not None and old.enabled is not enabled:
-            return msgspec.structs.replace(old, enabled=enabled, updated_at=now)
+        case SetEnabled(_, enabled, now, drain) if old is not None:
+            if (old.enabled, old.drain) == (enabled, drain):
+                return old
+            since = now if old.enabled is not enabled else old.updated_at
+            return msgspec.structs.replace(old, enabled=enabled, drain=drain, updated_at=since)
         case _:
             return old

@@ -7,7 +7,7 @@ decides when the last one ends. A *ledger* is one partition of a source in one p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import IntEnum
 from heapq import heappop, heappush
 
@@ -191,6 +191,13 @@ class Ledger:
         self._committed = max(self._committed, reached or 0)
         return self._committed
 
-    def undecided(self) -> Iterator[Tally]:
-        """Tallies under way that have a position, as they came."""
-        return iter(list(self._flying.values()))
+    def is_clear(self, position: int) -> bool:
+        """Nothing at or below ``position`` is undecided, and nothing without a position."""
+        order, flying = self._order, self._flying
+        while order and order[0] not in flying:
+            heappop(order)
+        return (
+            self.open == len(flying)
+            and not (order and order[0] <= position)
+            and not (self._holes and self._holes.lowest <= position)
+        )

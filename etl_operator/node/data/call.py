@@ -1,0 +1,310 @@
+"""Calls of transforms and sinks: who is called, for how long, and what happens when nobody answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc.aio
+
+from etl_operator.node.data.balance import Balancer, Endpoint, Key, selects, usable
+from etl_operator.node.data.graph import Kind, Stage
+from etl_operator.node.data.policy import (
+    BROKEN_WAIT,
+    FIRST_WAIT,
+    LONGEST_WAIT,
+    BatchRefused,
+    Failure,
+    ProtocolFault,
+    Result,
+    failure_of,
+    sink_results,
+    transform_results,
+    wait_before,
+)
+from etl_operator.node.data.stats import StageStats
+from etl_operator.node.data.view import Service
+from etl_operator.router.pb import common_pb2, sink_pb2, sink_pb2_grpc, transform_pb2, transform_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+Trace = tuple[tuple[str, str], ...]
+"""gRPC metadata of a trace's context, passed on as it came."""
+_Answer = TypeVar("_Answer")
+
+_TYPES = {Kind.TRANSFORM: common_pb2.SERVICE_TYPE_TRANSFORM, Kind.SINK: common_pb2.SERVICE_TYPE_SINK}
+_FAILED = {Kind.TRANSFORM: "TRANSFORM_FAILED", Kind.SINK: "SINK_FAILED"}
+"""Code of a record's failure, by the stage's kind."""
+_OVERHEAD = 64 * 1024
+"""Bytes of a call beside its records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Times and sizes of calls."""
+
+    deadline: float = 30.0
+    """Seconds of a call."""
+    first_wait: float = FIRST_WAIT
+    longest_wait: float = LONGEST_WAIT
+    broken_wait: float = BROKEN_WAIT
+    most_records: int = 1000
+    """Records of a call."""
+    most_bytes: int = 2 * 2**20
+    """Bytes of records in a call; a larger record goes by itself."""
+    message_bytes: int = 64 * 2**20
+    """Largest message, both ways."""
+
+
+class Refused(Exception):
+    """The service answered, and took none of the records."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class TooMany(Exception):
+    """The service takes fewer records in a call."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.most = most
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What goes into one call."""
+
+    key: Key
+    records: list[common_pb2.Record]
+    watermark: common_pb2.Watermark | None
+    batch_id: str
+    trace: Trace
+
+    def batch(self) -> common_pb2.RecordBatch:
+        """The batch of the call."""
+        return common_pb2.RecordBatch(batch_id=self.batch_id, records=self.records, watermark=self.watermark)
+
+
+class Services:
+    """The services that can be called, and their connections.
+
+    :param chance: for jitter and weighted choices.
+    """
+
+    def __init__(self, tuning: Tuning, chance: random.Random | None = None) -> None:
+        self.tuning = tuning
+        self._chance = chance or random.Random()  # noqa: S311 - jitter
+        self._endpoints: dict[tuple[str, str, int, bool], Endpoint] = {}
+        self._channels: dict[tuple[str, int, bool], grpc.aio.Channel] = {}
+        self._changed = asyncio.Event()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def update(self, services: Iterable[Service]) -> None:
+        """These, and no others, exist now."""
+        found: dict[tuple[str, str, int, bool], Endpoint] = {}
+        for service in services:
+            place = (service.service_id, service.host, service.port, service.use_tls)
+            endpoint = self._endpoints.get(place) or Endpoint(service)
+            endpoint.service = service
+            found[place] = endpoint
+        self._endpoints = found
+        for where in self._channels.keys() - {(s.host, s.port, s.use_tls) for s in self.services()}:
+            self._close(self._channels.pop(where))
+        self.wake()
+
+    def services(self) -> list[Service]:
+        """All of them."""
+        return [endpoint.service for endpoint in self._endpoints.values()]
+
+    def behind(self, stage: Stage) -> list[Endpoint]:
+        """Those behind a stage that may be called."""
+        kind = _TYPES[stage.kind]
+        return usable(one for one in self._endpoints.values() if selects(stage.selector, one.service, kind))
+
+    def wake(self) -> None:
+        """Let all who wait for a service look again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def balancer(self, stage: Stage) -> Balancer:
+        """The strategy of a stage."""
+        return Balancer(stage.selector.balance, self._chance)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for channel in self._channels.values():
+            self._close(channel)
+        self._channels.clear()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def _close(self, channel: grpc.aio.Channel) -> None:
+        # Calls under way have their time to end.
+        task = asyncio.get_running_loop().create_task(channel.close(self.tuning.deadline))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    # Calls.
+
+    async def process(
+        self, stage: Stage, parcel: Parcel, balancer: Balancer, stats: StageStats
+    ) -> list[Result]:
+        """Have a stage's service process records; waits until one answers.
+
+        :returns: one result per record, in their order.
+        :raises Refused: a service answered and took none of them.
+        :raises TooMany: the service that would be called takes fewer.
+        """
+        while True:
+            endpoint = await self._free(stage, parcel.key, balancer)
+            endpoint.outstanding += 1
+            try:
+                results = await self._attempt(stage, parcel, endpoint, stats)
+            finally:
+                endpoint.outstanding -= 1
+                if endpoint.is_full or endpoint.service.most_calls or endpoint.most_batches:
+                    self.wake()
+            if results is not None:
+                endpoint.failures = 0
+                stats.broken = ""
+                return results
+
+    async def _free(self, stage: Stage, key: Key, balancer: Balancer) -> Endpoint:
+        """A service that takes a call now."""
+        while True:
+            changed, now = self._changed, time.monotonic()
+            endpoints = self.behind(stage)
+            endpoint = balancer.pick(endpoints, key, now)
+            if endpoint is not None:
+                return endpoint
+            pauses = [one.paused_until - now for one in endpoints if one.paused_until > now]
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(pauses, default=None)):
+                    await changed.wait()
+
+    async def _attempt(
+        self, stage: Stage, parcel: Parcel, endpoint: Endpoint, stats: StageStats
+    ) -> list[Result] | None:
+        """One call. None: nobody answered, or not in a way that can be used; the service pauses."""
+        began = time.monotonic()
+        try:
+            if stage.kind is Kind.TRANSFORM:
+                await self._ask_capabilities(endpoint)
+                if endpoint.most_records and len(parcel.records) > endpoint.most_records:
+                    raise TooMany(endpoint.most_records)
+                results = await self._transform(stage, parcel, endpoint)
+            else:
+                results = await self._write(stage, parcel, endpoint)
+        except grpc.aio.AioRpcError as error:
+            self._failed(stage, endpoint, stats, error.code().name, error.details() or "")
+            return None
+        except ProtocolFault as fault:
+            self._pause(endpoint, Failure.BROKEN)
+            stats.broke(f"{endpoint.service.service_id}: {fault}")
+            return None
+        except BatchRefused as refused:
+            stats.answered(time.monotonic() - began)
+            raise Refused("SINK_FAILED", str(refused)) from None
+        stats.answered(time.monotonic() - began)
+        return results
+
+    def _failed(self, stage: Stage, endpoint: Endpoint, stats: StageStats, code: str, details: str) -> None:
+        """Let the service pause.
+
+        :raises Refused: it answered.
+        """
+        failure = failure_of(code, details)
+        if failure is Failure.REFUSED:
+            endpoint.failures = 0
+            raise Refused(_FAILED[stage.kind], details or code)
+        self._pause(endpoint, failure)
+        stats.unanswered += 1
+        if failure is Failure.BROKEN:
+            stats.broke(f"{endpoint.service.service_id} answers {code}: {details}")
+
+    def _pause(self, endpoint: Endpoint, failure: Failure) -> None:
+        endpoint.failures += 1
+        endpoint.asked = False
+        first = self.tuning.broken_wait if failure is Failure.BROKEN else self.tuning.first_wait
+        pause = wait_before(endpoint.failures, first, self.tuning.longest_wait, self._chance.random())
+        endpoint.paused_until = time.monotonic() + pause
+
+    async def _transform(self, stage: Stage, parcel: Parcel, endpoint: Endpoint) -> list[Result]:
+        request = transform_pb2.ProcessBatchRequest(
+            transform_id=stage.stage_id, input_batch=parcel.batch(), transform_config=stage.config
+        )
+        stub = transform_pb2_grpc.TransformServiceStub(self._channel(endpoint.service))  # type: ignore[no-untyped-call]
+        answer = await self._call(stub.ProcessBatch, request, parcel.trace)
+        return transform_results(parcel.records, answer)
+
+    async def _write(self, stage: Stage, parcel: Parcel, endpoint: Endpoint) -> list[Result]:
+        options = sink_pb2.WriteOptions(
+            require_ack=True,
+            timeout_ms=int(self.tuning.deadline * 1000),
+            guarantee=sink_pb2.DELIVERY_GUARANTEE_AT_LEAST_ONCE,
+        )
+        request = sink_pb2.WriteBatchRequest(sink_id=stage.stage_id, batch=parcel.batch(), options=options)
+        stub = sink_pb2_grpc.SinkServiceStub(self._channel(endpoint.service))  # type: ignore[no-untyped-call]
+        written = sink_results(parcel.records, await self._call(stub.WriteBatch, request, parcel.trace))
+        if not written.durable:
+            # What is lost before it lasts must be written again, so all of it is tried again from the start.
+            flush = sink_pb2.FlushRequest(sink_id=stage.stage_id, wait_for_completion=True)
+            if not (await self._call(stub.Flush, flush, parcel.trace)).success:
+                raise ProtocolFault("it answers PENDING, and its Flush fails")
+        return written.results
+
+    async def flush(self, stage: Stage) -> None:
+        """Ask all services behind a sink to make what they have last; best effort."""
+        request = sink_pb2.FlushRequest(sink_id=stage.stage_id, wait_for_completion=True)
+        for endpoint in self.behind(stage):
+            if not endpoint.failures:
+                stub = sink_pb2_grpc.SinkServiceStub(self._channel(endpoint.service))  # type: ignore[no-untyped-call]
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    await self._call(stub.Flush, request, ())
+
+    async def _ask_capabilities(self, endpoint: Endpoint) -> None:
+        """Once per service and connection; a service without an answer has no limits."""
+        if endpoint.asked:
+            return
+        stub = transform_pb2_grpc.TransformServiceStub(self._channel(endpoint.service))  # type: ignore[no-untyped-call]
+        try:
+            answer = await self._call(stub.GetCapabilities, common_pb2.Empty(), ())
+        except grpc.aio.AioRpcError as error:
+            if failure_of(error.code().name, "") is Failure.AWAY:
+                raise
+            answer = transform_pb2.Capabilities()
+        endpoint.most_records = answer.max_batch_size
+        endpoint.most_batches = answer.max_concurrent_batches
+        endpoint.asked = True
+
+    async def _call(self, method: Callable[..., Any], request: Any, trace: Trace) -> Any:
+        return await method(request, timeout=self.tuning.deadline, metadata=trace)
+
+    def _channel(self, service: Service) -> grpc.aio.Channel:
+        where = (service.host, service.port, service.use_tls)
+        channel = self._channels.get(where)
+        if channel is None:
+            options: Sequence[tuple[str, Any]] = [
+                ("grpc.max_send_message_length", self.tuning.message_bytes + _OVERHEAD),
+                ("grpc.max_receive_message_length", self.tuning.message_bytes + _OVERHEAD),
+                ("grpc.enable_http_proxy", 0),
+                ("grpc.max_reconnect_backoff_ms", 1000),
+                ("grpc.keepalive_time_ms", 10_000),
+                ("grpc.keepalive_timeout_ms", 5_000),
+            ]
+            host = f"[{service.host}]" if ":" in service.host else service.host
+            target = f"{host}:{service.port}"
+            if service.use_tls:
+                credentials = grpc.ssl_channel_credentials()
+                channel = grpc.aio.secure_channel(target, credentials, options=options)
+            else:
+                channel = grpc.aio.insecure_channel(target, options=options)
+            self._channels[where] = channel
+        return channel

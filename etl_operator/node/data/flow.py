@@ -1,0 +1,251 @@
+"""A pipeline on a node, whatever its plan at the moment: its ledgers, its counters, and what is under way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from etl_operator.node.data.balance import Key, selects
+from etl_operator.node.data.call import Services, Trace
+from etl_operator.node.data.conditions import PlanError
+from etl_operator.node.data.graph import Plan, Stage, plan_of
+from etl_operator.node.data.lane import Clock, Spawn
+from etl_operator.node.data.ledger import Ledger, Tally, Ticket
+from etl_operator.node.data.run import Counted, Run, by_partition
+from etl_operator.node.data.view import Pipeline, PipelineReport, Service
+from etl_operator.router.pb import common_pb2, router_pb2
+
+log = logging.getLogger(__name__)
+
+CHANGE_SECONDS = 10.0
+"""How long records by an old plan may take to end before the new plan holds and sources send them again."""
+_MOST_LEDGERS = 10_000
+"""Partitions remembered per pipeline. Beyond it those are forgotten that were idle for longest."""
+
+
+class Flow:
+    """One pipeline.
+
+    :param moved: called when something was decided or the pipeline changed.
+    """
+
+    def __init__(
+        self, pipeline_id: str, services: Services, clock: Clock, spawn: Spawn, moved: Callable[[], None]
+    ) -> None:
+        self.pipeline_id = pipeline_id
+        self.problem = ""
+        """Why it cannot run."""
+        self.enabled = False
+        self.decided = 0
+        """Records decided so far."""
+        self._services = services
+        self._clock = clock
+        self._spawn = spawn
+        self._moved = moved
+        self._config = b""
+        self._plan: Plan | None = None
+        self._run: Run | None = None
+        self._next: Plan | None = None
+        self._changing: asyncio.Task[None] | None = None
+        self._emptied = asyncio.Event()
+        self._counted = Counted()
+        self._ledgers: dict[Key, Ledger] = {}
+        self._undecided: dict[Tally, None] = {}
+        self._dirty: set[Ledger] = set()
+
+    # What holds.
+
+    def update(self, pipeline: Pipeline) -> None:
+        """The pipeline as it is stored now."""
+        if pipeline.config != self._config:
+            self._config = pipeline.config
+            self._change(self._planned(pipeline.config))
+        if self.enabled and not pipeline.enabled:
+            self._moved()
+        self.enabled = pipeline.enabled
+        if not pipeline.enabled and not pipeline.drain:
+            self.let_go()
+
+    def _planned(self, config: bytes) -> Plan | None:
+        try:
+            plan = plan_of(router_pb2.PipelineConfig.FromString(config))
+        except PlanError as error:
+            self.problem = str(error)
+            log.error("pipeline %s cannot run: %s", self.pipeline_id, error)
+            return None
+        self.problem = ""
+        return plan
+
+    def _change(self, plan: Plan | None) -> None:
+        self._next = plan
+        if self._changing is None and not self._undecided:
+            self._switch()
+        elif self._changing is None:
+            self._changing = self._spawn(self._switch_when_empty())
+
+    async def _switch_when_empty(self) -> None:
+        """Order is kept across plans: nothing new comes in before what is under way has ended."""
+        try:
+            async with asyncio.timeout(CHANGE_SECONDS):
+                while self._undecided:
+                    self._emptied.clear()
+                    await self._emptied.wait()
+        except TimeoutError:
+            log.warning(
+                "pipeline %s: %d records did not end by the old plan; their sources must send them again",
+                self.pipeline_id,
+                len(self._undecided),
+            )
+        self._changing = None
+        self.let_go()
+        self._switch()
+
+    def _switch(self) -> None:
+        if self._run is not None:
+            self._run.stop()
+        self._plan, self._run = self._next, None
+        if self._plan is not None:
+            self._counted.stages = {k: v for k, v in self._counted.stages.items() if k in self._plan.stages}
+        self._moved()
+
+    @property
+    def is_ready(self) -> bool:
+        """Records may enter now; false while a new plan waits for what is under way by the old one."""
+        return self._changing is None
+
+    def let_go(self) -> None:
+        """Stop working on all that is under way: the sources must send it again."""
+        if self._run is not None:
+            self._run.stop()
+            self._run = None
+        for tally in list(self._undecided):
+            tally.let_go()
+
+    def close(self) -> None:
+        """The pipeline is gone."""
+        if self._changing is not None:
+            self._changing.cancel()
+        self.let_go()
+
+    # Records.
+
+    def entries(self, source_id: str, services: Sequence[Service]) -> list[Stage]:
+        """Its stages where records of a source come in.
+
+        :param services: the registered source services that ``source_id`` may stand for. A stage that selects
+            by name alone needs none.
+        """
+        if self._plan is None:
+            return []
+        return [
+            stage
+            for stage in self._plan.sources
+            if any(selects(stage.selector, one, common_pb2.SERVICE_TYPE_SOURCE) for one in services)
+            or (stage.selector.name == source_id and not (stage.selector.group or stage.selector.labels))
+        ]
+
+    def stage(self, stage_id: str) -> Stage | None:
+        """One of its stages."""
+        return self._plan.stages.get(stage_id) if self._plan else None
+
+    def admit(
+        self, stages: Sequence[Stage], batch: common_pb2.RecordBatch, ticket: Ticket, size: int, trace: Trace
+    ) -> None:
+        """Take a source's batch: what is new goes on its way, the rest is settled or joined."""
+        for key, numbers in by_partition(batch.records):
+            ledger = self._ledger(key)
+            records, tallies = [], []
+            for number in numbers:
+                record = batch.records[number]
+                tally = ledger.admit(record.id.sequence_number, ticket, number)
+                if tally is not None:
+                    records.append(record)
+                    tallies.append(tally)
+            self._begin(stages, key, records, tallies, size, batch, trace)
+
+    def inject(
+        self, stage: Stage, batch: common_pb2.RecordBatch, ticket: Ticket, size: int, trace: Trace
+    ) -> None:
+        """Take records at a stage, whatever became of them before."""
+        for key, numbers in by_partition(batch.records):
+            records = [batch.records[number] for number in numbers]
+            loose = Ledger(self._settled)
+            tallies = [Tally(loose, 0, ticket, number) for number in numbers]
+            loose.open = len(tallies)
+            self._begin([stage], key, records, tallies, size, batch, trace)
+
+    def _begin(
+        self,
+        stages: Sequence[Stage],
+        key: Key,
+        records: list[common_pb2.Record],
+        tallies: list[Tally],
+        size: int,
+        batch: common_pb2.RecordBatch,
+        trace: Trace,
+    ) -> None:
+        if not records:
+            return
+        assert self._plan is not None
+        if self._run is None:
+            self._run = Run(self._plan, self._services, self._counted, self._clock, self._spawn)
+        self._undecided.update(dict.fromkeys(tallies))
+        share = size * len(records) // len(batch.records)
+        watermark = batch.watermark if batch.HasField("watermark") else None
+        self._run.start(stages, key, records, tallies, share, watermark, batch.batch_id, trace)
+
+    def _ledger(self, key: Key) -> Ledger:
+        ledger = self._ledgers.pop(key, None) or Ledger(self._settled)
+        self._ledgers[key] = ledger
+        if len(self._ledgers) > _MOST_LEDGERS:
+            idle = next((k for k, other in self._ledgers.items() if not other.open and k != key), None)
+            if idle is not None:
+                del self._ledgers[idle]
+        return ledger
+
+    def _settled(self, tally: Tally) -> None:
+        self._undecided.pop(tally, None)
+        self.decided += 1
+        self._dirty.add(tally.ledger)
+        if not self._undecided:
+            self._emptied.set()
+
+    # What it tells.
+
+    @property
+    def pending(self) -> int:
+        """Records taken and not decided."""
+        return len(self._undecided)
+
+    def committed(self) -> dict[Key, int]:
+        """Positions committed, of the partitions where something was decided since the last call."""
+        dirty, self._dirty = self._dirty, set()
+        found = {}
+        if dirty:
+            found = {key: ledger.committed for key, ledger in self._ledgers.items() if ledger in dirty}
+        return {key: position for key, position in found.items() if position}
+
+    def is_clear(self, key: Key, position: int) -> bool:
+        """Nothing at or below ``position`` of a partition is undecided here."""
+        ledger = self._ledgers.get(key)
+        return ledger is None or ledger.is_clear(position)
+
+    def report(self) -> PipelineReport:
+        """Its counters."""
+        stages = dict(self._run.counters()) if self._run else {}
+        if not stages and self._plan:
+            stages = {s: self._counted.stage(s).counters(0) for s in self._plan.stages}
+        return PipelineReport(
+            pending=self.pending,
+            dead_letters=self._counted.dead_letters,
+            parked=self._run.parked if self._run else 0,
+            rejected=self._counted.rejected,
+            problem=self.problem,
+            stages=stages,
+        )
+
+    async def flush(self) -> None:
+        """Ask its sinks to make what they have last."""
+        if self._run is not None:
+            await self._run.flush()

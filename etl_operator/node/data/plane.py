@@ -1,0 +1,364 @@
+"""The data plane of one node: which pipelines take whose records, within which budget, what it reports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from etl_operator.node.data.balance import Key
+from etl_operator.node.data.call import Services, Trace, Tuning
+from etl_operator.node.data.credit import Amount, Budget, Limits
+from etl_operator.node.data.flow import Flow
+from etl_operator.node.data.graph import Stage
+from etl_operator.node.data.lane import Clock
+from etl_operator.node.data.ledger import Ticket
+from etl_operator.node.data.view import Offset, Progress, Report, Service, Snapshot, Watermark
+from etl_operator.router.pb import common_pb2
+
+log = logging.getLogger(__name__)
+
+_RECORD_COST = 200
+"""Bytes that a record takes in memory beside its own."""
+COMMIT_RECORDS = 10_000
+"""Records decided after which progress is due at once."""
+
+
+class NoPipeline(Exception):
+    """Nothing takes records of this source."""
+
+    def __init__(self, text: str, *, lasting: bool) -> None:
+        super().__init__(text)
+        self.lasting = lasting
+        """It stays so until somebody acts."""
+
+
+class Stream(Protocol):
+    """An open stream of a source."""
+
+    def leave(self) -> None:
+        """The node is leaving: take nothing more, answer what is under way, end."""
+
+    def cut(self) -> None:
+        """End now, whatever is unanswered."""
+
+
+class RealClock:
+    """A `lane.Clock`."""
+
+    def now(self) -> float:
+        """See `Clock`."""
+        return time.time()
+
+    def chance(self) -> float:
+        """See `Clock`."""
+        return random.random()  # noqa: S311 - jitter
+
+    async def sleep(self, seconds: float) -> None:
+        """See `Clock`."""
+        await asyncio.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A pipeline that takes a source's records, and its stages where they come in."""
+
+    flow: Flow
+    stages: Sequence[Stage]
+
+
+class DataPlane:
+    """All pipelines of a node. Belongs to one event loop.
+
+    :param services: `call.Services`, or what a test puts in its place.
+    """
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        tuning: Tuning | None = None,
+        *,
+        services: Services | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.budget = Budget(limits or Limits(), time.monotonic)
+        self.streams: set[Stream] = set()
+        self.leaving = False
+        self._services = services or Services(tuning or Tuning())
+        self._clock = clock or RealClock()
+        self._applied = 0
+        self._flows: dict[str, Flow] = {}
+        self._sources: dict[str, Service] = {}
+        self._has_services = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._freed = asyncio.Event()
+        self._due = asyncio.Event()
+        self._decided = 0
+        self._confirmed: dict[tuple[str, str, int], int] = {}
+        self._reached: dict[tuple[str, str, int], int] = {}
+        self._marks: dict[Key, common_pb2.Watermark] = {}
+        self._later_marks: dict[Key, common_pb2.Watermark] = {}
+
+    # What the control side says.
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Pipelines and services as they are now."""
+        self._services.update(snapshot.services)
+        self._has_services = bool(snapshot.services)
+        self._sources = {
+            one.service_id: one for one in snapshot.services if one.kind == common_pb2.SERVICE_TYPE_SOURCE
+        }
+        wanted = {pipeline.pipeline_id: pipeline for pipeline in snapshot.pipelines}
+        for gone in self._flows.keys() - wanted.keys():
+            self._flows.pop(gone).close()
+            self._forget(gone)
+        for pipeline_id, pipeline in wanted.items():
+            flow = self._flows.get(pipeline_id)
+            if flow is None:
+                flow = self._flows[pipeline_id] = Flow(
+                    pipeline_id, self._services, self._clock, self._spawn, self._moved
+                )
+            flow.update(pipeline)
+        self._applied = snapshot.applied
+        self._moved()
+
+    def report(self) -> Report:
+        """What this node holds and did."""
+        return Report(
+            applied=self._applied,
+            pipelines={pipeline_id: flow.report() for pipeline_id, flow in self._flows.items()},
+            credits=self.budget.granted(),
+            pending_bytes=self.budget.used.size,
+            streams=len(self.streams),
+        )
+
+    def progress(self) -> Progress:
+        """All that is done and was not confirmed as committed."""
+        self._due.clear()
+        self._decided = 0
+        for pipeline_id, flow in self._flows.items():
+            for (source, partition), position in flow.committed().items():
+                self._reached[pipeline_id, source, partition] = position
+        clear = [mark for key, mark in self._marks.items() if self._is_clear(key, mark.position)]
+        return Progress(
+            [Offset(*where, position) for where, position in self._reached.items()],
+            [
+                Watermark(m.source_id, m.partition, m.position, m.timestamp.seconds, m.timestamp.nanos)
+                for m in clear
+            ],
+        )
+
+    def confirm(self, progress: Progress) -> None:
+        """``progress`` has been committed."""
+        for offset in progress.offsets:
+            where = (offset.pipeline_id, offset.source, offset.partition)
+            if self._reached.get(where) == offset.position:
+                del self._reached[where]
+        for done in progress.watermarks:
+            mark = self._marks.get((done.source, done.partition))
+            if mark is not None and mark.position <= done.position:
+                key = (done.source, done.partition)
+                del self._marks[key]
+                if key in self._later_marks:
+                    self._marks[key] = self._later_marks.pop(key)
+
+    async def progress_due(self) -> None:
+        """Wait until so much was done that it should be committed."""
+        await self._due.wait()
+
+    def _forget(self, pipeline_id: str) -> None:
+        for where in [where for where in self._reached if where[0] == pipeline_id]:
+            del self._reached[where]
+
+    def _is_clear(self, key: Key, position: int) -> bool:
+        return all(flow.is_clear(key, position) for flow in self._flows.values())
+
+    # Records.
+
+    def ways(self, source_id: str, only: str = "") -> list[Way]:
+        """Who takes records of a source.
+
+        :param only: id of the one pipeline that shall.
+        :raises NoPipeline: nobody.
+        """
+        flows = [flow for flow in self._flows.values() if only in ("", flow.pipeline_id)]
+        services = self._standing_for(source_id)
+        found = [Way(flow, entries) for flow in flows if (entries := flow.entries(source_id, services))]
+        enabled = [way for way in found if way.flow.enabled]
+        if enabled:
+            return enabled
+        if only and only not in self._flows:
+            raise NoPipeline(f"there is no pipeline {only!r}", lasting=True)
+        if found:
+            ids = ", ".join(way.flow.pipeline_id for way in found)
+            raise NoPipeline(f"disabled: {ids}", lasting=True)
+        if not self._has_services:
+            raise NoPipeline("no service is registered with this node yet", lasting=False)
+        wanted = f"pipeline {only!r}" if only else "no pipeline"
+        verb = "does not select" if only else "selects"
+        raise NoPipeline(f"{wanted} {verb} the source {source_id!r}", lasting=True)
+
+    def _standing_for(self, source_id: str) -> list[Service]:
+        """A source calls itself by a service's id, or by its name."""
+        service = self._sources.get(source_id)
+        if service is not None:
+            return [service]
+        return [one for one in self._sources.values() if one.name == source_id]
+
+    def flow(self, pipeline_id: str) -> Flow | None:
+        """One pipeline."""
+        return self._flows.get(pipeline_id)
+
+    async def room(self, source: str, ways: Sequence[Way], amount: Amount) -> None:
+        """Wait until a batch may be taken."""
+        while not self.has_room(source, ways, amount):
+            await self.moved()
+
+    async def moved(self) -> None:
+        """Wait until something was decided, or pipelines changed."""
+        await self._freed.wait()
+
+    def has_room(self, source: str, ways: Sequence[Way], amount: Amount) -> bool:
+        """Whether a batch may be taken now."""
+        return all(way.flow.is_ready for way in ways) and self.budget.admits(source, ids(ways), amount)
+
+    def take(
+        self,
+        batch: common_pb2.RecordBatch,
+        source: str,
+        ways: Sequence[Way],
+        amount: Amount,
+        trace: Trace,
+        answered: Callable[[Ticket], None],
+    ) -> None:
+        """Take a batch of a source; ``answered`` gets its ticket once it is decided, maybe at once."""
+        self._note_watermark(batch, source)
+        ticket = self._ticket(len(batch.records), source, ways, amount, answered)
+        for way in ways:
+            way.flow.admit(way.stages, batch, ticket, amount.size, trace)
+
+    def inject(
+        self,
+        batch: common_pb2.RecordBatch,
+        source: str,
+        way: Way,
+        amount: Amount,
+        trace: Trace,
+        answered: Callable[[Ticket], None],
+    ) -> None:
+        """Take records at the one stage of ``way``."""
+        ticket = self._ticket(len(batch.records), source, [way], amount, answered)
+        way.flow.inject(way.stages[0], batch, ticket, amount.size, trace)
+
+    def _ticket(
+        self,
+        size: int,
+        source: str,
+        ways: Sequence[Way],
+        amount: Amount,
+        answered: Callable[[Ticket], None],
+    ) -> Ticket:
+        names = ids(ways)
+        self.budget.take(source, names, amount)
+
+        def decided(ticket: Ticket) -> None:
+            self.budget.give_back(source, names, amount)
+            self._decided += size
+            if self._decided >= COMMIT_RECORDS:
+                self._due.set()
+            self._moved()
+            answered(ticket)
+
+        return Ticket(size, len(ways), decided)
+
+    def _note_watermark(self, batch: common_pb2.RecordBatch, source: str) -> None:
+        if batch.HasField("watermark"):
+            mark = common_pb2.Watermark()
+            mark.CopyFrom(batch.watermark)
+            mark.source_id = mark.source_id or source
+            key = (mark.source_id, mark.partition)
+            # Under load there is always a later one that is not reached yet: the older is committed first.
+            if key in self._marks:
+                self._later_marks[key] = mark
+            else:
+                self._marks[key] = mark
+
+    def _moved(self) -> None:
+        self._freed.set()
+        self._freed = asyncio.Event()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # The end.
+
+    async def leave(self, seconds: float) -> int:
+        """Take nothing more, and bring to its end what is under way.
+
+        :param seconds: how long that may take.
+        :returns: records that did not end; their sources were not answered and send them again.
+        """
+        self.leaving = True
+        for stream in list(self.streams):
+            stream.leave()
+        self._moved()
+        try:
+            async with asyncio.timeout(seconds):
+                while self.streams or self.pending:
+                    await self._freed.wait()
+                await asyncio.gather(*(flow.flush() for flow in self._flows.values()))
+        except TimeoutError:
+            log.warning(
+                "%d records did not end in %g s; their sources must send them again", self.pending, seconds
+            )
+        left = self.pending
+        for stream in list(self.streams):
+            stream.cut()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                while self.streams:
+                    await self._freed.wait()
+        return left
+
+    @property
+    def pending(self) -> int:
+        """Records taken and not decided, of all pipelines; one in two pipelines counts twice."""
+        return sum(flow.pending for flow in self._flows.values())
+
+    def opened(self, stream: Stream) -> None:
+        """A stream begins."""
+        self.streams.add(stream)
+
+    def closed(self, stream: Stream) -> None:
+        """A stream has ended."""
+        self.streams.discard(stream)
+        self._moved()
+
+    async def close(self) -> None:
+        """Let everything go and close all connections."""
+        for flow in self._flows.values():
+            flow.close()
+        self._flows.clear()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._services.close()
+
+
+def ids(ways: Iterable[Way]) -> list[str]:
+    """Ids of the pipelines."""
+    return [way.flow.pipeline_id for way in ways]
+
+
+def amount_of(batch: common_pb2.RecordBatch) -> Amount:
+    """What a batch costs: messages take about twice their bytes in memory."""
+    count = len(batch.records)
+    return Amount(count, 2 * batch.ByteSize() + count * _RECORD_COST)

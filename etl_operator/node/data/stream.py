@@ -1,0 +1,261 @@
+"""One stream of a source: reads batches while there is room, and answers each of them once.
+
+A stream that ends has answered all that was decided; a batch without an answer must be sent again. Every end
+that is not the source's own is a status: UNAVAILABLE means connect again, here or at another node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from typing import Any, NamedTuple, Protocol
+
+import grpc
+from google.protobuf.message import Message
+
+from etl_operator.node.data.credit import FIRST_GRANT, Amount, Grant, Level
+from etl_operator.node.data.ledger import Ticket
+from etl_operator.node.data.plane import DataPlane, NoPipeline, Way, amount_of, ids
+from etl_operator.router.pb import common_pb2
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+MOST_AGE = 1800.0
+"""Seconds, give or take a fifth, after which a stream ends, so that load spreads over nodes that are new."""
+PAUSE_MS = 1000
+"""How long a source that is asked to pause should wait before it asks again."""
+TRACE_KEYS = frozenset({"traceparent", "tracestate", "baggage"})
+PIPELINE_KEY = "etl-pipeline"
+
+LEAVING = "the node is leaving: connect again; what was not answered must be sent again"
+AGED = "the stream has reached its age: connect again"
+LET_GO = "records were let go: connect again and send again what was not answered"
+
+
+class End(NamedTuple):
+    """Why a stream ends, if not by the source."""
+
+    code: grpc.StatusCode
+    text: str
+
+
+class Received(NamedTuple):
+    """What a message brought."""
+
+    batch: common_pb2.RecordBatch | None = None
+    heartbeat: bool = False
+
+
+class Wire(Protocol):
+    """The messages of one of the two protocols."""
+
+    retries: bool
+    """A record that was let go has a status; else the stream ends."""
+
+    def received(self, message: Any) -> Received:
+        """What is in a message."""
+
+    def ack(self, batch: common_pb2.RecordBatch, ticket: Ticket) -> Any:
+        """The answer to a batch."""
+
+    def pressure(self, level: Level, pause: bool) -> Any:
+        """Ask the source to pause, or to go on."""
+
+    def credits(self, grant: Grant) -> Any:
+        """Records the source may send."""
+
+
+class SourceStream:
+    """A stream.
+
+    :param only: id of the one pipeline that takes the records; empty for all that select the source.
+    """
+
+    def __init__(self, plane: DataPlane, wire: Wire, context: Context, only: str = "") -> None:
+        self._plane = plane
+        self._wire = wire
+        self._context = context
+        self._only = only
+        self._source = f"stream {id(self)}"
+        self._ways: list[Way] = []
+        self._outbox: asyncio.Queue[Any] = asyncio.Queue()
+        self._unanswered = 0
+        self._idle = asyncio.Event()
+        self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self._cut = asyncio.Event()
+        self._paused = False
+        self._level = Level.NONE
+        self._open = True
+        pairs = [(str(key), value) for key, value in context.invocation_metadata() or ()]
+        self._trace = tuple(
+            (key, value) for key, value in pairs if key in TRACE_KEYS and isinstance(value, str)
+        )
+
+    async def serve(self) -> None:
+        """Until the source ends the stream, or a reason comes up to end it."""
+        loop = asyncio.get_running_loop()
+        age = MOST_AGE * random.uniform(0.8, 1.2)  # noqa: S311 - spread
+        timer = loop.call_later(age, self._stop, End(grpc.StatusCode.UNAVAILABLE, AGED))
+        writer = loop.create_task(self._write())
+        self._plane.opened(self)
+        try:
+            if self._plane.leaving:
+                self.leave()
+            await self._read()
+            await self._answered()
+            await self._flushed(writer)
+        finally:
+            self._open = False
+            timer.cancel()
+            writer.cancel()
+            self._plane.budget.revoke(self._source)
+            self._plane.closed(self)
+        if self._end.done():
+            end = self._end.result()
+            await self._context.abort(end.code, end.text)
+
+    def leave(self) -> None:
+        """See `plane.Stream`."""
+        self._outbox.put_nowait(self._wire.pressure(Level.CRITICAL, True))
+        self._stop(End(grpc.StatusCode.UNAVAILABLE, LEAVING))
+
+    def cut(self) -> None:
+        """See `plane.Stream`."""
+        self._cut.set()
+        self._idle.set()
+
+    def _stop(self, end: End) -> None:
+        if not self._end.done():
+            self._end.set_result(end)
+
+    # In.
+
+    async def _read(self) -> None:
+        while not self._end.done():
+            reading = asyncio.ensure_future(self._context.read())
+            try:
+                await asyncio.wait((reading, self._end), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not reading.done():
+                    reading.cancel()
+            if not reading.done() or reading.cancelled():
+                return
+            message = reading.result()
+            if not isinstance(message, Message):  # The source has said that it is done.
+                return
+            received = self._wire.received(message)
+            if received.batch is not None:
+                await self._take(received.batch)
+            elif received.heartbeat:
+                grant = self._plane.budget.grant(self._source, ids(self._ways), FIRST_GRANT)
+                self._outbox.put_nowait(self._wire.credits(grant))
+
+    async def _take(self, batch: common_pb2.RecordBatch) -> None:
+        if not batch.records:
+            self._outbox.put_nowait(self._wire.ack(batch, Ticket(0, 1, lambda ticket: None)))
+            return
+        try:
+            source = source_of(batch)
+        except ValueError as error:
+            self._stop(End(grpc.StatusCode.INVALID_ARGUMENT, str(error)))
+            return
+        amount = amount_of(batch)
+        ways = await self._admission(source, amount)
+        if ways is None:
+            return
+        if source != self._source:
+            self._plane.budget.revoke(self._source)
+        self._source, self._ways = source, ways
+        self._unanswered += 1
+        self._plane.take(
+            batch, source, ways, amount, self._trace, lambda ticket: self._decided(batch, ticket)
+        )
+        self._signal()
+
+    async def _admission(self, source: str, amount: Amount) -> list[Way] | None:
+        """The pipelines that take a batch, once there is room; None if the stream ends instead."""
+        while not self._end.done():
+            try:
+                ways = self._plane.ways(source, self._only)
+            except NoPipeline as error:
+                code = grpc.StatusCode.FAILED_PRECONDITION if error.lasting else grpc.StatusCode.UNAVAILABLE
+                self._stop(End(code, str(error)))
+                return None
+            if self._plane.has_room(source, ways, amount):
+                return ways
+            if not self._paused:
+                self._tell(max(Level.HIGH, self._plane.budget.level(source, ids(ways))), True)
+            waiting = asyncio.ensure_future(self._plane.moved())
+            try:
+                await asyncio.wait((waiting, self._end), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+        return None
+
+    # Out.
+
+    def _decided(self, batch: common_pb2.RecordBatch, ticket: Ticket) -> None:
+        self._unanswered -= 1
+        if not self._unanswered:
+            self._idle.set()
+        if not self._open:
+            return
+        if ticket.is_let_go and not self._wire.retries:
+            self._stop(End(grpc.StatusCode.UNAVAILABLE, LET_GO))
+            return
+        self._outbox.put_nowait(self._wire.ack(batch, ticket))
+        self._signal()
+
+    def _signal(self) -> None:
+        """Say so when the pressure changed: pause from HIGH on, go on below the lower mark."""
+        budget = self._plane.budget
+        names = ids(self._ways)
+        level = budget.level(self._source, names)
+        pause = level >= Level.HIGH or (
+            self._paused and budget.share(self._source, names) >= budget.limits.resume_at
+        )
+        if (level, pause) != (self._level, self._paused):
+            self._tell(level, pause)
+
+    def _tell(self, level: Level, pause: bool) -> None:
+        self._level, self._paused = level, pause
+        self._outbox.put_nowait(self._wire.pressure(level, pause))
+
+    async def _answered(self) -> None:
+        """Wait until every batch that was taken is decided."""
+        while self._unanswered and not self._cut.is_set():
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def _flushed(self, writer: asyncio.Task[None]) -> None:
+        """Wait until all answers are written, or can no longer be."""
+        self._outbox.put_nowait(None)
+        cut = asyncio.ensure_future(self._cut.wait())
+        try:
+            await asyncio.wait((writer, cut), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            cut.cancel()
+
+    async def _write(self) -> None:
+        """The only writer: gRPC allows one at a time."""
+        with contextlib.suppress(grpc.aio.BaseError, asyncio.InvalidStateError):
+            while (message := await self._outbox.get()) is not None:
+                await self._context.write(message)
+
+
+def source_of(batch: common_pb2.RecordBatch) -> str:
+    """The source of a batch.
+
+    :raises ValueError: it has none, or more than one.
+    """
+    source = batch.records[0].id.source_id
+    if not source:
+        raise ValueError("batch.records[0].id.source_id: is required")
+    for number, record in enumerate(batch.records):
+        if record.id.source_id != source:
+            raise ValueError(
+                f"batch.records[{number}].id.source_id: {record.id.source_id!r} is not {source!r}: "
+                "one source per batch"
+            )
+    return source

@@ -1,0 +1,77 @@
+"""The data plane in a node's process: its limits from the settings, what it is given, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from etl_operator.node.consensus.engine import ConsensusEngine
+from etl_operator.node.control.feed import Feed
+from etl_operator.node.control.registry import Registry
+from etl_operator.node.control.state import RouterState
+from etl_operator.node.data import rpc
+from etl_operator.node.data.call import Tuning
+from etl_operator.node.data.credit import Amount, Limits
+from etl_operator.node.data.plane import DataPlane
+from etl_operator.node.settings import Settings
+
+LEAVE_SECONDS = 20.0
+"""How long a node that leaves waits for records that are under way."""
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Budgets: one source may have a quarter of all bytes, one pipeline half."""
+    buffer, size = settings.buffer, settings.node.buffer_bytes
+    return Limits(
+        Amount(buffer.max_total_records, size),
+        Amount(buffer.max_per_source, size // 4),
+        Amount(buffer.max_per_stage, size // 2),
+        buffer.backpressure_threshold,
+        buffer.backpressure_resume_threshold,
+    )
+
+
+def tuning_of(settings: Settings) -> Tuning:
+    """Times and sizes of calls."""
+    return Tuning(
+        deadline=settings.node.call_seconds,
+        message_bytes=settings.grpc.max_message_size,
+        longest_wait=settings.node.longest_retry_seconds,
+    )
+
+
+class DataSide:
+    """Lives as long as the node."""
+
+    def __init__(
+        self, engine: ConsensusEngine, pipelines: RouterState, registry: Registry, settings: Settings
+    ) -> None:
+        self.plane = DataPlane(limits_of(settings), tuning_of(settings))
+        self._prefix = settings.node.package_prefix
+        self._feed = Feed(pipelines, registry, lambda: engine.status().applied_index, self.plane.update)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to take records, as soon as there are pipelines."""
+        self._task = asyncio.get_running_loop().create_task(self._feed.run())
+
+    def handlers(self, count: Callable[[str], None]) -> list[grpc.GenericRpcHandler[Any, Any]]:
+        """Its services.
+
+        :param count: called with ``Service/Method`` for every call.
+        """
+        return rpc.handlers(self.plane, self._prefix, count)
+
+    async def leave(self) -> None:
+        """Take no more records and bring to their end those under way, within `LEAVE_SECONDS`."""
+        await self.plane.leave(LEAVE_SECONDS)
+
+    async def stop(self) -> None:
+        """Let everything go."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self.plane.close()
