@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc.aio
 
+from etl_operator.node.bridge.side import DataSide
 from etl_operator.node.consensus.address import Address
 from etl_operator.node.consensus.embedded import EmbeddedEngine
 from etl_operator.node.consensus.engine import ConsensusError, StorageError
@@ -24,7 +25,6 @@ from etl_operator.node.consensus.settings import Timing
 from etl_operator.node.control import services, state
 from etl_operator.node.control.registry import Registry
 from etl_operator.node.data.graph import refusal
-from etl_operator.node.dataside import DataSide
 from etl_operator.node.http import health_routes
 from etl_operator.node.limits import HANDSHAKE_SECONDS, callers, raise_open_files
 from etl_operator.node.settings import Settings

@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc
 
+from etl_operator.node.bridge.feed import Feed
 from etl_operator.node.consensus.engine import ConsensusEngine
-from etl_operator.node.control.feed import Feed
 from etl_operator.node.control.registry import Registry
 from etl_operator.node.control.state import RouterState
 from etl_operator.node.data import rpc
