@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 DIALECTS = ("sqlite", "postgresql")
 _LARGEST = 2**63 - 1
 _NO_JSON = object()
+_PARTS = re.compile(rb"[#0-9]*")
 _KEYS = ("source_id", "record_key")
 _JSON = sql.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
 _CONNECT_SECONDS = 10
@@ -240,13 +242,15 @@ def key_of(record: Record) -> str:
     own = f"s:{record.id.partition}-{record.id.sequence_number}" if record.id.sequence_number else ""
     # The parts of a split record have the key of the whole, which may be empty, and their number.
     if own and (not key or key.startswith(b"#")):
-        return _short(own + key.decode(errors="backslashreplace"))
+        return _short(own + (key.decode() if _PARTS.fullmatch(key) else f"#x:{key.hex()}"))
     if not key:
         return f"u:{uuid.uuid4()}"
     try:
-        return _short(f"k:{key.decode()}")
+        text = key.decode()
     except UnicodeDecodeError:
-        return _short(f"x:{key.hex()}")
+        text = "\0"
+    # Text columns hold no NUL.
+    return _short(f"x:{key.hex()}" if "\0" in text else f"k:{text}")
 
 
 def _short(key: str) -> str:
