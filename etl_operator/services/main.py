@@ -13,14 +13,16 @@ import click
 
 from etl_operator import __version__
 from etl_operator.services.options import SERVICE, SOURCE, with_options
-
-# What loads gRPC or a database is imported where it runs: help and a wrong command line should not cost the
-# time.
+from etl_operator.services.running import ENVIRONMENT, pushing, start
+from etl_operator.services.sink_file import FileSink
+from etl_operator.services.source_file import FileSource
+from etl_operator.services.source_generate import GenerateSource
+from etl_operator.services.transforms import FilterTransform, MapTransform
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _SETTINGS = {
     "help_option_names": ["-h", "--help"],
-    "auto_envvar_prefix": "ETL_SERVICE",
+    "auto_envvar_prefix": ENVIRONMENT,
     "max_content_width": 100,
 }
 
@@ -62,9 +64,6 @@ def sink() -> None:
 @with_options(SOURCE, SERVICE)
 def generate(count: int | None, rate: float, seed: int, size: int, **flags: Any) -> None:
     """Made-up events of users, as JSON. The same seed makes the same records, also after a restart."""
-    from etl_operator.services.running import pushing, start
-    from etl_operator.services.source_generate import GenerateSource
-
     start(flags, lambda: GenerateSource(pushing(flags), count=count, rate=rate, seed=seed, size=size))
 
 
@@ -78,9 +77,6 @@ def generate(count: int | None, rate: float, seed: int, size: int, **flags: Any)
 @with_options(SOURCE, SERVICE)
 def read_file(path: Path, follow: bool, poll_seconds: float, record_type: str, **flags: Any) -> None:
     """The lines of a JSON Lines file, from where the router says that the source was."""
-    from etl_operator.services.running import pushing, start
-    from etl_operator.services.source_file import FileSource
-
     start(
         flags,
         lambda: FileSource(pushing(flags), path, follow=follow, poll=poll_seconds, record_type=record_type),
@@ -96,9 +92,6 @@ def filter_records(where: str, **flags: Any) -> None:
     CEL sees `record` (etl.common.Record) and `payload` (the payload read as JSON), as in
     --where 'payload.active && record.record_type == "user"'.
     """
-    from etl_operator.services.running import start
-    from etl_operator.services.transforms import FilterTransform
-
     start(flags, lambda: FilterTransform(where))
 
 
@@ -111,9 +104,6 @@ def map_records(assignments: tuple[str, ...], **flags: Any) -> None:
     FIELD is payload, payload.NAME (with more names for fields inside), metadata.NAME, record_type or key. CEL
     sees the record as it came: `record`, and `payload`, its payload read as JSON.
     """
-    from etl_operator.services.running import start
-    from etl_operator.services.transforms import MapTransform
-
     start(flags, lambda: MapTransform(assignments))
 
 
@@ -122,9 +112,6 @@ def map_records(assignments: tuple[str, ...], **flags: Any) -> None:
 @with_options(SERVICE)
 def write_file(path: Path, **flags: Any) -> None:
     """Append records to a JSON Lines file. A batch is on disk before it is acknowledged."""
-    from etl_operator.services.running import start
-    from etl_operator.services.sink_file import FileSink
-
     start(flags, lambda: FileSink(path))
 
 
@@ -139,8 +126,7 @@ def write_file(path: Path, **flags: Any) -> None:
 @with_options(SERVICE)
 def write_sql(url: str, table: str, **flags: Any) -> None:
     """Upsert records into a table, by idempotency key: a repeated batch changes nothing."""
-    from etl_operator.services.running import start
-
+    # Imported here: it takes longer than everything else together, and is an extra.
     try:
         from etl_operator.services.sink_sql import SqlSink
     except ImportError as error:

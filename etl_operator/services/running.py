@@ -19,7 +19,8 @@ from etl_operator.services.service import Bind, Service, Serving, serve
 from etl_operator.services.source import Pushing, Source
 
 ENVIRONMENT = "ETL_SERVICE"
-"""Every option has a variable: ``ETL_SERVICE_LOG_LEVEL``; of a subcommand: ``ETL_SERVICE_SINK_FILE_PATH``."""
+"""Every option has a variable: ``ETL_SERVICE_LOG_LEVEL`` for a service of one's own,
+``ETL_SERVICE_SINK_SQL_URL`` for a subcommand."""
 
 
 def run(made_by: Callable[..., Service]) -> None:
