@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -47,6 +48,7 @@ def _routers(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> t
     return value
 
 
+_FILE = click.Path(path_type=Path, dir_okay=False)
 _PORT = click.IntRange(0, 65_535)
 
 SERVICE: list[Callable[[Any], Any]] = [
@@ -79,6 +81,9 @@ SERVICE: list[Callable[[Any], Any]] = [
         show_default=True,
         help="For what is in flight when the process is to end.",
     ),
+    click.option("--tls-cert", type=_FILE, help="TLS of the gRPC port: the certificate."),
+    click.option("--tls-key", type=_FILE, help="Its key."),
+    click.option("--tls-client-ca", type=_FILE, help="Only callers with a certificate of this authority."),
     click.option("--log-format", type=click.Choice(FORMATS), default="text", show_default=True),
     click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True),
 ]

@@ -15,7 +15,7 @@ import click
 from etl_operator.services.errors import StartError
 from etl_operator.services.logs import configure_logging
 from etl_operator.services.options import SERVICE, SOURCE, with_options
-from etl_operator.services.service import Bind, Service, Serving, serve
+from etl_operator.services.service import Bind, Service, Serving, Tls, serve
 from etl_operator.services.source import Pushing, Source
 
 ENVIRONMENT = "ETL_SERVICE"
@@ -52,6 +52,15 @@ def pushing(flags: dict[str, Any]) -> Pushing:
     )
 
 
+def _tls(flags: dict[str, Any]) -> Tls | None:
+    certificate, key, authority = (flags[f"tls_{name}"] for name in ("cert", "key", "client_ca"))
+    if not (certificate or key or authority):
+        return None
+    if not (certificate and key):
+        raise click.UsageError("--tls-cert and --tls-key belong together, --tls-client-ca needs both.")
+    return Tls(certificate, key, authority)
+
+
 def start(flags: dict[str, Any], make: Callable[[], Service]) -> None:
     """Run a service until it ends. Returns only by an exception.
 
@@ -66,6 +75,7 @@ def start(flags: dict[str, Any], make: Callable[[], Service]) -> None:
         health_port=flags["health_port"],
         metrics_port=flags["metrics_port"],
         grace=flags["grace_seconds"],
+        tls=_tls(flags),
     )
 
     async def main() -> None:

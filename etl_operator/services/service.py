@@ -7,9 +7,11 @@ import contextlib
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -38,6 +40,29 @@ class Bind:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files, read once, at the start."""
+
+    certificate: Path
+    """Of this service, with the authorities between it and the one that routers trust."""
+    key: Path
+    client_authority: Path | None = None
+    """Callers must have a certificate of this authority. None: anybody may call."""
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """:raises StartError: a file cannot be used."""
+        try:
+            pair = (self.key.read_bytes(), self.certificate.read_bytes())
+            authority = self.client_authority.read_bytes() if self.client_authority else None
+            # gRPC says nothing about files that do not fit together, and closes every connection.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key)
+        except OSError as error:
+            file = error.filename or f"{self.certificate} and {self.key}"
+            raise StartError(f"cannot use the TLS files: {file}: {error.strerror or error}") from error
+        return grpc.ssl_server_credentials([pair], authority, authority is not None)
+
+
+@dataclass(frozen=True, slots=True)
 class Serving:
     """Where a service listens and how it ends."""
 
@@ -49,6 +74,8 @@ class Serving:
     """HTTP on the same address: ``/metrics``. 0: not served."""
     grace: float = 20.0
     """Seconds for what is in flight when the process is to end."""
+    tls: Tls | None = None
+    """Of the gRPC port."""
 
 
 class Service:
@@ -97,7 +124,7 @@ async def serve(service: Service, serving: Serving) -> None:
         await _pages(stack, service, serving, state)
         await service.open()
         stack.push_async_callback(service.close)
-        server = _server(service, serving.bind, state)
+        server = _server(service, serving, state)
         await server.start()
         log.info("%s started", service.kind, extra={"bind": serving.bind})
         await state.set(ready=True)
@@ -155,7 +182,7 @@ async def _pages(stack: contextlib.AsyncExitStack, service: Service, serving: Se
         stack.push_async_callback(server.stop)
 
 
-def _server(service: Service, bind: Bind, state: _State) -> grpc.aio.Server:
+def _server(service: Service, serving: Serving, state: _State) -> grpc.aio.Server:
     server = grpc.aio.server(
         options=[
             # A second process on the same port must fail, not take half of the calls.
@@ -168,9 +195,13 @@ def _server(service: Service, bind: Bind, state: _State) -> grpc.aio.Server:
     )
     server.add_generic_rpc_handlers(tuple(service._handlers()))
     health_pb2_grpc.add_HealthServicer_to_server(state.health, server)
+    bind, credentials = serving.bind, serving.tls.credentials() if serving.tls else None
     with _explained("gRPC", bind):
         _try(bind)
-        server.add_insecure_port(str(bind))
+        if credentials is None:
+            server.add_insecure_port(str(bind))
+        else:
+            server.add_secure_port(str(bind), credentials)
     return server
 
 

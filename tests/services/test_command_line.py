@@ -62,6 +62,12 @@ def test_the_version_and_the_commands_are_told() -> None:
         (("source", "generate", *SOURCE, "--source-id="), 1, "the name of its EtlSource"),
         (("sink", "file", "x", "--bind=localhost:1"), 2, "not a literal IP:PORT"),
         (("sink", "file", "x", "--health-port=x"), 2, "--health-port"),
+        (
+            ("transform", "filter", "--where=true", "--tls-cert=x"),
+            2,
+            "--tls-cert and --tls-key belong together",
+        ),
+        (("transform", "filter", "--where=true", "--tls-cert=/x", "--tls-key=/y"), 1, "/y: No such file"),
     ],
 )
 def test_what_is_wrong_is_said_and_where(arguments: tuple[str, ...], code: int, words: str) -> None:
