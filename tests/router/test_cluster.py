@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -18,7 +19,9 @@ from etl_operator.router.errors import (
     TimedOut,
     Unreachable,
 )
+from etl_operator.router.leaders import Leaders
 from etl_operator.router.pb import router_pb2 as pb
+from informers.testing.clock import run_virtual
 from tests.router.conftest import Start
 from tests.router.fake import Context, FakeCluster, FakeRouter, black_hole, nobody
 
@@ -107,6 +110,7 @@ async def test_a_leader_that_died_without_successor(clients: RouterClients, thre
     await three[0].stop()
     with pytest.raises(NotLeader, match="no node leads: 2 of 3 answer"):
         await RouterCluster(clients, addresses(three)).on_leader(create)
+    assert clients.leaders.get(addresses(three)) is None, "nobody else has to find that out"
 
 
 async def test_the_claim_of_an_older_term_loses(clients: RouterClients, start: Start) -> None:
@@ -114,6 +118,9 @@ async def test_the_claim_of_an_older_term_loses(clients: RouterClients, start: S
     new = [await start(FakeCluster(leader=2, term=5), node_id) for node_id in (2, 3)]
     where = addresses([old, *new])
     assert await RouterCluster(clients, where).on_leader(create) == new[0].address
+    clients.leaders.forget(where, new[0].address)
+    await RouterCluster(clients, where).poll()
+    assert clients.leaders.get(where) == new[0].address, "also when everybody has been heard"
 
 
 async def test_two_claims_of_one_term_are_no_leader(clients: RouterClients, start: Start) -> None:
@@ -182,7 +189,53 @@ async def test_routers_without_admin(clients: RouterClients, three: list[FakeRou
     with pytest.raises(RouterAdminUnavailable):
         await RouterCluster(clients, addresses(three)).on_leader(create)
     reports = await RouterCluster(clients, addresses(three)).poll()
-    assert all(isinstance(report.error, RouterAdminUnavailable) for report in reports)
+    assert [type(report.error) for report in reports] == [RouterAdminUnavailable] * 3
+    # What answers says more than what does not.
+    with pytest.raises(RouterAdminUnavailable):
+        await RouterCluster(clients, [nobody(), *addresses(three)]).on_leader(create)
+
+
+class Told:
+    """Nodes that say after a time whom they follow, and in which term: clients of a cluster in memory."""
+
+    def __init__(self, *words: tuple[float, int, int]) -> None:
+        self.leaders = Leaders()
+        self.words = words
+
+    def node(self, address: str) -> Any:
+        number = int(address.partition(":")[0])
+        seconds, leader, term = self.words[number - 1]
+
+        async def status() -> pb.GetClusterStatusResponse:
+            await asyncio.sleep(seconds)
+            return pb.GetClusterStatusResponse(node_id=number, leader_id=leader, term=term)
+
+        return SimpleNamespace(address=address, get_cluster_status=status)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([(0, 1, 5), (1, 1, 5), (9, 0, 4)], (1, 1)),
+        # Two of four are no majority, and the others know better.
+        ([(0, 1, 4), (0, 1, 4), (1, 3, 5), (1, 3, 5)], (3, 1)),
+        # Who followed it in an earlier term does not follow it now.
+        ([(0, 1, 6), (0, 1, 5), (1, 3, 7)], (3, 1)),
+    ],
+)
+def test_nobody_waits_longer_than_for_a_majority_and_nobody_is_content_with_less(
+    words: list[tuple[float, int, int]], expected: tuple[int, float]
+) -> None:
+    async def main() -> None:
+        where = [f"{number}:1" for number in range(1, len(words) + 1)]
+
+        async def work(node: Any) -> str:
+            return str(node.address)
+
+        found = await RouterCluster(cast(Any, Told(*words)), where).on_leader(work)
+        assert (found, asyncio.get_running_loop().time()) == (f"{expected[0]}:1", expected[1])
+
+    run_virtual(main())
 
 
 async def test_a_poll_reports_on_every_address_in_order(three: list[FakeRouter]) -> None:

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from etl_operator.router.errors import Rejected, TimedOut, Unreachable
 from etl_operator.router.heartbeat import HeartbeatStream
+from etl_operator.router.link import PATIENCE
 from etl_operator.router.registration import Lease, Registration, RegistrationState
 from etl_operator.router.registry import RegistryKeeper
 from informers.errors import Fenced
@@ -420,3 +421,61 @@ def test_what_is_forgotten_is_left_where_it_is() -> None:
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(scenario())
+
+
+def test_a_node_that_does_not_answer_is_asked_one_thing_at_a_time() -> None:
+    nodes = Nodes()
+    node = nodes.node(ADDRESSES[0])
+    node.down = True
+    asked: list[float] = []
+    register = node.register
+
+    async def counted(registration: Registration) -> Lease:
+        asked.append(asyncio.get_running_loop().time())
+        return await register(registration)
+
+    node.register = counted  # type: ignore[method-assign]
+
+    async def scenario() -> None:
+        keeper = RegistryKeeper(nodes, rng=random.Random(7))
+        running = asyncio.ensure_future(keeper.run())
+        for service in SERVICES:
+            keeper.want(registration(service, 1), [ADDRESSES[0]])
+        await asyncio.sleep(LONG)
+        # All at once for the first time, when nobody could know.
+        later = asked[len(SERVICES) :]
+        assert len(later) > 10
+        assert len(set(later)) == len(later)
+        await keeper.close()
+        await running
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(scenario())
+
+
+def test_the_silence_of_a_new_node_is_shown_when_it_lasts() -> None:
+    nodes = Nodes()
+    node = nodes.node(ADDRESSES[0])
+    node.down = True
+    shown: list[str | None] = []
+
+    async def scenario() -> None:
+        keeper = RegistryKeeper(nodes, rng=random.Random(7))
+        running = asyncio.ensure_future(keeper.run())
+        register = node.register
+
+        async def watched(wanted: Registration) -> Lease:
+            shown.append(keeper.state(SERVICES[0])[ADDRESSES[0]].error)
+            return await register(wanted)
+
+        node.register = watched  # type: ignore[method-assign]
+        keeper.want(registration(SERVICES[0], 1), [ADDRESSES[0]])
+        await asyncio.sleep(LONG)
+        await keeper.close()
+        await running
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(scenario())
+    # What is shown when it is asked again is what the times before have led to.
+    assert shown[:PATIENCE] == [None] * PATIENCE
+    assert set(shown[PATIENCE:]) == {"connection refused"}

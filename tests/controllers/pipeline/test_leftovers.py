@@ -108,6 +108,14 @@ async def test_what_has_moved_is_not_run_twice() -> None:
     assert f"belongs to {NAMESPACE}/other" in left.world.events.seen[0][2]
 
 
+async def test_what_is_not_accepted_anywhere_yet_may_still_be_meant_to_stay() -> None:
+    left = Left()
+    add_cluster(left.world, "other")
+    left.world.store.put(PIPELINE, "old", {"source": "a", "sink": "b", "clusterRef": {"name": "other"}})
+    await left.once()
+    assert left.held == [ID]
+
+
 async def test_a_cache_that_is_behind_removes_nothing() -> None:
     left = Left()
     left.world.store.put(PIPELINE, "old", {"source": "a", "sink": "b"})

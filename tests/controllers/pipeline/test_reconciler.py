@@ -10,6 +10,7 @@ from controllers.members.reach import readiness_or_freeze_changed
 from controllers.objects.kinds import POD, STATEFUL_SET
 from controllers.pipeline.graph import OWNER_UID
 from controllers.pipeline.reconciler import FINALIZER, PipelineReconciler
+from controllers.references.clusters import choose_cluster
 from controllers.references.services import SERVICES, pipelines_using
 from controllers.service.registration import split_endpoint
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE, TRANSFORM
@@ -517,6 +518,46 @@ async def test_a_pipeline_that_moves_leaves_the_old_cluster_first() -> None:
     assert "DriftCorrected" not in running.world.events.reasons()
 
 
+async def test_records_have_their_time_with_every_move() -> None:
+    running = await Running(clusterRef={"name": "prod"}, drainTimeoutSeconds=30).started()
+    add_cluster(running.world, "other")
+    for target in ("other", "prod", "other"):
+        running.remote.pending = 3
+        running.services_to(target)
+        running.store.edit(PIPELINE, NAME, {"spec": {"clusterRef": {"name": target}}})
+        await running.once()
+        assert "drains 3 records" in running.condition("Ready")["message"]
+        running.remote.pending = 0
+        await running.once()
+        assert running.status["cluster"] == f"{NAMESPACE}/{target}"
+        running.world.store.now += 1000
+    assert running.world.routers.forced == []
+
+
+async def test_a_registry_that_does_not_answer_fails_no_pipeline() -> None:
+    running = Running()
+    running.world.routers.errors["GetServiceEndpoints"] = Faulty("registry is busy")
+    await running.once()
+    assert running.condition("Ready")["status"] == "True"
+    assert {tuple(stage.get("endpoints") or ()) for stage in running.status["stages"]} == {()}
+
+
+def test_the_cluster_it_has_is_no_choice_once_it_does_not_admit_the_namespace() -> None:
+    world = World()
+    add_cluster(world, "own")
+    world.store.put(CLUSTER, "far", {"allowedNamespaces": [NAMESPACE]}, namespace="elsewhere")
+    clusters = world.context.informers[CLUSTER]
+
+    def chosen() -> str:
+        found = choose_cluster(NAMESPACE, {}, clusters, "elsewhere/far").cluster
+        return str(found.key) if found else ""
+
+    assert chosen() == "elsewhere/far"
+    shut = {**world.store.objects[CLUSTER, ObjectKey("elsewhere", "far")], "spec": {"allowedNamespaces": []}}
+    world.store._store(CLUSTER, shut)
+    assert chosen() == f"{NAMESPACE}/own"
+
+
 async def test_a_pipeline_whose_cluster_is_gone_does_not_claim_to_run() -> None:
     running = await Running().started()
     running.store.remove(CLUSTER, "prod")
@@ -565,6 +606,7 @@ async def test_draining_is_waited_for_but_not_for_ever() -> None:
     await running.once()
     assert not running.exists
     assert running.world.events.reasons() == ["Deleted"]
+    assert running.world.routers.forced == [ID]
 
 
 @pytest.mark.parametrize("minutes", [-2, 2])
@@ -605,6 +647,7 @@ async def test_the_end_of_draining_is_told() -> None:
     await running.once()
     assert not running.exists
     assert running.world.events.reasons() == ["Drained", "Deleted"]
+    assert running.world.routers.forced == [], "the router itself still looks for records inside"
 
 
 @pytest.mark.parametrize("how", ["gone", "terminating"])
@@ -744,6 +787,27 @@ async def test_deleting_does_not_touch_another_owners_pipeline() -> None:
     await running.once()
     assert not running.exists
     assert ID in running.world.routers.pipelines
+
+
+async def test_another_owners_pipeline_is_not_marked_as_ours_to_stay() -> None:
+    running = await Running().started()
+    del running.remote.config.metadata[OWNER_UID]
+    running.store.edit(PIPELINE, NAME, {"spec": {"deletionPolicy": "Orphan"}})
+    running.delete()
+    await running.once()
+    assert not running.exists
+    assert running.world.routers.mutations == []
+
+
+async def test_a_cluster_without_members_holds_nobody() -> None:
+    running = await Running().started()
+    running.store.edit(CLUSTER, "prod", {"spec": {"replicas": 0}})
+    for ordinal in range(3):
+        running.store.remove(POD, f"prod-{ordinal}")
+    running.delete()
+    await running.once()
+    assert not running.exists
+    assert running.world.events.seen[-1] == ("Normal", "Released", f"cluster {NAMESPACE}/prod has no members")
 
 
 def test_every_service_kind_is_watched() -> None:

@@ -342,6 +342,33 @@ async def test_deletion_waits_for_pipelines_that_use_it() -> None:
     assert not running.exists
 
 
+async def test_a_deletion_that_waits_leaves_a_name_that_it_has_lost_to_its_new_holder() -> None:
+    running = await Running().started()
+    running.store.put(PIPELINE, "p", {"source": NAME, "steps": [], "sink": "out", "enabled": True})
+    running.add(SINK, NAME, created="2020-01-01T00:00:00Z")
+    await ServiceReconciler(running.world.context, SINK).reconcile(KEY)
+    running.store.remove(SOURCE, NAME)
+    await running.once()
+    assert running.exists
+    registration, _ = running.world.keeper.wanted["etl/kafka"]
+    assert registration.type == 3, "the sink's"
+
+
+async def test_a_member_that_keeps_the_registration_holds_the_deletion() -> None:
+    # It is not ready any more, so that only the keeper knows that it was told of the service.
+    running = await Running().started()
+    running.world.keeper.keeps = {ADDRESSES[2]: Rejected("not now")}
+    running.world.set_ready("prod-2", False)
+    running.store.remove(SOURCE, NAME)
+    await running.once()
+    assert running.exists
+    assert "not now" in running.condition("Ready")["message"]
+    assert "etl/kafka" not in running.world.keeper.wanted
+    running.world.keeper.keeps = {}
+    await running.once()
+    assert not running.exists
+
+
 async def test_force_delete_breaks_the_block() -> None:
     running = await Running().started()
     running.store.put(PIPELINE, "p", {"source": NAME, "steps": [], "sink": "out"})
