@@ -212,6 +212,20 @@ class TestHandlers:
 
 
 class TestLife:
+    def test_silence_beyond_the_read_deadline_is_no_good_health(self) -> None:
+        async def scenario() -> None:
+            server = Server()
+            informer = informer_of(server, read_deadline=70)
+            async with running(informer):
+                server.silent = True
+                await asyncio.sleep(69)
+                assert informer.health() is None
+                server.fault = lambda _: HttpResponse(503, b"{}")
+                await asyncio.sleep(3)
+                assert "no sign of life for 72 s" in (informer.health() or "")
+
+        run_virtual(scenario())
+
     def test_the_problem_of_one_namespace_is_told_whichever_it_is(self) -> None:
         async def scenario() -> None:
             server = Server()

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from informers.cache.informer import Delta, Informer
+from informers.cache.overlay import Overlay
 from informers.objects import Object, ObjectKey
 from informers.testing.clock import run_virtual
-from informers.views.view import View
+from informers.views.view import View, view_of_object
 from tests.informers_watch.running import informer_of, running, until
 from tests.informers_watch.server import Server
 
@@ -415,3 +416,18 @@ def test_handlers_do_not_see_the_overlay() -> None:
             await until(lambda: deltas and late)
 
     run_virtual(scenario())
+
+
+def test_a_list_from_before_a_deletion_does_not_bring_the_object_back() -> None:
+    def seen(uid: str, version: str) -> View:
+        meta = {"namespace": "a", "name": "x", "uid": uid, "resourceVersion": version}
+        view = view_of_object({"metadata": meta})
+        assert view is not None
+        return view
+
+    overlay = Overlay({})
+    overlay.add(seen("u", "9"), gone=True, stored=seen("u", "7"))
+    overlay.relisted("8", lambda _: seen("u", "7"))
+    assert list(overlay.entries) == [key_of("x")]
+    overlay.relisted("10", lambda _: seen("another", "10"))
+    assert not overlay.entries

@@ -38,7 +38,7 @@ from informers.watch.machine import (
     step,
 )
 from informers.watch.machine import BackOff as Rest
-from tests.informers_watch.running import informer_of, running
+from tests.informers_watch.running import Slowest, informer_of, running
 from tests.informers_watch.server import REFUSED, Server, status
 
 
@@ -184,6 +184,16 @@ def test_a_bookmark_moves_the_version() -> None:
 def test_impossible_inputs_are_faults_of_the_caller() -> None:
     with pytest.raises(KeyError):
         step(State(), Lost())
+
+
+def test_a_rest_that_the_server_asks_for_is_no_quiet_time() -> None:
+    async def main() -> None:
+        back_off = BackOff(VirtualClock(), Slowest(1))
+        assert back_off.next() == FIRST
+        await asyncio.sleep(back_off.next(at_least=300))
+        assert back_off.next() == 4 * FIRST
+
+    run_virtual(main())
 
 
 def test_back_off_doubles_to_its_limit_and_starts_over_when_it_was_quiet() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from etl_operator.sandbox.loops import pods as p
-from etl_operator.sandbox.loops.claims import bound_status, default_class, spec_patch
+from etl_operator.sandbox.loops.claims import bound_status, default_class, spec_patch, used
 from etl_operator.sandbox.loops.disruption import budget_status
 from etl_operator.sandbox.loops.endpoints import endpoint_slice
 from informers.objects import Object
-from tests.sandbox_loops.objects import UID, pod_of, stateful_set
+from tests.sandbox_loops.objects import UID, claim_of, pod_of, stateful_set
 
 NOW = "2027-01-01T00:00:00Z"
 
@@ -128,6 +128,15 @@ def test_expected_pods_are_those_that_should_be_there() -> None:
     owner = stateful_set(5)
     status = budget_status(budget(maxUnavailable=1), [pod_of(owner, 0), pod_of(owner, 1)], {UID: 5}, NOW)
     assert (status["expectedPods"], status["desiredHealthy"], status["disruptionsAllowed"]) == (5, 4, 0)
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_a_pod_that_has_ended_counts_for_no_budget_and_holds_no_claim(phase: str) -> None:
+    owner = stateful_set(3)
+    pods = [pod_of(owner, 0), pod_of(owner, 1), pod_of(owner, 2, phase=phase)]
+    status = budget_status(budget(minAvailable=1), pods, {UID: 3}, NOW)
+    assert (status["currentHealthy"], status["expectedPods"], status["disruptionsAllowed"]) == (2, 2, 1)
+    assert [used(claim_of(ordinal), pods) for ordinal in range(3)] == [True, True, False]
 
 
 def test_the_condition_keeps_its_time_while_it_does_not_move() -> None:

@@ -327,3 +327,10 @@ def test_a_set_on_its_way_out_adopts_nothing() -> None:
     del pod["metadata"]["ownerReferences"]
     owner["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert decide(owner, [pod]).adopt == []
+
+
+@pytest.mark.parametrize("spec", [{}, PARALLEL])
+def test_an_outdated_pod_that_goes_already_is_not_deleted_again(spec: dict[str, Any]) -> None:
+    old, new = stateful_set(image="one", **spec), stateful_set(image="two", **spec)
+    pods = [pod_of(old, 0), pod_of(old, 1), pod_of(old, 2, terminating=True)]
+    assert decide(new, pods, old=revision_of(old)).delete == []

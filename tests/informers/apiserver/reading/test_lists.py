@@ -146,3 +146,16 @@ def test_what_makes_no_sense_is_refused(query: dict[str, str]) -> None:
         assert refused(served, MAPS, **query).code == 400
 
     serving(test)
+
+
+def test_many_lists_can_be_under_way_at_once() -> None:
+    async def test(served: Served) -> None:
+        tokens = []
+        for number in range(50):
+            served.map(f"m{number:02}")
+            if number:
+                tokens.append((number, served.page(MAPS, limit=1).metadata["continue"]))
+        for number, token in [*tokens, *reversed(tokens)]:
+            assert len(served.page(MAPS, limit=100, continue_=token).items) == number
+
+    serving(test)

@@ -84,6 +84,7 @@ def test_leaving_a_selector_is_a_deletion_and_entering_an_addition() -> None:
         # The last state inside the selection, at the version of leaving it.
         assert left.stored.obj["metadata"]["labels"] == {"app": "x"}
         assert left.stored.revision > modified.stored.revision
+        assert left.stored.obj["metadata"]["resourceVersion"] == str(left.stored.revision)
 
     serving(test)
 

@@ -69,6 +69,34 @@ def test_generated_names_are_new_each_time() -> None:
     serving(test)
 
 
+def test_a_generated_name_that_is_taken_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(["job-a", "job-a", "job-b", "job-c"])
+    monkeypatch.setattr("informers.apiserver.writing.creating.generated_name", lambda *_: next(drawn))
+
+    async def test(served: Served) -> None:
+        for _ in range(2):
+            served.ask("POST", MAPS, {"metadata": {"generateName": "job-"}})
+        assert served.names(MAPS) == ["job-a", "job-b"]
+        bad = {"metadata": {"generateName": "job-", "labels": {"a": "not valid"}}}
+        assert refused(served, "POST", MAPS, bad).code == 422
+        assert list(drawn) == [], "whatever else is wrong with it is wrong with another name as well"
+
+    serving(test)
+
+
+def test_a_dry_run_neither_begins_nor_ends_a_deletion() -> None:
+    async def test(served: Served) -> None:
+        served.map("a", finalizers=["x.io/hold"])
+        marked = served.obj("DELETE", f"{MAPS}/a", dryRun="All")
+        assert "deletionTimestamp" in marked["metadata"]
+        assert "deletionTimestamp" not in served.obj("GET", f"{MAPS}/a")["metadata"]
+        served.ask("DELETE", f"{MAPS}/a")
+        served.ask("PATCH", f"{MAPS}/a", {"metadata": {"finalizers": None}}, dryRun="All")
+        assert served.obj("GET", f"{MAPS}/a")["metadata"]["finalizers"] == ["x.io/hold"]
+
+    serving(test)
+
+
 def test_the_generation_counts_changes_of_the_spec_and_the_beginning_of_deletion() -> None:
     async def test(served: Served) -> None:
         def generation() -> int:
@@ -184,6 +212,8 @@ def test_pods_go_gracefully_once_they_have_a_node() -> None:
         await asyncio.sleep(100)
         served.ask("DELETE", f"{PODS}/p")
         assert served.obj("GET", f"{PODS}/p")["metadata"] == first, "the node has the last word"
+        late = {"propagationPolicy": "Foreground"}
+        assert served.obj("DELETE", f"{PODS}/p", late)["metadata"] == first, "too late for dependents"
         served.ask("DELETE", f"{PODS}/p", {"gracePeriodSeconds": 0, "preconditions": {"uid": first["uid"]}})
         assert refused(served, "GET", f"{PODS}/p").code == 404
         again = served.obj("POST", PODS, pod("p"))
