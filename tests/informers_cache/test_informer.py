@@ -16,8 +16,9 @@ from informers.client.transport import HttpRequest, HttpResponse
 from informers.objects import ObjectKey
 from informers.testing.clock import run_virtual
 from informers.views.view import View, view_of_object
+from informers.watch.events import Delete, Init, InitApply, InitDone
 from tests.informers_watch.running import informer_of, running, until
-from tests.informers_watch.server import Server
+from tests.informers_watch.server import REFUSED, Server, status
 
 
 def by_team(view: View) -> Iterable[str]:
@@ -129,6 +130,21 @@ class TestReading:
 
         run_virtual(scenario())
 
+    def test_what_is_deleted_while_the_first_list_comes_in_is_not_there_at_its_end(self) -> None:
+        """A streaming list goes on with what happens meanwhile before it says that it is complete."""
+
+        async def scenario() -> None:
+            informer = informer_of(Server())
+            told: list[Delta] = []
+            informer.add_handler(told.append)
+            (scope,) = informer._scopes.values()
+            kept, gone = view_from(("a", "u1", 1, "")), view_from(("b", "u1", 2, ""))
+            scope._take([Init(), InitApply(kept), InitApply(gone), Delete(gone), InitDone("3")])
+            assert list(informer.list()) == [kept]
+            assert told == [Delta(None, kept, True)]
+
+        run_virtual(scenario())
+
 
 class TestHandlers:
     def test_a_late_handler_is_told_what_is_there_and_then_what_comes(self) -> None:
@@ -225,6 +241,38 @@ class TestLife:
                 assert "no sign of life for 72 s" in (informer.health() or "")
 
         run_virtual(scenario())
+
+    def test_what_is_said_of_the_server_as_a_whole_is_said_of_every_namespace(self) -> None:
+        informer = informer_of(Server(), namespaces=("a", "b"))
+        for reported in ((False, False), (True, False), (False, True), (True, True)):
+            for scope, one in zip(informer._scopes.values(), reported, strict=True):
+                scope.reflector.reported = one
+            assert informer.reported is all(reported)
+
+    def test_a_resource_is_missing_until_the_server_says_otherwise(self) -> None:
+        async def scenario() -> None:
+            server = Server()
+            informer = informer_of(server)
+            async with running(informer, synced=False):
+                with server.failing(status(404)):
+                    await asyncio.sleep(1)
+                    assert informer.missing
+                with server.failing(REFUSED):
+                    await asyncio.sleep(60)
+                    assert not informer.missing, "nobody has said so lately"
+
+        run_virtual(scenario())
+
+    def test_a_lasting_failure_is_logged_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        async def scenario() -> None:
+            server = Server()
+            async with running(informer_of(server), synced=False):
+                with server.failing(status(403, "Forbidden")):
+                    await asyncio.sleep(600)
+                assert len(server.seen) > 10
+
+        run_virtual(scenario())
+        assert [one.levelname for one in caplog.records if "403" in one.getMessage()] == ["WARNING"]
 
     def test_the_problem_of_one_namespace_is_told_whichever_it_is(self) -> None:
         async def scenario() -> None:

@@ -387,6 +387,27 @@ def test_an_object_the_stream_passes_over_is_reported_gone_once() -> None:
     run_virtual(scenario())
 
 
+def test_what_a_bookmark_takes_away_is_another_state() -> None:
+    """Who has read one revision may believe that equal readings mean equal answers."""
+
+    async def scenario() -> None:
+        server = Server()
+        informer = informer_of(server)
+        async with running(informer):
+            server.released = server.version
+            informer.written(server.put("lost"))
+            server._log.clear()
+            assert informer.get(key_of("lost")) is not None
+            before = informer.revision
+            server.release(None)
+            server.bookmark()
+            await asyncio.sleep(1)
+            assert informer.revision != before
+            assert informer.get(key_of("lost")) is None
+
+    run_virtual(scenario())
+
+
 def test_a_selector_is_not_second_guessed() -> None:
     async def scenario() -> None:
         server = Server()
