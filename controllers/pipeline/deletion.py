@@ -19,12 +19,13 @@ from controllers.finalizing.release import (
 )
 from controllers.members.reach import frozen, running_addresses
 from controllers.objects.kinds import POD
-from controllers.objects.specs import number, spec_of, status_of, text
-from controllers.pipeline.departure import Departures
+from controllers.objects.specs import spec_of, status_of, text
+from controllers.pipeline.departure import Departures, drain_seconds
 from controllers.pipeline.graph import DELETION_POLICY, SPEC_HASH, build_config, pipeline_id
 from controllers.pipeline.sync import foreign
 from controllers.references.clusters import choose_cluster, key_of
-from controllers.retrying import Waiting, verdict
+from controllers.retrying.pauses import Waiting
+from controllers.retrying.verdicts import verdict
 from controllers.status import reasons as r
 from controllers.wiring.context import Context
 from etl_operator.api import CLUSTER, PIPELINE, EtlPipeline
@@ -36,12 +37,6 @@ from informers.objects import Object, ObjectKey
 from informers.views.view import View
 
 _LEFT = "what a router holds of it is removed when an operator finds it without an object"
-_DEFAULT_DRAIN, _LONGEST_DRAIN = 30, 86_400
-
-
-def drain_seconds(obj: Object) -> float:
-    """``spec.drainTimeoutSeconds``; the default where it is not valid."""
-    return float(number(spec_of(obj), "drainTimeoutSeconds", _DEFAULT_DRAIN, _LONGEST_DRAIN))
 
 
 class PipelineDeletion:

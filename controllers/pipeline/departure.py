@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from controllers.objects.specs import number, spec_of
 from controllers.pipeline.graph import OWNER_UID
 from controllers.pipeline.sync import foreign
 from etl_operator.router.client import RouterClients, RouterNode
 from etl_operator.router.cluster import RouterCluster
 from informers.clock import Clock
-from informers.objects import ObjectKey
+from informers.objects import Object, ObjectKey
 
 _Stay = tuple[ObjectKey, str]
+_DEFAULT_DRAIN, _LONGEST_DRAIN = 30, 86_400
+
+
+def drain_seconds(obj: Object) -> float:
+    """``spec.drainTimeoutSeconds``; the default where it is not valid."""
+    return float(number(spec_of(obj), "drainTimeoutSeconds", _DEFAULT_DRAIN, _LONGEST_DRAIN))
 
 
 class Departures:

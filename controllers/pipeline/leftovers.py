@@ -15,7 +15,7 @@ from controllers.pipeline.departure import Departures
 from controllers.pipeline.graph import DELETION_POLICY, OWNER_UID
 from controllers.pipeline.sync import foreign
 from controllers.references.clusters import choose_cluster, key_of
-from controllers.retrying import Pauses
+from controllers.retrying.pauses import Pauses
 from controllers.status import reasons as r
 from controllers.wiring.context import Context
 from etl_operator.api import CLUSTER, PIPELINE

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from controllers.pipeline.drift import shown
@@ -15,6 +16,21 @@ from etl_operator.api.fitting import fitted
 from etl_operator.api.pipeline import PipelineStatus
 from etl_operator.router.pb import router_pb2 as pb
 from informers.objects import Object
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one look at a pipeline, beside its conditions."""
+
+    phase: str = ""
+    """Empty when :func:`phase_before` applies."""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the status that are known anew."""
+    again: float | None = None
+    """Seconds until the next look."""
+    done: Synced | None = None
+    """What was done in the router, if it was reached."""
+
 
 _TYPES = {"EtlSource": "Source", "EtlTransform": "Transform", "EtlSink": "Sink"}
 
@@ -48,7 +64,7 @@ def accepted_status(
     }
 
 
-def conclude(obj: Object, figures: dict[str, Any], conditions: Conditions, phase: str) -> dict[str, Any]:
+def conclude(obj: Object, figures: Mapping[str, Any], conditions: Conditions, phase: str) -> dict[str, Any]:
     """The whole status: what was known before, the new figures, the conditions."""
     before = {key: value for key, value in (obj.get("status") or {}).items() if key != "conditions"}
     status = {

@@ -1,38 +1,29 @@
-"""ResourceController: keeps one kind of service registered with every ready member of its cluster."""
+"""The story of one service: its cluster, its name there, its registrations, its status; and its end."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from controllers.finalizing.endings import Ending, Endings
-from controllers.finalizing.release import (
-    Release,
-    defaulted,
-    forced,
-    give_up,
-    let_go,
-    orphaned,
-    release_with,
-    release_without,
-    waiting_to_go,
-)
+from controllers.finalizing.finalizer import Finalizer
 from controllers.members.reach import ready_addresses, wanted_members
 from controllers.objects.kinds import POD
-from controllers.objects.specs import problems, section, spec_of, status_of, text
-from controllers.references.clusters import choose_cluster, key_of
-from controllers.references.services import SERVICES, users_of
-from controllers.retrying import Pauses, Troubles, Waiting, sooner
+from controllers.objects.specs import section, spec_of, status_of, text
+from controllers.references.clusters import choose_cluster
+from controllers.retrying.pauses import Pauses, sooner
+from controllers.retrying.troubles import Alarms, Troubles
+from controllers.service.announcement import ALARMS
+from controllers.service.deletion import Attempt, ServiceDeletion
 from controllers.service.names import candidates
 from controllers.service.probe import Health, probe
 from controllers.service.registration import (
+    endpoint_problem,
     probe_settings,
     registration,
+    rival_of,
     service_id,
+    shared,
     split_endpoint,
-    winner_of,
 )
 from controllers.service.status import Registered, conclude, judge_service, service_figures
 from controllers.status import reasons as r
@@ -40,27 +31,11 @@ from controllers.status.conditions import Conditions
 from controllers.status.writing import write_status
 from controllers.wiring.context import Context
 from etl_operator.api import CLUSTER, PIPELINE
-from etl_operator.router.errors import RouterError
 from informers.clock import timestamp
-from informers.controller.finalizer import add_finalizer, remove_finalizer
-from informers.errors import NotFound
 from informers.objects import Object, ObjectKey, Resource, Result
 from informers.views.view import View
 
 FINALIZER = "etl.router/service"
-
-_ALARMS = {
-    r.RETRYING: r.REGISTRATION_FAILED,
-    r.CLUSTER_NOT_FOUND: r.CLUSTER_NOT_FOUND,
-    r.AMBIGUOUS_CLUSTER: r.AMBIGUOUS_CLUSTER,
-    r.NOT_ALLOWED: r.NOT_ALLOWED,
-    r.NAME_CONFLICT: r.NAME_CONFLICT,
-    r.VALIDATION_FAILED: r.VALIDATION_FAILED,
-}
-"""Reasons of Registered=False that a user should act on, and those of the Warning events about them."""
-_AT_ONCE = {r.NAME_CONFLICT, r.VALIDATION_FAILED}
-"""Those that do not pass by themselves."""
-_LEASE = "routers forget its registration when the lease runs out, as no heartbeats are sent any more"
 
 
 def manager_of(resource: Resource) -> str:
@@ -78,12 +53,10 @@ class ServiceReconciler:
         self.manager = manager_of(resource)
         settings = context.settings
         self._pauses = Pauses(settings.retry_base, settings.retry_limit)
-        self._troubles = Troubles(context.clock, settings.warn_after)
+        self._alarms = Alarms(context.events, context.clock, settings.warn_after, ALARMS)
         self._blocks = Troubles(context.clock, settings.warn_after)
-        self._waiting = Waiting(context.clock)
-        self._endings = Endings(context.client, context.clock)
-        self._leaving: set[str] = set()
-        """Uids of deleted services whose spec has been looked at."""
+        self._finalizer = Finalizer(context, resource, FINALIZER, self.manager)
+        self._deletion = ServiceDeletion(context, resource)
         self._joining: dict[ObjectKey, float] = {}
         """When a Ready service was first found to lack a member that had joined, on the monotonic clock."""
 
@@ -95,36 +68,29 @@ class ServiceReconciler:
             await self._forget(key)
             return Result.done()
         obj = view.object()
-        now = timestamp(self._context.clock.time())
-        conditions = Conditions(obj, view.generation, now)
+        conditions = Conditions(obj, view.generation, timestamp(self._context.clock.time()))
         if view.deleting:
-            return await self._finalize(key, view, obj, conditions)
+            return await self._delete(key, view, obj, conditions)
         conditions.clear(r.DELETION_BLOCKED)
         former = text(status_of(obj), "cluster")
         choice = choose_cluster(key.namespace, spec_of(obj), self._context.informers[CLUSTER], former)
         if choice.cluster is None:
             return await self._homeless(key, obj, conditions, choice.reason, choice.message)
-        rival = self._rival(view, choice.cluster)
-        if rival:
+        if rival := self._rival(view, choice.cluster):
             return await self._homeless(key, obj, conditions, r.NAME_CONFLICT, rival)
-        if broken := _endpoint_problem(obj):
+        if broken := endpoint_problem(obj):
             return await self._homeless(key, obj, conditions, r.VALIDATION_FAILED, broken)
         return await self._register(key, obj, choice.cluster, conditions)
 
     def _rival(self, view: View, cluster: View) -> str:
-        """Who holds the name, or "" when this object does."""
-        winner = winner_of(view.key.name, cluster.key, self._context.informers)
-        if winner is None or (winner[0] is self._resource and winner[1].uid == view.uid):
-            return ""
-        # Another namespace's objects are not named to this one.
-        where = "" if winner[1].key.namespace == view.key.namespace else " of another namespace"
-        return (
-            f"the older {winner[0].kind}{where} named {view.key.name} holds this name in the router; "
-            "names are shared by sources, transforms and sinks of a cluster"
-        )
+        return rival_of(self._resource, view, cluster.key, self._context.informers)
+
+    def _shared(self, key: ObjectKey) -> bool:
+        return shared(key, self._resource, self._context.informers)
 
     async def _register(self, key: ObjectKey, obj: Object, cluster: View, conditions: Conditions) -> Result:
-        obj = await self._hold(obj)
+        # Before the first registration, never without it.
+        obj = await self._finalizer.hold(obj)
         pods, domain = self._context.informers[POD], self._context.settings.cluster_domain
         wanted = registration(self._resource, obj, cluster.key, domain)
         where = ready_addresses(pods, cluster, domain)
@@ -142,7 +108,7 @@ class ServiceReconciler:
         health, again = await self._probe(obj)
         judge_service(registered, health, conditions)
         figures = service_figures(wanted.service_id, str(cluster.key), registered, health)
-        return await self._write(key, obj, figures, conditions, again)
+        return await self._report(key, obj, figures, conditions, again)
 
     def _joins(self, key: ObjectKey, registered: Registered, conditions: Conditions) -> bool:
         """Whether a Ready service is about to be registered with a member that has just become ready.
@@ -174,178 +140,84 @@ class ServiceReconciler:
             self._context.keeper.dismiss(service_id(key))
         conditions.set(r.REGISTERED, False, reason, message)
         conditions.clear(r.ENDPOINT_HEALTHY)
-        if reason in _AT_ONCE:
+        if reason in ALARMS.at_once:
             conditions.stalled(reason, message)
         else:
             conditions.working(reason, message)
         figures = {"registeredNodes": 0, "totalNodes": 0, "health": "Unknown"}
-        return await self._write(key, obj, figures, conditions, None)
+        return await self._report(key, obj, figures, conditions, None)
 
-    async def _write(
+    async def _report(
         self,
         key: ObjectKey,
         obj: Object,
-        figures: dict[str, Any],
+        figures: Mapping[str, Any],
         conditions: Conditions,
         again: float | None,
     ) -> Result:
+        """Write the status, and tell people and Prometheus what came of it."""
         status = conclude(obj, figures, conditions)
         context = self._context
         await write_status(
             context.client, self._resource, self._informer, obj, status, self.manager, context.statuses
         )
-        self._announce(key, obj, conditions)
-        self._context.metrics.ready(self._resource.kind, key, conditions.is_true(r.READY))
-        registered = conditions.get(r.REGISTERED)
-        if registered is not None:
-            again = sooner(again, self._troubles.left(key, registered["reason"]))
+        turned = conditions.turned(r.REGISTERED)
+        if turned is not None and turned["status"] == "True":
+            self._event(obj, "Normal", r.SERVICE_REGISTERED, "Register", turned["message"])
+        self._alarms.look(key, obj, conditions)
+        context.metrics.ready(self._resource.kind, key, conditions.is_true(r.READY))
+        again = sooner(again, self._alarms.left(key, conditions))
         return Result.done() if again is None else Result.after(again)
-
-    def _announce(self, key: ObjectKey, obj: Object, conditions: Conditions) -> None:
-        """Events; Warnings only of what a user should act on, and of what may pass when it has lasted."""
-        turned, found = conditions.turned(r.REGISTERED), conditions.get(r.REGISTERED)
-        if found is not None and found["status"] == "True":
-            self._troubles.over(key)
-            if turned:
-                self._event(obj, "Normal", r.SERVICE_REGISTERED, "Register", found["message"])
-        elif (
-            found is not None
-            and (reason := found["reason"]) in _ALARMS
-            and (turned if reason in _AT_ONCE else self._troubles.lasts(key, reason))
-        ):
-            self._event(obj, "Warning", _ALARMS[reason], "Register", found["message"])
-
-    async def _hold(self, obj: Object) -> Object:
-        """The finalizer comes before the first registration."""
-        if FINALIZER not in (obj["metadata"].get("finalizers") or ()):
-            answer = await add_finalizer(
-                self._context.client, self._resource, obj, FINALIZER, field_manager=self.manager
-            )
-            if answer is not None:
-                self._informer.written(answer)
-                # The status is written to the version that has it.
-                return {**obj, "metadata": answer["metadata"]}
-        return obj
 
     # -- deletion ---------------------------------------------------------------------------------
 
-    async def _finalize(self, key: ObjectKey, view: View, obj: Object, conditions: Conditions) -> Result:
-        if FINALIZER not in view.finalizers:
+    async def _delete(self, key: ObjectKey, view: View, obj: Object, conditions: Conditions) -> Result:
+        """Out of the routers, when no pipeline uses it any more; then the object may go."""
+        if not self._finalizer.on(view):
             return Result.done()
-        if view.uid not in self._leaving:
-            self._leaving.add(view.uid)
-            if broken := problems(obj):
-                self._event(obj, "Warning", r.VALIDATION_FAILED, "Delete", defaulted(broken))
-        name = text(status_of(obj), "cluster")
-        cluster = self._context.informers[CLUSTER].get(key_of(name)) if name else None
-        if release := forced(obj, _LEASE):
-            return await self._release(key, obj, release)
-        release = release_without(cluster, name)
-        ending = await self._endings.of(self._resource, key, key_of(name))
-        if release is None and cluster is not None and ending and ending.with_cluster:
-            release = release_with(ending, cluster)
-        # The users go as well, or have lost what they use for good.
-        users = [] if ending else users_of(self._resource, key, self._context.informers[PIPELINE])
-        if users:
-            return await self._blocked(key, view, obj, conditions, users, None if release else cluster)
-        conditions.clear(r.DELETION_BLOCKED)
-        if release is None and orphaned(obj):
-            release = Release(False, r.ORPHANED, f"deletionPolicy is Orphan: no router was asked; {_LEASE}")
-        waits = ""
-        if release is None and cluster is not None:
-            release, waits = await self._deregister(key, obj, cluster, ending)
-        if release is None:
-            conditions.working(r.DELETING, waits)
-            return await self._write(key, obj, {}, conditions, self._pauses.next(key))
-        return await self._release(key, obj, release)
-
-    async def _blocked(
-        self,
-        key: ObjectKey,
-        view: View,
-        obj: Object,
-        conditions: Conditions,
-        users: Sequence[str],
-        cluster: View | None,
-    ) -> Result:
-        """Pipelines use it. Their own events bring this key back; often they are about to go as well.
-
-        :param cluster: where it is registered, if that matters any more.
-        """
-        message = f"used by {PIPELINE.kind} {', '.join(users)}"
-        conditions.set(r.DELETION_BLOCKED, True, r.IN_USE, message)
-        if self._blocks.lasts(key, r.IN_USE):
-            self._event(obj, "Warning", r.DELETION_BLOCKED_EVENT, "Delete", message)
-        if cluster is not None and not self._rival(view, cluster) and not _endpoint_problem(obj):
-            # Its pipelines still run: the registration must not lapse while the deletion waits.
-            result = await self._register(key, obj, cluster, conditions)
-        else:
-            result = await self._write(key, obj, {}, conditions, None)
-        again = sooner(result.requeue_after, self._blocks.left(key, r.IN_USE))
-        return Result.done() if again is None else Result.after(again)
-
-    async def _deregister(
-        self, key: ObjectKey, obj: Object, cluster: View, ending: Ending | None
-    ) -> tuple[Release | None, str]:
-        """Ask every ready pod: after a restart the keeper does not know where it was registered.
-
-        :param ending: there is one try.
-        :return: the release, or what the deletion waits for.
-        """
-        if self._shared(key):
-            note = "the registration belongs to another kind's object of this name"
-            return Release(False, r.RELEASED, note), ""
-        settings = self._context.settings
-        waited = self._waiting.seconds(key, obj["metadata"]["uid"])
-        where = ready_addresses(self._context.informers[POD], cluster, settings.cluster_domain)
-        failures = dict(await self._context.keeper.drop(service_id(key)))
-        answers = await asyncio.gather(
-            *(self._context.clients.node(address).deregister(service_id(key)) for address in where),
-            return_exceptions=True,
-        )
-        for address, answer in zip(where, answers, strict=True):
-            if isinstance(answer, RouterError):
-                failures[address] = answer
-            elif isinstance(answer, BaseException):
-                raise answer
-        if not failures:
-            return Release(False, r.SERVICE_DEREGISTERED, f"deregistered from {len(where)} members"), ""
-        problem = str(next(iter(failures.values())))
-        if ending:
-            return let_go(ending, problem), ""
-        if waited >= settings.release_deadline:
-            return give_up(settings.release_deadline, problem), ""
-        return None, waiting_to_go(settings.release_deadline, problem)
-
-    async def _release(self, key: ObjectKey, obj: Object, release: Release) -> Result:
+        self._finalizer.leaving(key, obj)
+        attempt = await self._deletion.attempt(key, obj)
+        if attempt.users:
+            return await self._blocked(key, view, obj, conditions, attempt)
+        if attempt.release is None:
+            conditions.clear(r.DELETION_BLOCKED)
+            conditions.working(r.DELETING, attempt.waits)
+            return await self._report(key, obj, {}, conditions, self._pauses.next(key))
         if not self._shared(key):
             # Whatever was to be deregistered has been. What is left is left as it is.
             self._context.keeper.forget(service_id(key))
         self._tidy(key)
-        with suppress(NotFound):
-            await remove_finalizer(
-                self._context.client, self._resource, obj, FINALIZER, field_manager=self.manager
-            )
-        self._leaving.discard(obj["metadata"]["uid"])
-        kind: Literal["Normal", "Warning"] = "Warning" if release.warning else "Normal"
-        self._event(obj, kind, release.reason, "Delete", release.note)
+        await self._finalizer.release(key, obj, attempt.release)
         return Result.done()
 
-    def _shared(self, key: ObjectKey) -> bool:
-        """Whether another kind has an object of this name: ids do not tell kinds apart."""
-        others = (resource for resource in SERVICES if resource != self._resource)
-        return any(self._context.informers[resource].get(key) is not None for resource in others)
+    async def _blocked(
+        self, key: ObjectKey, view: View, obj: Object, conditions: Conditions, attempt: Attempt
+    ) -> Result:
+        """Pipelines use it. Their own events bring this key back; often they are about to go as well."""
+        message = f"used by {PIPELINE.kind} {', '.join(attempt.users)}"
+        conditions.set(r.DELETION_BLOCKED, True, r.IN_USE, message)
+        if self._blocks.lasts(key, r.IN_USE):
+            self._event(obj, "Warning", r.DELETION_BLOCKED_EVENT, "Delete", message)
+        cluster = attempt.cluster
+        if cluster is not None and not self._rival(view, cluster) and not endpoint_problem(obj):
+            # Its pipelines still run: the registration must not lapse while the deletion waits.
+            result = await self._register(key, obj, cluster, conditions)
+        else:
+            result = await self._report(key, obj, {}, conditions, None)
+        again = sooner(result.requeue_after, self._blocks.left(key, r.IN_USE))
+        return Result.done() if again is None else Result.after(again)
 
     async def _forget(self, key: ObjectKey) -> None:
         if not self._shared(key):
             await self._context.keeper.drop(service_id(key))
+        self._finalizer.forget(key)
         self._tidy(key)
 
     def _tidy(self, key: ObjectKey) -> None:
         self._pauses.clear(key)
-        self._troubles.over(key)
+        self._alarms.over(key)
         self._blocks.over(key)
-        self._waiting.over(key)
+        self._deletion.forget(key)
         self._joining.pop(key, None)
         self._context.metrics.forget(self._resource.kind, key)
 
@@ -353,12 +225,3 @@ class ServiceReconciler:
         self, obj: Object, kind: Literal["Normal", "Warning"], reason: str, act: str, note: str
     ) -> None:
         self._context.events.event(obj, type=kind, reason=reason, action=act, note=note)
-
-
-def _endpoint_problem(obj: Object) -> str:
-    """Why nobody could be told where the service is, or ""; only a looser schema than ours lets that in."""
-    try:
-        split_endpoint(text(section(spec_of(obj), "grpc"), "endpoint"))
-    except ValueError as error:
-        return problems(obj) or str(error)
-    return ""

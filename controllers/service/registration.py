@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from controllers.objects.specs import number, section, spec_in, spec_of, status_in, text
+from controllers.objects.specs import number, problems, section, spec_in, spec_of, status_in, text
 from controllers.references.clusters import choose_cluster
 from controllers.references.services import BY_NAME, SERVICES, registered_with, service_references
 from controllers.service.names import seen_from
@@ -81,6 +81,36 @@ def winner_of(
         # As nearly always: its age need not be read.
         return rivals[0] if rivals else None
     return min(rivals, key=lambda rival: (rival[1].creation_timestamp, rival[1].uid))
+
+
+def rival_of(
+    resource: Resource, view: View, cluster: ObjectKey, informers: Mapping[Resource, Informer]
+) -> str:
+    """Who holds the name of a service in a cluster, or "" when the service does."""
+    winner = winner_of(view.key.name, cluster, informers)
+    if winner is None or (winner[0] is resource and winner[1].uid == view.uid):
+        return ""
+    # Another namespace's objects are not named to this one.
+    where = "" if winner[1].key.namespace == view.key.namespace else " of another namespace"
+    return (
+        f"the older {winner[0].kind}{where} named {view.key.name} holds this name in the router; "
+        "names are shared by sources, transforms and sinks of a cluster"
+    )
+
+
+def shared(key: ObjectKey, resource: Resource, informers: Mapping[Resource, Informer]) -> bool:
+    """Whether another kind has an object of this name: ids do not tell kinds apart."""
+    others = (other for other in SERVICES if other != resource)
+    return any(informers[other].get(key) is not None for other in others)
+
+
+def endpoint_problem(obj: Object) -> str:
+    """Why nobody could be told where the service is, or ""; only a looser schema than ours lets that in."""
+    try:
+        split_endpoint(text(section(spec_of(obj), "grpc"), "endpoint"))
+    except ValueError as error:
+        return problems(obj) or str(error)
+    return ""
 
 
 def _lives_in(service: View, cluster: ObjectKey, informers: Mapping[Resource, Informer]) -> bool:

@@ -32,7 +32,7 @@ class Registered:
         return bool(self.addresses) and len(self.done) == len(self.addresses)
 
 
-def conclude(obj: Object, figures: dict[str, Any], conditions: Conditions) -> dict[str, Any]:
+def conclude(obj: Object, figures: Mapping[str, Any], conditions: Conditions) -> dict[str, Any]:
     """The whole status: what was known before, the new figures, the conditions."""
     before = {key: value for key, value in (obj.get("status") or {}).items() if key != "conditions"}
     status = {

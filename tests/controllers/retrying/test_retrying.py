@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from controllers.retrying import Troubles, Waiting, sooner
+from controllers.retrying.pauses import Waiting, sooner
+from controllers.retrying.troubles import Troubles
 from informers.objects import ObjectKey
 
 A, B = ObjectKey("etl", "a"), ObjectKey("etl", "b")
