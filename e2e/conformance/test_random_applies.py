@@ -22,7 +22,7 @@ from informers.objects import Object
 from informers.testing.transport import ApiServerTransport
 from tests.hanging import HANGS
 from tests.informers.apiserver.scenarios.asking import ask
-from tests.informers.apiserver.scenarios.scenarios import comparable
+from tests.informers.apiserver.scenarios.comparing import comparable
 
 NAMESPACE = "random-applies"
 GROUP = "applies.example.com"

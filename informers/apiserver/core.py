@@ -16,7 +16,7 @@ from informers.apiserver.errors import StatusError
 from informers.apiserver.errors.bounds import MAX_STORED
 from informers.apiserver.faults import Faults
 from informers.apiserver.kinds.definitions import condition_is_true
-from informers.apiserver.kinds.registry import Registry, ResourceType
+from informers.apiserver.kinds.registry import Registry
 from informers.apiserver.kinds.table import DEFINITION, builtin_types
 from informers.apiserver.loops.definitions import DefinitionController
 from informers.apiserver.loops.expiry import EventExpiry
@@ -24,7 +24,7 @@ from informers.apiserver.loops.garbage import GarbageCollector
 from informers.apiserver.loops.namespaces import NamespaceController
 from informers.apiserver.reading.watching import Flow
 from informers.apiserver.requests.parameters import DeleteOptions, Propagation
-from informers.apiserver.store import HISTORY, Change, Store, Stored
+from informers.apiserver.store import HISTORY, Change, Store
 from informers.apiserver.write_log import WriteLog
 from informers.apiserver.writing import loopback
 from informers.apiserver.writing.backend import Backend
@@ -104,17 +104,6 @@ class ApiServer:
         """The revision of the last change to any resource with one of these plurals."""
         shelves = self.store.shelves()
         return max((shelf.revision for storage, shelf in shelves if storage[1] in plurals), default=0)
-
-    def put(self, type_: ResourceType, obj: Object) -> Stored:
-        """Store a finished object. Nothing is checked but its size.
-
-        :raises StatusError: 500, as real servers answer, when it is larger than etcd takes.
-        """
-        return self.backend.put(type_, obj)
-
-    def remove(self, type_: ResourceType, key: ObjectKey) -> Stored:
-        """Take an object out of the store."""
-        return self.backend.remove(type_, key)
 
     def create(self, obj: Object) -> Object:
         """Create an object through all rules, as a client with every right would.

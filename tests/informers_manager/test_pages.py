@@ -134,7 +134,7 @@ async def test_answers_are_remembered_and_questions_that_fail_are_not(tmp_path: 
     async with pages(tmp_path) as one:
         assert (await one.get(METRICS, "scraper"))[0] == 200
         # No more questions are answered: what is known still holds, the rest cannot be told.
-        one.server.core.remove(
+        one.server.core.backend.remove(
             one.server.core.registry.of_kind(f"{API}/v1", "ClusterRoleBinding"),  # type: ignore[arg-type]
             ObjectKey("", "operator"),
         )

@@ -23,8 +23,9 @@ from informers.client.transport import HttpRequest
 from informers.objects import Object, ObjectKey, Resource
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.transport import ApiServerTransport
-from tests.informers.apiserver.scenarios.asked_of_builtins import CHANGED, CREATED, service
-from tests.informers.apiserver.scenarios.scenarios import resource_of
+from tests.informers.apiserver.scenarios.asked_of_builtins import CHANGED
+from tests.informers.apiserver.scenarios.builtin_objects import CREATED, service
+from tests.informers.apiserver.scenarios.steps import resource_of
 
 SERVICES = Resource("", "v1", "services", "Service")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from informers.objects import Object
-from tests.informers.apiserver.scenarios.scenarios import Step
+from tests.informers.apiserver.scenarios.steps import Step
 
 _TEXT = {"type": "string"}
 

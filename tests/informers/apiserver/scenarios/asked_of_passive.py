@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from informers.objects import Object
-from tests.informers.apiserver.scenarios.scenarios import Step, builtin
+from tests.informers.apiserver.scenarios.builtin_objects import builtin
+from tests.informers.apiserver.scenarios.steps import Step
 
 _ADMISSION = "admissionregistration.k8s.io/v1"
 _CERTIFICATES = "certificates.k8s.io/v1"

@@ -86,13 +86,11 @@ def cases() -> dict[str, tuple[Object, Wanted]]:
                 pod(mount={name: path}),
                 _wrong(path, sub, f"spec.containers[0].volumeMounts.{name}"),
             )
-    return found | _others()
+    return found | _other_problems() | _downward_problems()
 
 
-def _others() -> dict[str, tuple[Object, Wanted]]:
+def _other_problems() -> dict[str, tuple[Object, Wanted]]:
     maps = f"{_AT}.configMap"
-    down = f"{_AT}.downwardAPI"
-    fields = ", ".join(f'"metadata.{name}"' for name in ("annotations", "labels", "name", "namespace", "uid"))
     return {
         "no key and no path": (
             pod({"configMap": {"name": "c", "items": [{"key": "", "path": ""}]}}),
@@ -133,6 +131,13 @@ def _others() -> dict[str, tuple[Object, Wanted]]:
             pod({"hostPath": {"path": "/a/../b"}}),
             [(_INVALID, f'Invalid value: "/a/../b": {_UP}', f"{_AT}.hostPath.path")],
         ),
+    }
+
+
+def _downward_problems() -> dict[str, tuple[Object, Wanted]]:
+    down = f"{_AT}.downwardAPI"
+    fields = ", ".join(f'"metadata.{name}"' for name in ("annotations", "labels", "name", "namespace", "uid"))
+    return {
         "no field": (
             pod({"downwardAPI": {"items": [{"path": "a"}]}}),
             [(_REQUIRED, "Required value: one of fieldRef and resourceFieldRef is required", down)],

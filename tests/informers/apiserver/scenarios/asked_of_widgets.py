@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from informers.objects import Object
-from tests.informers.apiserver.scenarios.scenarios import Step, widget
+from tests.informers.apiserver.scenarios.steps import Step
+from tests.informers.apiserver.scenarios.widgets import widget
 
 _UPDATE = "updater"
 

@@ -9,14 +9,9 @@ from typing import Any
 from informers.client.transport import HttpRequest, Transport
 from informers.objects import Object
 from tests.hanging import HANGS
-from tests.informers.apiserver.scenarios.scenarios import (
-    NAMESPACE,
-    WIDGETS,
-    Step,
-    comparable,
-    object_of,
-    request,
-)
+from tests.informers.apiserver.scenarios.comparing import comparable
+from tests.informers.apiserver.scenarios.steps import NAMESPACE, Step, object_of, request
+from tests.informers.apiserver.scenarios.widgets import WIDGETS
 
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _WIDGETS = f"/apis/rules.example.com/v1/namespaces/{NAMESPACE}/widgets"

@@ -16,7 +16,9 @@ from informers.client.kubeconfig import load_default
 from informers.client.transport import Transport
 from informers.objects import Object
 from tests.informers.apiserver.scenarios.asking import ask, play, prepare
-from tests.informers.apiserver.scenarios.scenarios import NAMESPACE, WIDGETS, scenarios
+from tests.informers.apiserver.scenarios.scenarios import scenarios
+from tests.informers.apiserver.scenarios.steps import NAMESPACE
+from tests.informers.apiserver.scenarios.widgets import WIDGETS
 
 ANSWERS = Path(__file__).with_name("answers.json")
 

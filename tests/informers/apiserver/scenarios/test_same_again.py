@@ -14,7 +14,8 @@ import pytest
 from informers.apiserver.builtin.lifecycle import owns_generation
 from informers.apiserver.kinds.table import builtin_types
 from tests.informers.apiserver.scenarios.record import ANSWERS
-from tests.informers.apiserver.scenarios.scenarios import NAMESPACE, Step, object_of, request, scenarios
+from tests.informers.apiserver.scenarios.scenarios import scenarios
+from tests.informers.apiserver.scenarios.steps import NAMESPACE, Step, object_of, request
 from tests.informers.apiserver.served import APPLY, Served, serving
 
 _ANSWERS = json.loads(ANSWERS.read_text())["answers"]
