@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 
 from e2e.running import Sandbox, eventually
-from e2e.scene import CHILDREN, ETL, NAMESPACE, Scene, condition, router, scene_in
+from e2e.scene import CHILDREN, ETL, MANAGER, NAMESPACE, STATEFUL_SET, Scene, condition, router, scene_in
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE
 from etl_operator.router.client import RouterNode
 from etl_operator.router.errors import RouterError
 from informers.client import Client
 from informers.errors import NotFound
-from informers.objects import Object, ObjectKey
+from informers.objects import Object, ObjectKey, Resource
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
+SECRET = Resource("", "v1", "secrets", "Secret")
 PRETENDER = [sys.executable, str(Path(__file__).with_name("pretender.py"))]
 
 
@@ -90,6 +91,25 @@ async def test_members_that_stand_still(scene: Scene) -> None:
         await scene.patch(PIPELINE, "flow", {"spec": {"enabled": True}})
         await scene.ready(PIPELINE, "flow")
     await all_ready(scene, "three")
+
+
+async def test_a_missing_secret_of_a_volume_is_named(scene: Scene) -> None:
+    await scene.cluster("mute", 1)
+    await scene.ready(CLUSTER, "mute")
+    volume = {"name": "extra", "secret": {"secretName": "not-there-yet"}}
+    stateful_set = {
+        "apiVersion": STATEFUL_SET.api_version,
+        "kind": STATEFUL_SET.kind,
+        "metadata": {"name": "mute", "namespace": scene.namespace},
+        "spec": {"template": {"spec": {"volumes": [volume]}}},
+    }
+    await scene.client.apply(STATEFUL_SET, stateful_set, field_manager="injector")
+    cause = 'mute-0: volume "extra": secret "not-there-yet" not found (FailedMount)'
+    await scene.says(CLUSTER, "mute", "PodsNotReady", cause, status="False")
+    metadata = {"name": "not-there-yet", "namespace": scene.namespace}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
+    await scene.client.apply(SECRET, secret, field_manager=MANAGER)
+    await scene.ready(CLUSTER, "mute")
 
 
 async def test_a_cluster_that_does_not_answer_makes_no_noise(scene: Scene) -> None:

@@ -2,33 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-
-class FirstSight:
-    """For how long something has been seen without a break, on this process's monotonic clock.
-
-    Deadlines are measured so: the timestamps of objects come from other machines' clocks.
-    """
-
-    def __init__(self) -> None:
-        self._since: dict[str, tuple[Hashable, float]] = {}
-
-    def lasted(self, what: str, seen: Hashable, now: float) -> float:
-        """Seconds for which ``seen`` has been the same; 0.0 at first sight, and while it is false.
-
-        :param what: what is looked at; each has a clock of its own.
-        :param seen: what is there now. A different one starts anew.
-        """
-        if not seen:
-            self._since.pop(what, None)
-            return 0.0
-        before, since = self._since.get(what, (None, now))
-        if before != seen:
-            since = now
-        self._since[what] = (seen, since)
-        return now - since
+from controllers.cluster.explaining import Explanations
+from controllers.cluster.sights import FirstSight
 
 
 @dataclass(slots=True)
@@ -54,6 +32,8 @@ class Memory:
     leader_id: int = 0
     told_blocked: bool = False
     sights: FirstSight = field(default_factory=FirstSight)
+    explanations: Explanations = field(default_factory=Explanations)
+    """Why something does not start, as far as events say so."""
     refusal: Refusal | None = None
     at_start: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Pod whose volume waits for its start, to its uid when that was first seen, and when that was."""

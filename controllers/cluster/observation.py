@@ -31,6 +31,8 @@ class Observation:
     """The spec asks for what the operator cannot do; nothing is changed until that is taken back."""
     in_vain: frozenset[str] = frozenset()
     """Pods that have started anew for the sake of their volumes, which have not grown."""
+    absent: str = ""
+    """Why pods that there should be cannot be created, as far as events say so."""
     silent: frozenset[str] = frozenset()
     """Ready pods whose routers have not answered for a while."""
     momentary: bool = False

@@ -8,10 +8,9 @@ from typing import Any
 
 from controllers.applying.apply import Applier, NameConflict, Outcome
 from controllers.cluster import children, polling
-from controllers.cluster.children import key_of
 from controllers.cluster.events import record_transitions, record_warnings
 from controllers.cluster.growth import grow_claim
-from controllers.cluster.memory import FirstSight, Memory, Refusal
+from controllers.cluster.memory import Memory, Refusal
 from controllers.cluster.observation import Observation
 from controllers.cluster.planning import Patience, next_step
 from controllers.cluster.rollout import Step, plan_members
@@ -21,7 +20,6 @@ from controllers.cluster.volumes import VolumePlan, plan_volumes
 from controllers.members import naming
 from controllers.members.facts import NodeFacts, PodFacts, judge
 from controllers.members.reach import facts_of
-from controllers.members.troubles import STARTING, unexplained
 from controllers.objects.kinds import POD, PVC, STATEFUL_SET
 from controllers.status import reasons as r
 from controllers.status.conditions import Conditions
@@ -43,8 +41,6 @@ _ELECTIONS = 3
 """Elections that may fail in a row, by split votes, until a missing leader is no ordinary hand-over."""
 _NO_SPARE = 2
 """Members of a cluster that has no quorum while one of them restarts."""
-_SLOW_START = 20.0
-"""Seconds without a word of why a pod does not run until people are sent to its events."""
 _ASK_AGAIN = 60.0
 """Seconds after which claims that could not grow are tried again: a class may have been changed."""
 
@@ -91,7 +87,8 @@ class ClusterReconciler:
         pods = self._pods(key, live, memory)
         nodes = await self._ask(key, pods)
         members = _live_members(live)
-        volumes = plan_volumes(self._claims(key, members or 0), cluster.spec.storage.size)
+        claims = self._claims(key, members or 0)
+        volumes = plan_volumes(list(claims.values()), cluster.spec.storage.size)
         seen = Observation(
             stateful_set=live,
             pods=pods,
@@ -105,13 +102,16 @@ class ClusterReconciler:
             domain=self._context.settings.cluster_domain,
             unsupported=_NO_TLS if cluster.spec.tls is not None else "",
         )
-        return self._over_time(cluster, seen, memory)
+        seen = self._over_time(cluster, seen, memory)
+        now = self._context.clock.monotonic()
+        return await memory.explanations.applied(
+            self._context.client, key.namespace, seen, claims, memory.sights, now
+        )
 
     def _over_time(self, cluster: EtlRouterCluster, seen: Observation, memory: Memory) -> Observation:
         """What only the looks before can tell: who has been silent for long, and what is over in a moment."""
         now, sights = self._context.clock.monotonic(), memory.sights
         grace = max(self._context.settings.silence_grace, _ELECTIONS * _election(cluster))
-        pods = [self._explained(pod, key_of(cluster), sights, now) for pod in seen.pods]
         errors = {node.ordinal for node in seen.nodes if node.error and not node.unimplemented}
         silent = {
             pod.name
@@ -125,14 +125,7 @@ class ClusterReconciler:
         lasted = shaken if consensus.quorate else lost
         momentary = not consensus.complete and not consensus.split and lasted < grace
         in_vain = memory.in_vain(seen.at_start(cluster.metadata.name))
-        return replace(seen, pods=pods, in_vain=in_vain, silent=frozenset(silent), momentary=momentary)
-
-    def _explained(self, pod: PodFacts, cluster: ObjectKey, sights: FirstSight, now: float) -> PodFacts:
-        """A pod that has not run for a while without a word says where the reason is."""
-        mute = not pod.running and not pod.terminating and pod.trouble in STARTING
-        if sights.lasted(f"starting {pod.name}", mute and pod.uid, now) < _SLOW_START:
-            return pod
-        return replace(pod, trouble=unexplained(pod.trouble, pod.name, cluster.namespace))
+        return replace(seen, in_vain=in_vain, silent=frozenset(silent), momentary=momentary)
 
     async def _act(
         self, obj: Object, cluster: EtlRouterCluster, seen: Observation, memory: Memory
@@ -338,11 +331,12 @@ class ClusterReconciler:
         memory.restarting -= {pod.name for pod in pods if pod.ready}
         return sorted(pods, key=lambda pod: pod.ordinal)
 
-    def _claims(self, key: ObjectKey, members: int) -> list[Object]:
+    def _claims(self, key: ObjectKey, members: int) -> dict[str, Object]:
+        """The claims of the members, by the name of their pod."""
         informer = self._context.informers[PVC]
-        names = [naming.claim_name(key.name, ordinal) for ordinal in range(members)]
-        views = [informer.get(ObjectKey(key.namespace, name)) for name in names]
-        return [view.object() for view in views if view is not None and not view.deleting]
+        pods = {naming.pod_name(key.name, i): naming.claim_name(key.name, i) for i in range(members)}
+        views = {pod: informer.get(ObjectKey(key.namespace, claim)) for pod, claim in pods.items()}
+        return {pod: view.object() for pod, view in views.items() if view is not None and not view.deleting}
 
     def _event(self, obj: Object, kind: Any, reason: str, action: str, note: str) -> None:
         self._context.events.event(obj, type=kind, reason=reason, action=action, note=note)

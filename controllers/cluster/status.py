@@ -184,9 +184,14 @@ def _ready_condition(cluster: EtlRouterCluster, seen: Observation, conditions: C
 def _progress_condition(cluster: EtlRouterCluster, seen: Observation, conditions: Conditions) -> None:
     wanted = cluster.spec.replicas
     ready = len(seen.answering)
-    if not seen.pods:
+    if seen.absent and len(seen.pods) < seen.members.target:
+        absent = f"{seen.members.target - len(seen.pods)} of {wanted} pods cannot be created: {seen.absent}"
+    else:
+        absent = ""
+    if not seen.pods and not absent:
         return conditions.working(r.PROGRESSING, f"creating {seen.members.target} members", unknown=True)
-    trouble = "".join(f"; {pod.name}: {pod.trouble}" for pod in seen.pods if pod.trouble)
+    trouble = f"; {absent}" if absent else ""
+    trouble += "".join(f"; {pod.name}: {pod.trouble}" for pod in seen.pods if pod.trouble)
     trouble += "".join(f"; {name} does not answer" for name in sorted(seen.silent))
     quorate, reason, message = quorum_verdict(seen.consensus)
     # Ready is not withdrawn for the length of an election.

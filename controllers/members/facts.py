@@ -38,6 +38,8 @@ class PodFacts:
     """Where this very pod listens: while a changed port is rolled out, pods differ."""
     trouble: str = ""
     """Why the router container waits, such as ``CrashLoopBackOff``; "" when it does not."""
+    created: str = ""
+    """Its creationTimestamp."""
     withheld: bool = False
     """The router is ready and the pod is not, so that Services leave the member out."""
 
@@ -188,6 +190,7 @@ def pod_facts(pod: Object, cluster: str) -> PodFacts | None:
         members=int(members) if members.isdigit() else None,
         grpc_port=_grpc_port(pod),
         trouble=trouble(router, status),
+        created=str(meta.get("creationTimestamp") or ""),
         withheld=ready and conditions.get("Ready") != "True",
     )
 

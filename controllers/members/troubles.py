@@ -49,15 +49,6 @@ def trouble(router: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     return _joined(reason, message)
 
 
-def unexplained(reason: str, pod: str, namespace: str) -> str:
-    """What is said of a pod that has not run for a while, where its status does not say why.
-
-    A Secret, ConfigMap or volume that is missing is named by the pod's events only. The operator has no right
-    to read events: it would see those of everything in every namespace.
-    """
-    return f"{reason or 'Pending'}; its events say why: kubectl describe pod {pod} -n {namespace}"
-
-
 def _initializing(containers: Sequence[Mapping[str, Any]]) -> str:
     """The container that others have put before the router and that does not end: only this holds it up."""
     for one in containers:

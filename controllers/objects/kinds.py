@@ -8,6 +8,8 @@ CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
 DEFINITION = Resource(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
 )
+EVENT = Resource("", "v1", "events", "Event")
+"""As people and kubelets have it; the operator's own events go to ``events.k8s.io``."""
 NAMESPACE = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 POD = Resource("", "v1", "pods", "Pod")
 PVC = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")

@@ -8,6 +8,7 @@ API server and real routers do is proven in the tests of the rooms that own them
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from controllers.objects.kinds import (
     CONFIG_MAP,
     DEFINITION,
     DISRUPTION_BUDGET,
+    EVENT,
     POD,
     PVC,
     SERVICE,
@@ -92,6 +94,12 @@ class Store:
     objects: dict[tuple[Resource, ObjectKey], Object] = field(default_factory=dict)
     writes: list[tuple[str, str, str]] = field(default_factory=list)
     informers: dict[Resource, StoreInformer] = field(default_factory=dict)
+    events: dict[str, list[Object]] = field(default_factory=dict)
+    """Warning events by the uid of what they are about."""
+    asked: list[str] = field(default_factory=list)
+    """Uids whose events were read."""
+    no_events: Exception | None = None
+    """Why events cannot be read."""
     _applied: dict[tuple[Resource, ObjectKey], Object] = field(default_factory=dict)
     _serial: int = 0
 
@@ -100,11 +108,20 @@ class Store:
     async def get(self, resource: Resource, key: ObjectKey, *, subresource: str = "") -> Object:
         return copy.deepcopy(self._must(resource, key))
 
-    async def list(self, resource: Resource, *, namespace: str = "", field_selector: str = "") -> Any:
-        """The objects of a namespace with one name."""
+    async def list(
+        self, resource: Resource, *, namespace: str = "", field_selector: str = "", limit: int = 0
+    ) -> Any:
+        """The objects of a namespace with one name, or the Warning events about one uid."""
+        if resource == EVENT:
+            found = re.fullmatch(r"involvedObject\.uid=([^,]+),type=Warning", field_selector)
+            assert found and namespace and limit, "events are read of one object, and not without a limit"
+            self.asked.append(found[1])
+            if self.no_events is not None:
+                raise self.no_events
+            return SimpleNamespace(items=[copy.deepcopy(one) for one in self.events.get(found[1], ())])
         key = ObjectKey(namespace, field_selector.removeprefix("metadata.name="))
-        found = self.objects.get((resource, key))
-        return SimpleNamespace(items=[copy.deepcopy(found)] if found else [])
+        obj = self.objects.get((resource, key))
+        return SimpleNamespace(items=[copy.deepcopy(obj)] if obj else [])
 
     async def apply(
         self, resource: Resource, body: Object, *, field_manager: str, force: bool = False

@@ -13,6 +13,7 @@ from controllers.objects.kinds import (
     CONFIG_MAP,
     DEFINITION,
     DISRUPTION_BUDGET,
+    EVENT,
     NAMESPACE,
     POD,
     PVC,
@@ -104,7 +105,7 @@ def needed() -> set[tuple[str, str, str, str]]:
         found |= grants(child, WATCH | APPLY | {"get"})
     for optional_child in (SERVICE_ACCOUNT, DISRUPTION_BUDGET):
         found |= grants(optional_child, {"delete"})
-    found |= grants(POD, WATCH | {"delete"})
+    found |= grants(POD, WATCH | {"delete"}) | grants(EVENT, {"list"})
     found |= grants(PVC, WATCH | {"patch"})
     found |= grants(STORAGE_CLASS, {"get"}) | grants(NAMESPACE, {"get"})
     found |= {

@@ -16,7 +16,7 @@ from etl_operator.api.crds import KINDS
 from etl_operator.sandbox.manifests import load_manifests
 from informers.objects import Object, ObjectKey, Resource
 from tests.api.server import admitted
-from tests.controllers.cluster import test_reconciler as clusters
+from tests.controllers.cluster import running as clusters
 from tests.controllers.pipeline import test_reconciler as pipelines
 from tests.controllers.service import test_reconciler as services
 from tests.controllers.world import RouterNodeDouble, Store

@@ -140,7 +140,10 @@ def test_limits_become_files(tmp_path: Path) -> None:
     [
         ({"configMap": {"name": "none"}}, 'configmap "none" not found'),
         ({"secret": {"secretName": "none"}}, 'secret "none" not found'),
-        ({"configMap": {"name": "c", "items": [{"key": "z", "path": "z"}]}}, 'has no key "z"'),
+        (
+            {"configMap": {"name": "c", "items": [{"key": "z", "path": "z"}]}},
+            "configmap references non-existent config key: z",
+        ),
         ({"persistentVolumeClaim": {"claimName": "none"}}, 'persistentvolumeclaim "none" not found'),
         ({"persistentVolumeClaim": {"claimName": "new"}}, "is not bound"),
         ({"hostPath": {"path": "/etc"}}, "the process node has no hostPath"),

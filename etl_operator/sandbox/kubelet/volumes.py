@@ -54,11 +54,20 @@ class Volumes:
             volume is of a kind that only a real node has.
         """
         for volume in self._pod["spec"].get("volumes") or ():
-            _refuse_unknown(volume)
-            target = self.directory_of(volume, find)
-            target.mkdir(parents=True, exist_ok=True)
-            if files := self._files(volume, find):
-                _fill(target, files)
+            try:
+                self._prepare_one(volume, find)
+            except VolumeMissing as problem:
+                # The kubelet's words.
+                raise VolumeMissing(
+                    f'MountVolume.SetUp failed for volume "{volume["name"]}" : {problem}'
+                ) from None
+
+    def _prepare_one(self, volume: Mapping[str, Any], find: Lookup) -> None:
+        _refuse_unknown(volume)
+        target = self.directory_of(volume, find)
+        target.mkdir(parents=True, exist_ok=True)
+        if files := self._files(volume, find):
+            _fill(target, files)
 
     def mounts(
         self, container: Mapping[str, Any], find: Lookup, variables: Mapping[str, str]
@@ -140,7 +149,9 @@ class Volumes:
             if item["key"] in content:
                 chosen[item["path"]] = (content[item["key"]], int(item.get("mode") or mode))
             elif not source.get("optional"):
-                raise VolumeMissing(f'{kind.lower()} "{name}" has no key "{item["key"]}"')
+                what = "references" if kind == "Secret" else "configmap references"
+                thing = "secret" if kind == "Secret" else "config"
+                raise VolumeMissing(f"{what} non-existent {thing} key: {item['key']}")
         return chosen
 
     def _of_fields(self, source: Mapping[str, Any]) -> dict[str, tuple[bytes, int]]:

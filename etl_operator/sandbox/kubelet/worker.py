@@ -212,17 +212,16 @@ class PodWorker:
             self._tell("Warning", "FailedCreatePodSandBox", "CreatePodSandBox", why)
             self._dirty.set()
             await self._ending.wait()
-        said, pause = "", _FIRST_RETRY
+        pause = _FIRST_RETRY
         while not self._ending.is_set():
             try:
                 await self._prepare_volumes()
             except (VolumeMissing, OSError, RuntimeFault) as error:
                 for one in self._containers:
                     one.record.wait("ContainerCreating")
-                # A claim that is about to be bound is worth no event.
-                if pause >= _RETRY and str(error) != said:
-                    said = str(error)
-                    self._tell("Warning", "FailedMount", "Mounting", said)
+                # A claim that is about to be bound is worth no event. Of all others every try is counted.
+                if pause >= _RETRY:
+                    self._tell("Warning", "FailedMount", "Mounting", str(error))
                 self._dirty.set()
                 await self._pause(pause)
                 pause = min(pause * 2, _RETRY)

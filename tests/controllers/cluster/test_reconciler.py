@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from controllers.cluster.reconciler import ClusterReconciler
 from controllers.objects.kinds import (
     CONFIG_MAP,
     DISRUPTION_BUDGET,
@@ -20,70 +19,11 @@ from controllers.objects.kinds import (
 from etl_operator.api import CLUSTER
 from informers.errors import Forbidden
 from informers.objects import ObjectKey
-from tests.controllers.world import NAMESPACE, World
+from tests.controllers.cluster.running import NAME, Running
+from tests.controllers.world import NAMESPACE
 
-NAME = "prod"
-KEY = ObjectKey(NAMESPACE, NAME)
 GRACE = 6.0
 """Three times the longest election of the default spec, in seconds."""
-
-
-class Running:
-    """A world with one cluster and its reconciler."""
-
-    def __init__(self, replicas: int = 3, **spec: Any) -> None:
-        self.world = World()
-        self.store = self.world.store
-        self.store.put(
-            CLUSTER,
-            NAME,
-            {"replicas": replicas, "image": "etl-router:1", "storage": {"size": "10Gi"}, **spec},
-        )
-        self.reconciler = ClusterReconciler(self.world.context)
-        self.seen: dict[str, float] = {}
-        """When a pod, by uid, was first seen."""
-
-    async def once(self) -> float | None:
-        result = await self.reconciler.reconcile(KEY)
-        return result.requeue_after
-
-    async def later(self, seconds: float) -> float | None:
-        """A pass after some seconds."""
-        self.store.now += seconds
-        return await self.once()
-
-    async def started(self) -> Running:
-        """Created, running and Ready."""
-        await self.once()
-        self.world.run_stateful_set(NAME)
-        await self.once()
-        assert self.condition("Ready")["status"] == "True", self.condition("Ready")
-        return self
-
-    async def settle(self, passes: int = 60) -> list[str]:
-        """Reconcile and let pods be replaced until Ready; returns the pods in the order they went."""
-        gone: list[str] = []
-        for _ in range(passes):
-            before = {view.key.name: view.uid for view in self.world.context.informers[POD].list(NAMESPACE)}
-            await self.once()
-            after = {view.key.name for view in self.world.context.informers[POD].list(NAMESPACE)}
-            gone += sorted(before.keys() - after)
-            self.world.run_stateful_set(NAME)
-            if self.condition("Ready").get("status") == "True" and not before.keys() - after:
-                break
-        return gone
-
-    def is_new(self, pod: str) -> bool:
-        """Whether the pod runs the current template."""
-        revision = self.store.of(STATEFUL_SET, NAME)["status"]["updateRevision"]
-        return bool(self.store.of(POD, pod)["metadata"]["labels"]["controller-revision-hash"] == revision)
-
-    def condition(self, kind: str) -> Any:
-        return self.store.condition(CLUSTER, NAME, kind)
-
-    @property
-    def status(self) -> Any:
-        return self.store.of(CLUSTER, NAME)["status"]
 
 
 async def test_children_are_created_and_owned() -> None:
@@ -811,38 +751,3 @@ async def test_a_deleted_cluster_is_left_to_garbage_collection() -> None:
     assert await running.once() is None
     assert running.store.writes == []
     assert (running.reconciler._memory, running.reconciler._applier._children) == ({}, {}), "nothing is left"
-
-
-async def test_a_pod_that_waits_for_something_it_does_not_name_sends_people_to_its_events() -> None:
-    # A missing Secret or ConfigMap of a volume is in the events of the pod and nowhere else.
-    running = await Running().started()
-    status = {
-        "phase": "Pending",
-        "conditions": [{"type": "Ready", "status": "False"}],
-        "containerStatuses": [
-            {"name": "router", "ready": False, "state": {"waiting": {"reason": "ContainerCreating"}}}
-        ],
-    }
-    running.store.edit(POD, "prod-2", {"status": status})
-    await running.later(1)
-    assert running.condition("Ready")["message"].endswith("prod-2: ContainerCreating")
-    told = set()
-    for _ in range(5):
-        await running.later(20)
-        told.add(running.condition("Ready")["message"])
-    (message,) = told
-    assert message.endswith(
-        "prod-2: ContainerCreating; its events say why: kubectl describe pod prod-2 -n etl"
-    )
-
-
-async def test_a_pod_that_was_made_anew_has_its_own_time_to_start() -> None:
-    running = await Running().started()
-    for _ in range(4):
-        running.store.remove(POD, "prod-2")
-        running.world.run_stateful_set(NAME, ready=False)
-        waiting = {"name": "router", "ready": False, "state": {"waiting": {"reason": "ContainerCreating"}}}
-        running.store.edit(POD, "prod-2", {"status": {"containerStatuses": [waiting]}})
-        await running.later(1)
-        await running.later(15)
-        assert running.condition("Ready")["message"].endswith("prod-2: ContainerCreating")

@@ -11,7 +11,7 @@ from controllers.objects.kinds import POD, PVC, STATEFUL_SET, STORAGE_CLASS
 from etl_operator.api import CLUSTER
 from informers.errors import Forbidden, NotFound
 from informers.objects import Object, ObjectKey, Resource
-from tests.controllers.cluster.test_reconciler import NAME, Running
+from tests.controllers.cluster.running import NAME, Running
 
 AT_START = [{"type": "FileSystemResizePending", "status": "True"}]
 
