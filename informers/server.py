@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,6 +13,7 @@ from typing import TypeAlias
 from aiohttp import web
 
 from informers.certificates import ServingCertificate
+from informers.connection import HttpConnection
 from informers.errors import RuntimeFault
 from informers.health import Checks, report
 from informers.listener import IDLE_SECONDS, Listener
@@ -77,14 +79,7 @@ class HttpServer:
         application = web.Application()
         for path, handler in routes.items():
             application.router.add_get(path, self._counted(handler))
-        self._runner = web.AppRunner(
-            application,
-            access_log=None,
-            handle_signals=False,
-            shutdown_timeout=1.0,
-            keepalive_timeout=IDLE_SECONDS,
-            lingering_time=1.0,
-        )
+        self._runner = web.AppRunner(application, handle_signals=False, shutdown_timeout=1.0)
 
     async def start(self) -> None:
         """Listen.
@@ -99,8 +94,11 @@ class HttpServer:
         listening = await self._listen()
         self.address = BindAddress(self.address.host, listening.getsockname()[1])
         await self._runner.setup()
-        protocol = self._runner.server
-        assert protocol is not None, "a runner that is set up has one"
+        server = self._runner.server
+        assert server is not None, "a runner that is set up has one"
+        protocol = functools.partial(
+            HttpConnection, server, access_log=None, keepalive_timeout=IDLE_SECONDS, lingering_time=1.0
+        )
         self._listener = Listener(listening, protocol, what=self.what, context=context)
         self._tasks = [asyncio.create_task(self._listener.run(), name=f"listener for {self.what}")]
         if self._certificate is not None:

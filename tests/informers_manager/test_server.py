@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import logging
+import select
 import socket
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from informers.server import (
     metrics_routes,
     parse_bind_address,
 )
+from tests.hanging import HANGS
 from tests.informers_manager.pairs import write_pair
 
 
@@ -144,3 +148,37 @@ def test_a_check_that_fails_itself_is_a_failed_check() -> None:
     assert [finding.problem for finding in checks.findings()] == ["the check failed: KeyError"]
     with pytest.raises(ValueError, match="already"):
         checks.add("faulty", faulty)
+
+
+def _refusal(port: int, *said: bytes) -> http.client.HTTPResponse:
+    """The answer to what is no request, read by a caller that says the rest when the answer is there."""
+    with socket.create_connection(("127.0.0.1", port), HANGS) as caller:
+        caller.sendall(said[0])
+        assert select.select([caller], [], [], HANGS)[0]
+        for more in said[1:]:
+            caller.sendall(more)
+        answer = http.client.HTTPResponse(caller)
+        answer.begin()
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (400, b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
+        (400, b"\x16\x03\x01\r\n\r\n"),
+        (431, b"GET /healthz?" + b"a" * 10_000),
+    ],
+    ids=["two hosts", "tls", "target"],
+)
+async def test_a_refusal_is_heard_and_logs_no_traceback(
+    code: int, said: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = HttpServer(BindAddress("127.0.0.1", 0), health_routes(Checks(), Checks()), what="health probes")
+    await server.start()
+    try:
+        answer = await asyncio.to_thread(_refusal, server.address.port, said, *[b"a" * 100_000] * 4)
+        assert (answer.status, answer.will_close) == (code, True)
+    finally:
+        await server.stop()
+    assert not [record for record in caplog.records if record.levelno > logging.DEBUG]

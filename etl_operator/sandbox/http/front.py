@@ -13,6 +13,7 @@ from aiohttp import ClientConnectionResetError, web
 from etl_operator.sandbox.http.access import Access
 from etl_operator.sandbox.http.discovery import REVIEWS
 from etl_operator.sandbox.http.documents import Documents, Encoded, is_document
+from etl_operator.sandbox.http.expectation import ask_for_body, cannot_be_met, still_waits
 from etl_operator.sandbox.http.health import is_health, report
 from etl_operator.sandbox.http.hooks import PREFIX, Hooks
 from etl_operator.sandbox.http.identity import Identity
@@ -30,17 +31,19 @@ from etl_operator.sandbox.http.rbac import Attributes
 from etl_operator.sandbox.http.rendering import Renderer
 from etl_operator.sandbox.http.reviews import Reviews
 from etl_operator.sandbox.http.special import Logs, issue_token, refuse_unserved, stream_logs
-from etl_operator.sandbox.http.tables import include_object
+from etl_operator.sandbox.http.tables import include_object, partial
 from etl_operator.sandbox.http.tokens import Tokens
 from informers.apiserver.core import ApiServer
 from informers.apiserver.errors import StatusError
 from informers.apiserver.errors.bounds import MAX_BODY, too_large
+from informers.apiserver.errors.refusals import bad_request
 from informers.apiserver.faults import ConnectionCut
 from informers.apiserver.reading.watching import Watch, WatchOutcome
 from informers.apiserver.requests.calls import Call, ListOutcome
 from informers.apiserver.requests.deadlines import Deadline, TooLate, allowed_time
 from informers.apiserver.requests.routes import RequestInfo, parse
 from informers.apiserver.rest import serve
+from informers.connection import LastAnswer
 from informers.objects import Object, ObjectKey
 
 log = logging.getLogger(__name__)
@@ -50,6 +53,7 @@ _NAMESPACED = {one.resource.plural for one in REVIEWS if one.resource.namespaced
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _VERBS = {"HEAD": "get", "POST": "create", "PUT": "update"}
 """Verbs of requests for paths, where they differ from the method."""
+_ACTS = frozenset({"binding", "eviction", "token"})
 _APPLY = "application/apply-patch+yaml"
 _DEPRECATED: Mapping[tuple[str, str], str] = {
     ("", "componentstatuses"): "v1 ComponentStatus is deprecated in v1.19+",
@@ -88,12 +92,17 @@ class Front:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer, as pretty as it is wanted; whatever is raised becomes a ``Status``."""
         answer = await self._answered(request)
+        if request.method == "CONNECT" or still_waits(request):
+            # What comes next may be this request's body or another request.
+            answer.force_close()
         if isinstance(answer, web.Response) and answer.content_type == JSON and is_pretty(request):
             assert isinstance(answer.body, bytes)
             answer.body = msgspec.json.format(answer.body, indent=2)
         return answer
 
     async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
+        if cannot_be_met(request):
+            return LastAnswer(status=417)
         try:
             # Read before it is known who asks, as a real server does.
             deadline = Deadline(allowed_time(request.method, request.path, request.query))
@@ -105,6 +114,9 @@ class Front:
             return _refusal(error)
         except web.HTTPRequestEntityTooLarge:
             return _refusal(too_large(f"limit is {MAX_BODY}"))
+        except web.RequestPayloadError as error:
+            refusal = bad_request(f"the request's body cannot be read: {error}")
+            return LastAnswer(status=refusal.code, body=encode(refusal.status(), JSON), content_type=JSON)
         except ConnectionCut:
             # A fault rule wants the client to hear nothing, not even the end of the connection.
             if request.transport is not None:
@@ -186,7 +198,7 @@ class Front:
         if info.subresource == "log":
             pod = self._object(info)
             return await stream_logs(request, pod, info.query, self._logs())
-        wanted = negotiate(request.headers.get("Accept", ""))
+        wanted = negotiate(request.headers.get("Accept", ""), shapes=_shapes_of(info.subresource))
         body, content_type = None, JSON
         if request.method in _WITH_BODY:
             body, content_type = await _body_of(request)
@@ -195,7 +207,8 @@ class Front:
             # Applying what is not there is creating it.
             self._access.require(user, replace(_attributes(info), verb="create"))
         if info.subresource == "token":
-            return _json(201, issue_token(self._tokens, self._object(info), _object_in(body)), wanted)
+            token = issue_token(self._tokens, self._object(info), _object_in(body))
+            return _json(201, partial(token) if wanted.shape is Shape.PARTIAL else token, wanted)
         user_agent = request.headers.get("User-Agent", "")
         # What can still be refused comes first: a watch that was opened must reach its reader, or leak.
         include = info.query.get("includeObject", "") if wanted.shape is Shape.TABLE else ""
@@ -246,7 +259,6 @@ class Front:
     async def _stream(request: web.BaseRequest, watch: Watch, renderer: Renderer) -> web.StreamResponse:
         # Events are lines of JSON, whatever shape their objects have.
         response = web.StreamResponse(headers={"Content-Type": JSON})
-        response.enable_chunked_encoding()
         try:
             await response.prepare(request)
             async for event in watch:
@@ -284,6 +296,7 @@ def _review_at(path: str) -> tuple[str, str, str] | None:
 async def _body_of(request: web.BaseRequest) -> tuple[Any, str]:
     """The decoded body, and what it was encoded as."""
     content_type = media_type(request.headers.get("Content-Type", ""))
+    await ask_for_body(request)
     return read_body(await request.read(), content_type, method=request.method), content_type
 
 
@@ -309,6 +322,11 @@ def _deprecation(info: RequestInfo) -> tuple[str, ...]:
     resource = info.type.resource
     said = _DEPRECATED.get((resource.group, resource.plural))
     return (said,) if said is not None else ()
+
+
+def _shapes_of(subresource: str) -> frozenset[Shape]:
+    """The shapes there are beside the plain object: what is done to an object makes no table."""
+    return frozenset(Shape) - ({Shape.TABLE} if subresource in _ACTS else set())
 
 
 def _verb_of(method: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +39,24 @@ from informers.apiserver.errors import StatusError
 from informers.apiserver.errors.bounds import MAX_BODY
 from informers.apiserver.store import Change
 from informers.clock import Clock, SystemClock
+from informers.connection import HttpConnection
 from informers.objects import ObjectKey, Resource
 
 log = logging.getLogger(__name__)
 
 _HOST = "127.0.0.1"
 _BACKLOG = 512
+_CONNECTION: Mapping[str, Any] = {
+    "access_log": None,
+    "tcp_keepalive": True,
+    # A real server reads bodies as they come, whatever Content-Encoding says; nothing is inflated.
+    "auto_decompress": False,
+    # A real server takes heads of 1 MiB; selectors get long. Fields and their number are bounded so that all
+    # of them together stay within some MiB.
+    "max_line_size": 2**20,
+    "max_field_size": 2**16,
+    "max_headers": 512,
+}
 _TOKEN_SECONDS = 365 * 86_400
 """How long a service account's kubeconfig lasts: longer than any sandbox."""
 
@@ -141,13 +155,9 @@ class EmbeddedServer:
             front,
             request_factory=_request,
             handler_cancellation=True,
-            access_log=None,
-            tcp_keepalive=True,
-            # A real server reads bodies as they come, whatever Content-Encoding says; nothing is inflated.
-            auto_decompress=False,
         )
         self._site = await asyncio.get_running_loop().create_server(
-            self._server,
+            functools.partial(HttpConnection, self._server, **_CONNECTION),
             sock=_listening(self._port),
             ssl=self._authority.server_context(),
             backlog=_BACKLOG,
