@@ -518,3 +518,35 @@ def test_what_is_wanted_again_is_not_asked_for_again() -> None:
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(scenario())
+
+
+def test_a_node_that_cannot_be_told_to_forget_is_not_told_for_ever() -> None:
+    """A pod that is gone does not come back under its address; where it has not gone, its leases run out."""
+    nodes = Nodes()
+    node = nodes.node(ADDRESSES[0])
+    tries: list[float] = []
+    deregister = node.deregister
+
+    async def counted(service: str) -> None:
+        tries.append(asyncio.get_running_loop().time())
+        await deregister(service)
+
+    node.deregister = counted  # type: ignore[method-assign]
+
+    async def scenario() -> None:
+        keeper = RegistryKeeper(nodes, rng=random.Random(7))
+        running = asyncio.ensure_future(keeper.run())
+        keeper.want(registration(SERVICES[0], 1), [ADDRESSES[0]])
+        await asyncio.sleep(LONG)
+        node.down = True
+        keeper.dismiss(SERVICES[0])
+        await asyncio.sleep(LONG)
+        assert len(tries) == 1
+        # The connections to it are closed, and nothing runs for it.
+        assert not node.streams
+        assert len(asyncio.all_tasks()) == 2
+        await keeper.close()
+        await running
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(scenario())

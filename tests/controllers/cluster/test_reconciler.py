@@ -272,6 +272,8 @@ async def test_a_pod_somebody_deletes_is_no_roll(strategy: str) -> None:
     assert running.condition("Ready")["reason"] == "PodsNotReady"
     assert running.condition("Ready")["message"] == "2 of 3 members are ready"
     assert running.condition("Stalled") == {}
+    # It may answer for some moments; nobody waits for it.
+    assert running.status["nodes"][0]["role"] == "Unknown"
 
 
 async def test_a_requested_restart_rolls_every_pod() -> None:
