@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from controllers.cluster.explaining import Explanations
 from controllers.cluster.sights import FirstSight
+from controllers.members.facts import PodFacts
+from controllers.members.troubles import lasting
 
 
 @dataclass(slots=True)
@@ -34,9 +36,20 @@ class Memory:
     sights: FirstSight = field(default_factory=FirstSight)
     explanations: Explanations = field(default_factory=Explanations)
     """Why something does not start, as far as events say so."""
+    troubles: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Why a pod waited in the pass before, by its uid and image."""
     refusal: Refusal | None = None
     at_start: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Pod whose volume waits for its start, to its uid when that was first seen, and when that was."""
+
+    def lasting(self, pods: Sequence[PodFacts]) -> list[PodFacts]:
+        """The pods, with what was known before of why an image cannot be pulled; see :func:`lasting`."""
+        known = [
+            replace(pod, trouble=lasting(pod.trouble, self.troubles.get((pod.uid, pod.image), "")))
+            for pod in pods
+        ]
+        self.troubles = {(pod.uid, pod.image): pod.trouble for pod in known}
+        return known
 
     def in_vain(self, waiting: Mapping[str, str]) -> frozenset[str]:
         """Names of the pods that have started anew and whose volumes still wait for a start."""

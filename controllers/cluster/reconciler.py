@@ -84,7 +84,7 @@ class ClusterReconciler:
 
     async def _observe(self, key: ObjectKey, cluster: EtlRouterCluster, memory: Memory) -> Observation:
         live = self._live(key)
-        pods = self._pods(key, live, memory)
+        pods = memory.lasting(self._pods(key, live, memory))
         nodes = await self._ask(key, pods)
         members = _live_members(live)
         claims = self._claims(key, members or 0)

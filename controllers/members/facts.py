@@ -38,6 +38,8 @@ class PodFacts:
     """Where this very pod listens: while a changed port is rolled out, pods differ."""
     trouble: str = ""
     """Why the router container waits, such as ``CrashLoopBackOff``; "" when it does not."""
+    image: str = ""
+    """Of the router container, as the spec of the pod has it."""
     created: str = ""
     """Its creationTimestamp."""
     withheld: bool = False
@@ -190,6 +192,7 @@ def pod_facts(pod: Object, cluster: str) -> PodFacts | None:
         members=int(members) if members.isdigit() else None,
         grpc_port=_grpc_port(pod),
         trouble=trouble(router, status),
+        image=str(_router(pod["spec"].get("containers")).get("image") or ""),
         created=str(meta.get("creationTimestamp") or ""),
         withheld=ready and conditions.get("Ready") != "True",
     )

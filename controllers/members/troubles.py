@@ -37,15 +37,29 @@ def trouble(router: Mapping[str, Any], status: Mapping[str, Any]) -> str:
 
     :param router: the status of the router container; empty before there is one.
     """
-    waiting = (router.get("state") or {}).get("waiting") or {}
-    reason, message = str(waiting.get("reason") or ""), steady(str(waiting.get("message") or ""))
-    if reason in ("ErrImagePull", _PULLING):
-        # One failure, told in turns by both words; the kubelet puts the cause behind the second as well.
-        return _joined(_PULLING, _BACK_OFF.sub("", message, count=1))
-    if reason == "PodInitializing":
-        return _joined(reason, _initializing(status.get("initContainerStatuses") or ()))
     if not router:
         return _unscheduled(status.get("conditions") or ())
+    waiting = (router.get("state") or {}).get("waiting") or {}
+    if waiting.get("reason") == "PodInitializing":
+        return _joined("PodInitializing", _initializing(status.get("initContainerStatuses") or ()))
+    return _reason(waiting)
+
+
+def lasting(now: str, before: str) -> str:
+    """What is wrong now, with the cause that was known before where only the back-off is told now.
+
+    Older kubelets name the cause of a failed pull while they try, and not while they wait for the next try.
+
+    :param now: of :func:`trouble`, as is ``before``, both of one pod with one image.
+    """
+    return before if now.endswith(_PULLING) and before.startswith(f"{now}: ") else now
+
+
+def _reason(waiting: Mapping[str, Any]) -> str:
+    reason, message = str(waiting.get("reason") or ""), steady(str(waiting.get("message") or ""))
+    if reason in ("ErrImagePull", _PULLING):
+        # One failure, told in turns by both words; newer kubelets put the cause behind the second as well.
+        return _joined(_PULLING, _BACK_OFF.sub("", message, count=1))
     return _joined(reason, message)
 
 
@@ -54,9 +68,7 @@ def _initializing(containers: Sequence[Mapping[str, Any]]) -> str:
     for one in containers:
         waiting = (one.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") not in (None, "PodInitializing"):
-            return f"init container {one['name']}: " + _joined(
-                str(waiting["reason"]), steady(str(waiting.get("message") or ""))
-            )
+            return f"init container {one['name']}: {_reason(waiting)}"
     return ""
 
 

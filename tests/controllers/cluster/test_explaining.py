@@ -287,3 +287,29 @@ async def test_a_pod_that_was_made_anew_has_its_own_time_to_start() -> None:
         await running.later(1)
         await running.later(15)
         assert running.condition("Ready")["message"].endswith("prod-2: ContainerCreating")
+
+
+def pulling(image: str, reason: str, message: str) -> dict[str, Any]:
+    state = {"waiting": {"reason": reason, "message": message}}
+    return {
+        "spec": {"containers": [{"name": "router", "image": image}]},
+        "status": {"containerStatuses": [{"name": "router", "ready": False, "state": state}]},
+    }
+
+
+async def test_the_cause_of_a_failed_pull_stays_through_its_back_off() -> None:
+    running = await Running().started()
+    told = set()
+    for reason, message in [
+        ("ErrImagePull", "manifest unknown"),
+        ("ImagePullBackOff", 'Back-off pulling image "r:1"'),
+    ] * 3:
+        running.store.edit(POD, "prod-2", pulling("r:1", reason, message))
+        await running.later(1)
+        told.add(ready(running))
+    (text,) = told
+    assert text.endswith("prod-2: ImagePullBackOff: manifest unknown")
+    # Of another image nothing is known yet.
+    running.store.edit(POD, "prod-2", pulling("r:2", "ImagePullBackOff", 'Back-off pulling image "r:2"'))
+    await running.later(1)
+    assert ready(running).endswith("prod-2: ImagePullBackOff")

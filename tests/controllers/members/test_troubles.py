@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controllers.members.troubles import steady, trouble
+from controllers.members.troubles import lasting, steady, trouble
 
 
 def waiting(reason: str, message: str = "") -> dict[str, Any]:
@@ -95,3 +95,39 @@ def test_an_init_container_is_named_only_where_the_router_waits_for_it() -> None
         "PodInitializing: init container mesh: CrashLoopBackOff: back-off ..."
     )
     assert trouble({"state": {"running": {}}}, {"initContainerStatuses": init}) == ""
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=12), st.booleans())
+def test_a_back_off_that_names_no_cause_keeps_the_one_that_is_known(tries: list[bool], inside: bool) -> None:
+    pulling = {
+        True: waiting("ErrImagePull", "manifest unknown"),
+        False: waiting("ImagePullBackOff", 'Back-off pulling image "reg.example/r:1"'),
+    }
+    text, told = "", []
+    for names_cause in tries:
+        state = pulling[names_cause]
+        now = (
+            trouble(waiting("PodInitializing"), {"initContainerStatuses": [{**state, "name": "mesh"}]})
+            if inside
+            else trouble(state, {})
+        )
+        text = lasting(now, text)
+        told.append(text)
+    first = tries.index(True) if True in tries else len(tries)
+    prefix = "PodInitializing: init container mesh: " if inside else ""
+    assert told[:first] == [f"{prefix}ImagePullBackOff"] * first
+    assert told[first:] == [f"{prefix}ImagePullBackOff: manifest unknown"] * (len(tries) - first)
+
+
+@pytest.mark.parametrize(
+    ("now", "before"),
+    [
+        ("", "ImagePullBackOff: manifest unknown"),
+        ("ContainerCreating", "ImagePullBackOff: manifest unknown"),
+        ("ImagePullBackOff: no such host", "ImagePullBackOff: manifest unknown"),
+        ("ImagePullBackOff", "CrashLoopBackOff: back-off ..."),
+        ("PodInitializing: init container a: ImagePullBackOff", "ImagePullBackOff: manifest unknown"),
+    ],
+)
+def test_what_is_known_of_something_else_is_not_kept(now: str, before: str) -> None:
+    assert lasting(now, before) == now
