@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
+from itertools import islice
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
 from etl_operator.node.consensus.engine import ConsensusEngine
 from etl_operator.node.control.registry import Registry
 from etl_operator.node.control.state import RouterState
+from etl_operator.node.data.view import Report
 from etl_operator.probes import Page, Route
+
+MOST_STAGES = 5000
+"""Stages with series of their own; those of further pipelines are left out."""
 
 
 class NodeCollector(Collector):
@@ -20,6 +25,7 @@ class NodeCollector(Collector):
 
     :param calls: gRPC calls so far by ``Service/Method``.
     :param flushes: disk flushes of the journal so far.
+    :param report: what the data plane of this node holds.
     """
 
     def __init__(
@@ -29,12 +35,14 @@ class NodeCollector(Collector):
         registry: Registry,
         calls: Mapping[str, int],
         flushes: Callable[[], int],
+        report: Callable[[], Report],
     ) -> None:
         self._engine = engine
         self._pipelines = pipelines
         self._registry = registry
         self._calls = calls
         self._flushes = flushes
+        self._report = report
 
     def collect(self) -> Iterator[Metric]:
         """Called by the metrics library."""
@@ -64,6 +72,75 @@ class NodeCollector(Collector):
         for method, count in sorted(self._calls.items()):
             calls.add_metric([method], count)
         yield calls
+        yield from data_metrics(self._report())
+
+
+def data_metrics(report: Report) -> Iterator[Metric]:
+    """Records, by pipeline and stage. A series ends with its pipeline; at most `MOST_STAGES` have one."""
+    labels = ["pipeline", "stage"]
+    gauges = {
+        "records_buffered": GaugeMetricFamily(
+            "etl_router_stage_records_buffered",
+            "Records that wait for a stage or are in its calls.",
+            labels=labels,
+        ),
+        "broken": GaugeMetricFamily(
+            "etl_router_stage_broken", "1 if no service can be called.", labels=labels
+        ),
+    }
+    counters = {
+        name: CounterMetricFamily(f"etl_router_stage_{name}", text, labels=labels)
+        for name, text in (
+            ("records", "Records that left a stage."),
+            ("record_errors", "Records that failed finally."),
+            ("unanswered_calls", "Calls that nobody answered."),
+        )
+    }
+    seconds = SummaryMetricFamily("etl_router_stage_call_seconds", "Calls that were answered.", labels=labels)
+    stages = (
+        ([pipeline_id, stage_id], stage)
+        for pipeline_id, pipeline in sorted(report.pipelines.items())
+        for stage_id, stage in pipeline.stages.items()
+    )
+    for where, stage in islice(stages, MOST_STAGES):
+        gauges["records_buffered"].add_metric(where, stage.buffered)
+        gauges["broken"].add_metric(where, float(bool(stage.broken)))
+        counters["records"].add_metric(where, stage.processed)
+        counters["record_errors"].add_metric(where, stage.errors)
+        counters["unanswered_calls"].add_metric(where, stage.unanswered)
+        seconds.add_metric(where, stage.calls, stage.call_seconds)
+    yield from (*gauges.values(), *counters.values(), seconds)
+    yield from _pipeline_metrics(report)
+    plain = {
+        "etl_router_credits_granted": ("Records granted to sources and not used.", report.credits),
+        "etl_router_pending_bytes": ("Bytes that records under way count with.", report.pending_bytes),
+        "etl_router_streams": ("Open streams of sources.", report.streams),
+    }
+    for name, (text, value) in plain.items():
+        yield GaugeMetricFamily(name, text, value=float(value))
+
+
+def _pipeline_metrics(report: Report) -> Iterator[Metric]:
+    pending = GaugeMetricFamily(
+        "etl_router_pipeline_pending_records", "Records taken and not decided.", labels=["pipeline"]
+    )
+    parked = GaugeMetricFamily(
+        "etl_router_pipeline_parked_records",
+        "Failed records held without a dead-letter sink.",
+        labels=["pipeline"],
+    )
+    letters = CounterMetricFamily(
+        "etl_router_pipeline_dead_letters", "Records written to the dead-letter sink.", labels=["pipeline"]
+    )
+    rejected = CounterMetricFamily(
+        "etl_router_pipeline_rejected_records", "Failed records that nothing keeps.", labels=["pipeline"]
+    )
+    for pipeline_id, pipeline in islice(sorted(report.pipelines.items()), MOST_STAGES):
+        pending.add_metric([pipeline_id], pipeline.pending)
+        parked.add_metric([pipeline_id], pipeline.parked)
+        letters.add_metric([pipeline_id], pipeline.dead_letters)
+        rejected.add_metric([pipeline_id], pipeline.rejected)
+    yield from (pending, parked, letters, rejected)
 
 
 def metrics_routes(collector: NodeCollector) -> Mapping[str, Route]:

@@ -23,13 +23,14 @@ from etl_operator.node.consensus.embedded import EmbeddedEngine
 from etl_operator.node.consensus.engine import ConsensusError, StorageError
 from etl_operator.node.consensus.settings import Timing
 from etl_operator.node.control import services, state
+from etl_operator.node.control.checkpointing import CheckpointService
 from etl_operator.node.control.registry import Registry
 from etl_operator.node.data.graph import refusal
 from etl_operator.node.http import health_routes
 from etl_operator.node.limits import HANDSHAKE_SECONDS, callers, raise_open_files
 from etl_operator.node.settings import Settings
 from etl_operator.probes import HttpServer
-from etl_operator.router.pb import registry_pb2, router_pb2
+from etl_operator.router.pb import checkpoint_pb2, registry_pb2, router_pb2
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +165,12 @@ class NodeProcess:
             from etl_operator.node.metrics import NodeCollector, metrics_routes
 
             collector = NodeCollector(
-                self._engine, self._state, self._registry, self._calls, lambda: self._engine.flushes
+                self._engine,
+                self._state,
+                self._registry,
+                self._calls,
+                lambda: self._engine.flushes,
+                self._data.plane.report,
             )
             pages.append(("metrics", self._identity.metrics, metrics_routes(collector)))
         return pages
@@ -193,8 +199,10 @@ class NodeProcess:
                 services.ServiceRegistry(self._registry, node),
             )
         ]
+        checkpoints = CheckpointService(self._engine, self._state, self._data.peers)
+        offered.append((checkpoint_pb2.DESCRIPTOR.services_by_name["CheckpointService"], checkpoints))
         if node.router_admin:
-            admin = services.RouterAdmin(self._engine, self._state, node, refusal)
+            admin = services.RouterAdmin(self._engine, self._state, node, refusal, self._data.records)
             offered.append((router_pb2.DESCRIPTOR.services_by_name["RouterAdmin"], admin))
         server.add_generic_rpc_handlers(
             [services.handlers(descriptor, servicer, node, self._count) for descriptor, servicer in offered]

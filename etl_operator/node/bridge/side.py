@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 
+from etl_operator.node.bridge.committer import Committer
 from etl_operator.node.bridge.feed import Feed
+from etl_operator.node.bridge.reports import Reports
 from etl_operator.node.consensus.engine import ConsensusEngine
+from etl_operator.node.control.peers import Peers
 from etl_operator.node.control.registry import Registry
 from etl_operator.node.control.state import RouterState
 from etl_operator.node.data import rpc
 from etl_operator.node.data.call import Tuning
 from etl_operator.node.data.credit import Amount, Limits
 from etl_operator.node.data.plane import DataPlane
+from etl_operator.node.data.view import Report
 from etl_operator.node.settings import Settings
 
 LEAVE_SECONDS = 20.0
 """How long a node that leaves waits for records that are under way."""
+COMMIT_SECONDS = 2.0
+"""How long it then tries to commit how far they came."""
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -50,13 +57,22 @@ class DataSide:
         self, engine: ConsensusEngine, pipelines: RouterState, registry: Registry, settings: Settings
     ) -> None:
         self.plane = DataPlane(limits_of(settings), tuning_of(settings))
+        self.peers = Peers(engine)
+        self.records = Reports(engine, self._report)
         self._prefix = settings.node.package_prefix
         self._feed = Feed(pipelines, registry, lambda: engine.status().applied_index, self.plane.update)
-        self._task: asyncio.Task[None] | None = None
+        self._committer = Committer(self.plane, self.peers)
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to take records, as soon as there are pipelines."""
-        self._task = asyncio.get_running_loop().create_task(self._feed.run())
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._feed.run()), loop.create_task(self._committer.run())]
+
+    async def _report(self) -> Report:
+        """What this node holds, by all that it has applied."""
+        self._feed.refresh()
+        return self.plane.report()
 
     def handlers(self, count: Callable[[str], None]) -> list[grpc.GenericRpcHandler[Any, Any]]:
         """Its services.
@@ -68,10 +84,13 @@ class DataSide:
     async def leave(self) -> None:
         """Take no more records and bring to their end those under way, within `LEAVE_SECONDS`."""
         await self.plane.leave(LEAVE_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COMMIT_SECONDS):
+                await self._committer.commit()
 
     async def stop(self) -> None:
         """Let everything go."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.plane.close()

@@ -12,7 +12,7 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from etl_operator.node.consensus.engine import (
     Role,
     StateMachine,
     Status,
+    Unanswered,
 )
 from etl_operator.node.consensus.engine import Member as MemberStatus
 from etl_operator.node.consensus.member import Member
@@ -168,6 +169,16 @@ class EmbeddedEngine:
                     await self._changed.wait()
         except TimeoutError:
             raise NotReady("the node has not caught up with its cluster") from None
+
+    async def ask(self, member: int, topic: str, body: bytes, *, within: float) -> bytes:
+        """See `ConsensusEngine`."""
+        if member not in self._peers:
+            raise Unanswered(f"node {member} is no member as far as node {self._node_id} knows")
+        return await self._transport.ask(member, topic, body, within)
+
+    def answer(self, topic: str, handler: Callable[[int, bytes], Awaitable[bytes]]) -> None:
+        """See `ConsensusEngine`."""
+        self._transport.handlers[topic] = handler
 
     async def hand_over(self) -> None:
         """See `ConsensusEngine`."""

@@ -6,7 +6,8 @@ Errors, as a tree::
     ├── NotLeader           not proposed; another node may take it
     ├── OutcomeUnknown      proposed, but whether it will be applied is not known
     │   ├── CommitTimeout       no majority answered in time
-    │   └── LeadershipLost      this node stopped leading before the commit
+    │   ├── LeadershipLost      this node stopped leading before the commit
+    │   └── Unanswered          another member was asked and gave no answer
     ├── NotReady            the state is not loaded yet
     ├── StorageError        the disk
     │   ├── StorageFull         no room for the entry; the node goes on, the proposal failed
@@ -17,7 +18,7 @@ Errors, as a tree::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -41,6 +42,10 @@ class CommitTimeout(OutcomeUnknown):
 
 class LeadershipLost(OutcomeUnknown):
     """This node stopped leading before the proposal was committed."""
+
+
+class Unanswered(OutcomeUnknown):
+    """Another member was asked and gave no answer, or could not."""
 
 
 class NotReady(ConsensusError):
@@ -161,6 +166,18 @@ class ConsensusEngine(Protocol):
 
     async def hand_over(self) -> None:
         """If this node leads, ask another member to; best effort, returns when that is settled."""
+
+    async def ask(self, member: int, topic: str, body: bytes, *, within: float) -> bytes:
+        """Ask another member something that the engine does not understand.
+
+        :raises Unanswered: it gave no answer within so many seconds, or could not.
+        """
+
+    def answer(self, topic: str, handler: Callable[[int, bytes], Awaitable[bytes]]) -> None:
+        """Answer other members' questions.
+
+        :param handler: gets the member's id and the question; what it raises is the other's `Unanswered`.
+        """
 
     def status(self) -> Status:
         """The present state, from memory."""

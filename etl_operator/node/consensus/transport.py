@@ -18,7 +18,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from etl_operator.node.consensus import wire
+from etl_operator.node.consensus import asking, wire
 from etl_operator.node.consensus.address import Address
 from informers.listener import Listener, listening_socket
 
@@ -77,6 +77,8 @@ class PeerTransport:
         self._client_tls = client_tls
         self._listener: Listener | None = None
         self._listening: asyncio.Task[None] | None = None
+        self.handlers: dict[str, asking.Handler] = {}
+        """Answers to other members' questions, by topic."""
         self._inbound: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         self._refused = ""
         self._quiet = asyncio.Event()
@@ -147,7 +149,7 @@ class PeerTransport:
             hello = wire.Hello(sender=self._node_id, receiver=peer, cluster=self._cluster())
             writer.write(wire.encode(hello))
             async with asyncio.timeout(_DIAL_TIMEOUT):
-                answer = await _read(reader, wire.MAX_FIRST_FRAME)
+                answer = await asking.read(reader, wire.MAX_FIRST_FRAME)
             if not isinstance(answer, wire.Welcome):
                 raise wire.WireError("the peer does not speak this protocol")
             if answer.problem:
@@ -190,8 +192,8 @@ class PeerTransport:
     async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         _tune(writer)
         async with asyncio.timeout(_DIAL_TIMEOUT):
-            hello = await _read(reader, wire.MAX_FIRST_FRAME)
-        if not isinstance(hello, wire.Hello):
+            hello = await asking.read(reader, wire.MAX_FIRST_FRAME)
+        if not isinstance(hello, wire.Hello | wire.Ask):
             raise wire.WireError("it does not open with a greeting")
         problem = self._problem_with(hello)
         writer.write(wire.encode(wire.Welcome(problem=problem)))
@@ -199,19 +201,37 @@ class PeerTransport:
             with contextlib.suppress(OSError):
                 await writer.drain()
             raise wire.WireError(problem)
+        assert self._listener is not None, "the connection comes from there"
+        if isinstance(hello, wire.Ask):
+            with self._listener.connections.answering(writer.transport):
+                await asking.answer(reader, writer, hello.sender, self._handler(hello.topic))
+            return
         link = self._links[hello.sender]
         if link.incoming is not None:
             link.incoming.transport.abort()
         link.incoming = writer
-        assert self._listener is not None, "the connection comes from there"
         # A member keeps its place, however many strangers there are and however long it is silent.
         with self._listener.connections.answering(writer.transport):
             while link.incoming is writer:
-                message = await _read(reader, wire.MAX_FRAME)
+                message = await asking.read(reader, wire.MAX_FRAME)
                 if link.incoming is writer:  # Not replaced meanwhile.
                     self._deliver(hello.sender, message)
 
-    def _problem_with(self, hello: wire.Hello) -> str:
+    def _handler(self, topic: str) -> asking.Handler:
+        async def unknown(sender: int, body: bytes) -> bytes:
+            raise LookupError(f"node {self._node_id} does not know the question {topic!r}")
+
+        return self.handlers.get(topic, unknown)
+
+    async def ask(self, peer: int, topic: str, body: bytes, within: float) -> bytes:
+        """The answer of a peer's handler for ``topic``.
+
+        :raises Unanswered: there is none.
+        """
+        question = wire.Ask(sender=self._node_id, receiver=peer, cluster=self._cluster(), topic=topic)
+        return await asking.ask(self._links[peer].address, question, body, self._client_tls, within)
+
+    def _problem_with(self, hello: wire.Hello | wire.Ask) -> str:
         if hello.receiver != self._node_id:
             return f"this is node {self._node_id}, not node {hello.receiver}"
         if hello.sender not in self._links:
@@ -227,11 +247,6 @@ async def _close(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
-
-
-async def _read(reader: asyncio.StreamReader, limit: int) -> wire.Message:
-    length = wire.frame_length(await reader.readexactly(4), limit=limit)
-    return wire.decode(await reader.readexactly(length))
 
 
 def _tune(writer: asyncio.StreamWriter) -> None:

@@ -57,6 +57,25 @@ class Welcome(_Base, tag="welcome"):
     problem: str = ""
 
 
+class Ask(_Base, tag="ask"):
+    """In place of `Hello`: this connection is for one question beside Raft. Answered by `Welcome`; then a
+    `Body` with the question goes one way, and one with the answer comes back.
+    """
+
+    sender: int
+    receiver: int
+    cluster: str
+    topic: str
+
+
+class Body(_Base, tag="body"):
+    """A question or its answer, as bytes that only its topic understands."""
+
+    data: bytes
+    problem: str = ""
+    """Why there is no answer."""
+
+
 class Beat(_Base, tag="beat"):
     """A sign of life to every peer, for the status."""
 
@@ -138,6 +157,8 @@ class TimeoutNow(_Base, tag="timeout_now"):
 Message = (
     Hello
     | Welcome
+    | Ask
+    | Body
     | Beat
     | PreVote
     | PreVoteGranted

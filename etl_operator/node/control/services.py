@@ -27,6 +27,7 @@ from etl_operator.node.consensus.engine import (
     StorageFull,
 )
 from etl_operator.node.control import state
+from etl_operator.node.control.records import NoRecords, Records
 from etl_operator.node.control.registry import Registry, Service
 from etl_operator.node.settings import Node
 from etl_operator.router.pb import common_pb2, registry_pb2, router_pb2
@@ -62,6 +63,7 @@ class RouterAdmin:
     been cut off answers for one election timeout more. They never go back behind the node's own start.
 
     :param refusal: field and problem of a config that cannot run; empty if it can.
+    :param records: what the data planes of all members hold.
     """
 
     def __init__(
@@ -70,11 +72,13 @@ class RouterAdmin:
         pipelines: state.RouterState,
         settings: Node,
         refusal: Callable[[router_pb2.PipelineConfig], str] = lambda config: "",
+        records: Records | None = None,
     ) -> None:
         self._engine = engine
         self._pipelines = pipelines
         self._settings = settings
         self._refusal = refusal
+        self._records = records or NoRecords()
 
     async def CreatePipeline(self, request: router_pb2.CreatePipelineRequest, context: Context) -> Any:
         """Store the pipeline, disabled, at version 1, whatever was there."""
@@ -92,7 +96,12 @@ class RouterAdmin:
         return await self._write(command, router_pb2.UpdatePipelineResponse(), context)
 
     async def DeletePipeline(self, request: router_pb2.DeletePipelineRequest, context: Context) -> Any:
-        """Remove the pipeline; ``force`` makes no difference."""
+        """Remove the pipeline. Without ``force`` it stays while records are known to be pending."""
+        if not request.force:
+            pending = await self._records.known_pending(request.pipeline_id)
+            if pending:
+                text = f"{pending} records are pending: disable the pipeline with drain, or use force"
+                return router_pb2.DeletePipelineResponse(error=text)
         command = state.Delete(request.pipeline_id)
         return await self._write(command, router_pb2.DeletePipelineResponse(), context)
 
@@ -102,9 +111,14 @@ class RouterAdmin:
         return await self._write(command, router_pb2.EnablePipelineResponse(), context)
 
     async def DisablePipeline(self, request: router_pb2.DisablePipelineRequest, context: Context) -> Any:
-        """Clear the flag. No records flow here, so none are ever pending and ``drain`` does nothing."""
-        command = state.SetEnabled(request.pipeline_id, False, time.time())
-        return await self._write(command, router_pb2.DisablePipelineResponse(), context)
+        """Clear the flag. With ``drain`` the answer says how many records are pending now, on all members;
+        without, they are let go, and sources send them again once the pipeline is enabled."""
+        command = state.SetEnabled(request.pipeline_id, False, time.time(), request.drain)
+        answer = await self._write(command, router_pb2.DisablePipelineResponse(), context)
+        if answer.success and request.drain and self._pipelines.get(request.pipeline_id) is not None:
+            applied = self._engine.status().applied_index
+            answer.pending_records = await self._records.pending(request.pipeline_id, applied)
+        return answer
 
     async def GetPipeline(self, request: router_pb2.GetPipelineRequest, context: Context) -> Any:
         """The pipeline, or ``found=false``."""
@@ -118,8 +132,7 @@ class RouterAdmin:
             version=found.version,
             created_at=_timestamp(found.created_at),
             updated_at=_timestamp(found.updated_at),
-            # Counters of a node without a data plane.
-            stage_statuses={stage.id: router_pb2.StageStatus() for stage in config.stages},
+            stage_statuses=await self._stage_statuses(config),
         )
         return router_pb2.GetPipelineResponse(found=True, config=config, status=status)
 
@@ -154,6 +167,21 @@ class RouterAdmin:
         wanted = set(request.metric_names) or figures.keys()
         return router_pb2.GetMetricsResponse(metrics={k: v for k, v in figures.items() if k in wanted})
 
+    async def _stage_statuses(self, config: router_pb2.PipelineConfig) -> dict[str, router_pb2.StageStatus]:
+        """Counters since the members started, added up. A member that does not answer is left out."""
+        found = await self._records.stages(config.id)
+        return {
+            stage.id: router_pb2.StageStatus(
+                records_processed=found[stage.id].processed,
+                records_buffered=found[stage.id].buffered,
+                errors=found[stage.id].errors,
+                avg_latency_ms=found[stage.id].average_ms,
+            )
+            if stage.id in found
+            else router_pb2.StageStatus()
+            for stage in config.stages
+        }
+
     async def _check(self, config: router_pb2.PipelineConfig, context: Context) -> None:
         """What the data plane cannot run is not stored: nobody would see why no record moves."""
         problem = self._refusal(config)
@@ -166,7 +194,7 @@ class RouterAdmin:
         except NotLeader:
             return await self._refuse(answer, context)
         except ConsensusError as error:
-            await _abort(context, error)
+            await abort(context, error)
         assert isinstance(outcome, state.Outcome)
         if self._settings.strict_ids and not outcome.found and not isinstance(command, state.Create):
             answer.error = f"pipeline not found: {command.pipeline_id}"  # type: ignore[union-attr]
@@ -189,7 +217,7 @@ class RouterAdmin:
         try:
             await self._engine.read_barrier()
         except ConsensusError as error:
-            await _abort(context, error)
+            await abort(context, error)
 
 
 class ServiceRegistry:
@@ -338,7 +366,8 @@ async def _require(value: str, field: str, context: Context) -> None:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{field}: required field is missing")
 
 
-async def _abort(context: Context, error: ConsensusError) -> NoReturn:
+async def abort(context: Context, error: ConsensusError) -> NoReturn:
+    """End a call with the status that stands for ``error``."""
     code = next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
     await context.abort(code, _details(str(error)))
     raise AssertionError("abort returned")

@@ -1,4 +1,4 @@
-"""The replicated state: pipelines, and the cluster's own id. Pure; the same on every node.
+"""The replicated state: pipelines, checkpoints, and the cluster's own id. Pure; the same on every node.
 
 A pipeline has two states, and each command moves it so::
 
@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import msgspec
+
+from etl_operator.node.control.checkpoints import Checkpoints, GroupRow, Saved, SourceRow, Stored
 
 
 class Pipeline(msgspec.Struct, frozen=True, array_like=True):
@@ -78,12 +80,35 @@ class NameCluster(_Command, frozen=True, array_like=True, tag="cluster"):
     cluster_id: str
 
 
-Command = Create | Update | Delete | SetEnabled | NameCluster
+class CommitOffsets(_Command, frozen=True, array_like=True, tag="offsets"):
+    """Groups, and sources by their own account, have come so far. Nothing goes back."""
+
+    groups: list[GroupRow]
+    sources: list[SourceRow]
+
+
+class RaiseWatermarks(_Command, frozen=True, array_like=True, tag="watermarks"):
+    """Watermarks rise."""
+
+    rows: list[SourceRow]
+
+
+class SaveCheckpoint(_Command, frozen=True, array_like=True, tag="checkpoint"):
+    """Keep a service's state."""
+
+    saved: Saved
+
+
+Idempotent = CommitOffsets | RaiseWatermarks | SaveCheckpoint
+"""Commands that may be applied twice."""
+Command = Create | Update | Delete | SetEnabled | NameCluster | Idempotent
 
 
 class _Stored(msgspec.Struct, frozen=True, array_like=True):
     cluster_id: str
     pipelines: list[Pipeline]
+    # Snapshots of earlier versions end here.
+    checkpoints: Stored = msgspec.field(default_factory=Stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +119,8 @@ class Outcome:
     """The pipeline existed before the command."""
     version: int = 0
     """The pipeline's version after it; 0 if there is none."""
+    changed: bool = True
+    """A watermark rose."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -106,6 +133,14 @@ def encode(command: Command) -> bytes:
     return _encoder.encode(command)
 
 
+def decode(command: bytes) -> Command:
+    """The other way round.
+
+    :raises ValueError: this version does not know it.
+    """
+    return _command_decoder.decode(command)
+
+
 class RouterState:
     """A `consensus.engine.StateMachine`."""
 
@@ -114,6 +149,7 @@ class RouterState:
         """Random, given by the first leader; empty until then."""
         self.on_change: Callable[[], None] = _nothing
         """Called after the pipelines changed."""
+        self.checkpoints = Checkpoints()
         self._pipelines: dict[str, Pipeline] = {}
 
     def __len__(self) -> int:
@@ -130,7 +166,7 @@ class RouterState:
     def apply(self, command: bytes) -> Outcome:
         """Apply an encoded command. One this version does not know changes nothing."""
         try:
-            decoded = _command_decoder.decode(command)
+            decoded = decode(command)
         except ValueError:
             return Outcome(found=False)
         return self.run(decoded)
@@ -140,18 +176,37 @@ class RouterState:
         if isinstance(command, NameCluster):
             self.cluster_id = self.cluster_id or command.cluster_id
             return Outcome(found=False)
+        if isinstance(command, Idempotent):
+            return Outcome(found=True, changed=self._move(command))
         old = self._pipelines.get(command.pipeline_id)
         new = _after(command, old)
         if new is None:
             self._pipelines.pop(command.pipeline_id, None)
+            self.checkpoints.forget_group(command.pipeline_id)
         else:
             self._pipelines[command.pipeline_id] = new
         self.on_change()
         return Outcome(found=old is not None, version=new.version if new else 0)
 
+    def _move(self, command: Idempotent) -> bool:
+        checkpoints = self.checkpoints
+        match command:
+            case CommitOffsets(groups, sources):
+                checkpoints.commit(groups, self._runs)
+                checkpoints.commit_sources(sources)
+            case RaiseWatermarks(rows):
+                return checkpoints.raise_watermarks(rows)
+            case SaveCheckpoint(saved):
+                checkpoints.save(saved)
+        return True
+
+    def _runs(self, pipeline_id: str) -> bool:
+        pipeline = self._pipelines.get(pipeline_id)
+        return pipeline is not None and pipeline.enabled
+
     def snapshot(self) -> bytes:
         """The whole state."""
-        return _encoder.encode(_Stored(self.cluster_id, list(self)))
+        return _encoder.encode(_Stored(self.cluster_id, list(self), self.checkpoints.stored()))
 
     def valid(self, data: bytes) -> bool:
         """``data`` is what `snapshot` returns."""
@@ -166,6 +221,7 @@ class RouterState:
         stored = _state_decoder.decode(data)
         self.cluster_id = stored.cluster_id
         self._pipelines = {pipeline.pipeline_id: pipeline for pipeline in stored.pipelines}
+        self.checkpoints = Checkpoints(stored.checkpoints)
         self.on_change()
 
 

@@ -136,3 +136,143 @@ async def test_a_node_that_leaves_answers_what_is_under_way_and_ends_its_streams
             assert "Traceback" not in node.logs()
     finally:
         await sink.stop()
+
+
+async def disable(node: RouterProcess, pipeline_id: str, *, drain: bool = True) -> int:
+    """Disable a pipeline: records pending."""
+    request = router_pb2.DisablePipelineRequest(pipeline_id=pipeline_id, drain=drain)
+    answer = await node.admin.DisablePipeline(request, timeout=HANGS)
+    assert answer.success
+    pending: int = answer.pending_records
+    return pending
+
+
+async def stages(node: RouterProcess, pipeline_id: str) -> dict[str, tuple[int, int, int]]:
+    """Processed, buffered and errors by stage."""
+    request = router_pb2.GetPipelineRequest(pipeline_id=pipeline_id)
+    found = (await node.admin.GetPipeline(request, timeout=HANGS)).status.stage_statuses
+    return {k: (s.records_processed, s.records_buffered, s.errors) for k, s in found.items()}
+
+
+async def test_a_drain_waits_for_the_records_of_all_nodes(tmp_path: Path) -> None:
+    sink = FakeSink()
+    await sink.start()
+    try:
+        async with running(tmp_path, 3) as cluster:
+            leader = await cluster.leader()
+            await run(leader, line())
+            nodes = list(cluster.nodes.values())
+            sources = []
+            for number, node in enumerate(nodes):
+                await know(node, sink)
+                sources.append(await accepted(node, [number + 1]))
+            await until(lambda: len(sink.records) == 3)
+            sink.held = asyncio.Event()
+            for number, source in enumerate(sources):
+                await source.push(batch([100 * number + n for n in range(10, 20)]))
+            await until(lambda: sink.calls == 6, cluster.logs)
+
+            async def counted() -> bool:
+                return await stages(leader, "ns/p") == {"src": (33, 0, 0), "out": (3, 30, 0)}
+
+            await until(counted, cluster.logs)
+            assert await disable(leader, "ns/p") == 30
+            request = router_pb2.DeletePipelineRequest(pipeline_id="ns/p")
+            refused = await leader.admin.DeletePipeline(request, timeout=HANGS)
+            assert not refused.success
+            assert refused.error.startswith("30 records are pending")
+            sink.held.set()
+            for source in sources:
+                assert {each.status for each in (await source.ack()).record_acks} == {ACCEPTED}
+
+            async def drained() -> bool:
+                return await disable(leader, "ns/p") == 0
+
+            await until(drained, cluster.logs)
+            for source in sources:
+                await source.push(batch([1000]))
+                assert (await source.end())[0] is grpc.StatusCode.FAILED_PRECONDITION
+            assert len(sink.records) == 33
+            assert (await leader.admin.DeletePipeline(request, timeout=HANGS)).success
+    finally:
+        await sink.stop()
+
+
+async def test_a_member_that_does_not_confirm_counts_as_pending(tmp_path: Path) -> None:
+    async with running(tmp_path, 3) as cluster:
+        leader = await cluster.leader()
+        await run(leader, line())
+        away = next(node for node in cluster.nodes.values() if node is not leader)
+        away.kill()
+        assert await disable(leader, "ns/p") == 1
+        assert await disable(leader, "ns/p", drain=False) == 0
+        away.start(cluster.nodes)
+
+        async def confirmed() -> bool:
+            return await disable(leader, "ns/p") == 0
+
+        await until(confirmed, cluster.logs)
+        assert (await stages(leader, "ns/p")).keys() == {"src", "out"}
+
+
+async def test_records_let_go_are_sent_again_and_delivered(tmp_path: Path) -> None:
+    sink = FakeSink()
+    await sink.start()
+    try:
+        async with running(tmp_path, 1) as cluster:
+            node = await cluster.leader()
+            await know(node, sink)
+            await run(node, line())
+            source = await accepted(node, [1])
+            sink.held = asyncio.Event()
+            await source.push(batch([2, 3]))
+            await until(lambda: sink.calls == 2, node.logs)
+            assert await disable(node, "ns/p", drain=False) == 0
+            assert (await source.end())[0] is grpc.StatusCode.UNAVAILABLE
+            sink.held.set()
+            request = router_pb2.EnablePipelineRequest(pipeline_id="ns/p")
+            assert (await node.admin.EnablePipeline(request, timeout=HANGS)).success
+            await accepted(node, [2, 3])
+            assert set(sink.sequences) == {1, 2, 3}
+    finally:
+        await sink.stop()
+
+
+async def test_series_of_a_pipeline_begin_and_end_with_it(tmp_path: Path) -> None:
+    sink = FakeSink()
+    sink.bad = {2: False}
+    await sink.start()
+    try:
+        async with running(tmp_path, 1) as cluster:
+            node = await cluster.leader()
+            await know(node, sink)
+            await run(node, line())
+            source = await accepted(node, [1])
+            assert await source.send(batch([2])) == [3]
+            where = 'pipeline="ns/p",stage="out"'
+            wanted = [
+                f"etl_router_stage_records_total{{{where}}} 1.0",
+                f"etl_router_stage_record_errors_total{{{where}}} 1.0",
+                f"etl_router_stage_records_buffered{{{where}}} 0.0",
+                f"etl_router_stage_unanswered_calls_total{{{where}}} 0.0",
+                f"etl_router_stage_broken{{{where}}} 0.0",
+                f"etl_router_stage_call_seconds_count{{{where}}} 2.0",
+                'etl_router_pipeline_pending_records{pipeline="ns/p"} 0.0',
+                'etl_router_pipeline_dead_letters_total{pipeline="ns/p"} 0.0',
+                'etl_router_pipeline_rejected_records_total{pipeline="ns/p"} 1.0',
+                'etl_router_pipeline_parked_records{pipeline="ns/p"} 0.0',
+                "etl_router_streams 1.0",
+                "etl_router_pending_bytes 0.0",
+                "etl_router_credits_granted 0.0",
+            ]
+            _, text = await node.get("/metrics", METRICS)
+            assert [name for name in wanted if name not in text] == []
+            request = router_pb2.DeletePipelineRequest(pipeline_id="ns/p")
+            assert (await node.admin.DeletePipeline(request, timeout=HANGS)).success
+
+            async def gone() -> bool:
+                return 'pipeline="ns/p"' not in (await node.get("/metrics", METRICS))[1]
+
+            await until(gone, node.logs)
+    finally:
+        await sink.stop()

@@ -1,0 +1,65 @@
+"""Commits how far pipelines have come: at most once a second, or every so many records."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from etl_operator.node.consensus.engine import ConsensusError
+from etl_operator.node.control import state
+from etl_operator.node.control.checkpoints import GroupRow, SourceRow
+from etl_operator.node.control.peers import Peers
+from etl_operator.node.data.plane import DataPlane
+from etl_operator.node.data.view import Progress
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 1.0
+_ROWS = 5000
+"""Partitions of a command."""
+
+
+class Committer:
+    """Commits the progress of a data plane."""
+
+    def __init__(self, plane: DataPlane, peers: Peers) -> None:
+        self._plane = plane
+        self._peers = peers
+        self._trouble = ""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(INTERVAL):
+                    await self._plane.progress_due()
+            await self.commit()
+
+    async def commit(self) -> None:
+        """Commit what is new. What cannot be committed is tried again the next time."""
+        progress = self._plane.progress()
+        try:
+            for part, command in _commands(progress):
+                await self._peers.propose(command)
+                self._plane.confirm(part)
+        except ConsensusError as error:
+            if str(error) != self._trouble:
+                log.warning("checkpoints lag behind, records go on: %s", error)
+            self._trouble = str(error)
+            # Without a leader the next second is soon enough, however much is done meanwhile.
+            await asyncio.sleep(INTERVAL)
+        else:
+            self._trouble = ""
+
+
+def _commands(progress: Progress) -> Iterator[tuple[Progress, state.Idempotent]]:
+    for start in range(0, len(progress.offsets), _ROWS):
+        offsets = progress.offsets[start : start + _ROWS]
+        rows = [GroupRow(o.pipeline_id, o.source, o.partition, o.position) for o in offsets]
+        yield Progress(offsets=offsets), state.CommitOffsets(rows, [])
+    for start in range(0, len(progress.watermarks), _ROWS):
+        marks = progress.watermarks[start : start + _ROWS]
+        raised = [SourceRow(m.source, m.partition, m.position, m.seconds, m.nanos) for m in marks]
+        yield Progress(watermarks=marks), state.RaiseWatermarks(raised)

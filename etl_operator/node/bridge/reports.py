@@ -1,0 +1,142 @@
+"""What all members' data planes hold: counters added up, and how many records are pending in all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+import msgspec
+
+from etl_operator.node.consensus.engine import ConsensusEngine, Unanswered
+from etl_operator.node.data import view
+
+log = logging.getLogger(__name__)
+
+REPORT = "report"
+WITHIN = 1.0
+"""Seconds that a member has to answer."""
+_FRESH = 1.0
+"""Seconds for which counters are not asked for again."""
+_POLL = 0.01
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(view.Report)
+_number = msgspec.msgpack.Decoder(int)
+
+Members = Mapping[int, view.Report | None]
+"""By node id; None for one that did not answer in time."""
+
+
+class Reports:
+    """`records.Records`: gathers the members' reports.
+
+    :param own: this node's report, with what it has applied so far.
+    """
+
+    def __init__(self, engine: ConsensusEngine, own: Callable[[], Awaitable[view.Report]]) -> None:
+        self._engine = engine
+        self._own = own
+        self._last: Members = {}
+        self._last_at = float("-inf")
+        self._gathering: asyncio.Task[Members] | None = None
+        self._missing: set[int] = set()
+        engine.answer(REPORT, self._on_report)
+
+    async def pending(self, pipeline_id: str, applied: int) -> int:
+        """Records of a pipeline taken and not decided, on all members.
+
+        A member whose report does not include log entry ``applied`` counts with one at least: it may still
+        take records.
+        """
+        total = 0
+        for report in (await self.gather(applied)).values():
+            found = report.pipelines.get(pipeline_id) if report else None
+            pending = found.pending if found else 0
+            confirmed = report is not None and report.applied >= applied
+            total += pending if confirmed else max(pending, 1)
+        return total
+
+    async def known_pending(self, pipeline_id: str) -> int:
+        """The same of the members that answer."""
+        reports = (await self.gather(0)).values()
+        found = [report.pipelines.get(pipeline_id) for report in reports if report]
+        return sum(one.pending for one in found if one)
+
+    async def stages(self, pipeline_id: str) -> Mapping[str, view.StageCounters]:
+        """The counters of a pipeline's stages, of about now."""
+        return added(await self.recent(), pipeline_id)
+
+    async def recent(self) -> Members:
+        """The reports of about now."""
+        if time.monotonic() - self._last_at > _FRESH:
+            if self._gathering is None:
+                self._gathering = asyncio.get_running_loop().create_task(self.gather(0))
+                self._gathering.add_done_callback(self._gathered)
+            await asyncio.shield(self._gathering)
+        return self._last
+
+    def _gathered(self, task: asyncio.Task[Members]) -> None:
+        self._gathering = None
+        if not task.cancelled() and task.exception() is None:
+            self._last, self._last_at = task.result(), time.monotonic()
+
+    async def gather(self, applied: int) -> Members:
+        """Every member's report, if possible one with log entry ``applied`` in it."""
+        status = self._engine.status()
+        others = [member.node_id for member in status.members if member.node_id != status.node_id]
+        reports = await asyncio.gather(
+            self._confirmed(applied), *(self._of(member, applied) for member in others)
+        )
+        found = dict(zip([status.node_id, *others], reports, strict=True))
+        missing = {member for member, report in found.items() if report is None}
+        for member in sorted(missing - self._missing):
+            log.warning("node %d does not report its records: its counters are left out", member)
+        self._missing = missing
+        return found
+
+    async def _of(self, member: int, applied: int) -> view.Report | None:
+        try:
+            answer = await self._engine.ask(member, REPORT, _encoder.encode(applied), within=WITHIN + 0.5)
+            return _decoder.decode(answer)
+        except (Unanswered, msgspec.MsgspecError):
+            return None
+
+    async def _on_report(self, sender: int, body: bytes) -> bytes:
+        return _encoder.encode(await self._confirmed(_number.decode(body)))
+
+    async def _confirmed(self, applied: int) -> view.Report:
+        """This node's report, after waiting for log entry ``applied`` for some time."""
+        end = time.monotonic() + WITHIN
+        report = await self._own()
+        while report.applied < applied and time.monotonic() < end:
+            await asyncio.sleep(_POLL)
+            report = await self._own()
+        return report
+
+
+def added(reports: Members, pipeline_id: str) -> dict[str, view.StageCounters]:
+    """The counters of a pipeline's stages, added up; the mean is weighted by calls."""
+    found = [
+        report.pipelines[pipeline_id].stages
+        for report in reports.values()
+        if report and pipeline_id in report.pipelines
+    ]
+    ids = dict.fromkeys(stage_id for one in found for stage_id in one)
+    return {stage_id: _sum(one[stage_id] for one in found if stage_id in one) for stage_id in ids}
+
+
+def _sum(counters: Iterable[view.StageCounters]) -> view.StageCounters:
+    every = list(counters)
+    calls = sum(one.calls for one in every)
+    return view.StageCounters(
+        processed=sum(one.processed for one in every),
+        buffered=sum(one.buffered for one in every),
+        errors=sum(one.errors for one in every),
+        average_ms=sum(one.average_ms * one.calls for one in every) / calls if calls else 0.0,
+        calls=calls,
+        call_seconds=sum(one.call_seconds for one in every),
+        unanswered=sum(one.unanswered for one in every),
+        broken=next((one.broken for one in every if one.broken), ""),
+    )

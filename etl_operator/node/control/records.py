@@ -1,0 +1,55 @@
+"""What the control side asks about records, wherever they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class Counters(Protocol):
+    """One stage, on all members."""
+
+    @property
+    def processed(self) -> int:
+        """Records that left it."""
+
+    @property
+    def buffered(self) -> int:
+        """Records that wait for it or are in its calls."""
+
+    @property
+    def errors(self) -> int:
+        """Records that failed finally."""
+
+    @property
+    def average_ms(self) -> float:
+        """Of its calls."""
+
+
+class Records(Protocol):
+    """The records of all members."""
+
+    async def pending(self, pipeline_id: str, applied: int) -> int:
+        """Records taken and not decided; at least 1 for a member that may not know log entry ``applied``."""
+
+    async def known_pending(self, pipeline_id: str) -> int:
+        """The same, of the members that answer."""
+
+    async def stages(self, pipeline_id: str) -> Mapping[str, Counters]:
+        """Counters by stage."""
+
+
+class NoRecords:
+    """`Records` of a node without a data plane."""
+
+    async def pending(self, pipeline_id: str, applied: int) -> int:
+        """None."""
+        return 0
+
+    async def known_pending(self, pipeline_id: str) -> int:
+        """None."""
+        return 0
+
+    async def stages(self, pipeline_id: str) -> Mapping[str, Counters]:
+        """None."""
+        return {}
