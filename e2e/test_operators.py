@@ -251,13 +251,13 @@ async def test_a_restarted_container_takes_the_lease_of_its_pod_back(
         return "leading" in one.log.read_text()
 
     first = start("first", pod="uid-of-a-pod")
-    await eventually(lambda: leads(first), what="the container leads", within=60)
+    await eventually(lambda: leads(first), what="the container leads")
     before = await _lease(stage)
     assert before is not None
     first.process.kill()
     first.process.wait()
     again = start("again", pod="uid-of-a-pod")
-    await eventually(lambda: leads(again), what="the restarted container leads", within=60)
+    await eventually(lambda: leads(again), what="the restarted container leads")
     after = await _lease(stage)
     assert after is not None
     # Nobody has waited for it to expire: it never changed hands.
@@ -269,7 +269,7 @@ async def test_a_restarted_container_takes_the_lease_of_its_pod_back(
     async def waits() -> bool:
         return "standing by" in beside.log.read_text()
 
-    await eventually(waits, what="the second process stands by", within=60)
+    await eventually(waits, what="the second process stands by")
     standing = await _lease(stage)
     assert standing is not None
     assert standing["spec"]["holderIdentity"] == before["spec"]["holderIdentity"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from etl_operator.sandbox.kubelet.probes import watch
+from tests.hanging import HANGS
 
 
 async def test_a_cancellation_that_meets_the_answer_is_not_lost() -> None:
@@ -20,6 +21,6 @@ async def test_a_cancellation_that_meets_the_answer_is_not_lost() -> None:
     await asked.wait()
     answer.set_result(None)
     task.cancel()
-    done, _ = await asyncio.wait({task}, timeout=5)
+    done, _ = await asyncio.wait({task}, timeout=HANGS)
     assert done == {task}
     assert task.cancelled()
