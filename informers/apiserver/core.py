@@ -1,7 +1,7 @@
 """The API server without its sockets: store, rules and the controllers that belong to it.
 
 Everything runs on one event loop. A request is a plain function call
-(:func:`informers.apiserver.rest.handle`) and never waits; what a real server does a moment later happens in
+(:func:`informers.apiserver.rest.handle`) and never waits; the controllers of a real server run in
 :meth:`ApiServer.run`.
 """
 

@@ -1,4 +1,4 @@
-"""Making the server misbehave on purpose: refusals, delays and lost answers, by rule.
+"""Fault injection for tests: rules that make requests fail, wait or lose their answers.
 
 :func:`informers.apiserver.rest.serve` obeys the rules.
 """

@@ -1,4 +1,4 @@
-"""One request, one outcome: what ``requests`` has understood is done here.
+"""Dispatch: carries out one parsed request.
 
 :func:`handle` never waits; :func:`serve` does the same for callers that let fault rules wait and cut.
 """

@@ -1,4 +1,4 @@
-"""Who wrote what: the recent writes, for tests that count them."""
+"""The log of recent writes, for tests that count them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The admission plugins a real server enables by default, as far as they are here.
+"""The admission plugins that a real server enables by default, as far as they are implemented.
 
 NamespaceLifecycle is not among them, because it is checked before anything else; see
 :mod:`informers.apiserver.admission.namespaces`. Those about webhooks and policies have nothing to call here;

@@ -1,4 +1,4 @@
-"""Plugins about certificates: who may approve and sign for a signer, and what no signer may be asked."""
+"""Plugins of certificates: approval, signing, attestation of trust bundles, restriction of subjects."""
 
 from __future__ import annotations
 

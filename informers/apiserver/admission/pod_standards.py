@@ -1,6 +1,6 @@
-"""The Pod Security Standards: what pods of the levels ``baseline`` and ``restricted`` must say or not do.
+"""The Pod Security Standards: the fields that the levels ``baseline`` and ``restricted`` require or forbid.
 
-The checks and their words are those of the latest version of the standards.
+The checks and their messages are those of the latest version of the standards.
 """
 
 from __future__ import annotations

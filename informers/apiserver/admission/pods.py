@@ -1,4 +1,4 @@
-"""Plugins about single pods: priority, tolerations, service accounts, runtime classes."""
+"""The plugins for pods: ServiceAccount, Priority, DefaultTolerationSeconds, RuntimeClass."""
 
 from __future__ import annotations
 

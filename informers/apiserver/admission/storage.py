@@ -1,4 +1,4 @@
-"""Plugins about volumes and ways in: default classes, growth of claims, protection of what is in use."""
+"""The plugins DefaultStorageClass, PersistentVolumeClaimResize and DefaultIngressClass."""
 
 from __future__ import annotations
 

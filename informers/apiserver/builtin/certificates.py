@@ -1,4 +1,4 @@
-"""CertificateSigningRequests: who asks, what may be asked for, and who may say yes or no."""
+"""Rules of CertificateSigningRequests: requester, content, approval and denial."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ConfigMaps, Secrets, claims, disruption budgets, roles, slices, leases, events, names of everything."""
+"""Validation of ConfigMaps, Secrets, claims, disruption budgets, roles, EndpointSlices, leases and events."""
 
 from __future__ import annotations
 

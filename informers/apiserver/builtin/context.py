@@ -1,4 +1,4 @@
-"""What the rules of a kind may know besides the object at hand."""
+"""What the rules of a kind may read besides the object that is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Built-in kinds pass through Go types on a real server. What that does to their JSON happens here.
+"""What decoding into Go types and encoding again does to the JSON of built-in kinds on a real server.
 
 Zero values of optional fields vanish, nulls vanish, structs that are no pointers appear even when empty,
 quantities and times are written in one way. The table is written by ``make.py``.

@@ -1,4 +1,4 @@
-"""Generations, status writes and the end of pods, kind by kind."""
+"""``metadata.generation``, writes to ``/status`` and graceful deletion of the built-in kinds."""
 
 from __future__ import annotations
 

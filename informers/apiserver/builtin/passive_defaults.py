@@ -1,4 +1,4 @@
-"""Defaults of the kinds that nothing here acts on: policies, certificates, devices, storage drivers."""
+"""Defaults of the kinds that no controller of the sandbox acts on: policies, devices, drivers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may stand in the kinds that nothing here acts on, as far as their schemas do not say it."""
+"""Validation, beside their schemas, of the kinds that no controller of the sandbox acts on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may stand in a pod spec, wherever it stands, and what of a pod may change."""
+"""Validation of pod specs, in pods and in pod templates, and of changes to pods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Services: addresses that are allocated, kept, and not changed afterwards; ports."""
+"""Rules of Services: allocation of cluster IPs and node ports, validation, immutable fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may stand in the volumes of a pod, and where in a volume a container may look: never outside of it."""
+"""Validation of volumes and volume mounts. No path in them may lead out of the volume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may stand in the kinds that make pods, and what of them may change."""
+"""Validation of the kinds that create pods, and of changes to them."""
 
 from __future__ import annotations
 

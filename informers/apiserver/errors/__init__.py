@@ -1,4 +1,4 @@
-"""How the server refuses: the one exception, its causes, and the refusals that are made in several places."""
+"""Refusals: the exception, its causes, the errors that several requests share, limits of size and depth."""
 
 from __future__ import annotations
 

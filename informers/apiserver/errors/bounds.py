@@ -1,4 +1,4 @@
-"""How large and how deep the server lets things become, whatever a request asks for."""
+"""Limits of the size and the depth of bodies and stored objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The causes that rules of several kinds give."""
+"""The entries of ``Status.details.causes`` that several rules give."""
 
 from __future__ import annotations
 

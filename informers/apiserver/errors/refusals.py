@@ -1,4 +1,4 @@
-"""The refusals a server gives again and again, in its own sentences."""
+"""The errors that several requests share, with the messages of a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the server says no: an exception that knows its ``metav1.Status``."""
+"""The exception of every refused request, which carries its ``metav1.Status``."""
 
 from __future__ import annotations
 

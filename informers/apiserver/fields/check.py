@@ -1,4 +1,4 @@
-"""What an applied object must fulfil before ownership can be computed from it."""
+"""What must hold for an applied object before its field ownership can be computed."""
 
 from __future__ import annotations
 

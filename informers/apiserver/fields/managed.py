@@ -1,4 +1,4 @@
-"""``metadata.managedFields``: reading it, writing it, who is who in it."""
+"""``metadata.managedFields``: reading it, writing it, the identity of managers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The walks over objects that field ownership needs: which fields are there, what changed, merge, remove.
+"""Functions over whole objects that field ownership needs: list fields, compare, merge, remove.
 
 Without a schema maps are granular and lists are one value. With one, lists that say so are sets or maps,
 and maps may be one value. Nothing here changes its arguments; results share what did not change.

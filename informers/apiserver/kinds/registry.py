@@ -1,4 +1,4 @@
-"""Which resources are served, and what is special about each."""
+"""The registry of the resources that are served, and the properties of each."""
 
 from __future__ import annotations
 

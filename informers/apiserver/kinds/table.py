@@ -1,4 +1,4 @@
-"""The built-in resources, one line each."""
+"""The table of the built-in resources, one line each."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the server does by itself, a moment after a write: definitions, garbage, namespaces, old events."""
+"""The controllers of the API server: definitions, garbage collection, namespaces, expiry of events."""

@@ -1,8 +1,8 @@
 """The controller of CustomResourceDefinitions: accepts names, serves, and cleans up.
 
-It takes its time, as in a cluster: a definition that was just created is not served yet. Once its names are
-accepted it is served, discovery and schemas included, and only then is it established: whoever acts on
-``Established`` finds the resource.
+Every step has a short delay, as in a cluster: a definition that was just created is not served yet. Once its
+names are accepted it is served, discovery and schemas included, and only then is it established: whoever acts
+on ``Established`` finds the resource.
 """
 
 from __future__ import annotations

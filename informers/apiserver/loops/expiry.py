@@ -1,4 +1,4 @@
-"""Events are news: they are dropped an hour after they were last written."""
+"""Expiry of Events: they are removed an hour after their last write."""
 
 from __future__ import annotations
 

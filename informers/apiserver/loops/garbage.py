@@ -1,4 +1,4 @@
-"""The garbage collector: deletes what has lost its owners, a little late, as in a cluster.
+"""The garbage collector: deletes objects whose owners are gone, with a short delay as in a cluster.
 
 An object's owners are what its ``metadata.ownerReferences`` name by uid. Nothing is deleted because of an
 owner whose kind is not served: whether it exists cannot be known.

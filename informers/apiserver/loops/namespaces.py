@@ -1,4 +1,4 @@
-"""The end of namespaces: everything in them is deleted, then they go. A little late, as in a cluster."""
+"""The namespace controller: deletes the content of terminating namespaces, then finalizes them."""
 
 from __future__ import annotations
 

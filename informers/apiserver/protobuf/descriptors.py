@@ -1,4 +1,4 @@
-"""The messages that are read and written here, from the descriptors beside this file."""
+"""The protobuf messages, from the descriptors beside this file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The requests that only read: get, list and watch."""
+"""The read requests: get, list and watch."""
 
 from __future__ import annotations
 

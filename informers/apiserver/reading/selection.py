@@ -1,4 +1,4 @@
-"""Which objects a list, a watch or a deletion of many is about, and how they are shown."""
+"""The objects that a list, a watch or a deletecollection selects, in the version of the request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label and field selectors: parsed once, asked of many objects. Refusals read like a real server's."""
+"""Label and field selectors: parsed once, matched against many objects. Messages as of a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watch streams: what happened since a revision, then what happens."""
+"""Watch streams: the changes since a revision, then those that follow."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is asked: from a method, a path and a query to a verb, a kind and its checked parameters."""
+"""Requests: from a method, a path and a query to a verb, a resource and validated options."""

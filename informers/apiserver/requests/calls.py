@@ -1,4 +1,4 @@
-"""What a request is, and what comes out of one."""
+"""A decoded request, and the answers to one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ListOutcome:
 
 
 def success(details: Mapping[str, Any] | None = None, code: int = 200) -> ObjectOutcome:
-    """A ``Status`` that says yes."""
+    """A ``Status`` of success."""
     status: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
     if details:
         status["details"] = dict(details)

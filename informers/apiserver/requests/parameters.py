@@ -1,4 +1,4 @@
-"""The options of a request, read from its query (and the body of a deletion) and checked."""
+"""The options of a request, read from its query (or the body of a deletion) and validated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""May I? Whether the rules in force would refuse a request. Answered on the spot and stored nowhere."""
+"""SelfSubjectAccessReviews, answered from the fault rules in force. They are not stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a method, a path and a query to what is asked of which resource."""
+"""Routing: from a method, a path and a query to a verb and a resource."""
 
 from __future__ import annotations
 

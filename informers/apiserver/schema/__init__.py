@@ -1,4 +1,4 @@
-"""Schemas of whole objects: defaults, pruning, validation in the words of a real server."""
+"""Schemas of whole objects: defaults, pruning, and validation with the messages of a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one module that knows the CEL library: ``x-kubernetes-validations`` compiled and evaluated."""
+"""``x-kubernetes-validations``, compiled and evaluated. No other module imports the CEL library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rules of a schema may cost, roughly: enough to refuse what a real server would never take.
+"""A rough estimate of the cost of CEL rules, to refuse what a real server refuses by far.
 
 A real server counts every operation of an expression for the largest value its schema allows. Here only
 what makes costs explode is counted: how often a rule is evaluated, the loops inside it, and texts that are

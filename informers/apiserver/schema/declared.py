@@ -1,4 +1,4 @@
-"""The types of a schema as CEL's type checker knows them: what a rule may ask of a value.
+"""The types of a schema, declared for CEL's type checker.
 
 Objects become messages that exist for the checker alone; values are never turned into them.
 """

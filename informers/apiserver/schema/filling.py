@@ -1,4 +1,4 @@
-"""Defaults and pruning. Both return the object they got when there is nothing to do, and share the rest."""
+"""Defaults and pruning. Results share unchanged parts with the argument; without a change it is returned."""
 
 from __future__ import annotations
 

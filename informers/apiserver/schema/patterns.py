@@ -1,4 +1,4 @@
-"""Patterns of users, run by RE2: the dialect and the guarantees of a real server's Go ``regexp`` package.
+"""Regular expressions of users run in RE2, with the syntax and guarantees of Go's ``regexp`` package.
 
 RE2 takes time linear in the text, whatever the pattern. An engine that backtracks can be stopped by one short
 pattern and one short text, so no pattern of a user may run in Python's ``re``.

@@ -1,4 +1,4 @@
-"""Why a schema of a custom resource is refused."""
+"""Whether a schema is structural, as the schema of a custom resource has to be."""
 
 from __future__ import annotations
 

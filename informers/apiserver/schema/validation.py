@@ -1,4 +1,4 @@
-"""Validation against a compiled schema, in the sentences of a real server.
+"""Validation against a compiled schema, with the messages of a real server.
 
 A cause's message is what follows the field: ``Invalid value: 0: spec.replicas in body should be ...``.
 """

@@ -1,4 +1,4 @@
-"""Where objects live: shelves of stored objects, one revision counter, and a bounded memory of changes."""
+"""The store: the objects of every resource, one revision counter, and a bounded history of changes."""
 
 from __future__ import annotations
 

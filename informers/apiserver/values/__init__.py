@@ -1,1 +1,1 @@
-"""What single values mean, whatever object they stand in: names and labels, quantities, Go's base64."""
+"""Formats of single values in objects of any kind: names and labels, quantities, base64 as Go reads it."""

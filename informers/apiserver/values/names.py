@@ -1,4 +1,4 @@
-"""What may be called what: names of objects, labels, annotations, ports. In the words of a real server.
+"""Formats of names: objects, labels, annotations, ports. The messages are those of a real server.
 
 Every check returns what is wrong with a text, one sentence each; nothing wrong is an empty list.
 """

@@ -1,4 +1,4 @@
-"""Quantities of resources: what ``1500m`` or ``1.5Gi`` means, and the one form a server stores it in."""
+"""Quantities such as ``1500m`` or ``1.5Gi``: their value, and their canonical form."""
 
 from __future__ import annotations
 

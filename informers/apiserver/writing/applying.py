@@ -1,4 +1,4 @@
-"""Server-side apply: a patch that is all of what one manager wants of an object."""
+"""Server-side apply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What reads and writes need of the server they are made to."""
+"""The part of the server that reads, writes and controllers depend on."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from informers.objects import Object
 
 
 def admitted(write: Write, new: Object, old: Object | None) -> Object:
-    """The object as the admission plugins complete it, after everybody has found it right.
+    """The object as the admission plugins complete it, once it is valid and they admit it.
 
     :raises StatusError: 422 for what is not valid, 403 by a plugin.
     """

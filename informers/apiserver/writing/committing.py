@@ -1,4 +1,4 @@
-"""The last step of a write: the object is stored or goes, unless the write is a dry run."""
+"""The last step of a write: store or remove the object, unless it is a dry run."""
 
 from __future__ import annotations
 

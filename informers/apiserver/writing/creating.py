@@ -1,4 +1,4 @@
-"""POST to a collection, and whatever else makes a new object."""
+"""Create: POST to a collection, and every other request that makes a new object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DELETE: at once, after a grace period, or when the last finalizer is gone."""
+"""DELETE of one object or of a collection: at once, after a grace period, or when no finalizer is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether what is sent is an object of the kind and place that the path names."""
+"""Whether the body is an object of the kind, name and namespace that the path names."""
 
 from __future__ import annotations
 

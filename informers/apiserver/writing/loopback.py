@@ -1,4 +1,4 @@
-"""Writes of the server's own controllers: through all rules, as a client with every right would."""
+"""Writes of the server's own controllers: through all checks, as a client with every permission."""
 
 from __future__ import annotations
 

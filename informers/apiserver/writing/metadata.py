@@ -1,4 +1,4 @@
-"""``ObjectMeta``: what the server fills in, what it never lets change, what it refuses."""
+"""``ObjectMeta``: the fields the server sets, immutable fields, validation."""
 
 from __future__ import annotations
 

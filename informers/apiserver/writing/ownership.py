@@ -1,10 +1,10 @@
-"""Which fields the writer comes to own, as ``metadata.managedFields`` notes it."""
+"""The fields that the writer of an object owns afterwards, for ``metadata.managedFields``."""
 
 from __future__ import annotations
 
 from informers.apiserver import fields
 from informers.apiserver.builtin.certificates import APPROVAL, REQUEST, unowned
-from informers.apiserver.writing.allotted import without_allotted
+from informers.apiserver.writing.allocated import without_allocated
 from informers.apiserver.writing.write import Write
 from informers.objects import Object
 
@@ -17,8 +17,8 @@ def tracked(write: Write, new: Object, old: Object | None, sent: Object) -> Obje
         metadata = {key: value for key, value in new["metadata"].items() if key != "managedFields"}
         return {**new, "metadata": metadata}
     noted = fields.track(
-        old and without_allotted(write.type, old, sent),
-        without_allotted(write.type, new, sent),
+        old and without_allocated(write.type, old, sent),
+        without_allocated(write.type, new, sent),
         write.type.schema,
         write.manager(),
         now=write.now,
@@ -31,7 +31,7 @@ def tracked(write: Write, new: Object, old: Object | None, sent: Object) -> Obje
 
 
 def untouched(write: Write, obj: Object) -> list[tuple[str, ...]]:
-    """What a write to this (sub)resource leaves alone and does not come to own."""
+    """The fields that a write to this (sub)resource neither changes nor comes to own."""
     if (write.type.resource.group, write.type.resource.kind) == REQUEST:
         return unowned(write.info.subresource)
     if write.info.subresource in ("status", APPROVAL):

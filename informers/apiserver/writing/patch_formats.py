@@ -1,4 +1,4 @@
-"""The three kinds of patch that are not server-side apply. Nothing here changes its arguments."""
+"""JSON patch, merge patch and strategic merge patch. No function changes its arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PATCH of an object or one of its parts."""
+"""PATCH of an object or a subresource."""
 
 from __future__ import annotations
 

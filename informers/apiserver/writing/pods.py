@@ -1,4 +1,4 @@
-"""What can be done to pods besides writing them: binding them to a node, evicting them."""
+"""The subresources ``binding`` and ``eviction`` of pods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``scale`` subresource: any scalable kind seen as a number of replicas."""
+"""The ``scale`` subresource of every scalable kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects that would be stored and have no effect here: what a user would take for protection is refused.
+"""Kinds that the sandbox does not enforce: what a user would rely on as protection is refused.
 
 An admission webhook or policy that is stored and not enforced lets through what its author forbids, and an
 aggregated API that nobody reaches answers 503 to everything. What only tunes a server is stored, with a

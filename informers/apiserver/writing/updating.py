@@ -1,4 +1,4 @@
-"""PUT to an object or one of its parts, and whatever else replaces an object."""
+"""Update: PUT to an object or a subresource, and every other request that changes an object."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def update_object(write: Write, sent: Object, live: Stored, *, applied: bool = F
 
 
 def _nowhere(type_: ResourceType, sent: Object) -> Object:
-    """What an update creates when there is nothing to update: any version will do, an identity cannot."""
+    """The object that an update creates when none exists: its version is dropped, a uid is refused."""
     metadata = {key: value for key, value in sent["metadata"].items() if key != "resourceVersion"}
     if metadata.get("uid"):
         raise precondition_failed(type_.resource, ObjectKey.of(sent), metadata["uid"], "")

@@ -1,6 +1,6 @@
-"""Values the server gives out while it stores an object: addresses, ports.
+"""Values that the server allocates while it stores an object: addresses, ports.
 
-They are given after ownership has been noted, so nobody owns them unless the writer named a value.
+They are allocated after field ownership is computed, so no manager owns them unless the writer named a value.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FIELDS: Mapping[StorageKey, Sequence[tuple[str, ...]]] = {
 }
 
 
-def without_allotted(type_: ResourceType, obj: Object, sent: Object) -> Object:
+def without_allocated(type_: ResourceType, obj: Object, sent: Object) -> Object:
     """An object without what the server gave out, except where ``sent`` names a value."""
     for path in _FIELDS.get(type_.storage, ()):
         if _at(sent, path) in (None, "", [], {}) and _at(obj, path) is not None:
