@@ -142,8 +142,9 @@ class Plant:
             pod = self.store.objects.get((POD, ObjectKey(NAMESPACE, name.removeprefix("data-"))))
             started = pod is not None and self.ages.get(pod["metadata"]["uid"], 0) <= age - GROW_TICKS
             if age < GROW_TICKS:
-                continue
-            if not self.offline or started:
+                # As the resizer does: it takes back that the file system of a smaller size waits for a start.
+                status = {"conditions": [{"type": "Resizing", "status": "True"}]}
+            elif not self.offline or started:
                 status = {"capacity": {"storage": wanted}, "conditions": []}
             else:
                 status = {"conditions": [{"type": "FileSystemResizePending", "status": "True"}]}
@@ -248,4 +249,4 @@ def _grows(claim: Object) -> bool:
     status = claim["status"]
     if claim["spec"]["resources"]["requests"]["storage"] == status["capacity"]["storage"]:
         return False
-    return not status.get("conditions")
+    return not any(one["type"] == "FileSystemResizePending" for one in status.get("conditions") or ())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl_operator.api import CLUSTER
@@ -50,6 +50,7 @@ async def test_pairs(first: str, second: str, offline: bool) -> None:
 
 
 @settings(max_examples=25)
+@example(changes=[(0, "grow"), (3, "image"), (0, "grow")], offline=True)
 @given(
     changes=st.lists(st.tuples(st.integers(0, 25), st.sampled_from(CHANGES)), min_size=3, max_size=5),
     offline=st.booleans(),
