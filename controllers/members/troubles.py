@@ -37,12 +37,15 @@ def trouble(router: Mapping[str, Any], status: Mapping[str, Any]) -> str:
 
     :param router: the status of the router container; empty before there is one.
     """
+    if status.get("reason"):
+        # The pod as a whole: Evicted, NodeLost, OutOfcpu. What its containers were is of no use then.
+        return _joined(str(status["reason"]), steady(str(status.get("message") or "")))
     if not router:
         return _unscheduled(status.get("conditions") or ())
     waiting = (router.get("state") or {}).get("waiting") or {}
     if waiting.get("reason") == "PodInitializing":
         return _joined("PodInitializing", _initializing(status.get("initContainerStatuses") or ()))
-    return _reason(waiting)
+    return _reason(waiting) + (_end(router) if waiting.get("reason") == "CrashLoopBackOff" else "")
 
 
 def lasting(now: str, before: str) -> str:
@@ -63,13 +66,25 @@ def _reason(waiting: Mapping[str, Any]) -> str:
     return _joined(reason, message)
 
 
+def _end(container: Mapping[str, Any]) -> str:
+    """How a container ended last."""
+    ended = (container.get("lastState") or {}).get("terminated") or {}
+    if "exitCode" not in ended:
+        return ""
+    # "Error" says no more than the code.
+    why = f" ({ended['reason']})" if ended.get("reason") not in (None, "", "Error") else ""
+    return f"; it ended with exit code {ended['exitCode']}{why}"
+
+
 def _initializing(containers: Sequence[Mapping[str, Any]]) -> str:
     """The container that others have put before the router and that does not end: only this holds it up."""
     for one in containers:
         waiting = (one.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") not in (None, "PodInitializing"):
-            return f"init container {one['name']}: {_reason(waiting)}"
-    return ""
+            return f"init container {one['name']}: {_reason(waiting)}{_end(one)}"
+    # They run one after the other; helpers that stay come before the one that is waited for.
+    running = [str(one["name"]) for one in containers if "running" in (one.get("state") or {})]
+    return f"init container {running[-1]} is running" if running else ""
 
 
 def _unscheduled(conditions: Sequence[Mapping[str, Any]]) -> str:

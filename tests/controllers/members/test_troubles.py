@@ -131,3 +131,35 @@ def test_a_back_off_that_names_no_cause_keeps_the_one_that_is_known(tries: list[
 )
 def test_what_is_known_of_something_else_is_not_kept(now: str, before: str) -> None:
     assert lasting(now, before) == now
+
+
+def test_a_container_that_keeps_ending_says_how() -> None:
+    looping = waiting("CrashLoopBackOff", "back-off 10s restarting failed container=router")
+    told = "CrashLoopBackOff: back-off ... restarting failed container=router"
+    assert trouble(looping, {}) == told
+    for reason, shown in (("OOMKilled", " (OOMKilled)"), ("Error", "")):
+        ended = {"terminated": {"exitCode": 137, "reason": reason}}
+        assert trouble({**looping, "lastState": ended}, {}) == f"{told}; it ended with exit code 137{shown}"
+    # How the one before ended is no reason for anything else.
+    ended = {"terminated": {"exitCode": 1, "reason": "Error"}}
+    assert trouble({**waiting("ContainerCreating"), "lastState": ended}, {}) == "ContainerCreating"
+
+
+@pytest.mark.parametrize("router", [{}, {"name": "router", "ready": True, "state": {"running": {}}}])
+def test_what_is_wrong_with_the_whole_pod_is_told(router: dict[str, Any]) -> None:
+    status = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
+    assert trouble(router, status) == "Evicted: The node was low on resource: memory."
+    assert trouble(router, {"reason": "NodeLost"}) == "NodeLost"
+
+
+def test_the_init_container_that_is_waited_for_is_named() -> None:
+    init = [
+        {"name": "sidecar", "state": {"running": {}}},
+        {"name": "copy", "state": {"running": {}}},
+        {"name": "later", "state": {"waiting": {"reason": "PodInitializing"}}},
+    ]
+    router = waiting("PodInitializing")
+    assert (
+        trouble(router, {"initContainerStatuses": init}) == "PodInitializing: init container copy is running"
+    )
+    assert trouble(router, {"initContainerStatuses": init[2:]}) == "PodInitializing"
