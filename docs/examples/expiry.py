@@ -31,7 +31,7 @@ class Expiry:
             age = self.manager.clock.time() - datetime.fromisoformat(view.creation_timestamp).timestamp()
             left = int(view.annotations[TTL]) - age
         except ValueError as error:
-            raise Terminal(f"{TTL}: {error}") from error  # until somebody corrects it
+            raise Terminal(f"{TTL}: {error}") from error  # until a user corrects it
         if left > 0:
             return Result.after(left)
         try:

@@ -42,23 +42,23 @@ class Status(BaseModel):
 class Websites:
     def __init__(self, manager: Manager, gate: Gate, *namespaces: str) -> None:
         self.client, self.clock, self.events = manager.client, manager.clock, manager.events
-        # What is read through the gate are the inputs: no run without one of them having moved.
+        # Objects read through the gate are inputs: without a change of one of them there is no run.
         self.websites = gate.reads(manager.informer(WEBSITE, namespaces=namespaces))
         self.sets = gate.reads(manager.informer(STATEFUL_SET, namespaces=namespaces))
 
     async def reconcile(self, key: ObjectKey) -> Result:
         website = self.websites.get(key)
         if website is None or website.deleting:
-            return Result.done()  # what it owns goes with it
+            return Result.done()  # the garbage collector deletes what it owns
         wanted = stateful_set(website, read_spec(website, WebsiteSpec))
         stored = await self.client.apply(STATEFUL_SET, wanted, field_manager=NAME, force=True)
-        self.sets.written(stored)  # what every read shows until the watch has caught up
+        self.sets.written(stored)  # reads return it until the watch has delivered it
         child = self.sets.get(key)
         ready = read_status(child, Status) if child is not None else None
-        await self.tell(website, (ready or Status()).readyReplicas, wanted["spec"]["replicas"])
+        await self.report(website, (ready or Status()).readyReplicas, wanted["spec"]["replicas"])
         return Result.done()
 
-    async def tell(self, website: View, ready: int, wanted: int) -> None:
+    async def report(self, website: View, ready: int, wanted: int) -> None:
         before = read_status(website, Status) or Status()
         state, reason = ("True", "AllReady") if ready >= wanted else ("False", "Starting")
         note = f"{ready} of {wanted} replicas are ready"
@@ -112,7 +112,7 @@ async def main(identity: str, *namespaces: str) -> None:
     clock, metrics = SystemClock(), Metrics()
     access = load_default()
     transport = MeasuredTransport(HttpTransport(access), metrics, clock)
-    # The election's own client has no fence: the elector must not ask itself for permission.
+    # The client of the election has no fence: the elector must not be checked by itself.
     leader = LeaderElector(Client(transport), access.namespace, NAME, identity, clock=clock)
     client = Client(transport, clock=clock, fence=leader.fence)
     manager = Manager(
