@@ -115,8 +115,8 @@ async def test_what_others_do_at_the_router_is_put_right_and_told(scene: Scene) 
     # One is found by the check that comes by itself, the others by whatever else makes the operator look.
     for name in ("changed", "switched"):
         await scene.annotate(PIPELINE, name, poke="1")
-    for name in ("changed", "switched", "lost"):
-        await scene.told(name, "DriftCorrected", f"the router had {name}")
+    for name, what in (("changed", "changed"), ("switched", "disabled"), ("lost", "lost")):
+        await scene.told(name, "DriftCorrected", f"the pipeline was {what}")
         held = await in_router(scene, "drift", name)
         assert held is not None
         assert (held.status.enabled, len(held.config.stages)) == (True, 2)

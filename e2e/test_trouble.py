@@ -213,7 +213,7 @@ async def test_routers_of_another_era_that_dawdle(scene: Scene) -> None:
 async def test_nothing_is_written_to_a_split_brain(scene: Scene) -> None:
     await scene.cluster("split", 3, command=PRETENDER)
     await flow(scene, "split")
-    await scene.says(CLUSTER, "split", "SplitBrain", "both claim to lead", status="False")
+    await scene.says(CLUSTER, "split", "SplitBrain", "both report that they lead", status="False")
     await scene.told("split", "SplitBrain")
     await scene.says(PIPELINE, "flow", "SplitBrain", status="False")
     pods = [pod["metadata"]["uid"] for pod in await scene.pods("split")]

@@ -190,7 +190,7 @@ def _sentence(resource: Resource, answer: Object, one: Difference, manager: str,
     if kept:
         return (
             f"{where} is changed from {_shown(one.sent)} to {_shown(one.stored)} after every correction"
-            "; the operator corrects it less and less often"
+            "; the operator corrects it at growing intervals"
         )
     return f"{where} is {_shown(one.stored)} instead of {_shown(one.sent)}, set by " + (
         others or "a policy or webhook of the API server"
@@ -226,5 +226,7 @@ def _admit(resource: Resource, observed: Object, owner: Object) -> bool:
         raise NameConflict(f"{name} is controlled by {controller['kind']} {controller['name']}")
     consent = (meta, owner["metadata"])
     if not any((m.get("annotations") or {}).get(ADOPT_ANNOTATION) == "true" for m in consent):
-        raise NameConflict(f'{name} exists and is not ours; annotate it with {ADOPT_ANNOTATION}: "true"')
+        raise NameConflict(
+            f'{name} exists and has another owner; to adopt it, annotate it with {ADOPT_ANNOTATION}: "true"'
+        )
     return True

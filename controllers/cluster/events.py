@@ -47,7 +47,7 @@ def transitions(
     if paused:
         found.append(("Normal", r.PAUSED, "Pause", paused["message"]))
     elif conditions.before(r.PAUSED) and not conditions.has(r.PAUSED):
-        found.append(("Normal", r.RESUMED, "Resume", "etl.router/paused is gone"))
+        found.append(("Normal", r.RESUMED, "Resume", "the annotation etl.router/paused was removed"))
     ready = conditions.turned(r.READY)
     stalled = (
         r.TLS_NOT_SUPPORTED,
@@ -77,12 +77,12 @@ def doubts(cluster: EtlRouterCluster) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     replicas, raft = cluster.spec.replicas, cluster.spec.raft
     if replicas % 2 == 0:
-        note = f"{replicas} members tolerate no more failures than {replicas - 1}; prefer an odd number"
+        note = f"{replicas} members tolerate no more failures than {replicas - 1}; use an odd number"
         found.append((r.EVEN_REPLICAS, note))
     if raft.election_timeout_ms < 5 * raft.heartbeat_interval_ms:
         note = (
-            f"raft.electionTimeoutMs {raft.election_timeout_ms} is less than five heartbeats of "
-            f"{raft.heartbeat_interval_ms} ms; a slow moment may cost the leader its office"
+            f"spec.raft.electionTimeoutMs ({raft.election_timeout_ms}) is less than five times "
+            f"heartbeatIntervalMs ({raft.heartbeat_interval_ms}); a short delay can cause an election"
         )
         found.append((r.TIGHT_ELECTION, note))
     return found

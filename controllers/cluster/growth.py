@@ -29,7 +29,7 @@ async def _expansion_problem(context: Context, key: ObjectKey) -> str:
     view = context.informers[PVC].get(key)
     name = view.object()["spec"].get("storageClassName") if view else None
     if not name:
-        return "it has no storage class, so nothing could expand it"
+        return "it has no storage class and cannot be expanded"
     try:
         found = await context.client.get(STORAGE_CLASS, ObjectKey("", name))
     except NotFound:

@@ -35,7 +35,7 @@ def next_step(
     :param due: names of pods that have to start anew for the sake of their volumes.
     """
     if seen.consensus.split:
-        return Step(waiting="two nodes claim to lead in one term")
+        return Step(waiting="two members report that they lead in the same term")
     waiting = ""
     if seen.volumes.grow and not patience.refused:
         waiting = _under_way(seen, on_delete=on_delete)
@@ -53,7 +53,7 @@ def next_step(
 def _under_way(seen: Observation, *, on_delete: bool) -> str:
     """Which change of the pods has begun and has not ended, or ""."""
     if not seen.update_revision:
-        return "the StatefulSet controller has not seen the template yet"
+        return "the StatefulSet controller has not observed the new template yet"
     if any(pod.terminating for pod in seen.pods) or len(seen.pods) < seen.members.target:
         return "a pod is being replaced"
     late = next((pod for pod in seen.pods if not pod.ready), None)
@@ -62,7 +62,7 @@ def _under_way(seen: Observation, *, on_delete: bool) -> str:
     # With OnDelete pods of two templates may live side by side for as long as the user likes.
     if not on_delete and len({pod.revision for pod in seen.pods}) > 1:
         left = len(outdated(seen.pods, seen.update_revision))
-        return f"the roll has begun, {left} of {len(seen.pods)} pods are left"
+        return f"a rollout is in progress, {left} of {len(seen.pods)} pods are outdated"
     return ""
 
 
@@ -73,7 +73,7 @@ def _restart(seen: Observation, *, on_delete: bool, patience: Patience, due: Col
     growing = seen.volumes.pending
     if growing and not patience.volumes and (step.pod is not None or step.blocked):
         # A pod that starts while its volume is being worked on could leave both waiting for each other.
-        return Restart(blocked=f"{', '.join(growing)} must have grown before")
+        return Restart(blocked=f"{', '.join(growing)} must be resized first")
     return step
 
 
@@ -81,5 +81,5 @@ def _unsettled(seen: Observation, patience: Patience) -> str:
     """Why no member can be added, or ""."""
     growing = seen.volumes.growing
     if growing and not seen.volumes_error and not patience.volumes:
-        return f"{', '.join(growing)} must have grown before"
-    return "" if seen.settled else "the present members are not settled yet"
+        return f"{', '.join(growing)} must be resized first"
+    return "" if seen.settled else "the current members are not all ready yet"

@@ -34,8 +34,8 @@ from informers.objects import Object, ObjectKey, Result
 MANAGER = "etl-operator/cluster"
 PAUSED_ANNOTATION = "etl.router/paused"
 _NO_TLS = (
-    "spec.tls is not supported yet: nothing would be encrypted. Remove spec.tls; until then nothing of the "
-    "cluster is created or changed"
+    "spec.tls is not supported yet: the router would not encrypt connections. Remove spec.tls; until then "
+    "the operator neither creates nor changes objects of the cluster"
 )
 _ELECTIONS = 3
 """Elections that may fail in a row, by split votes, until a missing leader is no ordinary hand-over."""
@@ -215,7 +215,7 @@ class ClusterReconciler:
         elif outcome is Outcome.ADOPTED:
             self._event(obj, "Normal", r.ADOPTED, "Adopt", "adopted the existing StatefulSet")
         elif outcome is Outcome.UPDATED and live is not None and members > live:
-            self._event(obj, "Normal", r.SCALING_UP, "Scale", f"growing from {live} to {members} members")
+            self._event(obj, "Normal", r.SCALING_UP, "Scale", f"scaling up from {live} to {members} members")
         elif outcome is Outcome.UPDATED:
             self._event(obj, "Normal", r.UPDATED, "Update", "updated the StatefulSet")
 
@@ -229,7 +229,7 @@ class ClusterReconciler:
         memory.restarting.add(pod.name)
         leads = " (the leader, last)" if naming.node_id(pod.ordinal) == seen.consensus.leader_id else ""
         old = pod.revision != seen.update_revision
-        why = "it runs an older template" if old else "its volume grows when it starts anew"
+        why = "it runs an older template" if old else "its volume is resized at a restart"
         note = f"deleted pod {pod.name}{leads}: {why}"
         self._event(obj, "Normal", r.POD_RESTARTED, "Restart", note)
 
@@ -243,7 +243,7 @@ class ClusterReconciler:
             key = ObjectKey(obj["metadata"]["namespace"], name)
             problem = await grow_claim(self._context, key, size, MANAGER)
             if problem:
-                problem = f"{name} cannot grow to {size}: {problem}"
+                problem = f"{name} cannot be resized to {size}: {problem}"
                 memory.refusal = Refusal(names, size, problem, self._context.clock.monotonic())
                 return grown, problem
         return len(names), ""
@@ -290,7 +290,7 @@ class ClusterReconciler:
             memory.told_blocked = False
         elif not memory.told_blocked and waited >= self._context.settings.blocked_after:
             memory.told_blocked = True
-            note = f"the roll has been waiting for {waited:.0f} s: {blocked}"
+            note = f"the rollout has been waiting for {waited:.0f} s: {blocked}"
             self._event(obj, "Warning", r.ROLLOUT_BLOCKED, "Restart", note)
 
     def _note_leader(self, key: ObjectKey, obj: Object, seen: Observation, memory: Memory) -> None:
@@ -301,7 +301,7 @@ class ClusterReconciler:
         memory.leader_id = leader
         if before and before != leader:
             self._context.metrics.leader_changed(key)
-            note = f"node {leader} leads now, before it was node {before} (term {seen.consensus.term})"
+            note = f"the leader is node {leader}, it was node {before} (term {seen.consensus.term})"
             self._event(obj, "Normal", r.LEADER_CHANGED, "Observe", note)
 
     async def _ask(self, key: ObjectKey, pods: Sequence[PodFacts]) -> list[NodeFacts]:
@@ -362,7 +362,7 @@ def _growth_problem(volumes: VolumePlan, cluster: EtlRouterCluster, memory: Memo
     size = str(cluster.spec.storage.size)
     if volumes.infeasible:
         names = ", ".join(volumes.infeasible)
-        return f"{names} cannot grow to {size}: the storage driver says that it is not feasible"
+        return f"{names} cannot be resized to {size}: the storage driver reports that it is not feasible"
     known = memory.refusal
     return known.problem if known and (known.claims, known.size) == (volumes.grow, size) else ""
 

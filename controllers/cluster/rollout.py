@@ -119,9 +119,9 @@ def _keeping_quorum(
     if len(voters) == 1:
         return Restart(candidate)
     if consensus.split:
-        return Restart(blocked="two nodes claim to lead in one term")
+        return Restart(blocked="two members report that they lead in the same term")
     if not consensus.leader_id:
-        return Restart(blocked="no leader is known")
+        return Restart(blocked="there is no leader")
     others = [pod for pod in voters if pod is not candidate and _caught_up(pod, consensus)]
     # A pair has no spare member: its restart costs the quorum for a moment whatever the order.
     needed = min(quorum(len(voters)), len(voters) - 1)

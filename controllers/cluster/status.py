@@ -22,7 +22,7 @@ def cluster_status(cluster: EtlRouterCluster, seen: Observation, conditions: Con
     _config_condition(cluster, seen, conditions)
     _volume_condition(cluster, seen, conditions)
     if seen.paused:
-        conditions.set(r.PAUSED, True, r.PAUSED, "etl.router/paused is set: observed, but not acted upon")
+        conditions.set(r.PAUSED, True, r.PAUSED, "etl.router/paused is set: the operator makes no changes")
     else:
         conditions.clear(r.PAUSED)
     _ready_condition(cluster, seen, conditions)
@@ -75,7 +75,7 @@ def _node(cluster: str, node: NodeFacts, seen: Observation) -> dict[str, Any]:
 def _quorum_conditions(seen: Observation, conditions: Conditions) -> None:
     ok, reason, message = quorum_verdict(seen.consensus)
     if ok is False and seen.momentary and conditions.is_true(r.QUORUM_HEALTHY):
-        ok, reason, message = True, r.QUORUM_HEALTHY, f"an election may be under way: {message}"
+        ok, reason, message = True, r.QUORUM_HEALTHY, f"an election can be in progress: {message}"
     conditions.set(r.QUORUM_HEALTHY, ok, reason, message)
     conditions.set(r.AVAILABLE, ok, r.AVAILABLE if ok else reason, message)
 
@@ -84,12 +84,17 @@ def quorum_verdict(consensus: Consensus) -> tuple[bool | None, str, str]:
     """Status, reason and message of ``QuorumHealthy``."""
     if consensus.split:
         nodes = " and ".join(map(str, consensus.split))
-        return False, r.SPLIT_BRAIN, f"nodes {nodes} both claim to lead in one term; writes are frozen"
+        return (
+            False,
+            r.SPLIT_BRAIN,
+            f"nodes {nodes} both report that they lead in the same term; until this ends, no pipeline is "
+            "changed and no member restarted",
+        )
     if consensus.quorate:
         following, members = len(consensus.following), consensus.members
         return True, r.QUORUM_HEALTHY, f"{following} of {members} members follow node {consensus.leader_id}"
     if consensus.unimplemented and not consensus.answered:
-        return None, r.ADMIN_UNAVAILABLE, f"the router serves no RouterAdmin: {consensus.error}"
+        return None, r.ADMIN_UNAVAILABLE, f"the router does not serve RouterAdmin: {consensus.error}"
     if not consensus.answered:
         if consensus.error:
             return False, r.UNREACHABLE, f"no member answers: {consensus.error}"
@@ -97,12 +102,17 @@ def quorum_verdict(consensus: Consensus) -> tuple[bool | None, str, str]:
     counted = f"{consensus.answered} of {consensus.members} members answer"
     if consensus.leader_id:
         return False, r.QUORUM_LOST, f"{counted}, too few follow node {consensus.leader_id}"
-    return False, r.NO_LEADER, f"{counted}, none leads"
+    return False, r.NO_LEADER, f"{counted}, there is no leader"
 
 
 def _config_condition(cluster: EtlRouterCluster, seen: Observation, conditions: Conditions) -> None:
     if seen.stateful_set is None or not seen.update_revision:
-        conditions.set(r.CONFIG_APPLIED, None, r.PROGRESSING, "the new template is not taken up yet")
+        conditions.set(
+            r.CONFIG_APPLIED,
+            None,
+            r.PROGRESSING,
+            "the StatefulSet controller has not observed the new template yet",
+        )
         return
     old = outdated(seen.pods, seen.update_revision)
     if not old:
@@ -141,13 +151,13 @@ def _volume_condition(cluster: EtlRouterCluster, seen: Observation, conditions: 
 
 def _growth_message(cluster: EtlRouterCluster, seen: Observation) -> str:
     plan = seen.volumes
-    parts = [f"{', '.join(plan.growing)} grow to {cluster.spec.storage.size}"]
+    parts = [f"{', '.join(plan.growing)} are being resized to {cluster.spec.storage.size}"]
     if plan.grow and seen.step.waiting:
         parts.append(f"waiting: {seen.step.waiting}")
     if plan.unbound:
-        parts.append(f"{', '.join(plan.unbound)} once bound")
+        parts.append(f"{', '.join(plan.unbound)} when bound")
     if plan.at_start:
-        parts.append(f"the file system of {', '.join(plan.at_start)} grows when the pod starts")
+        parts.append(f"the file system of {', '.join(plan.at_start)} is resized when the pod starts")
         pods = ", ".join(name for name in seen.at_start(cluster.metadata.name) if name not in seen.in_vain)
         if pods and cluster.spec.update_strategy == "OnDelete":
             parts.append(f"updateStrategy is OnDelete: delete {pods}")
@@ -155,7 +165,7 @@ def _growth_message(cluster: EtlRouterCluster, seen: Observation) -> str:
             parts.append(f"{pods} are restarted one at a time")
         if seen.in_vain:
             names = ", ".join(sorted(seen.in_vain))
-            parts.append(f"{names} have started anew in vain: look at the storage driver")
+            parts.append(f"{names} were restarted, but not resized: check the storage driver")
     return "; ".join(parts)
 
 
@@ -175,9 +185,7 @@ def _ready_condition(cluster: EtlRouterCluster, seen: Observation, conditions: C
         why = seen.volumes_error or f"volumes cannot shrink to {cluster.spec.storage.size}"
         return conditions.stalled(reason, why)
     if seen.held_back:
-        return conditions.stalled(
-            r.PAUSED, "etl.router/paused is set, and there is work that waits for its end"
-        )
+        return conditions.stalled(r.PAUSED, "etl.router/paused is set, and changes are pending")
     return _progress_condition(cluster, seen, conditions)
 
 
@@ -219,7 +227,7 @@ def _progress_condition(cluster: EtlRouterCluster, seen: Observation, conditions
         return conditions.working(r.RESIZING, _growth_message(cluster, seen))
     number = seen.consensus.leader_id
     leader = naming.pod_name(cluster.metadata.name, number - 1) if number else "none"
-    message = f"{ready} of {wanted} members are ready, {leader} leads{_withheld(cluster, seen)}"
+    message = f"{ready} of {wanted} members are ready, the leader is {leader}{_withheld(cluster, seen)}"
     return conditions.ready(r.SUCCEEDED, message)
 
 
@@ -246,6 +254,6 @@ def _grows(seen: Observation) -> bool:
 def scale_down_message(cluster: EtlRouterCluster, members: Members) -> str:
     """Why the cluster keeps its size."""
     return (
-        f"spec.replicas is {cluster.spec.replicas}, the cluster has {members.target} members: the router has "
-        f"no call that removes a member, so it keeps them; set spec.replicas back to {members.target}"
+        f"spec.replicas is {cluster.spec.replicas}, the cluster has {members.target} members: the router "
+        f"cannot remove a member; set spec.replicas back to {members.target}"
     )

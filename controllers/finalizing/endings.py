@@ -42,7 +42,7 @@ class Endings:
         """
         # First, as there may be little time: the operator's rights are often deleted next.
         if await self.definition_goes(resource):
-            why = f"the definition of {resource.kind} is being deleted"
+            why = f"the CRD of {resource.kind} is being deleted"
             return Ending(why, await self.definition_goes(CLUSTER))
         if await self._goes(NAMESPACE, key.namespace):
             return Ending(f"namespace {key.namespace} is being deleted", cluster.namespace == key.namespace)

@@ -68,4 +68,8 @@ class Farewell:
 
         await asyncio.gather(*(release(view) for view in views))
         if views:
-            log.info("let go of objects whose definition is being deleted: %s %s", len(views), resource.kind)
+            log.info(
+                "removed the finalizers of objects whose CRD is being deleted: %s %s",
+                len(views),
+                resource.kind,
+            )

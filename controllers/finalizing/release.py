@@ -33,7 +33,7 @@ def forced(obj: Object, left: str) -> Release | None:
     annotations: Mapping[str, Any] = section(obj["metadata"], "annotations")
     if annotations.get(FORCE_ANNOTATION) != "true":
         return None
-    return Release(True, r.FINALIZER_FORCED, f"{FORCE_ANNOTATION} is set: no router was asked; {left}")
+    return Release(True, r.FINALIZER_FORCED, f"{FORCE_ANNOTATION} is set: the router was not called; {left}")
 
 
 def orphaned(obj: Object) -> bool:
@@ -48,9 +48,9 @@ def release_without(cluster: View | None, name: str) -> Release | None:
     :param name: what to call it; "" when no router was ever sent anything.
     """
     if not name:
-        return Release(False, r.RELEASED, "nothing was ever sent to a router")
+        return Release(False, r.RELEASED, "it was never sent to a router")
     if cluster is None:
-        return Release(False, r.RELEASED, f"cluster {name} is gone")
+        return Release(False, r.RELEASED, f"cluster {name} does not exist")
     if cluster.deleting:
         return Release(False, r.RELEASED, f"cluster {name} is being deleted")
     if wanted_members(cluster) == 0:
@@ -65,23 +65,23 @@ def release_with(ending: Ending, cluster: View) -> Release:
 
 def let_go(ending: Ending, error: str) -> Release:
     """The one try of an object that must not wait failed."""
-    return Release(True, r.ORPHANED, f"{ending.why}, the router may still hold this: {error}")
+    return Release(True, r.ORPHANED, f"{ending.why}, it may still be in the router: {error}")
 
 
 def waiting_to_go(deadline: float, error: str) -> str:
     """What a deletion waits for, and what ends the waiting."""
     return (
-        f"{error}; the object is let go when the router answers, after {deadline:.0f} s of waiting, or "
+        f"{error}; the finalizer is removed when the router answers, after {deadline:.0f} s of waiting, or "
         f'with the annotation {FORCE_ANNOTATION}: "true"'
     )
 
 
 def give_up(deadline: float, error: str) -> Release:
     """The router never answered: orphan what it holds, loudly."""
-    note = f"gave up after {deadline:.0f} s, the router may still hold this: {error}"
+    note = f"no answer within {deadline:.0f} s, it may still be in the router: {error}"
     return Release(True, r.ORPHANED, note)
 
 
 def defaulted(problems: str) -> str:
     """The note about a deletion of an object with a spec that is not valid."""
-    return f"the spec is not valid, the deletion goes on with defaults in its place: {problems}"
+    return f"the spec is invalid; the deletion continues with defaults: {problems}"

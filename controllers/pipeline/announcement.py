@@ -40,16 +40,26 @@ class Announcement(NamedTuple):
 def announcements(done: Synced) -> Iterator[Announcement]:
     """What to say of what was done in the router; nothing when it held the pipeline as it should."""
     if done.adopted:
-        whose = "that a former object of this name left in" if done.inherited else "it found in"
+        whose = "of a deleted object of the same name in" if done.inherited else "that existed in"
         yield Announcement(r.ADOPTED, "Adopt", f"took over the pipeline {whose} the router")
     if done.drifted:
-        what = "lost" if done.created else "changed" if done.updated else "switched"
+        what = (
+            "lost"
+            if done.created
+            else "changed"
+            if done.updated
+            else "disabled"
+            if done.enabled
+            else "enabled"
+        )
         which = f": {shown(done.changed)}" if done.updated else ""
-        yield Announcement(r.DRIFT_CORRECTED, "Submit", f"the router had {what} the pipeline{which}")
+        yield Announcement(
+            r.DRIFT_CORRECTED, "Submit", f"reverted a change in the router: the pipeline was {what}{which}"
+        )
     elif done.created:
         yield Announcement(r.PIPELINE_SUBMITTED, "Submit", "submitted to the router")
     elif done.updated:
-        note = f"the router took the new spec as version {done.version}"
+        note = f"the router accepted the new spec as version {done.version}"
         yield Announcement(r.PIPELINE_UPDATED, "Submit", note)
     elif done.switched:
         reason = r.RESUMED if done.enabled else r.PIPELINE_PAUSED

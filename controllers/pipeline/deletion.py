@@ -36,7 +36,7 @@ from etl_operator.router.pb import router_pb2 as pb
 from informers.objects import Object, ObjectKey
 from informers.views.view import View
 
-_LEFT = "what a router holds of it is removed when an operator finds it without an object"
+_LEFT = "an operator removes it from the router later, because it has no object"
 
 
 class PipelineDeletion:
@@ -107,13 +107,13 @@ class PipelineDeletion:
         if pending:
             return None, f"the router drains {pending} records"
         if self._departures.drained(cluster.key, pipeline_id(key)):
-            note = "every record has left the pipeline"
+            note = "the pipeline is drained"
             self._context.events.event(obj, type="Normal", reason=r.DRAINED, action="Delete", note=note)
         return Release(False, r.DELETED, "deleted from the router"), ""
 
 
 def _left_there() -> Release:
-    return Release(False, r.ORPHANED, "deletionPolicy is Orphan: left in the router as it is")
+    return Release(False, r.ORPHANED, "deletionPolicy is Orphan: left in the router")
 
 
 def _is_marked(obj: Object) -> bool:

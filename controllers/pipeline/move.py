@@ -35,15 +35,15 @@ async def leave_former_cluster(
     where = running_addresses(context.informers[POD], old, context.settings.cluster_domain)
     message = f"moving to cluster {cluster.key}: cluster {name}"
     if problem := frozen(old) or ("" if where else "it has no running member"):
-        return r.DEPENDENCY_NOT_READY, f"{message} still holds the pipeline: {problem}"
+        return r.DEPENDENCY_NOT_READY, f"{message} still has the pipeline: {problem}"
     try:
         pending = await departures.remove(old.key, where, pipeline_id(key), drain_seconds(obj))
     except RouterError as error:
         reason, why = verdict(error)
-        return reason, f"{message} still holds the pipeline: {why}"
+        return reason, f"{message} still has the pipeline: {why}"
     if pending:
         return r.PROGRESSING, f"{message} drains {pending} records"
     departures.drained(old.key, pipeline_id(key))
-    note = f"deleted from cluster {name}, it moves to {cluster.key}"
+    note = f"deleted from cluster {name}, to move it to {cluster.key}"
     context.events.event(obj, type="Normal", reason=r.DELETED, action="Move", note=note)
     return None

@@ -29,7 +29,7 @@ def resolve(key: ObjectKey, obj: Object, informers: _Informers, conditions: Cond
     if problem is not None:
         conditions.set(r.REFERENCES_RESOLVED, False, *problem)
     else:
-        conditions.set(r.REFERENCES_RESOLVED, True, r.REFERENCES_RESOLVED, "every reference exists")
+        conditions.set(r.REFERENCES_RESOLVED, True, r.REFERENCES_RESOLVED, "all references exist")
     if choice.cluster is None:
         conditions.working(choice.reason, choice.message)
         return None
@@ -56,7 +56,7 @@ def after_its_cluster(obj: Object, clusters: Informer, conditions: Conditions) -
     name = text(status_of(obj), "cluster")
     if not name or clusters.get(key_of(name)) is not None:
         return {}
-    message = f"cluster {name}, which ran the pipeline, is gone"
+    message = f"cluster {name}, which ran the pipeline, does not exist"
     conditions.set(r.ACCEPTED, False, r.CLUSTER_NOT_FOUND, message)
     conditions.set(r.RUNNING, False, r.CLUSTER_NOT_FOUND, message)
     return {"enabled": False, "specHash": None, "version": None}

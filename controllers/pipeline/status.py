@@ -83,7 +83,7 @@ def accept(pipeline: EtlPipeline, done: Synced, unready: Sequence[str], conditio
     :param unready: the services it uses that are not Ready. They do not keep it from being Ready: the router
         holds it as wanted. That it works is not claimed.
     """
-    form = f"; it keeps {shown(done.altered)} in a form of its own" if done.altered else ""
+    form = f"; it stores {shown(done.altered)} in another form" if done.altered else ""
     message = f"the router accepted this spec as version {done.version}{form}"
     conditions.set(r.ACCEPTED, True, r.ACCEPTED, message)
     if unready:
@@ -91,7 +91,7 @@ def accept(pipeline: EtlPipeline, done: Synced, unready: Sequence[str], conditio
     else:
         conditions.clear(r.DEGRADED)
     if done.enabled != pipeline.spec.enabled:
-        message = "the router has not switched the pipeline yet"
+        message = "the router has not enabled or disabled the pipeline yet"
         conditions.set(r.RUNNING, done.enabled, r.PROGRESSING, message)
         conditions.working(r.PROGRESSING, message)
         return "Pending"
@@ -101,7 +101,7 @@ def accept(pipeline: EtlPipeline, done: Synced, unready: Sequence[str], conditio
         conditions.ready(r.SUCCEEDED, f"accepted and enabled{limit}" if unready else "accepted and running")
         return "Running"
     conditions.set(r.RUNNING, False, r.DISABLED, "spec.enabled is false")
-    conditions.ready(r.SUCCEEDED, "accepted, and disabled as asked")
+    conditions.ready(r.SUCCEEDED, "accepted and disabled")
     return "Disabled"
 
 

@@ -111,7 +111,7 @@ def _claim(held: pb.PipelineConfig, config: pb.PipelineConfig, adopt: bool, done
     done.adopted = foreign(held) or done.inherited
     if foreign(held) and not adopt:
         raise NameConflict(
-            f"the router has a pipeline {config.id} of another owner; delete it there, or adopt it with "
+            f"the router has a pipeline {config.id} with another owner; delete it there, or adopt it with "
             'the annotation etl.router/adopt: "true"'
         )
 

@@ -89,7 +89,7 @@ def _explicit(namespace: str, wanted: ObjectKey, clusters: Informer) -> ClusterC
         # One answer for both cases: whether a cluster exists is not for other namespaces to find out.
         return ClusterChoice(
             reason=r.NOT_ALLOWED,
-            message=f"no {CLUSTER.kind} {wanted} admits namespace {namespace} (spec.allowedNamespaces)",
+            message=f"no {CLUSTER.kind} {wanted} allows namespace {namespace} (spec.allowedNamespaces)",
         )
     return ClusterChoice(view)
 

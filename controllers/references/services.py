@@ -60,7 +60,7 @@ def unready_services(
         view = informers[resource].get(ObjectKey(namespace, name))
         ready = None if view is None else get_condition(status_in(view).get("conditions") or (), "Ready")
         if ready is None:
-            found.append(f"{resource.kind} {name} (not looked at yet)")
+            found.append(f"{resource.kind} {name} (no status yet)")
         elif ready["status"] != "True":
             found.append(f"{resource.kind} {name} ({ready['reason']})")
     return list(dict.fromkeys(found))

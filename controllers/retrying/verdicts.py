@@ -15,7 +15,7 @@ from etl_operator.router.errors import (
 def verdict(error: RouterError) -> tuple[str, str]:
     """Reason and message of the condition about an error."""
     if isinstance(error, RouterAdminUnavailable):
-        return r.ADMIN_UNAVAILABLE, f"the router serves no RouterAdmin: {error}"
+        return r.ADMIN_UNAVAILABLE, f"the router does not serve RouterAdmin: {error}"
     if isinstance(error, Rejected):
         return r.REJECTED, str(error)
     if isinstance(error, NotLeader):

@@ -31,7 +31,7 @@ from etl_operator.router.errors import RouterError
 from informers.objects import Object, ObjectKey, Resource
 from informers.views.view import View
 
-_LEASE = "routers forget its registration when the lease runs out, as no heartbeats are sent any more"
+_LEASE = "its registration expires with the lease, because there are no more heartbeats"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,9 @@ class ServiceDeletion:
         if users:
             return Attempt(users=users, cluster=None if release else cluster)
         if release is None and orphaned(obj):
-            release = Release(False, r.ORPHANED, f"deletionPolicy is Orphan: no router was asked; {_LEASE}")
+            release = Release(
+                False, r.ORPHANED, f"deletionPolicy is Orphan: the router was not called; {_LEASE}"
+            )
         if release is None and cluster is not None:
             return await self._deregister(key, obj, cluster, ending)
         return Attempt(release)
@@ -87,7 +89,7 @@ class ServiceDeletion:
         :param ending: there is one try.
         """
         if shared(key, self._resource, self._context.informers):
-            note = "the registration belongs to another kind's object of this name"
+            note = "the registration belongs to an object of another kind with the same name"
             return Attempt(Release(False, r.RELEASED, note))
         settings = self._context.settings
         waited = self._waiting.seconds(key, obj["metadata"]["uid"])

@@ -48,7 +48,7 @@ async def probe(hosts: Sequence[str], port: int, use_tls: bool) -> Health:
         async with asyncio.timeout(TIMEOUT):
             found = await _find(hosts, port)
     except TimeoutError:
-        return Health(False, f"its name was not found within {TIMEOUT:.0f} s")
+        return Health(False, f"its name did not resolve within {TIMEOUT:.0f} s")
     except OSError as error:
         return Health(False, f"cannot look up {hosts[0]}: {error.strerror or error}")
     return found if isinstance(found, Health) else await _ask(found, port, use_tls)
@@ -107,13 +107,13 @@ async def _ask(where: _Found, port: int, use_tls: bool) -> Health:
             )
         except grpc.aio.AioRpcError as error:
             if error.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND):
-                return Health(True, "reachable; it serves no grpc.health.v1")
+                return Health(True, "reachable; it does not serve grpc.health.v1")
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 return await _connect(where, port)
             return Health(False, f"{error.code().name}: {error.details()}")
     serving = answer.status == health_pb2.HealthCheckResponse.SERVING
     name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
-    return Health(serving, f"grpc.health.v1 says {name}")
+    return Health(serving, f"grpc.health.v1 reports {name}")
 
 
 async def _connect(where: _Found, port: int) -> Health:

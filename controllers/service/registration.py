@@ -93,8 +93,8 @@ def rival_of(
     # Another namespace's objects are not named to this one.
     where = "" if winner[1].key.namespace == view.key.namespace else " of another namespace"
     return (
-        f"the older {winner[0].kind}{where} named {view.key.name} holds this name in the router; "
-        "names are shared by sources, transforms and sinks of a cluster"
+        f"the older {winner[0].kind}{where} named {view.key.name} uses this name in the router; "
+        "sources, transforms and sinks of a cluster must have different names"
     )
 
 
@@ -140,7 +140,7 @@ def astray(
         if chosen is None or chosen.key != cluster:
             where = f"belongs to cluster {chosen.key}" if chosen else "has no cluster"
         else:
-            where = "has lost its name to an older service of the cluster"
+            where = "has the same name as an older service of the cluster"
         found.append(f"{resource.kind} {name} {where}")
     return list(dict.fromkeys(found))
 

@@ -132,7 +132,7 @@ class StatusMemory:
                 continue
             if path not in known:
                 log.warning(
-                    "%s.%s: %s; the field is left out", resource.kind, ".".join(("status", *path)), why
+                    "%s.%s: %s; the field is not written", resource.kind, ".".join(("status", *path)), why
                 )
             known[path], new = _Refusal(why, now + _TRY_AGAIN), True
         return new
@@ -147,8 +147,8 @@ class StatusMemory:
         if not missing:
             return None
         return (
-            f"definitions of the API server do not take fields of the status, which are left out: "
-            f"{'; '.join(missing)}; apply the definitions of this version: "
+            f"the CRDs in the cluster lack fields of the status, which are not written: "
+            f"{'; '.join(missing)}; apply the CRDs of this version: "
             "etl-operator crds | kubectl apply --server-side -f -"
         )
 
@@ -168,7 +168,7 @@ def _name(path: _Path) -> str:
 def _refused_fields(error: ApiError) -> Iterable[tuple[_Path, str]]:
     """Paths below ``status`` that a refusal names, without positions in lists, and why."""
     for text in _UNDECLARED.findall(error.message):
-        yield from _below_status(text, "the server's definition has no such field")
+        yield from _below_status(text, "the CRD in the cluster has no such field")
     for cause in error.details.get("causes") or ():
         text = str(cause.get("field") or "")
         if cause.get("reason") == _REQUIRED:

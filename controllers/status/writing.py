@@ -98,6 +98,6 @@ async def _version_now(client: Client, resource: Resource, meta: Object) -> str:
     found = (await client.list(resource, namespace=meta["namespace"], field_selector=name)).items
     live = found[0]["metadata"] if found else {}
     if live.get("uid") != meta["uid"]:
-        raise NotFound(404, "NotFound", f"{resource.kind} {meta['name']} is gone, or another object now")
+        raise NotFound(404, "NotFound", f"{resource.kind} {meta['name']} was deleted or replaced")
     version: str = live["resourceVersion"]
     return version

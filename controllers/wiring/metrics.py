@@ -29,7 +29,7 @@ class ControllerMetrics:
         )
         self._drift = metrics.counter(
             "etl_operator_drift_corrected_total",
-            "Times a router's state was put back to what the object asks for.",
+            "Number of times the operator reverted a change made in a router.",
             ("kind", "namespace", "name"),
         )
         self._members = metrics.gauge("etl_router_cluster_members", "Members of the Raft cluster.", _CLUSTER)
@@ -39,18 +39,20 @@ class ControllerMetrics:
         self._term = metrics.gauge("etl_router_cluster_term", "Raft term.", _CLUSTER)
         self._commit = metrics.gauge("etl_router_cluster_commit_index", "Raft commit index.", _CLUSTER)
         self._lag = metrics.gauge(
-            "etl_router_cluster_follower_lag", "Log entries the slowest member is behind.", _CLUSTER
+            "etl_router_cluster_follower_lag", "Log entries that the slowest member is behind.", _CLUSTER
         )
         self._split = metrics.gauge(
-            "etl_router_cluster_split_brain", "1 while two nodes claim to lead in one term.", _CLUSTER
+            "etl_router_cluster_split_brain",
+            "1 while two members report that they lead in the same term.",
+            _CLUSTER,
         )
         self._unmanaged = metrics.gauge(
             "etl_router_cluster_unmanaged_pipelines",
-            "Pipelines in the router that belong to no EtlPipeline and are left alone.",
+            "Pipelines in the router that belong to no EtlPipeline and are not changed.",
             _CLUSTER,
         )
         self._changes = metrics.counter(
-            "etl_router_cluster_leader_changes_total", "Leader changes the operator saw.", _CLUSTER
+            "etl_router_cluster_leader_changes_total", "Leader changes that the operator observed.", _CLUSTER
         )
 
     def ready(self, kind: str, key: ObjectKey, ready: bool) -> None:

@@ -178,7 +178,7 @@ async def test_a_roll_that_waits_for_long_is_told_once_until_it_goes_on() -> Non
         await running.once()
     assert told() == 1
     kind, _, note = running.world.events.seen[-1]
-    assert (kind, note) == ("Warning", "the roll has been waiting for 120 s: pod prod-2 is not ready")
+    assert (kind, note) == ("Warning", "the rollout has been waiting for 120 s: pod prod-2 is not ready")
     running.world.set_ready(f"{NAME}-2", True)
     await running.once()
     running.world.run_stateful_set(NAME, ready=False)
@@ -426,7 +426,7 @@ async def test_an_ordinary_hand_over_is_no_lost_quorum(answer: str) -> None:
             assert await running.later(1) == running.world.context.settings.busy_interval
             for kind in ("Ready", "Available", "QuorumHealthy"):
                 assert running.condition(kind)["status"] == "True"
-            assert "an election may be under way" in running.condition("QuorumHealthy")["message"]
+            assert "an election can be in progress" in running.condition("QuorumHealthy")["message"]
         running.world.routers.leader, running.world.routers.down = leader, set()
         await running.later(1)
         assert running.condition("QuorumHealthy")["message"] == f"3 of 3 members follow node {leader}"
@@ -524,7 +524,7 @@ async def test_a_new_cluster_with_tls_is_stalled_and_made_without_encryption_by_
     for kind, status in (("Ready", "False"), ("Stalled", "True")):
         assert running.condition(kind)["status"] == status
         assert running.condition(kind)["reason"] == "TLSNotSupported"
-        assert "nothing would be encrypted. Remove spec.tls" in running.condition(kind)["message"]
+        assert "would not encrypt connections. Remove spec.tls" in running.condition(kind)["message"]
     assert running.world.events.reasons() == ["TLSNotSupported"]
     running.store.edit(CLUSTER, NAME, {"spec": {"tls": None}})
     await running.started()

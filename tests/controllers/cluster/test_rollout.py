@@ -68,14 +68,14 @@ def test_a_missing_pod_blocks() -> None:
 
 def test_without_a_leader_nothing_moves() -> None:
     step = next_restart([pod(i) for i in range(3)], judge([], 3), NEW, 3)
-    assert step.blocked == "no leader is known"
+    assert step.blocked == "there is no leader"
 
 
 def test_a_split_brain_blocks() -> None:
     torn = judge(
         [NodeFacts(i, "", i + 1, leader, 7, 5, answered=True) for i, leader in enumerate((1, 2, 2))], 3
     )
-    assert "two nodes" in next_restart([pod(i) for i in range(3)], torn, NEW, 3).blocked
+    assert "two members report" in next_restart([pod(i) for i in range(3)], torn, NEW, 3).blocked
 
 
 def test_members_that_lag_block() -> None:

@@ -101,7 +101,7 @@ async def test_a_claim_that_is_not_bound_yet_is_waited_for_and_no_failure() -> N
     await running.once()
     assert patches(running) == 2
     assert running.condition("VolumesResized")["reason"] == "Resizing"
-    assert "data-prod-2 once bound" in running.condition("VolumesResized")["message"]
+    assert "data-prod-2 when bound" in running.condition("VolumesResized")["message"]
     assert "VolumeExpansionFailed" not in running.world.events.reasons()
 
 
@@ -114,7 +114,10 @@ async def test_a_roll_waits_for_volumes_that_grow_and_says_so() -> None:
         running.world.run_stateful_set(NAME)
     assert uids(running) == before
     for kind in ("ConfigApplied", "Ready"):
-        assert "data-prod-0, data-prod-1, data-prod-2 must have grown" in running.condition(kind)["message"]
+        assert (
+            "data-prod-0, data-prod-1, data-prod-2 must be resized first"
+            in running.condition(kind)["message"]
+        )
     await later(running, running.world.context.settings.blocked_after)
     assert [n for _, why, n in running.world.events.seen if why == "RolloutBlocked" and "data-prod-0" in n]
     report(running, {"capacity": {"storage": "20Gi"}}, 0, 1, 2)
@@ -148,7 +151,7 @@ async def test_pods_are_restarted_for_their_volumes_once_and_one_at_a_time() -> 
     # Most drivers grow a file system in use; the node is given time for it.
     assert uids(running) == before
     message = running.condition("VolumesResized")["message"]
-    assert "grows when the pod starts; prod-0, prod-1, prod-2 are restarted one at a time" in message
+    assert "is resized when the pod starts; prod-0, prod-1, prod-2 are restarted one at a time" in message
     gone: list[str] = []
     running.store.now += running.world.context.settings.resize_online
     for _ in range(12):
@@ -158,10 +161,12 @@ async def test_pods_are_restarted_for_their_volumes_once_and_one_at_a_time() -> 
         running.world.run_stateful_set(NAME)
     assert gone == ["prod-2", "prod-1", "prod-0"], "each once, the leader last, although none has grown"
     message = running.condition("VolumesResized")["message"]
-    assert message.endswith("prod-0, prod-1, prod-2 have started anew in vain: look at the storage driver")
+    assert message.endswith(
+        "prod-0, prod-1, prod-2 were restarted, but not resized: check the storage driver"
+    )
     notes = [note for _, reason, note in running.world.events.seen if reason == "PodRestarted"]
     assert len(notes) == 3
-    assert all("its volume grows when it starts anew" in note for note in notes)
+    assert all("its volume is resized at a restart" in note for note in notes)
     report(running, {"capacity": {"storage": "20Gi"}, "conditions": []}, 0, 1, 2)
     await running.once()
     assert running.condition("Ready")["status"] == "True"

@@ -427,7 +427,7 @@ async def test_each_trouble_that_lasts_has_its_own_event(spec: Any, reason: str)
 
 async def test_services_that_are_not_ready_are_not_passed_over() -> None:
     running = await Running().started()
-    assert "EtlSource in (not looked at yet)" in running.condition("Degraded")["message"]
+    assert "EtlSource in (no status yet)" in running.condition("Degraded")["message"]
     for resource, name in ((SOURCE, "in"), (TRANSFORM, "filter"), (TRANSFORM, "enrich"), (SINK, "out")):
         running.ready(resource, name, True)
     await running.once()
@@ -507,7 +507,7 @@ async def test_a_pipeline_that_moves_leaves_the_old_cluster_first() -> None:
     assert f"EtlSource in belongs to cluster {NAMESPACE}/prod" in running.condition("Ready")["message"]
     running.services_to("other")
     assert await running.once() == running.world.context.settings.retry_base
-    assert f"cluster {NAMESPACE}/prod still holds" in running.condition("Ready")["message"]
+    assert f"cluster {NAMESPACE}/prod still has" in running.condition("Ready")["message"]
     assert running.status["cluster"] == f"{NAMESPACE}/prod"
     assert running.world.routers.mutations == []
     running.world.routers.down = set()
@@ -578,7 +578,7 @@ async def test_a_name_lost_to_another_service_is_no_reference() -> None:
     running.store.put(SOURCE, "in", {"grpc": {"endpoint": "y:1"}})
     await running.once()
     assert running.condition("Ready")["reason"] == "DependencyNotReady"
-    assert "EtlSource in has lost its name" in running.condition("Ready")["message"]
+    assert "EtlSource in has the same name" in running.condition("Ready")["message"]
     assert running.world.routers.mutations == []
 
 

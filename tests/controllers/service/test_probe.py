@@ -75,7 +75,7 @@ async def test_a_grpc_server_without_health_counts_as_reachable() -> None:
     found = await probe(["127.0.0.1"], port, False)
     await server.stop(None)
     assert found.healthy
-    assert "no grpc.health.v1" in found.message
+    assert "does not serve grpc.health.v1" in found.message
 
 
 async def test_a_closed_port_is_unhealthy() -> None:

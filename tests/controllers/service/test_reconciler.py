@@ -391,7 +391,7 @@ async def test_what_is_left_as_it_is_stays_registered(how: str) -> None:
     assert "etl/kafka" not in running.world.keeper.wanted, "no heartbeats any more"
     kind, reason, note = running.world.events.seen[-1]
     assert (kind, reason) == (("Warning", "FinalizerForced") if how == "force" else ("Normal", "Orphaned"))
-    assert "no router was asked" in note
+    assert "the router was not called" in note
     assert "lease" in note
 
 
@@ -448,7 +448,7 @@ async def test_the_end_of_the_definition_waits_neither_for_routers_nor_for_users
     assert not running.exists
     kind, reason, note = running.world.events.seen[-1]
     assert (kind, reason) == ("Warning", "Orphaned")
-    assert "the definition of EtlSource is being deleted" in note
+    assert "the CRD of EtlSource is being deleted" in note
 
 
 @pytest.mark.parametrize("down", [False, True])
