@@ -63,6 +63,8 @@ class Pusher:
         self._prefix = uuid.uuid4().hex[:12]
         self._number = 0
         self._asked = -math.inf
+        self._answers = 0
+        """Batches answered on this stream."""
         self._backoff = Backoff()
 
     async def offer(self, records: Sequence[Record]) -> None:
@@ -97,6 +99,7 @@ class Pusher:
     async def _stream(self) -> grpc.StatusCode | None:
         """One stream, until it ends; with what status."""
         call = self._routers.stream(self._metadata)
+        self._answers = 0
         self._metrics.streams.inc()
         tasks = [asyncio.create_task(self._send(call)), asyncio.create_task(self._receive(call))]
         try:
@@ -110,7 +113,7 @@ class Pusher:
         except _Fault as fault:
             log.error("the stream is opened anew: %s", fault, extra={"router": self._routers.address})
         except grpc.aio.AioRpcError as error:
-            self._routers.trouble(error)
+            self._routers.trouble(error, worked=self._answers > 0)
             return error.code()
         finally:
             for task in tasks:
@@ -191,6 +194,7 @@ class Pusher:
         if began is not None:
             self._metrics.batch_seconds.observe(now - began)
         self._metrics.in_flight.set(self._outstanding.records)
+        self._answers += 1
         if not answer.fault:
             self._backoff.reset()
             self._routers.works()

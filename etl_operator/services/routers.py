@@ -122,16 +122,19 @@ class Routers:
         for channel in self._channels.values():
             await channel.close(None)
 
-    def trouble(self, error: grpc.aio.AioRpcError) -> None:
-        """Say what is wrong, once while it stays the same."""
+    def trouble(self, error: grpc.aio.AioRpcError, *, worked: bool = False) -> None:
+        """Say what is wrong, once while it stays the same.
+
+        :param worked: it did, until now: routers end streams now and then.
+        """
         code, details = error.code(), (error.details() or "").splitlines()
         text = f"{code.name}: {details[0] if details else 'no reason given'}"
-        log.log(
-            logging.DEBUG if text == self._said else logging.WARNING,
-            "no router takes records: %s",
-            text,
-            extra={"router": self.address},
-        )
+        where = {"router": self.address}
+        if worked:
+            log.info("the stream ended, another is opened: %s", text, extra=where)
+            return
+        level = logging.DEBUG if text == self._said else logging.WARNING
+        log.log(level, "no router takes records: %s", text, extra=where)
         self._said = text
 
     def works(self) -> None:

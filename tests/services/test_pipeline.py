@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import AsyncExitStack, closing
@@ -13,7 +14,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from etl_operator.router.pb import common_pb2, registry_pb2, router_pb2
+from etl_operator.router.pb import checkpoint_pb2, checkpoint_pb2_grpc, common_pb2, registry_pb2, router_pb2
 from etl_operator.sandbox.manifests import load_manifests
 from etl_operator.services import Pushing
 from etl_operator.services.source_generate import GenerateSource
@@ -37,7 +38,9 @@ KINDS = {
     "filter-active": common_pb2.SERVICE_TYPE_TRANSFORM,
     "enrich-geo": common_pb2.SERVICE_TYPE_TRANSFORM,
     "clickhouse-analytics": common_pb2.SERVICE_TYPE_SINK,
+    "app-log": common_pb2.SERVICE_TYPE_SOURCE,
 }
+SAMPLED = ("kafka-users", "filter-active", "enrich-geo", "clickhouse-analytics")
 FLAGS = ("--lease-seconds=100000",)
 """Here nobody renews a registration."""
 
@@ -66,15 +69,15 @@ async def know(node: RouterProcess, services: dict[str, ServiceProcess]) -> None
         assert (await node.registry.Register(request, timeout=HANGS)).success
 
 
-async def create(node: RouterProcess) -> None:
-    """Create and enable the pipeline."""
-    request = router_pb2.CreatePipelineRequest(config=PIPELINE)
+async def create(node: RouterProcess, pipeline: router_pb2.PipelineConfig = PIPELINE) -> None:
+    """Create and enable a pipeline."""
+    request = router_pb2.CreatePipelineRequest(config=pipeline)
     assert (await node.admin.CreatePipeline(request, timeout=HANGS)).success
-    enable = router_pb2.EnablePipelineRequest(pipeline_id=PIPELINE.id)
+    enable = router_pb2.EnablePipelineRequest(pipeline_id=pipeline.id)
     assert (await node.admin.EnablePipeline(enable, timeout=HANGS)).success
 
 
-def of(stack: AsyncExitStack, directory: Path, name: str, given: list[str]) -> ServiceProcess:
+def of(stack: AsyncExitStack, directory: Path, given: list[str]) -> ServiceProcess:
     """A service that was started, and is killed with the test."""
     process = ServiceProcess(directory, given)
     stack.push_async_callback(process.close)
@@ -87,13 +90,13 @@ async def test_the_samples_move_every_record_once_and_in_order(tmp_path: Path) -
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(running(tmp_path, 1, flags=FLAGS))
         node = await cluster.leader()
-        given = {name: arguments(name) for name in KINDS}
+        given = {name: arguments(name) for name in SAMPLED}
         given["clickhouse-analytics"] = ["sink", "file", str(output)]
         given["kafka-users"] = [
             f"--router={node.ip}:{GRPC}" if one.startswith("--router") else one
             for one in given["kafka-users"]
         ]
-        services = {name: of(stack, tmp_path, name, one) for name, one in given.items()}
+        services = {name: of(stack, tmp_path, one) for name, one in given.items()}
         for process in services.values():
             await process.ready()
         # The source is there before the pipeline, and waits.
@@ -104,7 +107,7 @@ async def test_the_samples_move_every_record_once_and_in_order(tmp_path: Path) -
         values = {name: process.values() for name, process in services.items()}
         for process in services.values():
             assert await process.terminate() == 0, process.logs()
-    written = [json.loads(row) for row in output.read_bytes().splitlines()]
+    written = [json.loads(row) for row in lines(output)]
     wanted = expected()
     assert [row["sequence_number"] for row in written] == list(wanted)
     continents = Counter(row["payload"].pop("continent") for row in written)
@@ -115,6 +118,52 @@ async def test_the_samples_move_every_record_once_and_in_order(tmp_path: Path) -
     assert values["filter-active"][total, "filtered"] == COUNT - len(wanted)
     assert values["enrich-geo"][total, "success"] == len(wanted)
     assert values["clickhouse-analytics"][total, "written"] == len(wanted)
+
+
+async def test_a_file_that_was_replaced_while_its_source_was_down(tmp_path: Path) -> None:
+    """The node keeps what the file is known by: one with a line end in the same place is new all the same."""
+    log, output = tmp_path / "app.log", tmp_path / "records.jsonl"
+    fill(log, "12345\n67890\n")
+    async with AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(running(tmp_path, 1, flags=FLAGS))
+        node = await cluster.leader()
+        sink = of(stack, tmp_path, ["sink", "file", str(output)])
+        await sink.ready()
+        given = ["source", "file", str(log), "--source-id=app-log", f"--router={node.ip}:{GRPC}"]
+        source = of(stack, tmp_path, given)
+        await know(node, {"app-log": source, "clickhouse-analytics": sink})
+        await create(node, line("ns/logs", source="app-log", sink="clickhouse-analytics"))
+        assert await source.exit_code() == 0, source.logs()
+
+        async def committed() -> bool:
+            request = checkpoint_pb2.GetOffsetRequest(source_id="app-log")
+            answer = await checkpoints(node).GetSourceOffset(request, timeout=HANGS)
+            return dict(answer.offsets) == {0: 12}
+
+        await until(committed, cluster.logs)
+        source.start()
+        assert await source.exit_code() == 0, source.logs()
+        move(log, tmp_path / "app.log.1")
+        fill(log, "abcde\nfghij\nklmno\n")
+        source.start()
+        assert await source.exit_code() == 0, source.logs()
+    assert "the file is another one than before" in source.logs()
+    written = [json.loads(row) for row in lines(output)]
+    assert [row["payload"] for row in written[:2]] == [12345, 67890]
+    texts = [b64decode(row["payload_base64"]) for row in written[2:]]
+    assert texts == [b"abcde", b"fghij", b"klmno"]
+
+
+def fill(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def move(path: Path, other: Path) -> None:
+    path.rename(other)
+
+
+def lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines()
 
 
 def rows(path: Path) -> list[int]:
@@ -134,13 +183,11 @@ async def test_kill_9_of_every_process_in_turn_loses_no_record(tmp_path: Path) -
         given["clickhouse-analytics"] = ["sink", "sql", f"--url=sqlite:///{database}"]
         leave_out = ("--router", "--rate", "--stay", "--count")
         given["kafka-users"] = [*arguments("kafka-users", leave_out), *routers, "--batch-size=100"]
-        services = {
-            name: of(stack, tmp_path, name, one) for name, one in given.items() if name != "kafka-users"
-        }
+        services = {name: of(stack, tmp_path, one) for name, one in given.items() if name != "kafka-users"}
         for process in services.values():
             await process.ready()
         endless = [*given["kafka-users"], "--rate=1500"]
-        source = services["kafka-users"] = of(stack, tmp_path, "kafka-users", endless)
+        source = services["kafka-users"] = of(stack, tmp_path, endless)
         for node in cluster.nodes.values():
             await know(node, services)
         await create(leader)
@@ -158,15 +205,28 @@ async def test_kill_9_of_every_process_in_turn_loses_no_record(tmp_path: Path) -
             await more()
             await restart(cluster, node_id, services)
         await more()
+
+        async def committed() -> bool:
+            request = checkpoint_pb2.GetOffsetRequest(source_id="kafka-users")
+            answer = await checkpoints(leader).GetSourceOffset(request, timeout=HANGS)
+            return bool(answer.offsets)
+
+        await until(committed, cluster.logs)
         source.kill()
         # What was under way may still arrive: less than a window.
         count = rows(database)[-1] + 2_000
-        last = of(stack, tmp_path, "kafka-users", [*given["kafka-users"], f"--count={count}"])
+        last = of(stack, tmp_path, [*given["kafka-users"], f"--count={count}"])
         assert await last.exit_code() == 0, last.logs()
     assert "everything that was sent is answered" in last.logs()
+    assert '"message": "reading", "after": {"0": ' in last.logs(), "from the checkpoint"
     assert rows(database) == list(expected(count))
     for process in services.values():
         assert "Traceback" not in process.logs()
+
+
+def checkpoints(node: RouterProcess) -> Any:
+    """CheckpointService."""
+    return checkpoint_pb2_grpc.CheckpointServiceStub(node.channel)  # type: ignore[no-untyped-call]
 
 
 async def restart(cluster: RouterCluster, node_id: int, services: dict[str, ServiceProcess]) -> None:
