@@ -204,6 +204,22 @@ def test_a_policy_that_rewrites_a_value_costs_one_report_and_holds_nothing_up() 
     play(scene)
 
 
+def test_what_a_policy_did_once_is_drift_when_the_policy_is_gone() -> None:
+    async def scene(one: Scene) -> None:
+        before, objects = one.policy.rewrite, wanted()[-1:]
+        one.policy.rewrite = mirror
+        await one.ensure(*objects)
+        one.policy.rewrite = before
+        await one.ensure(*wanted(image="etl-router:next")[-1:])
+        assert await one.ensure(*objects) == [Outcome.UPDATED]
+        assert one.live()["spec"]["template"]["spec"]["containers"][0]["image"] == "etl-router:latest"
+        one.edit(mirror, "somebody")
+        assert await one.ensure(*objects) == [Outcome.UPDATED]
+        assert one.live()["spec"]["template"]["spec"]["containers"][0]["image"] == "etl-router:latest"
+
+    play(scene)
+
+
 def test_a_value_that_is_rewritten_is_sent_once_by_a_fresh_process() -> None:
     async def scene(one: Scene) -> None:
         one.policy.rewrite = mirror

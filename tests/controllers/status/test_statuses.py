@@ -121,6 +121,16 @@ def test_a_value_that_the_definition_does_not_take_is_left_out_and_named() -> No
     play(main, older)
 
 
+def test_what_is_refused_although_it_is_left_out_is_no_news() -> None:
+    """Else the same status would be sent for ever."""
+    memory = StatusMemory()
+    causes = [{"field": "status.term", "reason": "FieldValueInvalid", "message": "too large"}]
+    refusal = Invalid(422, "Invalid", "refused", {"causes": causes})
+    assert memory.learn(CLUSTER, refusal)
+    assert memory.storable(CLUSTER, {"term": 1, "nodes": []}) == {"nodes": []}
+    assert not memory.learn(CLUSTER, refusal)
+
+
 # -- whose status it is --------------------------------------------------------------------------------------
 
 
@@ -260,6 +270,10 @@ def test_own_writes_are_known_before_and_after_their_answer() -> None:
     assert not changed(Delta(ours, theirs))
     assert memory.stored_otherwise(CLUSTER, theirs.object(), {"term": 1})
     assert not memory.stored_otherwise(CLUSTER, theirs.object(), {"term": 5})
+    emptied, namesake = version(4, {}).object(), theirs.object()
+    namesake["metadata"]["uid"] = "another"
+    for other in (emptied, namesake):
+        assert not memory.stored_otherwise(CLUSTER, other, {"term": 1}), "that is to be written anew"
     assert not changed(Delta(theirs, None))
     assert changed(Delta(old, theirs)), "forgotten with the object"
 
