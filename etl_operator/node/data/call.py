@@ -97,10 +97,18 @@ class Services:
     """The services that can be called, and their connections.
 
     :param chance: for jitter and weighted choices.
+    :param monotonic: seconds.
     """
 
-    def __init__(self, tuning: Tuning, chance: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        tuning: Tuning,
+        chance: random.Random | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.tuning = tuning
+        self._monotonic = monotonic
         self._chance = chance or random.Random()  # noqa: S311 - jitter
         self._endpoints: dict[tuple[str, str, int, bool], Endpoint] = {}
         self._channels: dict[tuple[str, int, bool], grpc.aio.Channel] = {}
@@ -179,7 +187,7 @@ class Services:
     async def _free(self, stage: Stage, key: Key, balancer: Balancer) -> Endpoint:
         """A service that takes a call now."""
         while True:
-            changed, now = self._changed, time.monotonic()
+            changed, now = self._changed, self._monotonic()
             endpoints = self.behind(stage)
             endpoint = balancer.pick(endpoints, key, now)
             if endpoint is not None:
@@ -193,7 +201,7 @@ class Services:
         self, stage: Stage, parcel: Parcel, endpoint: Endpoint, stats: StageStats
     ) -> list[Result] | None:
         """One call. None: nobody answered, or not in a way that can be used; the service pauses."""
-        began = time.monotonic()
+        began = self._monotonic()
         try:
             if stage.kind is Kind.TRANSFORM:
                 await self._ask_capabilities(endpoint)
@@ -210,9 +218,9 @@ class Services:
             stats.broke(f"{endpoint.service.service_id}: {fault}")
             return None
         except BatchRefused as refused:
-            stats.answered(time.monotonic() - began)
+            stats.answered(self._monotonic() - began)
             raise Refused("SINK_FAILED", str(refused)) from None
-        stats.answered(time.monotonic() - began)
+        stats.answered(self._monotonic() - began)
         return results
 
     def _failed(self, stage: Stage, endpoint: Endpoint, stats: StageStats, code: str, details: str) -> None:
@@ -234,7 +242,7 @@ class Services:
         endpoint.asked = False
         first = self.tuning.broken_wait if failure is Failure.BROKEN else self.tuning.first_wait
         pause = wait_before(endpoint.failures, first, self.tuning.longest_wait, self._chance.random())
-        endpoint.paused_until = time.monotonic() + pause
+        endpoint.paused_until = self._monotonic() + pause
 
     async def _transform(self, stage: Stage, parcel: Parcel, endpoint: Endpoint) -> list[Result]:
         request = transform_pb2.ProcessBatchRequest(

@@ -347,6 +347,7 @@ class DataPlane:
         for flow in self._flows.values():
             flow.close()
         self._flows.clear()
+        self._moved()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -276,3 +276,61 @@ async def test_series_of_a_pipeline_begin_and_end_with_it(tmp_path: Path) -> Non
             await until(gone, node.logs)
     finally:
         await sink.stop()
+
+
+def resident(node: RouterProcess) -> int:
+    """Bytes of resident memory of a node's process."""
+    assert node.process is not None
+    text = Path(f"/proc/{node.process.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS:")) * 1024
+
+
+async def test_memory_is_bounded_while_a_sink_is_dead_and_all_is_delivered_after(tmp_path: Path) -> None:
+    budget = 32 * 2**20
+    sink = FakeSink()
+    await sink.start()
+    port = sink.port
+    env = {"ETL_ROUTER__NODE__BUFFER_BYTES": str(budget), "ETL_ROUTER__NODE__LONGEST_RETRY_SECONDS": "0.2"}
+    try:
+        async with running(tmp_path, 1, env=env) as cluster:
+            node = await cluster.leader()
+            await know(node, sink)
+            await run(node, line())
+            source = await accepted(node, [1])
+            base = resident(node)
+            await sink.stop()
+            batches = 200  # 56 MB: far more than a source may have under way.
+
+            async def push() -> None:
+                for number in range(batches):
+                    pushed = batch(range(2 + 1000 * number, 1002 + 1000 * number), str(number))
+                    for each in pushed.records:
+                        each.payload = b"x" * 240
+                    await source.push(pushed)
+
+            pushing = asyncio.create_task(push())
+
+            async def full() -> bool:
+                _, text = await node.get("/metrics", METRICS)
+                used = next(
+                    float(row.split()[1])
+                    for row in text.splitlines()
+                    if row.startswith("etl_router_pending_bytes ")
+                )
+                return used > 0.75 * budget / 4
+
+            await until(full, node.logs)
+            while not source.signals or not source.signals[-1].pause:
+                await source.read()
+            # The node reads no more, so gRPC stops the source: nothing more can come however long this lasts.
+            await asyncio.wait([pushing], timeout=2)
+            assert not pushing.done()
+            assert resident(node) <= base + budget + 6 * 2**20
+            sink.port = port
+            await sink.start()
+            acks = [await source.ack() for _ in range(batches)]
+            await pushing
+            assert [int(ack.batch_id) for ack in acks] == list(range(batches))
+            assert len(sink.counted()) == 1 + 1000 * batches
+    finally:
+        await sink.stop()
