@@ -9,8 +9,14 @@ import pytest
 from controllers.objects.kinds import POD
 from controllers.pipeline.reconciler import PipelineReconciler
 from controllers.references.services import namesakes
+from controllers.service.probe import Health
 from controllers.service.reconciler import FINALIZER, ServiceReconciler
-from controllers.service.registration import readiness_or_reach_changed, split_endpoint
+from controllers.service.registration import (
+    readiness_or_reach_changed,
+    registration,
+    split_endpoint,
+    winner_of,
+)
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE
 from etl_operator.router.errors import Rejected
 from informers.cache.informer import Delta
@@ -236,6 +242,25 @@ async def test_the_oldest_holds_a_name_and_the_younger_recovers() -> None:
     assert running.registered() == ADDRESSES
 
 
+def test_of_two_that_are_equally_old_one_holds_the_name_whoever_looks() -> None:
+    running = Running()
+    cluster, informers = ObjectKey(NAMESPACE, "prod"), running.world.context.informers
+    for first, second in ((SINK, SOURCE), (SOURCE, SINK)):
+        name = f"twin-{first.plural}"
+        made = [running.store.put(one, name, {"grpc": {"endpoint": "x:1"}}) for one in (first, second)]
+        assert made[0]["metadata"]["uid"] < made[1]["metadata"]["uid"]
+        winner = winner_of(name, cluster, informers)
+        assert winner is not None
+        assert winner[0] is first
+
+
+def test_the_labels_of_the_spec_have_the_last_word() -> None:
+    running = Running(labels={"tier": "gold"})
+    running.store.edit(SOURCE, NAME, {"metadata": {"labels": {"tier": "lead", "team": "data"}}})
+    made = registration(SOURCE, running.store.of(SOURCE, NAME), ObjectKey(NAMESPACE, "prod"), "cluster.local")
+    assert made.labels == {"tier": "gold", "team": "data"}
+
+
 async def test_a_second_cluster_does_not_end_what_works_with_the_first() -> None:
     running = await Running().started()
     add_cluster(running.world, "second")
@@ -308,6 +333,33 @@ async def test_a_loser_that_goes_does_not_take_the_winners_registration_along() 
     await sink.reconcile(KEY)
     assert running.registered() == ADDRESSES
     assert "etl/kafka" in running.world.keeper.wanted
+
+
+async def test_an_endpoint_that_fails_its_health_check_withholds_ready_as_long_as_it_is_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer = Health(False, "connection refused")
+
+    async def probed(*_: Any) -> Health:
+        return answer
+
+    monkeypatch.setattr("controllers.service.reconciler.probe", probed)
+    running = Running(healthCheck={"enabled": True, "intervalSeconds": 7})
+    assert await running.once() == 7
+    assert running.condition("Ready")["status"] == "False"
+    assert running.condition("Ready")["message"] == "connection refused"
+    assert running.condition("EndpointHealthy")["status"] == "False"
+    assert running.condition("Registered")["status"] == "True"
+    assert running.status["health"] == "Unhealthy"
+    answer = Health(True, "serving")
+    await running.once()
+    assert running.condition("Ready")["status"] == running.condition("EndpointHealthy")["status"] == "True"
+    assert running.status["health"] == "Healthy"
+    running.store.edit(SOURCE, NAME, {"spec": {"healthCheck": {"enabled": False}}})
+    assert await running.once() is None
+    assert running.condition("EndpointHealthy") == {}
+    assert running.condition("Ready")["status"] == "True"
+    assert running.status["health"] == "Unknown"
 
 
 # -- deletion ----------------------------------------------------------------------------------------

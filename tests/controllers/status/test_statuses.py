@@ -131,6 +131,14 @@ def test_what_is_refused_although_it_is_left_out_is_no_news() -> None:
     assert not memory.learn(CLUSTER, refusal)
 
 
+def test_an_item_that_lacks_what_is_required_is_left_out_as_a_whole() -> None:
+    memory = StatusMemory()
+    field = "status.nodes[0].zone"
+    causes = [{"field": field, "reason": "FieldValueRequired", "message": "Required value"}]
+    assert memory.learn(CLUSTER, Invalid(422, "Invalid", "refused", {"causes": causes}))
+    assert memory.storable(CLUSTER, {"term": 1, "nodes": [{"nodeId": 1}]}) == {"term": 1}
+
+
 # -- whose status it is --------------------------------------------------------------------------------------
 
 
