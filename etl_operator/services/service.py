@@ -116,9 +116,14 @@ async def serve(service: Service, serving: Serving) -> None:
     :raises StartError: something cannot be opened or bound.
     """
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    ending = _Ending(serving.grace)
+
+    def end() -> None:
+        ending.begin()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, end)
     state = _State()
     async with contextlib.AsyncExitStack() as stack:
         await _pages(stack, service, serving, state)
@@ -131,15 +136,37 @@ async def serve(service: Service, serving: Serving) -> None:
         try:
             await service._run(stop, serving.grace)
         finally:
+            ending.begin()
             log.info("%s stopping", service.kind)
             await state.set(ready=False)
             # Calls in flight are answered; new ones are refused at once.
-            await server.stop(serving.grace)
+            await server.stop(ending.remaining())
         try:
-            async with asyncio.timeout(serving.grace):
+            async with asyncio.timeout(ending.remaining()):
                 await service._finish()
         except TimeoutError:
             log.warning("what was in flight did not end within %s s", serving.grace)
+
+
+class _Ending:
+    """The one deadline for all that is to be done at the end.
+
+    :param grace: seconds from the moment that the process is to end.
+    """
+
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
+        self._began: float | None = None
+
+    def begin(self) -> None:
+        """The process is to end, now or since before."""
+        if self._began is None:
+            self._began = asyncio.get_running_loop().time()
+
+    def remaining(self) -> float:
+        """Seconds."""
+        assert self._began is not None
+        return max(0.0, self._began + self._grace - asyncio.get_running_loop().time())
 
 
 class _State:

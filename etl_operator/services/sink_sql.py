@@ -30,6 +30,15 @@ _PARTS = re.compile(rb"[#0-9]*")
 _KEYS = ("source_id", "record_key")
 _JSON = sql.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
 _CONNECT_SECONDS = 10
+_POSTGRESQL = {
+    "connect_timeout": _CONNECT_SECONDS,
+    # A server that is gone without a word is noticed within half a minute, also in the middle of a write.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""Parameters of libpq that a URL may set otherwise."""
 _OF_RECORDS = ("22", "23", "54")
 """Classes of SQLSTATE that a value causes: bad data, broken constraints, exceeded limits."""
 _LONGEST_KEY = 512
@@ -149,8 +158,9 @@ def _engine(url: str) -> sql.Engine:
         options: dict[str, Any] = {"connect_args": {"timeout": _CONNECT_SECONDS}}
         if dialect == "postgresql":
             options = {"pool_pre_ping": True}
-            if "connect_timeout" not in parsed.query:
-                options["connect_args"] = {"connect_timeout": _CONNECT_SECONDS}
+            options["connect_args"] = {
+                key: value for key, value in _POSTGRESQL.items() if key not in parsed.query
+            }
             if parsed.drivername == "postgresql":
                 parsed = parsed.set(drivername="postgresql+psycopg")
         engine = sql.create_engine(parsed, **options)

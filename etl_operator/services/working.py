@@ -20,32 +20,28 @@ class Worker:
         self._free = asyncio.Semaphore(concurrency)
         self._running: set[asyncio.Task[Any]] = set()
 
-    @property
-    def waiting(self) -> int:
-        """Calls that run or wait."""
-        return len(self._running)
-
     async def run(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """What the call gives. A caller that goes away does not end it: a thread cannot be stopped
-        half-way."""
+        """What the call gives. A caller that goes away before its turn is not served; after that, the call
+        goes on without it, because a thread cannot be stopped half-way."""
+        await self._free.acquire()
         task = asyncio.get_running_loop().create_task(self._call(call, *arguments))
         self._running.add(task)
         task.add_done_callback(self._done)
         return await asyncio.shield(task)
 
     async def idle(self) -> None:
-        """Wait until nothing runs or waits."""
+        """Wait until nothing runs."""
         while self._running:
             await asyncio.wait(self._running)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
+        self._free.release()
         if not task.cancelled():
             # Whoever asked may be gone; an error that nobody fetches would be logged as such.
             task.exception()
 
     async def _call(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        async with self._free:
-            if inspect.iscoroutinefunction(call):
-                return await call(*arguments)
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+        if inspect.iscoroutinefunction(call):
+            return await call(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
