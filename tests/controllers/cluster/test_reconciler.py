@@ -382,6 +382,17 @@ async def test_two_leaders_in_one_term_freeze_the_cluster() -> None:
     assert running.condition("Ready")["status"] == "True"
 
 
+async def test_two_leaders_are_an_alarm_also_in_a_cluster_that_never_had_one() -> None:
+    running = Running()
+    running.world.routers.claims = {2: 2}
+    await running.once()
+    running.world.run_stateful_set(NAME)
+    for _ in range(3):
+        await running.once()
+    assert running.condition("QuorumHealthy")["reason"] == "SplitBrain"
+    assert running.world.events.reasons().count("SplitBrain") == 1
+
+
 async def test_a_new_leader_is_told_once() -> None:
     running = await Running().started()
     running.world.routers.leader, running.world.routers.term = 3, 2
