@@ -19,11 +19,13 @@ WITHIN = 1.0
 """Seconds that a member has to answer."""
 _FRESH = 1.0
 """Seconds for which counters are not asked for again."""
+_STALE = 5.0
+"""Seconds after which the answer waits for newer ones."""
 _POLL = 0.01
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(view.Report)
-_number = msgspec.msgpack.Decoder(int)
+_question = msgspec.msgpack.Decoder(tuple[int, str])
 
 Members = Mapping[int, view.Report | None]
 """By node id; None for one that did not answer in time."""
@@ -32,10 +34,10 @@ Members = Mapping[int, view.Report | None]
 class Reports:
     """`records.Records`: gathers the members' reports.
 
-    :param own: this node's report, with what it has applied so far.
+    :param own: this node's report, of all that it has applied so far; of one pipeline if it is named.
     """
 
-    def __init__(self, engine: ConsensusEngine, own: Callable[[], Awaitable[view.Report]]) -> None:
+    def __init__(self, engine: ConsensusEngine, own: Callable[[str], Awaitable[view.Report]]) -> None:
         self._engine = engine
         self._own = own
         self._last: Members = {}
@@ -51,7 +53,7 @@ class Reports:
         take records.
         """
         total = 0
-        for report in (await self.gather(applied)).values():
+        for report in (await self.gather(applied, pipeline_id)).values():
             found = report.pipelines.get(pipeline_id) if report else None
             pending = found.pending if found else 0
             confirmed = report is not None and report.applied >= applied
@@ -60,7 +62,7 @@ class Reports:
 
     async def known_pending(self, pipeline_id: str) -> int:
         """The same of the members that answer."""
-        reports = (await self.gather(0)).values()
+        reports = (await self.gather(0, pipeline_id)).values()
         found = [report.pipelines.get(pipeline_id) for report in reports if report]
         return sum(one.pending for one in found if one)
 
@@ -69,12 +71,14 @@ class Reports:
         return added(await self.recent(), pipeline_id)
 
     async def recent(self) -> Members:
-        """The reports of about now."""
-        if time.monotonic() - self._last_at > _FRESH:
+        """The reports of about now. Those at hand are good enough while newer ones are on their way."""
+        age = time.monotonic() - self._last_at
+        if age > _FRESH:
             if self._gathering is None:
                 self._gathering = asyncio.get_running_loop().create_task(self.gather(0))
                 self._gathering.add_done_callback(self._gathered)
-            await asyncio.shield(self._gathering)
+            if age > _STALE:
+                await asyncio.shield(self._gathering)
         return self._last
 
     def _gathered(self, task: asyncio.Task[Members]) -> None:
@@ -82,12 +86,15 @@ class Reports:
         if not task.cancelled() and task.exception() is None:
             self._last, self._last_at = task.result(), time.monotonic()
 
-    async def gather(self, applied: int) -> Members:
-        """Every member's report, if possible one with log entry ``applied`` in it."""
+    async def gather(self, applied: int, only: str = "") -> Members:
+        """Every member's report, if possible one with log entry ``applied`` in it.
+
+        :param only: id of the one pipeline to report; empty for all.
+        """
         status = self._engine.status()
         others = [member.node_id for member in status.members if member.node_id != status.node_id]
         reports = await asyncio.gather(
-            self._confirmed(applied), *(self._of(member, applied) for member in others)
+            self._confirmed(applied, only), *(self._of(member, applied, only) for member in others)
         )
         found = dict(zip([status.node_id, *others], reports, strict=True))
         missing = {member for member, report in found.items() if report is None}
@@ -96,23 +103,24 @@ class Reports:
         self._missing = missing
         return found
 
-    async def _of(self, member: int, applied: int) -> view.Report | None:
+    async def _of(self, member: int, applied: int, only: str) -> view.Report | None:
+        question = _encoder.encode((applied, only))
         try:
-            answer = await self._engine.ask(member, REPORT, _encoder.encode(applied), within=WITHIN + 0.5)
+            answer = await self._engine.ask(member, REPORT, question, within=WITHIN + 0.5)
             return _decoder.decode(answer)
         except (Unanswered, msgspec.MsgspecError):
             return None
 
     async def _on_report(self, sender: int, body: bytes) -> bytes:
-        return _encoder.encode(await self._confirmed(_number.decode(body)))
+        return _encoder.encode(await self._confirmed(*_question.decode(body)))
 
-    async def _confirmed(self, applied: int) -> view.Report:
+    async def _confirmed(self, applied: int, only: str) -> view.Report:
         """This node's report, after waiting for log entry ``applied`` for some time."""
         end = time.monotonic() + WITHIN
-        report = await self._own()
+        report = await self._own(only)
         while report.applied < applied and time.monotonic() < end:
             await asyncio.sleep(_POLL)
-            report = await self._own()
+            report = await self._own(only)
         return report
 
 

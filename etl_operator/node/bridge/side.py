@@ -69,10 +69,10 @@ class DataSide:
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._feed.run()), loop.create_task(self._committer.run())]
 
-    async def _report(self) -> Report:
+    async def _report(self, only: str) -> Report:
         """What this node holds, by all that it has applied."""
         self._feed.refresh()
-        return self.plane.report()
+        return self.plane.report(only)
 
     def handlers(self, count: Callable[[str], None]) -> list[grpc.GenericRpcHandler[Any, Any]]:
         """Its services.

@@ -27,11 +27,18 @@ _MOST_LEDGERS = 10_000
 class Flow:
     """One pipeline.
 
-    :param moved: called when something was decided or the pipeline changed.
+    :param moved: called when records may enter that could not before.
+    :param changed: called when a new plan holds.
     """
 
     def __init__(
-        self, pipeline_id: str, services: Services, clock: Clock, spawn: Spawn, moved: Callable[[], None]
+        self,
+        pipeline_id: str,
+        services: Services,
+        clock: Clock,
+        spawn: Spawn,
+        moved: Callable[[], None],
+        changed: Callable[[], None],
     ) -> None:
         self.pipeline_id = pipeline_id
         self.problem = ""
@@ -43,6 +50,7 @@ class Flow:
         self._clock = clock
         self._spawn = spawn
         self._moved = moved
+        self._changed = changed
         self._config = b""
         self._plan: Plan | None = None
         self._run: Run | None = None
@@ -107,6 +115,7 @@ class Flow:
         self._plan, self._run = self._next, None
         if self._plan is not None:
             self._counted.stages = {k: v for k, v in self._counted.stages.items() if k in self._plan.stages}
+        self._changed()
         self._moved()
 
     @property

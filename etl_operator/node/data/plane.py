@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _RECORD_COST = 200
 """Bytes that a record takes in memory beside its own."""
+_MOST_ROUTES = 10_000
+"""Sources whose pipelines are remembered."""
 COMMIT_RECORDS = 10_000
 """Records decided after which progress is due at once."""
 
@@ -96,6 +98,7 @@ class DataPlane:
         self._sources: dict[str, Service] = {}
         self._has_services = False
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._routes: dict[tuple[str, str], list[Way]] = {}
         self._freed = asyncio.Event()
         self._due = asyncio.Event()
         self._decided = 0
@@ -121,17 +124,21 @@ class DataPlane:
             flow = self._flows.get(pipeline_id)
             if flow is None:
                 flow = self._flows[pipeline_id] = Flow(
-                    pipeline_id, self._services, self._clock, self._spawn, self._moved
+                    pipeline_id, self._services, self._clock, self._spawn, self._moved, self._routes.clear
                 )
             flow.update(pipeline)
         self._applied = snapshot.applied
+        self._routes.clear()
         self._moved()
 
-    def report(self) -> Report:
-        """What this node holds and did."""
+    def report(self, only: str = "") -> Report:
+        """What this node holds and did.
+
+        :param only: id of the one pipeline to report; empty for all.
+        """
         return Report(
             applied=self._applied,
-            pipelines={pipeline_id: flow.report() for pipeline_id, flow in self._flows.items()},
+            pipelines={name: flow.report() for name, flow in self._flows.items() if only in ("", name)},
             credits=self.budget.granted(),
             pending_bytes=self.budget.used.size,
             streams=len(self.streams),
@@ -186,6 +193,15 @@ class DataPlane:
         :param only: id of the one pipeline that shall.
         :raises NoPipeline: nobody.
         """
+        known = self._routes.get((source_id, only))
+        if known is None:
+            known = self._found_ways(source_id, only)
+            if len(self._routes) >= _MOST_ROUTES:
+                self._routes.clear()
+            self._routes[source_id, only] = known
+        return known
+
+    def _found_ways(self, source_id: str, only: str) -> list[Way]:
         flows = [flow for flow in self._flows.values() if only in ("", flow.pipeline_id)]
         services = self._standing_for(source_id)
         found = [Way(flow, entries) for flow in flows if (entries := flow.entries(source_id, services))]

@@ -23,6 +23,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 MOST_AGE = 1800.0
 """Seconds, give or take a fifth, after which a stream ends, so that load spreads over nodes that are new."""
+MOST_UNREAD = 64
+"""Answers that a source has not read; beyond it the node reads no more from it."""
 PAUSE_MS = 1000
 """How long a source that is asked to pause should wait before it asks again."""
 TRACE_KEYS = frozenset({"traceparent", "tracestate", "baggage"})
@@ -84,6 +86,8 @@ class SourceStream:
         self._idle = asyncio.Event()
         self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._cut = asyncio.Event()
+        self._hurried = False
+        self._written = asyncio.Event()
         self._paused = False
         self._level = Level.NONE
         self._open = True
@@ -133,6 +137,7 @@ class SourceStream:
 
     async def _read(self) -> None:
         while not self._end.done():
+            await self._read_by_source()
             reading = asyncio.ensure_future(self._context.read())
             try:
                 await asyncio.wait((reading, self._end), return_when=asyncio.FIRST_COMPLETED)
@@ -150,6 +155,16 @@ class SourceStream:
             elif received.heartbeat:
                 grant = self._plane.budget.grant(self._source, ids(self._ways), FIRST_GRANT)
                 self._outbox.put_nowait(self._wire.credits(grant))
+
+    async def _read_by_source(self) -> None:
+        """A source that does not read its answers is not read either."""
+        while self._outbox.qsize() > MOST_UNREAD and not self._end.done():
+            self._written.clear()
+            written = asyncio.ensure_future(self._written.wait())
+            try:
+                await asyncio.wait((written, self._end), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                written.cancel()
 
     async def _take(self, batch: common_pb2.RecordBatch) -> None:
         if not batch.records:
@@ -202,6 +217,9 @@ class SourceStream:
         if not self._open:
             return
         if ticket.is_let_go and not self._wire.retries:
+            # Nothing else is waited for: what was let go should come again soon.
+            self._hurried = True
+            self._idle.set()
             self._stop(End(grpc.StatusCode.UNAVAILABLE, LET_GO))
             return
         self._outbox.put_nowait(self._wire.ack(batch, ticket))
@@ -224,7 +242,7 @@ class SourceStream:
 
     async def _answered(self) -> None:
         """Wait until every batch that was taken is decided."""
-        while self._unanswered and not self._cut.is_set():
+        while self._unanswered and not self._hurried and not self._cut.is_set():
             self._idle.clear()
             await self._idle.wait()
 
@@ -242,6 +260,7 @@ class SourceStream:
         with contextlib.suppress(grpc.aio.BaseError, asyncio.InvalidStateError):
             while (message := await self._outbox.get()) is not None:
                 await self._context.write(message)
+                self._written.set()
 
 
 def source_of(batch: common_pb2.RecordBatch) -> str:

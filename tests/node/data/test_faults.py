@@ -441,3 +441,55 @@ async def test_a_fault_in_the_data_plane_lets_the_records_go(monkeypatch: pytest
             await source.push(batch([1]))
             assert (await source.end())[0] is grpc.StatusCode.UNAVAILABLE
         assert await w.source().send(batch([1])) == [ACCEPTED]
+
+
+async def test_a_stream_ends_at_its_age_after_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etl_operator.node.data.stream.MOST_AGE", 0.05)
+    sink = FakeSink()
+    sink.held = asyncio.Event()
+    async with world(sink) as w:
+        w.run(line())
+        source = w.source()
+        await source.push(batch([1]))
+        await until(lambda: sink.calls == 1)
+        sink.held.set()
+        await source.ack()
+        code, text = await source.end()
+        assert code is grpc.StatusCode.UNAVAILABLE
+        assert "age" in text
+
+
+async def test_a_source_that_reads_no_answers_is_not_read() -> None:
+    sink = FakeSink()
+    async with world(sink) as w:
+        w.run(line())
+        source = w.source()
+        many = 3000
+
+        async def push() -> None:
+            for n in range(many):
+                await source.push(batch(range(n * 100 + 1, n * 100 + 101), str(n)))
+
+        pushing = asyncio.create_task(push())
+        await until(lambda: len(sink.records) > 1000)
+        seen = -1
+        while seen != len(sink.records):  # Until it stands still.
+            seen = len(sink.records)
+            await asyncio.sleep(0.5)
+        assert seen < many * 100
+        acks = [await source.ack() for _ in range(many)]
+        await pushing
+        assert [ack.batch_id for ack in acks] == [str(n) for n in range(many)]
+
+
+async def test_a_stream_whose_records_are_let_go_ends_without_waiting_for_others() -> None:
+    one, two = FakeSink("one"), FakeSink("two")
+    one.held = two.held = asyncio.Event()
+    async with world(one, two) as w:
+        w.run(line("p1", sink="one"), line("p2", sink="two"))
+        source = w.source()
+        await source.push(batch([1]))
+        await until(lambda: one.calls + two.calls == 2)
+        w.disable("p1", drain=False)
+        two.held.set()
+        assert (await source.end())[0] is grpc.StatusCode.UNAVAILABLE
