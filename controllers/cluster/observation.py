@@ -84,3 +84,11 @@ class Observation:
     def settled(self) -> bool:
         """Current, ready, and of one mind."""
         return self.current and all(pod.ready for pod in self.pods) and self.consensus.complete
+
+
+def live_members(live: Object | None) -> int | None:
+    """Members of a StatefulSet: as the operator last wrote, not as somebody may have scaled it since."""
+    if live is None:
+        return None
+    written = (live["metadata"].get("annotations") or {}).get(naming.MEMBERS_ANNOTATION, "")
+    return int(written) if written.isdigit() else int(live["spec"].get("replicas", 1))

@@ -11,7 +11,7 @@ import pytest
 
 import controllers.status.reasons
 from controllers.applying.apply import ADOPT_ANNOTATION
-from controllers.cluster.reconciler import PAUSED_ANNOTATION
+from controllers.cluster.observer import PAUSED_ANNOTATION
 from controllers.cluster.statefulset import RESTART_ANNOTATION
 from controllers.finalizing.release import FORCE_ANNOTATION
 from controllers.pipeline.graph import DLQ_PREFIX, OWNER_UID, SPEC_HASH

@@ -766,4 +766,6 @@ async def test_a_deleted_cluster_is_left_to_garbage_collection() -> None:
     running.store.writes.clear()
     assert await running.once() is None
     assert running.store.writes == []
-    assert (running.reconciler._memory, running.reconciler._applier._children) == ({}, {}), "nothing is left"
+    assert (running.reconciler._memory, running.reconciler._children._applier._children) == ({}, {}), (
+        "nothing is left"
+    )
