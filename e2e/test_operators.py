@@ -248,7 +248,7 @@ async def test_a_restarted_container_takes_the_lease_of_its_pod_back(
 ) -> None:
     async def leads(one: Operator) -> bool:
         assert one.process.poll() is None, one.log.read_text()
-        return "leading" in one.log.read_text()
+        return "became leader" in one.log.read_text()
 
     first = start("first", pod="uid-of-a-pod")
     await eventually(lambda: leads(first), what="the container leads")
@@ -267,7 +267,7 @@ async def test_a_restarted_container_takes_the_lease_of_its_pod_back(
     beside = start("beside", pod="uid-of-a-pod")
 
     async def waits() -> bool:
-        return "standing by" in beside.log.read_text()
+        return "waiting for the lease" in beside.log.read_text()
 
     await eventually(waits, what="the second process stands by")
     standing = await _lease(stage)

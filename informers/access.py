@@ -136,12 +136,12 @@ class Preflight:
             try:
                 await self._round()
             except NotFound:
-                log.warning("the API server answers no access reviews; rights are not checked beforehand")
+                log.warning("the API server has no SelfSubjectAccessReviews; permissions are not checked")
                 return
             except RuntimeFault as error:
                 log.log(
                     logging.DEBUG if str(error) == self._trouble else log_level(error, logging.WARNING),
-                    "rights cannot be checked: %s",
+                    "permissions cannot be checked: %s",
                     error,
                 )
                 self._trouble = str(error)
@@ -183,7 +183,7 @@ class Preflight:
         if self._missing:
             log.error("not allowed to %s", "; ".join(self._sentences()))
         else:
-            log.info("all rights are granted now")
+            log.info("all permissions are granted now")
 
     async def _ask(self, right: Right) -> str | None:
         """``None`` when it is granted, else the server's reason in parentheses, or ""."""
@@ -206,7 +206,7 @@ async def review(transport: Transport, kind: Resource, spec: Object, clock: Cloc
     try:
         answer = msgspec.json.decode(response.body, type=dict[str, Any])
     except (ValueError, RecursionError) as error:
-        raise TransportError(f"the answer to a {kind.kind} is no JSON: {error}") from error
+        raise TransportError(f"the answer to a {kind.kind} is not JSON: {error}") from error
     status: Object = answer.get("status") or {}
     return status
 

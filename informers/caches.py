@@ -153,7 +153,9 @@ class Caches:
         """
         kept = next((kept for kept, one in self._known.items() if one is informer), None)
         if kept is None:
-            raise ValueError(f"the informer of {informer.resource} is not of this manager, or not any more")
+            raise ValueError(
+                f"the informer of {informer.resource} does not belong to this manager, or was detached"
+            )
         del self._known[kept]
         self._ready.remove(kept.check)
         self._live.remove(kept.check)
@@ -174,7 +176,7 @@ class Caches:
         if not names:
             return None
         remedy = f": {self._remedy}" if self._remedy else ""
-        return f"the API server does not serve {', '.join(names)}; install their definitions{remedy}"
+        return f"the API server does not serve {', '.join(names)}; install the CRDs{remedy}"
 
     async def wait_synced(self) -> None:
         """Wait until all are filled, and say every ten seconds which are not.
@@ -195,7 +197,7 @@ class Caches:
             missing = self.missing()
             if missing and 0 < self._patience <= self._clock.monotonic() - began:
                 raise MissingResources(missing)
-        log.info("caches are filled", extra={"informers": len(self)})
+        log.info("caches are synced", extra={"informers": len(self)})
 
     def _missing_names(self) -> list[str]:
         return sorted({str(kept.resource) for kept, informer in self._known.items() if informer.missing})
@@ -218,12 +220,12 @@ class Caches:
 
         labels = ("resource", "namespaces", "selector")
         metrics.sampled(
-            "informer_synced", "1 once the cache is filled.", labels, read(lambda one: float(one.synced))
+            "informer_synced", "1 if the cache is synced.", labels, read(lambda one: float(one.synced))
         )
         metrics.sampled("informer_objects", "Objects in the cache.", labels, read(len))
         metrics.sampled(
             "cache_bytes",
-            "Bytes of cached objects: bodies as they came, compressed ones, and an estimate of all headers.",
+            "Bytes of cached objects: raw bodies, compressed bodies, and an estimate of headers.",
             (*labels, "state"),
             lambda: [
                 ((*kept.labels, state), float(count))
@@ -232,10 +234,12 @@ class Caches:
             ],
         )
         if self._budget.limit:
-            metrics.gauge("cache_limit_bytes", "Bytes caches should take, together.").set(self._budget.limit)
+            metrics.gauge("cache_limit_bytes", "Limit of the memory of all caches in bytes.").set(
+                self._budget.limit
+            )
         metrics.sampled(
             "informer_last_contact_seconds",
-            "Seconds since the API server last sent anything.",
+            "Seconds since the API server last sent data.",
             labels,
             read(lambda one: one.last_contact_age()),
         )
@@ -255,7 +259,7 @@ def kept(
     :raises TypeError: for one namespace in place of several.
     """
     if isinstance(namespaces, str):
-        raise TypeError(f"namespaces are several names, such as [{namespaces!r}]")
+        raise TypeError(f"namespaces must be a list of names, such as [{namespaces!r}]")
     scope = tuple(sorted(set(namespaces))) if resource.namespaced else ()
     return Kept(resource, scope, label_selector, field_selector, metadata_only)
 
@@ -264,7 +268,7 @@ def _complain(late: Sequence[Informer]) -> None:
     if late:
         shown = "; ".join(str(informer.health()) for informer in late[:_SHOWN])
         more = f"; and {len(late) - _SHOWN} more" if len(late) > _SHOWN else ""
-        log.warning("caches not filled yet: %s%s", shown, more)
+        log.warning("caches are not synced yet: %s%s", shown, more)
 
 
 async def _settled(informer: Informer) -> None:
@@ -279,4 +283,4 @@ def _dead(informer: Informer) -> str | None:
     if informer.problem is not None:
         return None
     silent = informer.last_contact_age()
-    return f"nothing heard for {silent:.0f} s, and no reason known" if silent > DEAD_WATCH else None
+    return f"no data received for {silent:.0f} s, for an unknown reason" if silent > DEAD_WATCH else None

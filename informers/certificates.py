@@ -66,7 +66,7 @@ class ServingCertificate:
             await asyncio.sleep(PERIOD)
             try:
                 if self.load():
-                    log.info("new serving certificate", extra={"file": self._files[0]})
+                    log.info("loaded a new serving certificate", extra={"file": self._files[0]})
                 trouble = ""
             except ConfigError as error:
                 if str(error) != trouble:

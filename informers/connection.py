@@ -58,7 +58,7 @@ class HttpConnection(web.RequestHandler):
         if status >= 500:
             return super().handle_error(request, status, exc, message)
         why = _first_line(message)
-        log.debug("%s sent what is no HTTP request: %s", request.remote, why)
+        log.debug("%s sent an invalid HTTP request: %s", request.remote, why)
         if isinstance(exc, LineTooLong):
             status, why = 431, "Request Header Fields Too Large"
         return LastAnswer(status=status, text=f"{why}\n")

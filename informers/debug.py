@@ -28,7 +28,7 @@ def debug_routes(controllers: Iterable[Controller], caches: Caches) -> Mapping[s
         query = request.query
         limit = query.get("limit", str(_SHOWN))
         if not (limit.isascii() and limit.isdigit()):
-            return web.Response(status=400, text="limit is a number of keys\n")
+            return web.Response(status=400, text="limit must be a number of keys\n")
         page = {
             "controllers": {
                 controller.name: describe(controller, query.get("key", ""), int(limit))

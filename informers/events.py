@@ -130,9 +130,9 @@ class EventRecorder:
         """Thread and loop of :meth:`run`."""
         self._metrics = metrics or Metrics(process=False)
         self._dropped = self._metrics.counter(
-            "event_recorder_dropped_total", "Events that were not sent, by why.", ("reason",)
+            "event_recorder_dropped_total", "Events that were not sent, by reason.", ("reason",)
         )
-        self._sent = self._metrics.counter("event_recorder_sent_total", "Events and series written.")
+        self._sent = self._metrics.counter("event_recorder_sent_total", "Events and event series written.")
 
     # -- recording --------------------------------------------------------------------------------
 
@@ -249,7 +249,7 @@ class EventRecorder:
             async with asyncio.timeout(grace):
                 await self._idle.wait()
         except TimeoutError:
-            log.warning("events were left unsent", extra={"events": len(self._queue)})
+            log.warning("some events were not sent", extra={"events": len(self._queue)})
 
     def _sweep(self) -> float | None:
         """Queue the series that are due, forget those that are over; seconds until the next is due."""

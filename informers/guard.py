@@ -84,7 +84,7 @@ class Guard:
                 status = await self._ask(token, path)
             except RuntimeFault as error:
                 level = log_level(error, logging.WARNING)
-                log.log(level, "a caller's rights cannot be checked: %s", error, extra={"path": path})
+                log.log(level, "a caller's permissions cannot be checked: %s", error, extra={"path": path})
                 return 503
         rest = ALLOWED_FOR if status == 200 else DENIED_FOR
         self._answers[asked] = self._clock.monotonic() + rest, status
@@ -114,9 +114,9 @@ class Guard:
 
 
 _WORDS = {
-    401: "who are you? a bearer token that the API server accepts is needed",
-    403: "not allowed to get this path",
-    503: "the API server cannot be asked who you are",
+    401: "send a bearer token that the API server accepts",
+    403: "no permission to get this path",
+    503: "the API server cannot be reached to check the token",
 }
 
 
@@ -126,7 +126,7 @@ def from_this_machine(handler: Handler) -> Handler:
     async def answer(request: web.Request) -> web.StreamResponse:
         if _loopback(request.remote):
             return await handler(request)
-        return web.Response(status=403, text="only from this machine; use kubectl port-forward\n")
+        return web.Response(status=403, text="allowed only from this machine; use kubectl port-forward\n")
 
     return answer
 

@@ -49,7 +49,7 @@ class Checks:
         :raises ValueError: for a second check of the same name.
         """
         if name in self._checks:
-            raise ValueError(f"there is a check {name} already")
+            raise ValueError(f"a check named {name} exists already")
         self._checks[name] = check
 
     def remove(self, name: str) -> None:
@@ -72,7 +72,7 @@ class Checks:
         try:
             return self._checks[name]()
         except Exception as error:
-            log.exception("a health check failed itself", extra={"check": name})
+            log.exception("a health check raised an exception", extra={"check": name})
             return f"the check failed: {type(error).__name__}"
 
 
@@ -98,7 +98,7 @@ class LoopMonitor:
         self._clock = clock
         self._limit = limit
         self._lag = metrics.histogram(
-            "event_loop_lag_seconds", "Seconds a timer of the event loop was late.", (), _LAG_SECONDS
+            "event_loop_lag_seconds", "Delay of a timer of the event loop in seconds.", (), _LAG_SECONDS
         )
 
     async def run(self) -> None:

@@ -148,9 +148,9 @@ class LeaderElector:
         while not await self._try(self._request_timeout):
             if self.holder and self.holder != holder:
                 holder = self.holder
-                log.info("standing by", extra={"lease": self.key, "holder": holder})
+                log.info("waiting for the lease", extra={"lease": self.key, "holder": holder})
             await asyncio.sleep(self._retry_period * (1.0 + JITTER * self._rng.random()))
-        log.info("leading", extra={"lease": self.key, "identity": self.identity})
+        log.info("became leader", extra={"lease": self.key, "identity": self.identity})
 
     async def hold(self) -> None:
         """Renew until that fails. When this raises, the fence is closed already.
@@ -173,7 +173,7 @@ class LeaderElector:
                 )
             if not await self._try(min(left, self._request_timeout)) and self.holder != self.identity:
                 self._valid_until = _NEVER
-                raise LeaseLost(f"lost the lease {self.key} to {self.holder or 'nobody'}")
+                raise LeaseLost(f"lost the lease {self.key} to {self.holder or 'no holder'}")
 
     async def release(self) -> None:
         """Close the fence and give the lease back, so that the next one need not wait for it to expire.
@@ -197,9 +197,9 @@ class LeaderElector:
                         self._see(await self._client.get(LEASE, self.key))
         except (RuntimeFault, TimeoutError) as error:
             level = log_level(error, logging.WARNING)
-            log.log(level, "the lease was not given back: %s", error, extra={"lease": self.key})
+            log.log(level, "the lease was not released: %s", error, extra={"lease": self.key})
         else:
-            log.info("gave the lease back", extra={"lease": self.key})
+            log.info("released the lease", extra={"lease": self.key})
 
     # -- one attempt ------------------------------------------------------------------------------
 

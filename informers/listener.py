@@ -243,7 +243,9 @@ class Listener:
 
     def _greet(self, accepted: socket.socket, peer: str) -> None:
         if not self.connections.make_room():
-            self._complain(f"all {self.connections.limit} connections are busy; others are turned away")
+            self._complain(
+                f"all {self.connections.limit} connections are in use; further connections are closed"
+            )
             accepted.close()
             return
         loop = asyncio.get_running_loop()

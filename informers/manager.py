@@ -76,7 +76,7 @@ class Manager:
         readiness check ``definitions`` name it with those that the server does not serve. None by default.
     :param missing_patience: seconds after which :meth:`run` ends because of them; 0, the default, waits for
         ever.
-    :param freeze: hide what lives at the start, and again once caches are filled, from the garbage
+    :param freeze: hide what lives at the start, and again once caches are synced, from the garbage
         collector; see :mod:`informers.garbage`. Off for a manager that is not alone in its process.
     :param rng: for jitter and names.
     """
@@ -191,7 +191,7 @@ class Manager:
         if known is not None:
             if indexes or packing:
                 raise ValueError(
-                    f"the informer of {resource} exists; indexes and packing are for the first to name"
+                    f"the informer of {resource} exists; only its first user can set indexes and packing"
                 )
             return known
         informer = self._caches.add(wanted, indexes or {}, packing)
@@ -207,7 +207,7 @@ class Manager:
         Nobody is told that its objects are gone, for they are not. What still reads it is told, by
         :class:`informers.errors.Detached`. Who asks for the same again gets another informer.
 
-        :raises ValueError: when it is not of this manager, or not any more.
+        :raises ValueError: when it does not belong to this manager, or was detached.
         """
         self._caches.detach(informer)
         for controller in self._controllers.values():
@@ -222,7 +222,7 @@ class Manager:
         """
         self._check_not_started()
         if controller.name in self._controllers:
-            raise ValueError(f"there is a controller {controller.name} already")
+            raise ValueError(f"a controller named {controller.name} exists already")
         self._controllers[controller.name] = controller
         controller.seed(self._rng)
         controller.measure(self.metrics)
@@ -237,7 +237,7 @@ class Manager:
         """
         self._check_not_started()
         if name in self._runnables:
-            raise ValueError(f"there is a runnable {name} already")
+            raise ValueError(f"a runnable named {name} exists already")
         self._runnables[name] = run
 
     def accesses(self) -> list[Access]:
@@ -263,14 +263,14 @@ class Manager:
 
     def _check_not_started(self) -> None:
         if self._started:
-            raise RuntimeError("the manager runs already; wire everything before")
+            raise RuntimeError("the manager is running already; add everything before")
 
     def _name_strangers(self) -> None:
         for controller in self._controllers.values():
             for informer in controller.informers:
                 if informer not in self._caches:
                     log.warning(
-                        "an informer is not of this manager, which does not run it",
+                        "an informer does not belong to this manager",
                         extra={"controller": controller.name, "resource": str(informer.resource)},
                     )
 
@@ -279,7 +279,7 @@ class Manager:
         label = (leader.key.name,)
         self.metrics.sampled(
             "leader_election_master_status",
-            "1 while this process holds the lease.",
+            "1 if this process holds the lease.",
             ("name",),
             lambda: ((label, float(leader.leading)),),
         )
@@ -333,7 +333,9 @@ class Manager:
             if self._leader is not None and clean:
                 await self._leader.release()
             elif self._leader is not None:
-                log.warning("the lease is left to expire: something may still write")
+                log.warning(
+                    "the lease is not released and will expire: some work did not end and can still write"
+                )
 
     def _watch(self, informer: Informer) -> None:
         self._parts.spawn(f"informer of {informer.resource}", informer.run(), Kind.WATCH)
@@ -363,7 +365,7 @@ class Manager:
     async def _drain(self) -> None:
         """Let running reconciles finish, while the lease is still renewed and caches still follow."""
         self._parts.stopping = True
-        log.info("stopping; running reconciles may finish", extra={"grace": self._grace})
+        log.info("stopping; waiting for running reconciles", extra={"grace": self._grace})
         await self._parts.until(self._stop_controllers())
         await self._parts.cancel(Kind.RUNNABLE)
         if self._leader is not None and self._leader.leading:

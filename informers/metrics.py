@@ -289,7 +289,7 @@ class Metrics(Collector):
     def _add(self, series: _S) -> _S:
         known = self._series.setdefault(series.name, series)
         if type(known) is not type(series) or known.labels != series.labels:
-            raise ValueError(f"metric {series.name} exists already, with other labels or of another kind")
+            raise ValueError(f"metric {series.name} exists already, with other labels or another type")
         return known
 
     def collect(self) -> Iterable[Metric]:
@@ -330,7 +330,7 @@ class MeasuredTransport:
         )
         self._seconds = metrics.histogram(
             "rest_client_request_duration_seconds",
-            "Seconds until a request was answered; of a stream, until it began.",
+            "Seconds until a request was answered; for a stream, until it started.",
             ("verb", "host"),
             REQUEST_SECONDS,
         )

@@ -93,7 +93,7 @@ class Result:
         """
         if not -math.inf < seconds < math.inf:
             # Here, where the mistake is: a queue cannot put it in order.
-            raise ValueError(f"no time to wait: {seconds} s")
+            raise ValueError(f"not a valid time to wait: {seconds} s")
         return cls(requeue_after=seconds)
 
 

@@ -38,7 +38,7 @@ def servers(
     """
     secure = certificate is not None and metrics is not None
     if secure and metrics == health:
-        raise ConfigError("metrics over TLS need an address of their own: probes bring no token")
+        raise ConfigError("metrics over TLS need a separate address: probes send no token")
     routes: dict[BindAddress, dict[str, Handler]] = {}
     purposes: dict[BindAddress, list[str]] = {}
     if metrics is not None:

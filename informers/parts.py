@@ -81,7 +81,9 @@ class Parts:
         self.stopping = True
         left = await _cancel(self._tasks)
         for task in left:
-            log.error("a part ignores its cancellation", extra={"part": self._tasks[task].name})
+            log.error(
+                "a part of the process ignores its cancellation", extra={"part": self._tasks[task].name}
+            )
         return not left
 
     def _check(self) -> None:
@@ -99,7 +101,7 @@ class Parts:
                     log.error("%s failed", part.name, exc_info=error)
                 raise error
             if part.kind is Kind.SERVICE and not self.stopping:
-                raise RuntimeFault(f"{part.name} ended, although nobody told it to")
+                raise RuntimeFault(f"{part.name} ended unexpectedly")
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:

@@ -51,7 +51,7 @@ def parse_bind_address(text: str) -> BindAddress | None:
     bracketed = host == f"[{bare}]"
     number = int(port) if port.isascii() and port.isdigit() else -1
     if not colon or not 0 <= number <= 65535 or (":" in bare) != bracketed:
-        raise CannotListen(f"{text!r} is no address to listen on; write HOST:PORT, :PORT or 0")
+        raise CannotListen(f"{text!r} is not an address to listen on; use HOST:PORT, :PORT or 0")
     return BindAddress(bare, number)
 
 

@@ -91,8 +91,7 @@ def open_tracing(service: str, version: str) -> Tracing:
     missing = [name for name in _NEEDS if not _installed(name)]
     if missing:
         raise ConfigError(
-            f"tracing needs {' and '.join(missing)}: pip install 'etl-operator[tracing]', "
-            "or do without --tracing"
+            f"tracing needs {' and '.join(missing)}: pip install 'etl-operator[tracing]', or remove --tracing"
         )
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource

@@ -120,7 +120,7 @@ class Informer:
             if name in self._indexes:
                 raise
             known = ", ".join(sorted(self._indexes)) or "none"
-            raise KeyError(f"{self.resource} have no index {name!r}; there are: {known}") from None
+            raise KeyError(f"{self.resource} have no index {name!r}; existing indexes: {known}") from None
 
     @property
     def revision(self) -> int:
@@ -260,16 +260,16 @@ class Informer:
         return self.on_missing is not None
 
     def health(self) -> str | None:
-        """What is wrong, for people, or ``None``: not synced yet, no sign of life for longer than a read
+        """What is wrong, for people, or ``None``: not synced yet, no data received for longer than a read
         deadline, or more in the cache than its budget allows."""
         for scope in self._scopes.values():
             where = f"{self.resource} in {scope.namespace}" if scope.namespace else str(self.resource)
             problem = scope.reflector.problem
             if not scope.synced:
-                return f"{where}: not synced: {problem or 'the first list is under way'}"
+                return f"{where}: not synced: {problem or 'the first list is in progress'}"
             age = scope.reflector.last_contact_age()
             if age > self._read_deadline:
-                return f"{where}: no sign of life for {age:.0f} s: {problem or 'the watch is silent'}"
+                return f"{where}: no data received for {age:.0f} s: {problem or 'the watch delivers nothing'}"
         return f"{self.resource}: {self._packer.problem}" if self._packer.problem else None
 
     def _scope(self, namespace: str) -> _Scope | None:
@@ -301,7 +301,7 @@ class _NoScopes(dict[str, "_Scope"]):
 
 
 def _detached(resource: Resource) -> Detached:
-    return Detached(f"the informer of {resource} was detached: what is there is not known any more")
+    return Detached(f"the informer of {resource} was detached: its content is outdated")
 
 
 def _deaf(_: Delta) -> None:

@@ -284,7 +284,7 @@ class Packer:
             self._hopeless = objects
             return
         self._codec, self._window = codec, [0, 0, 0]
-        log.debug("%s: bodies take %.0f %% from now on", self._name, codec.ratio * 100)
+        log.debug("%s: new bodies are compressed to %.0f %%", self._name, codec.ratio * 100)
 
     def _is_hopeless(self, objects: int) -> bool:
         return bool(self._hopeless) and objects < 2 * self._hopeless
@@ -322,7 +322,7 @@ class Packer:
         before = self.problem
         self.problem = str(self._budget) if self._budget.exceeded else None
         if self.problem is not None and before is None:
-            log.warning("%s: %s, and nothing is left to pack", self._name, self.problem)
+            log.warning("%s: %s, and all bodies are compressed already", self._name, self.problem)
 
 
 def _counted(codec: ZstdCodec, view: View, window: list[int]) -> bytes:

@@ -287,7 +287,7 @@ class Indexes:
                         _file(table, value, new.key)
                 else:
                     log.error(
-                        "index %s: the values of %s are not all text; it is filed nowhere", name, new.key
+                        "index %s: the values of %s are not all text; it is not in this index", name, new.key
                     )
 
 
@@ -323,5 +323,5 @@ def values_of(name: str, function: IndexFunction, view: View) -> tuple[str, ...]
     try:
         return tuple(function(view))
     except Exception:
-        log.exception("index %s cannot read %s; it is filed nowhere", name, view.key)
+        log.exception("index %s cannot read %s; it is not in this index", name, view.key)
         return ()

@@ -170,7 +170,7 @@ class FileToken(RenewableCredentials):
             return await asyncio.to_thread(self._read)
         except ConfigError as error:
             # A file that is being replaced may be missing for a moment; the old token may well be good.
-            log.warning("keeping the last token: %s", error)
+            log.warning("using the last token: %s", error)
             assert self._credential is not None
             return self._credential
 
@@ -201,7 +201,7 @@ class ExecCredentials(RenewableCredentials):
             if not spec.get(name):
                 raise ConfigError(f"exec: {name} is missing")
         if spec.get("interactiveMode") == "Always":
-            raise ConfigError(f"exec: {spec['command']} wants a terminal (interactiveMode: Always)")
+            raise ConfigError(f"exec: {spec['command']} needs a terminal (interactiveMode: Always)")
         self._spec = spec
         self._arguments = [str(one) for one in _list(spec, "args")]
         self._variables: dict[str, str] = {}

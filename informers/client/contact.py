@@ -90,11 +90,11 @@ class Contact:
             if self._failures < _FAILURES and not isinstance(error, Unreachable):
                 return
             self._lost, self._said_at = True, now
-            log.warning("no contact with the API server %s: %s", self._address, error)
+            log.warning("cannot reach the API server %s: %s", self._address, error)
         elif now - self._said_at >= REPEAT:
             self._said_at = now
             log.warning(
-                "no contact with the API server %s for %.0f s: %s",
+                "cannot reach the API server %s for %.0f s: %s",
                 self._address,
                 now - self._answered_at,
                 error,
@@ -106,5 +106,5 @@ class Contact:
         if self._lost:
             self._lost = False
             age = now - self._answered_at
-            log.warning("contact with the API server %s is back after %.0f s", self._address, age)
+            log.warning("the API server %s can be reached again after %.0f s", self._address, age)
         self._failures, self._answered_at = 0, now

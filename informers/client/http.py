@@ -196,7 +196,7 @@ class HttpTransport:
         head = "\r\n".join(lines)
         if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1 or "\0" in head:
             # Without a word of it: it may be the token.
-            raise TransportError(f"{request.method} {request.path}: a header with a line break in it")
+            raise TransportError(f"{request.method} {request.path}: a header contains a line break")
         message = Message(
             request.method,
             f"{head}\r\n\r\n".encode() + (body or b""),
@@ -253,9 +253,7 @@ class HttpTransport:
             raise _no_answer(request, error) from error
         except ValueError:
             # How aiohttp puts it. Without a word of it, as above.
-            raise TransportError(
-                f"{request.method} {request.path}: a header with a line break in it"
-            ) from None
+            raise TransportError(f"{request.method} {request.path}: a header contains a line break") from None
         return _Proxied(answer)
 
     def _target(self, request: HttpRequest) -> str:

@@ -98,7 +98,7 @@ class ResponseParser:
                 return
             version, status, headers = _parsed(data[:end])
             if status == 101:
-                raise Malformed("the server changed the protocol, unasked")
+                raise Malformed("the server changed the protocol without a request")
             data = data[end + len(_HEAD_END) :]
             seen = 0
         self._held = b""
@@ -125,7 +125,7 @@ class ResponseParser:
             return self._chunked
         if length is not None:
             if not _LENGTH(length):
-                raise Malformed(f"a content length of {length!r}")
+                raise Malformed(f"an invalid content length {length!r}")
             self._left = int(length)
             self.complete = self._left == 0
             return self._after if self.complete else self._counted
@@ -199,7 +199,7 @@ class ResponseParser:
             self._held = data
             return
         if not all(_FIELD(line) for line in data[2:end].split(b"\r\n") if end):
-            raise Malformed("a trailer that is none")
+            raise Malformed("an invalid trailer")
         self._finish(data[end + len(_HEAD_END) :])
 
     def _after(self, data: bytes, pieces: list[bytes]) -> None:
@@ -215,7 +215,7 @@ class ResponseParser:
 def _check_beginning(line: bytes) -> None:
     """What may still become the line before a chunk, or is one."""
     if line[:2] != _LINE_END[: len(line)]:
-        raise Malformed("a chunk longer than it said")
+        raise Malformed("a chunk is longer than its size")
     if len(line) > MAX_SIZE_LINE + 2 or b"\n" in line[2:]:
         raise Malformed("a chunk without a size")
 
@@ -230,7 +230,7 @@ def _parsed(head: bytes) -> tuple[int, int, dict[str, str]]:
     for line in lines:
         field = _FIELD(line)
         if field is None:
-            raise Malformed("a header that is none")
+            raise Malformed("an invalid header")
         name, value = field[1].decode("ascii").lower(), field[2].rstrip(b" \t").decode("latin-1")
         if name in ("content-length", "transfer-encoding") and headers.get(name, value) != value:
             raise Malformed(f"two different values of {name}")

@@ -78,7 +78,7 @@ def load_default(
     if _DEFAULT_FILE.expanduser().exists():
         return load_kubeconfig(None, context=context, environ=environ)
     raise ConfigError(
-        "no way to a cluster: no kubeconfig given, KUBECONFIG is not set, this is no pod, "
+        "no cluster is configured: no kubeconfig was given, KUBECONFIG is not set, this is not a pod, "
         f"and {_DEFAULT_FILE} does not exist"
     )
 
@@ -290,7 +290,7 @@ def _proxy(cluster: _Entry) -> str | None:
         )
     if not _is_usable(proxy):
         # Without a word of it: there may be a password.
-        raise cluster.error("proxy-url is no URL of a proxy")
+        raise cluster.error("proxy-url is not the URL of a proxy")
     return proxy
 
 
@@ -315,7 +315,7 @@ def _tls(cluster: _Entry, user: _Entry) -> TlsSettings:
     has_certificate = settings.cert_file is not None or settings.cert_data is not None
     has_key = settings.key_file is not None or settings.key_data is not None
     if has_certificate != has_key:
-        raise user.error("client-certificate and client-key must come together")
+        raise user.error("client-certificate and client-key must be set together")
     return settings
 
 

@@ -17,7 +17,7 @@ class Pace:
 
     def __init__(self, rate: float, *, clock: Clock) -> None:
         if not 0 < rate < math.inf:
-            raise ValueError(f"{rate} writes per second are no limit that could be kept")
+            raise ValueError(f"{rate} writes per second is not a valid limit")
         self._interval = 1 / rate
         self._ahead = max(1.0, rate) * self._interval
         self._clock = clock

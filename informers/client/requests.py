@@ -146,7 +146,7 @@ def apply(
     path = _path_of(resource, body, subresource)
     if not (body.get("apiVersion") and body.get("kind")):
         # What a server says to that names neither.
-        raise ValueError(f"{resource}: what is applied says its apiVersion and kind")
+        raise ValueError(f"{resource}: the object to apply needs apiVersion and kind")
     return HttpRequest("PATCH", path, query, encode(body), APPLY_PATCH, timeout=TIMEOUT)
 
 
@@ -213,7 +213,7 @@ def _path(resource: Resource, namespace: str, name: str, subresource: str = "") 
     """The path of one object."""
     if not _NAME(name) or (namespace and not _NAME(namespace)):
         where = f"{namespace}/{name}" if namespace else repr(name)
-        raise BadRequest(400, "BadRequest", f"{resource} {where}: there can be no object of that name")
+        raise BadRequest(400, "BadRequest", f"{resource} {where}: this is not a valid name of an object")
     return resource.path(namespace, name, subresource)
 
 
@@ -252,5 +252,5 @@ def _namespace(resource: Resource, body: Object) -> str:
         raise ValueError(f"{resource}: the object has no metadata")
     namespace: str = metadata.get("namespace", "")
     if resource.namespaced and not namespace:
-        raise ValueError(f"{resource} are in namespaces, and metadata.namespace names none")
+        raise ValueError(f"{resource} are namespaced, and metadata.namespace is not set")
     return namespace

@@ -63,7 +63,7 @@ class TlsContexts:
                 if self._context is None or not same:
                     raise
                 # Half a rotation: what is loaded stays in use until the other half is there.
-                log.warning("%s; the old files stay in use", error)
+                log.warning("%s; using the old files", error)
             else:
                 self._stamp, self._credential = stamp, credential
         self._checked_at = now
@@ -133,7 +133,7 @@ def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
     except (ssl.SSLError, ValueError):
         raise ConfigError("client certificate and key cannot be used, or do not match") from None
     except OSError as error:
-        raise ConfigError(f"no place for a temporary file, for the client certificate: {error}") from None
+        raise ConfigError(f"cannot write a temporary file for the client certificate: {error}") from None
 
 
 def _load_pair_from_files(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:

@@ -34,7 +34,7 @@ class CauseCounter:
     def __init__(self, metrics: Metrics, controller: str) -> None:
         self._counter = metrics.counter(
             "controller_reconcile_causes_total",
-            "Reconciles by cause, without names of objects; one with several counts for each.",
+            "Reconciles by cause, without names of objects; a reconcile with several causes counts for each.",
             ("controller", "cause"),
         )
         self._controller = controller

@@ -212,7 +212,7 @@ class Controller:
         :raises BaseException: what ended a worker, if that was no ``Exception``.
         """
         if self._ended is not None:
-            raise RuntimeError(f"controller {self.name} was started before")
+            raise RuntimeError(f"controller {self.name} was started already")
         self._task = asyncio.current_task()
         self._ended = asyncio.get_running_loop().create_future()
         for source in list(self._sources):
@@ -262,7 +262,7 @@ class Controller:
             _, left = await asyncio.wait(tasks, timeout=_CLEANUP)
             for running in self.running() if left else ():
                 log.error(
-                    "reconcile ignores its cancellation and is left behind",
+                    "reconcile ignores its cancellation; the process stops without it",
                     extra={"controller": self.name, "key": running.key, "seconds": round(running.seconds, 1)},
                 )
         if self._threads is not None:
@@ -456,7 +456,7 @@ class Controller:
             error: Exception = DeadlineExceeded(f"the reconcile took longer than {self.deadline:g} s")
         else:
             # It awaited a task that somebody cancelled. To let this pass would end the worker in silence.
-            error = RuntimeFault("something the reconcile waited for was cancelled")
+            error = RuntimeFault("a task that the reconcile waited for was cancelled")
         error.__cause__ = cancelled
         return error
 

@@ -29,7 +29,7 @@ def tell(error: Exception, fields: Mapping[str, object], *, again: bool) -> None
     """
     if isinstance(error, Conflict | Fenced):
         # Both are part of normal life: somebody was faster, or leads now.
-        log.info("reconcile will be repeated: %s", _sentence(error), extra=fields)
+        log.info("reconcile will be retried: %s", _sentence(error), extra=fields)
     else:
         trace = None if again or isinstance(error, RuntimeFault) else error
         level = log_level(error, logging.ERROR)

@@ -211,7 +211,7 @@ class LoopDetector:
         self._poke = asyncio.Event()
         self._found = metrics.counter(
             "controller_loops_detected_total",
-            "Objects found to be written over and over: FieldConflict or HotLoop.",
+            "Objects that are written repeatedly, by type: FieldConflict or HotLoop.",
             ("resource", "reason"),
         )
 

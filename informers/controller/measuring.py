@@ -31,7 +31,7 @@ class Probe:
     active: Callable[[], int]
     """Workers that are reconciling."""
     stuck: Callable[[], int]
-    """Reconciles that are past their deadline and have not ended."""
+    """Reconciles that have exceeded their deadline and have not ended."""
     workers: int
     queue: WorkQueue = field(repr=False)
 
@@ -45,7 +45,7 @@ class ControllerMetrics:
     def __init__(self, metrics: Metrics, controller: str, probe: Probe) -> None:
         self._name = controller
         reconciles = metrics.counter(
-            "controller_runtime_reconcile_total", "Reconciles by how they ended.", ("controller", "result")
+            "controller_runtime_reconcile_total", "Reconciles by result.", ("controller", "result")
         )
         outcomes = {outcome: reconciles.cell(controller, outcome.value) for outcome in Outcome}
         self._success, self._error = outcomes[Outcome.SUCCESS], outcomes[Outcome.ERROR]
@@ -56,14 +56,17 @@ class ControllerMetrics:
         self._errors, self._terminal, self._timeouts = (
             metrics.counter(f"controller_runtime_{name}_total", documentation, _CONTROLLER).cell(controller)
             for name, documentation in (
-                ("reconcile_errors", "Reconciles that raised, terminal or not."),
-                ("terminal_reconcile_errors", "Reconciles that raised what retrying cannot help."),
+                ("reconcile_errors", "Reconciles that raised an exception, terminal or not."),
+                (
+                    "terminal_reconcile_errors",
+                    "Reconciles that raised a terminal error, which is not retried.",
+                ),
                 ("reconcile_timeouts", "Reconciles cancelled at their deadline."),
             )
         )
         self._skipped = metrics.counter(
             "controller_runtime_reconcile_skipped_total",
-            "Reconciles that an input gate found unnecessary.",
+            "Reconciles that an input gate skipped.",
             _CONTROLLER,
         ).cell(controller)
         self.skipped = self._skipped.inc
@@ -87,7 +90,7 @@ class ControllerMetrics:
             ),
             (
                 "controller_runtime_stuck_reconciles",
-                "Reconciles that are past their deadline and have not ended.",
+                "Reconciles that have exceeded their deadline and have not ended.",
                 probe.stuck,
             ),
         )
@@ -96,32 +99,32 @@ class ControllerMetrics:
 
     def _watch_queue(self, metrics: Metrics, queue: WorkQueue) -> None:
         labels = (self._name, self._name)
-        adds = metrics.counter("workqueue_adds_total", "Keys that became ready.", _QUEUE)
+        adds = metrics.counter("workqueue_adds_total", "Keys that were added to the queue.", _QUEUE)
         adds.read_from(lambda: queue.added, *labels)
-        retries = metrics.counter("workqueue_retries_total", "Failed keys scheduled again.", _QUEUE)
+        retries = metrics.counter("workqueue_retries_total", "Retries of failed keys.", _QUEUE)
         retries.read_from(lambda: queue.retried, *labels)
         self._waiting, self._worked = (
             metrics.histogram(name, documentation, _QUEUE, QUEUE_SECONDS).cell(*labels)
             for name, documentation in (
-                ("workqueue_queue_duration_seconds", "Seconds a ready key waited."),
-                ("workqueue_work_duration_seconds", "Seconds a key was in work."),
+                ("workqueue_queue_duration_seconds", "Seconds that a key waited in the queue."),
+                ("workqueue_work_duration_seconds", "Seconds it took to process a key."),
             )
         )
         metrics.sampled(
             "workqueue_depth",
-            "Ready keys.",
+            "Keys in the queue.",
             (*_QUEUE, "priority"),
             lambda: _depth(labels, queue.statistics()),
         )
         metrics.sampled(
             "workqueue_unfinished_work_seconds",
-            "Seconds the keys in work have been so, summed up.",
+            "Sum of the seconds that the keys in progress have taken so far.",
             _QUEUE,
             _single(labels, lambda: queue.statistics().unfinished),
         )
         metrics.sampled(
             "workqueue_longest_running_processor_seconds",
-            "Seconds the oldest key in work has been so.",
+            "Seconds that the oldest key in progress has taken so far.",
             _QUEUE,
             _single(labels, lambda: queue.statistics().longest_running),
         )

@@ -238,7 +238,7 @@ class TestLife:
                 assert informer.health() is None
                 server.fault = lambda _: HttpResponse(503, b"{}")
                 await asyncio.sleep(3)
-                assert "no sign of life for 72 s" in (informer.health() or "")
+                assert "no data received for 72 s" in (informer.health() or "")
 
         run_virtual(scenario())
 

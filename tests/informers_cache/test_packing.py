@@ -342,7 +342,7 @@ class TestBudget:
                 await until(lambda: informer.health() is None)
 
         run_virtual(scenario())
-        assert "nothing is left to pack" in caplog.text
+        assert "all bodies are compressed already" in caplog.text
 
     def test_large_objects_are_packed_as_well(self) -> None:
         """A few of them are more than a training takes."""

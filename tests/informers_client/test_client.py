@@ -180,7 +180,7 @@ class TestVerbs:
                 client.update(STATEFUL_SET, body),
                 client.apply(STATEFUL_SET, body, field_manager="me"),
             ):
-                with pytest.raises(BadRequest, match="no object of that name"):
+                with pytest.raises(BadRequest, match="not a valid name of an object"):
                     await ask
         assert transport.sent == []
         await client.get(NODE, ObjectKey("", "system:node.1"))
@@ -191,8 +191,8 @@ class TestVerbs:
         [
             ("metadata", "statefulsets.apps: the object has no metadata"),
             ("name", "statefulsets.apps: the object has no metadata.name"),
-            ("kind", "statefulsets.apps: what is applied says its apiVersion and kind"),
-            ("apiVersion", "statefulsets.apps: what is applied says its apiVersion and kind"),
+            ("kind", "statefulsets.apps: the object to apply needs apiVersion and kind"),
+            ("apiVersion", "statefulsets.apps: the object to apply needs apiVersion and kind"),
         ],
     )
     async def test_what_lacks_its_name_or_kind_is_not_sent(self, lacks: str, said: str) -> None:

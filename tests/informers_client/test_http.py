@@ -237,7 +237,7 @@ class TestTls:
         pair = authority.issue("me")
         tls = TlsSettings(ca_data=authority.pem, cert_data=pair.certificate, key_data=pair.key)
         async with transport_to(ClusterAccess("https://127.0.0.1:1", tls=tls)) as transport:
-            with pytest.raises(TransportError, match="no place for a temporary file"):
+            with pytest.raises(TransportError, match="cannot write a temporary file"):
                 await transport.request(GET)
 
     async def test_the_cluster_s_authority_is_trusted_and_no_other(

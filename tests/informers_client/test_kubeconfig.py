@@ -337,7 +337,7 @@ class TestExec:
         [
             ({"apiVersion": "v1"}, "command is missing"),
             ({"command": "x"}, "apiVersion is missing"),
-            ({"command": "x", "apiVersion": "v1", "interactiveMode": "Always"}, "wants a terminal"),
+            ({"command": "x", "apiVersion": "v1", "interactiveMode": "Always"}, "needs a terminal"),
             ({"command": "x", "apiVersion": "v1", "args": "one"}, "args is not a list"),
             ({"command": "x", "apiVersion": "v1", "env": ["A=B"]}, "an entry of env has no name"),
         ],
@@ -388,11 +388,11 @@ class TestClusters:
             ({}, {"server": "https://{api}:6443"}, "not an http or https URL"),
             ({}, {"proxy-url": "socks5://proxy"}, "socks5 scheme is not supported"),
             ({}, {"proxy-url": "proxy"}, "no scheme is not supported"),
-            ({}, {"proxy-url": "http://"}, "proxy-url is no URL of a proxy"),
-            ({}, {"proxy-url": "http://[::1"}, "proxy-url is no URL of a proxy"),
+            ({}, {"proxy-url": "http://"}, "proxy-url is not the URL of a proxy"),
+            ({}, {"proxy-url": "http://[::1"}, "proxy-url is not the URL of a proxy"),
             ({}, {"insecure-skip-tls-verify": "false"}, "is neither true nor false"),
-            ({"client-certificate-data": "YQ=="}, {}, "must come together"),
-            ({"client-key-data": "YQ=="}, {}, "must come together"),
+            ({"client-certificate-data": "YQ=="}, {}, "must be set together"),
+            ({"client-key-data": "YQ=="}, {}, "must be set together"),
             ({"client-certificate": "no.crt", "client-key": "no.key"}, {}, "no.crt does not exist"),
             ({"tokenFile": "no-token"}, {}, "no-token: cannot read the token"),
         ],
@@ -538,7 +538,7 @@ class TestDefault:
         home = tmp_path / "home"
         (home / ".kube").mkdir(parents=True)
         monkeypatch.setenv("HOME", str(home))
-        with pytest.raises(ConfigError, match="no way to a cluster"):
+        with pytest.raises(ConfigError, match="no cluster is configured"):
             load_default(None, environ={})
         write(home / ".kube", config(None, None, namespace="home"))
         assert load_default(None, environ={}).namespace == "home"

@@ -132,11 +132,11 @@ def test_a_dead_server_is_one_line_then_one_a_minute_and_one_when_it_is_back(
     ours = [line for line in lines if ADDRESS in line]
     # The first request that fails may have failed for itself.
     assert len(lines) - len(ours) <= 1
-    assert ours[0].startswith(f"no contact with the API server {ADDRESS}: ")
+    assert ours[0].startswith(f"cannot reach the API server {ADDRESS}: ")
     if not elect:
         assert 2 <= len(ours) - 2 <= 5
-        assert all(f"no contact with the API server {ADDRESS} for " in line for line in ours[1:-1])
-        assert ours[-1].startswith(f"contact with the API server {ADDRESS} is back after 3")
+        assert all(f"cannot reach the API server {ADDRESS} for " in line for line in ours[1:-1])
+        assert ours[-1].startswith(f"the API server {ADDRESS} can be reached again after 3")
 
 
 def test_a_server_that_is_dead_from_the_start_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -180,7 +180,7 @@ async def test_an_address_nobody_listens_on_is_unreachable(
     finally:
         await contact.close()
     (line,) = loud(caplog)
-    assert line.startswith(f"no contact with the API server {url}: GET /version: cannot connect to ")
+    assert line.startswith(f"cannot reach the API server {url}: GET /version: cannot connect to ")
     assert "ConnectionRefusedError" in line
     assert contact.lost
 
@@ -203,7 +203,7 @@ def test_missing_definitions_are_named_together_with_what_installs_them(
 ) -> None:
     sentence = (
         "the API server does not serve gadgets.example.com, things.example.com, widgets.example.com; "
-        f"install their definitions: {REMEDY}"
+        f"install the CRDs: {REMEDY}"
     )
 
     async def main(core: ApiServer) -> None:

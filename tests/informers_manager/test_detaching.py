@@ -83,7 +83,7 @@ def test_a_watch_can_be_detached_from_a_running_manager() -> None:
                 core.create(config_map("b"))
                 await until(lambda: has_secret(core, "b"))
                 assert looker.seen == [key("a")]
-                with pytest.raises(ValueError, match="not of this manager"):
+                with pytest.raises(ValueError, match="does not belong to this manager"):
                     one.manager.detach(looker.maps)
                 source.close()
                 # What was queued, and reads it, fails instead of finding nothing.

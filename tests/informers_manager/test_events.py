@@ -427,7 +427,7 @@ def test_flushing_sends_what_is_left_or_gives_up_in_time(caplog: pytest.LogCaptu
         assert loop.time() == pytest.approx(7)
 
     running(work)
-    assert "unsent" in caplog.text
+    assert "not sent" in caplog.text
 
 
 @settings(max_examples=50)

@@ -168,7 +168,7 @@ async def test_requests_that_are_being_answered_are_not_put_out(caplog: pytest.L
         answer.set()
         assert await asyncio.gather(*tasks) == [(200, "slow")] * len(tasks)
     (record,) = caplog.records
-    assert record.getMessage() == "pages: all 64 connections are busy; others are turned away"
+    assert record.getMessage() == "pages: all 64 connections are in use; further connections are closed"
 
 
 async def test_tls_that_is_never_finished_is_closed_in_time(

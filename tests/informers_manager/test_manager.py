@@ -128,7 +128,7 @@ def test_readiness_names_what_is_missing_and_recovers(caplog: pytest.LogCaptureF
 
     virtually(scenario)
     assert any(
-        "caches not filled yet" in r.getMessage() and "secrets" in r.getMessage() for r in caplog.records
+        "caches are not synced yet" in r.getMessage() and "secrets" in r.getMessage() for r in caplog.records
     )
 
 
@@ -140,7 +140,7 @@ def test_an_unreachable_server_is_no_reason_to_restart() -> None:
             core.faults.add(FaultRule(cut="before"))
             await one.manager.client.transport.close()
             await asyncio.sleep(3600)
-            assert "no sign of life" in (one.problems()["informer/secrets"] or "")
+            assert "no data received for" in (one.problems()["informer/secrets"] or "")
             assert [found for found in one.manager.live.findings() if found.problem] == []
             core.faults.clear()
             await until(lambda: one.problems() == dict.fromkeys(one.problems()))
@@ -162,7 +162,7 @@ def test_a_dead_informer_is_a_reason_to_restart() -> None:
                 reflector._contact_at = now() - 700
             problem = one.manager.live.findings(only=["informer/secrets"])[0].problem
             assert problem is not None
-            assert "nothing heard" in problem
+            assert "no data received for" in problem
 
     virtually(scenario)
 
@@ -293,7 +293,7 @@ def test_a_lease_is_not_given_back_while_something_may_still_write(
         await asyncio.sleep(1)
 
     virtually(scenario)
-    assert "left to expire" in caplog.text
+    assert "will expire" in caplog.text
 
 
 def test_a_lost_lease_cancels_all_work_before_it_can_be_taken_and_ends_the_process() -> None:
@@ -420,9 +420,9 @@ def test_wiring_mistakes_are_found_at_once() -> None:
             operator(core, metrics_address="nonsense")
         async with started(one):
             await until(lambda: one.copier.done)
-            with pytest.raises(RuntimeError, match="wire everything before"):
+            with pytest.raises(RuntimeError, match="add everything before"):
                 manager.add(Controller("late", one.copier))
-            with pytest.raises(RuntimeError, match="wire everything before"):
+            with pytest.raises(RuntimeError, match="add everything before"):
                 await manager.run()
 
     virtually(scenario)
@@ -456,9 +456,9 @@ def test_the_log_tells_the_story(caplog: pytest.LogCaptureFixture) -> None:
     virtually(scenario)
     story = [record.getMessage() for record in caplog.records]
     wanted = [
-        "caches are filled",
-        "leading",
-        "stopping; running reconciles may finish",
-        "gave the lease back",
+        "caches are synced",
+        "became leader",
+        "stopping; waiting for running reconciles",
+        "released the lease",
     ]
     assert [line for line in story if line in wanted] == wanted

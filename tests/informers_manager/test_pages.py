@@ -208,7 +208,7 @@ async def test_probes_and_protected_metrics_do_not_share_an_address(tmp_path: Pa
         health_address="127.0.0.1:18099",
         metrics_certificate=ServingCertificate(tmp_path / "tls.crt", tmp_path / "tls.key"),
     )
-    with pytest.raises(ConfigError, match="an address of their own"):
+    with pytest.raises(ConfigError, match="need a separate address"):
         await manager.run()
 
 

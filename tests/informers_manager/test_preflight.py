@@ -216,5 +216,5 @@ class Answering:
 @pytest.mark.parametrize("body", [b"<html>", b'{"status":{"reason":"\xff"}}', b"[" * 100_000, b"[]"])
 async def test_an_answer_that_cannot_be_read_is_a_failed_request(body: bytes) -> None:
     transport = cast(Transport, Answering(body))
-    with pytest.raises(TransportError, match="is no JSON"):
+    with pytest.raises(TransportError, match="is not JSON"):
         await review(transport, REVIEW, {}, VirtualClock())

@@ -50,7 +50,7 @@ def test_addresses(text: str, address: BindAddress | None) -> None:
     "text", ["8080", "::1:8080", "host:", "host:http", ":65536", ":-1", "[::1]", "[::1:80"]
 )
 def test_what_is_no_address_is_refused_with_the_way_to_write_it(text: str) -> None:
-    with pytest.raises(CannotListen, match="write HOST:PORT"):
+    with pytest.raises(CannotListen, match="use HOST:PORT"):
         parse_bind_address(text)
 
 

@@ -418,10 +418,10 @@ def test_an_object_nobody_can_place_is_refused() -> None:
         lost = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
         with pytest.raises(StatusError) as caught:
             world.server.create(lost)
-        assert caught.value.__notes__ == ["configmaps are in namespaces, and metadata.namespace names none"]
+        assert caught.value.__notes__ == ["configmaps are namespaced, and metadata.namespace is not set"]
         client = world.client()
         for write in (client.create(CONFIG_MAP, lost), client.apply(CONFIG_MAP, lost, field_manager="test")):
-            with pytest.raises(ValueError, match="names none"):
+            with pytest.raises(ValueError, match="namespace is not set"):
                 await write
         with pytest.raises(TypeError, match=r"such as \['default'\]"):
             world.manager().informer(CONFIG_MAP, namespaces="default")
@@ -477,5 +477,5 @@ def test_an_informer_the_manager_does_not_run_is_named(caplog: pytest.LogCapture
             await world.sleep(1)
 
     simulate(play)
-    (record,) = (one for one in caplog.records if "not of this manager" in one.getMessage())
+    (record,) = (one for one in caplog.records if "does not belong to this manager" in one.getMessage())
     assert (vars(record)["controller"], vars(record)["resource"]) == ("waits", "secrets")

@@ -33,7 +33,7 @@ def create(backend: Backend, obj: Object) -> Object:
     namespace = obj["metadata"].get("namespace", "") if type_.resource.namespaced else ""
     if type_.resource.namespaced and not namespace:
         error = method_not_allowed()
-        error.add_note(f"{type_.resource} are in namespaces, and metadata.namespace names none")
+        error.add_note(f"{type_.resource} are namespaced, and metadata.namespace is not set")
         raise error
     return creating.create(backend, _call("create", type_, namespace, "", copy.deepcopy(obj))).obj
 
