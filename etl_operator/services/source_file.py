@@ -226,7 +226,7 @@ class FileSource(Source):
         log.error(
             "a line is left out: it has more than %d bytes",
             MAX_LINE,
-            extra={"path": self._path, "before byte": at.offset},
+            extra={"path": self._path, "before_byte": at.offset},
         )
 
 
