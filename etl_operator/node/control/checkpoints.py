@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 MOST_ROWS = 100_000
-"""Partitions of sources that are remembered, of each kind."""
+"""Partitions that are remembered, of each group and of all sources. What comes then is not."""
 MOST_DATA = 2**20
 """Bytes that a service may save."""
 MOST_SAVED = 64 * 2**20
@@ -148,7 +148,7 @@ class Checkpoints:
 
 def _raise(positions: dict[Key, Position], key: Key, new: Position) -> bool:
     old = positions.get(key)
-    if old is not None and old.value >= new.value:
+    if (old is not None and old.value >= new.value) or (old is None and len(positions) >= MOST_ROWS):
         return False
     positions[key] = new
     return True

@@ -180,7 +180,10 @@ class SidecarDataPlane:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         restore(batch.records)
         amount = amount_of(batch)
-        await self._plane.room(source, [way], amount)
+        while not self._plane.has_room(source, [way], amount):
+            await self._plane.moved()
+            # The pipeline may be another one by now.
+            way = await self._way(request, context)
         ticket = await self._decided(batch, source, way, amount, context)
         success = all(verdict <= Verdict.ACCEPTED for verdict in ticket.verdicts)
         text = "" if success else next(iter(ticket.errors.values()), "send again what has the status RETRY")

@@ -153,7 +153,8 @@ class Ledger:
         if position:
             self._flying[position] = tally
             heappush(self._order, position)
-            self._holes.discard(position)
+            if self._holes:
+                self._holes.discard(position)
         return tally
 
     def settled(self, tally: Tally, verdict: Verdict) -> None:
@@ -168,7 +169,7 @@ class Ledger:
                 self._decided.add(position)
                 if verdict is Verdict.REJECTED:
                     self._rejected.add(position)
-                else:
+                elif self._rejected:
                     self._rejected.discard(position)
         self._on_settled(tally)
 

@@ -230,11 +230,6 @@ class DataPlane:
         """One pipeline."""
         return self._flows.get(pipeline_id)
 
-    async def room(self, source: str, ways: Sequence[Way], amount: Amount) -> None:
-        """Wait until a batch may be taken."""
-        while not self.has_room(source, ways, amount):
-            await self.moved()
-
     async def moved(self) -> None:
         """Wait until something was decided, or pipelines changed."""
         await self._freed.wait()

@@ -179,6 +179,8 @@ def sink_results(records: list[common_pb2.Record], answer: sink_pb2.WriteBatchRe
     if not taken and not answer.results and len(records) > 1 and status != sink_pb2.WRITE_STATUS_PARTIAL:
         raise BatchRefused("the sink failed the batch and listed no results")
     durable = status != sink_pb2.WRITE_STATUS_PENDING
+    if taken and not answer.results:
+        return Written([Result()] * len(records), durable)
     found: list[Result | None] = [None] * len(records)
     inputs = _Inputs(records)
     for each in answer.results:

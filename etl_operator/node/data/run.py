@@ -85,15 +85,19 @@ class Run:
     ) -> None:
         """Records enter: through sources, or at a stage that is called. Each stage gets all of them."""
         chunk = Chunk(key, records, tallies, size, watermark, batch_id, trace)
-        for tally in tallies:
-            tally.more(len(stages) - 1)
+        if len(stages) > 1:
+            for tally in tallies:
+                tally.more(len(stages) - 1)
         for stage in stages:
+            target: str | None = stage.stage_id
             if stage.kind is Kind.SOURCE:
                 self._counted.stage(stage.stage_id).processed += len(records)
+                target = stage.only_target
+            if target is None:
                 self._put(self._routed(stage, chunk, [Result([record]) for record in records]))
             else:
                 own = Chunk(key, list(records), list(tallies), size, watermark, batch_id, trace)
-                self._put([(self._lane(stage.stage_id, key), own)])
+                self._lane(target, key).put(own)
 
     def stop(self) -> None:
         """End all work. What is under way is for the caller to let go."""

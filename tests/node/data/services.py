@@ -48,6 +48,8 @@ class Served:
         self.port = 0
         self.calls = 0
         self.metadata: list[dict[str, Any]] = []
+        self.credentials: grpc.ServerCredentials | None = None
+        """Set: it speaks TLS."""
         self._server: grpc.aio.Server | None = None
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -57,7 +59,12 @@ class Served:
         """Listen; on the same port as before, if it did."""
         self._server = grpc.aio.server(options=[*LARGE, ("grpc.so_reuseport", 0)])
         self.register(self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        where = f"127.0.0.1:{self.port}"
+        self.port = (
+            self._server.add_secure_port(where, self.credentials)
+            if self.credentials
+            else self._server.add_insecure_port(where)
+        )
         await self._server.start()
 
     async def stop(self) -> None:
@@ -245,8 +252,9 @@ class Source:
 class World:
     """A data plane that is served, and what it calls."""
 
-    def __init__(self, plane: DataPlane, address: str) -> None:
+    def __init__(self, plane: DataPlane, address: str, calls: Counter[str]) -> None:
         self.plane = plane
+        self.calls = calls
         self.channel = grpc.aio.insecure_channel(address, options=[*LARGE, ("grpc.enable_http_proxy", 0)])
         self.pipelines: dict[str, Pipeline] = {}
         self.services: dict[str, Service] = {}
@@ -280,6 +288,11 @@ class World:
         return Source(self.channel, [(k.replace("_", "-"), v) for k, v in metadata.items()])
 
     @property
+    def received(self) -> int:
+        """Calls of ``ReceiveRecords`` that have begun."""
+        return self.calls["SidecarDataPlane/ReceiveRecords"]
+
+    @property
     def sidecar(self) -> Any:
         """``SidecarDataPlane``."""
         return sidecar_pb2_grpc.SidecarDataPlaneStub(self.channel)  # type: ignore[no-untyped-call]
@@ -301,10 +314,11 @@ async def world(
     """A data plane with these services."""
     plane = DataPlane(limits, tuning)
     server = grpc.aio.server(options=LARGE)
-    server.add_generic_rpc_handlers(rpc.handlers(plane, "etl", lambda name: None))
+    calls: Counter[str] = Counter()
+    server.add_generic_rpc_handlers(rpc.handlers(plane, "etl", lambda name: calls.update([name])))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    made = World(plane, f"127.0.0.1:{port}")
+    made = World(plane, f"127.0.0.1:{port}", calls)
     try:
         for one in served:
             await one.start()

@@ -493,3 +493,34 @@ async def test_a_stream_whose_records_are_let_go_ends_without_waiting_for_others
         w.disable("p1", drain=False)
         two.held.set()
         assert (await source.end())[0] is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_injected_records_wait_for_a_new_plan_and_meet_it() -> None:
+    old, new = FakeSink("old"), FakeSink("new")
+    old.held = asyncio.Event()
+    async with world(old, new) as w:
+        w.run(line(sink="old"))
+        source = w.source()
+        await source.push(batch([1]))
+        await until(lambda: old.calls == 1)
+        w.run(line(sink="new"))
+        gone, kept = (
+            asyncio.ensure_future(
+                w.sidecar.ReceiveRecords(
+                    sidecar_pb2.ReceiveRecordsRequest(
+                        pipeline_id="ns/p", stage_id=stage_id, batch=batch([2])
+                    ),
+                    timeout=HANGS,
+                )
+            )
+            for stage_id in ("old", "src")
+        )
+        await until(lambda: w.received == 2)
+        old.held.set()
+        await source.ack()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await gone
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        assert (await kept).success
+        assert new.sequences == [2]
+        assert w.plane.budget.used == (0, 0)

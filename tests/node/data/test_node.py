@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import grpc
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from google.protobuf.duration_pb2 import Duration
 
 from etl_operator.router.pb import common_pb2, registry_pb2, router_pb2
@@ -28,7 +34,9 @@ async def know(node: RouterProcess, *served: Served) -> None:
                 service_type=one.kind,
                 name=one.name,
             ),
-            endpoint=common_pb2.Endpoint(host="127.0.0.1", port=one.port),
+            endpoint=common_pb2.Endpoint(
+                host="127.0.0.1", port=one.port, use_tls=one.credentials is not None
+            ),
             heartbeat_interval=Duration(seconds=10),
         )
         assert (await node.registry.Register(request, timeout=HANGS)).success
@@ -334,3 +342,48 @@ async def test_memory_is_bounded_while_a_sink_is_dead_and_all_is_delivered_after
             assert len(sink.counted()) == 1 + 1000 * batches
     finally:
         await sink.stop()
+
+
+async def test_a_service_is_called_with_tls_if_its_registration_says_so(tmp_path: Path) -> None:
+    authority, chain, key = certificate("127.0.0.1")
+    roots = tmp_path / "roots.pem"
+    roots.write_bytes(authority)
+    sink = FakeSink()
+    sink.credentials = grpc.ssl_server_credentials([(key, chain)])
+    await sink.start()
+    try:
+        env = {"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(roots)}
+        async with running(tmp_path, 1, env=env) as cluster:
+            node = await cluster.leader()
+            await know(node, sink)
+            await run(node, line())
+            await accepted(node, [1, 2])
+            assert sink.sequences == [1, 2]
+    finally:
+        await sink.stop()
+
+
+def certificate(host: str) -> tuple[bytes, bytes, bytes]:
+    """Authority, certificate and key in PEM: one that has signed itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return pem, pem, private
