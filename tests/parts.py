@@ -1,6 +1,6 @@
 """Run the tests of one part of the project: ``python -m tests.parts [--coverage] [PART ...]``.
 
-A part is a folder of tests, and is named after the room it tests: ``informers_queue``. A part of the name is
+A part is a folder of tests, and is named after the room it tests: ``informers/queue``. A part of the name is
 enough (``queue``), and a name that fits several folders (``informers``) stands for all of them. Without a
 name every test runs. ``WORKERS`` in the environment is how many tests run at once (default: 3).
 """

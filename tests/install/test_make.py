@@ -42,10 +42,10 @@ def test_a_part_is_tested_without_the_checks_of_the_whole() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("queue", {"tests/informers_queue"}),
-        ("informers_queue", {"tests/informers_queue"}),
-        ("tests/informers_queue/", {"tests/informers_queue"}),
-        ("informers.queue", {"tests/informers_queue"}),
+        ("queue", {"tests/informers/queue"}),
+        ("informers_queue", {"tests/informers/queue"}),
+        ("tests/informers/queue/", {"tests/informers/queue"}),
+        ("informers.queue", {"tests/informers/queue"}),
         ("node", {"tests/node"}),
         ("e2e", {"e2e"}),
     ],
@@ -88,7 +88,7 @@ def test_coverage_is_added_up_by_room() -> None:
         ["informers/queue", "20", "75.0", "%"],
         ["total", "24", "66.7", "%"],
     ]
-    rows = [line.split() for line in parts.table(rooms, [Path("tests/informers_queue")])]
+    rows = [line.split() for line in parts.table(rooms, [Path("tests/informers/queue")])]
     assert rows[1:] == [["informers/queue", "20", "75.0", "%"], ["total", "20", "75.0", "%"]]
 
 

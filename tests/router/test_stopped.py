@@ -9,7 +9,7 @@ from typing import Any
 
 from etl_operator.router.pb import router_pb2
 from etl_operator.sandbox.http.kubeconfig import write_kubeconfig
-from tests.informers_manager.test_leader_stopped import Witness, contender, until
+from tests.informers.manager.test_leader_stopped import Witness, contender, until
 from tests.router.fake import Context, FakeRouter, Pipeline
 from tests.sandbox_http.serving import serving
 

@@ -9,7 +9,7 @@ import grpc.aio
 import pytest
 
 from etl_operator.router.pb import transform_pb2_grpc
-from tests.informers_manager.pairs import pair, write_pair
+from tests.informers.manager.pairs import pair, write_pair
 from tests.services.batches import process, record
 from tests.services.processes import GRPC, ServiceProcess, service
 
