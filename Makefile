@@ -23,7 +23,7 @@ help: ## Show this list
 	@echo; echo "variables:"
 	@sed -nE 's/^#: ([A-Z]+) +/  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-#: PART      test, coverage: the tests of this part only, such as queue, sandbox_http or "queue watch"; a wrong name lists all
+#: PART      test, coverage: the tests of this part only, such as queue, sandbox or "queue watch"; a wrong name lists all
 #: WORKERS   test, coverage, conformance, e2e: tests that run at once (3); 0 runs one after the other in one process
 #: CLUSTER   conformance, peers: sandbox (default) or real, a kube-apiserver; conformance also kind or the path of a kubeconfig
 #: HISTORIES model: how many histories (10000)

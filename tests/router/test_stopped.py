@@ -11,7 +11,7 @@ from etl_operator.router.pb import router_pb2
 from etl_operator.sandbox.http.kubeconfig import write_kubeconfig
 from tests.informers.manager.test_leader_stopped import Witness, contender, until
 from tests.router.fake import Context, FakeRouter, Pipeline
-from tests.sandbox_http.serving import serving
+from tests.sandbox.http.serving import serving
 
 
 class Router(FakeRouter):

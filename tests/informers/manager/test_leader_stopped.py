@@ -15,7 +15,7 @@ from etl_operator.sandbox.http.server import EmbeddedServer
 from informers.apiserver.store import Change
 from informers.objects import ObjectKey, Resource
 from tests.hanging import HANGS
-from tests.sandbox_http.serving import serving
+from tests.sandbox.http.serving import serving
 
 LEASE = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 ROOT = Path(__file__).parents[3]

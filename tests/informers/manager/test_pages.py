@@ -33,7 +33,7 @@ from tests.hanging import HANGS
 from tests.informers.manager.operator import CONFIG_MAP, NAMESPACE
 from tests.informers.manager.pairs import pair, write_pair
 from tests.informers.manager.test_manager_http import get, running
-from tests.sandbox_http.serving import client_of, serving
+from tests.sandbox.http.serving import client_of, serving
 
 API = "rbac.authorization.k8s.io"
 METRICS, DEBUG = "/metrics", "/debug/queues"

@@ -24,7 +24,7 @@ from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.transport import ApiServerTransport
 from tests.hanging import HANGS
 from tests.informers.manager.operator import CONFIG_MAP, NAMESPACE, SECRET
-from tests.sandbox_http.serving import client_of, serving
+from tests.sandbox.http.serving import client_of, serving
 
 CLUSTER_ROLE = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", namespaced=False)
 NODE = Resource("", "v1", "nodes", "Node", namespaced=False)
