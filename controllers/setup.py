@@ -179,7 +179,7 @@ def _service_controller(context: Context, resource: Resource) -> Controller:
 
 
 def _to_be_reconciled(context: Context, resource: Resource) -> predicates.Predicate:
-    """What is asked for has changed, or somebody else wrote the status."""
+    """What is asked for has changed, or someone else wrote the status."""
     return predicates.any_of(context.statuses.changed_by_others(resource), predicates.spec_changed)
 
 

@@ -42,7 +42,7 @@ _SHOWN = 8
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What somebody does with a resource.
+    """What someone does with a resource.
 
     :param verbs: as in a role's rule: ``get``, ``list``, ``watch``, ``create``, ``update``, ``patch``,
         ``delete``.

@@ -126,7 +126,7 @@ class Caches:
         indexes: Mapping[str, Callable[[View], Iterable[str]]],
         packing: PackingOptions | None = None,
     ) -> Informer:
-        """Make the informer that keeps this. Somebody has to run it."""
+        """Make the informer that keeps this. Someone has to run it."""
         informer = self._known[kept] = Informer(
             self._client,
             kept.resource,
@@ -279,7 +279,7 @@ async def _settled(informer: Informer) -> None:
 
 def _dead(informer: Informer) -> str | None:
     """An informer that knows of a problem is alive, and a restart would not solve it. One that knows of none
-    and yet hears nothing, for longer than any watch may be silent, has stopped working."""
+    but receives no data for longer than any watch can be silent, has stopped working."""
     if informer.problem is not None:
         return None
     silent = informer.last_contact_age()

@@ -1,4 +1,4 @@
-"""Certificates of our own servers, taken up anew when their files change."""
+"""Certificates of our own servers, read again when their files change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PERIOD = 10.0
 class ServingCertificate:
     """A certificate and its key in PEM files, as a ``kubernetes.io/tls`` Secret is mounted.
 
-    Connections that exist go on with the certificate they began with; new ones get what is in the files. A
+    Connections that exist continue with the certificate they began with; new ones get what is in the files. A
     pair that cannot be used, such as one half of a rotation, is reported, and the last good one stays.
 
     :param certificate: with its chain, the server's own first.
@@ -44,7 +44,7 @@ class ServingCertificate:
         if found == self._loaded:
             return False
         # A new one each time: half a rotation must not break what works, and a context that has been given
-        # another kind of key goes on offering the old one as well.
+        # another kind of key continues offering the old one as well.
         fresh = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
             fresh.load_cert_chain(certificate, key, password=b"")

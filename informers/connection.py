@@ -37,7 +37,7 @@ class HttpConnection(web.RequestHandler):
         """Read on; a body that breaks off in bytes that are no body ends for its reader too.
 
         The parser reports such bytes as the head of another request, and whoever reads the body would wait
-        for the rest of it for ever. The reader gets :class:`aiohttp.web.RequestPayloadError`, and answers
+        for the rest of it forever. The reader gets :class:`aiohttp.web.RequestPayloadError`, and answers
         with :class:`LastAnswer`.
         """
         super().data_received(data)

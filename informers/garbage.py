@@ -14,7 +14,7 @@ def freeze(*, collect: bool) -> None:
 
     For the moments when much has come to stay: after imports, and after caches have filled. Modules are a
     hundred thousand objects and more; a full collection without them takes milliseconds and not a tenth of
-    a second. What is frozen is still freed by its reference count; only a cycle of it would stay for good.
+    a second. What is frozen is still freed by its reference count; only a cycle of it would stay permanently.
 
     :param collect: garbage first. Right after imports there is next to none, and looking for it takes as
         long as taking in a thousand objects.
@@ -40,5 +40,5 @@ def _malloc_trim() -> Callable[[int], Any] | None:
     try:
         return ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError, TypeError):
-        # Another C library, which manages without being told, or none that can be asked.
+        # Another C library, which needs no call, or has no such function.
         return None

@@ -1,4 +1,4 @@
-"""Health: named checks, asked when somebody asks, and an eye on the event loop.
+"""Health: named checks, asked when someone asks, and an eye on the event loop.
 
 Two questions, which must not be mixed up. *Live*: would a restart help? *Ready*: does it do its work? An
 unreachable API server makes a process unready; restarting it would change nothing.

@@ -54,7 +54,7 @@ _NEVER = float("-inf")
 
 
 class LeaseLost(RuntimeFault):
-    """This process does not lead any more: the lease was not renewed in time, or somebody else has it."""
+    """This process does not lead any more: the lease was not renewed in time, or someone else has it."""
 
 
 class LeaderElector:
@@ -155,7 +155,7 @@ class LeaderElector:
     async def hold(self) -> None:
         """Renew until that fails. When this raises, the fence is closed already.
 
-        :raises LeaseLost: when the renew deadline has passed, or somebody else holds the lease.
+        :raises LeaseLost: when the renew deadline has passed, or someone else holds the lease.
         """
         tried = self._clock.monotonic()
         while True:
@@ -282,7 +282,7 @@ class LeaderElector:
         if _holder(lease) in ("", self.identity):
             return False
         if self.leading:
-            # Somebody else led meanwhile, however briefly: our work must end before we may lead again.
+            # Someone else led meanwhile, however briefly: our work must end before we may lead again.
             return True
         duration = (lease.get("spec") or {}).get("leaseDurationSeconds") or self._lease_duration
         return self._clock.monotonic() < self._seen_at + float(duration)

@@ -186,7 +186,7 @@ class Listener:
     :param protocol: makes the protocol of a connection. It says when it is busy, by
         :meth:`Connections.answering`.
     :param what: what it is for, for the log.
-    :param context: speak TLS by it.
+    :param context: for TLS; without it, plain TCP.
     :param limit: connections at a time.
     """
 
@@ -264,7 +264,7 @@ class Listener:
                 self._protocol, accepted, ssl=self._context
             )
         except OSError:
-            # It hung up, or does not speak TLS.
+            # It closed the connection, or does not use TLS.
             self.connections.drop(this)
         else:
             self.connections.settle(this, transport)

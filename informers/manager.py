@@ -252,7 +252,7 @@ class Manager:
             found.append(Access(LEASE, ("create",), (lease.namespace,)))
             found.append(Access(LEASE, ("get", "update"), (lease.namespace,), name=lease.name))
             if where:
-                # Who leads is told there.
+                # The holder of the lease is reported there.
                 where.add(lease.namespace)
         return [*found, Access(EVENT, ("create", "patch"), sorted(where))]
 

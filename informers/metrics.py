@@ -1,6 +1,6 @@
 """Metrics: own cells on the hot path, the Prometheus client library at the exit.
 
-Counting is one dictionary access, or none with a cell. ``prometheus_client`` comes in when somebody scrapes:
+Counting is one dictionary access, or none with a cell. ``prometheus_client`` comes in when someone scrapes:
 a collector turns the cells into its families, and its encoders write them. Names and labels of the runtime's
 own series are the ones people have dashboards for.
 """
@@ -125,7 +125,7 @@ class Counter(_Series):
         return self._cells[labels]
 
     def read_from(self, reader: Callable[[], float], *labels: str) -> None:
-        """A series that somebody else counts, read when somebody scrapes."""
+        """A series that someone else counts, read when someone scrapes."""
         self._check(labels)
         self._readers[labels] = reader
 
@@ -217,7 +217,7 @@ class Histogram(_Series):
 
 
 class Sampled(_Series):
-    """A gauge whose values are read when somebody scrapes, and cost nothing before."""
+    """A gauge whose values are read when someone scrapes, and cost nothing before."""
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
         super().__init__(name, documentation, labels)

@@ -1,4 +1,4 @@
-"""The parts of a running process: tasks that must not end in silence."""
+"""The parts of a running process: tasks whose end is reported."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Parts:
 
     def __init__(self) -> None:
         self.stopping = False
-        """Whether parts have been told to end."""
+        """Whether the parts have been asked to end."""
         self._tasks: dict[asyncio.Task[Any], _Part] = {}
         self._grown: asyncio.Future[None] | None = None
 
@@ -51,7 +51,7 @@ class Parts:
             self._grown.set_result(None)
 
     async def until(self, work: Coroutine[Any, Any, None] | None) -> None:
-        """Wait for ``work``, or for ever.
+        """Wait for ``work``, or forever.
 
         :raises Exception: as soon as a part fails, or ends that should not.
         """

@@ -1,4 +1,4 @@
-"""Stopping as processes are told to."""
+"""Stopping on SIGINT and SIGTERM."""
 
 from __future__ import annotations
 

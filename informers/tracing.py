@@ -35,7 +35,7 @@ class Tracing:
 
     @contextmanager
     def reconcile(self, controller: str, work: Work, name: str) -> Iterator[None]:
-        """A span around one reconcile; an exception marks it as failed and goes on.
+        """A span around one reconcile; an exception marks it as failed and continues.
 
         :param name: what log lines call this reconcile; see :attr:`informers.controller.Reconcile.id`.
         """

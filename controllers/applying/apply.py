@@ -1,4 +1,4 @@
-"""Server-side apply of children: only when something differs, never over somebody else's object.
+"""Server-side apply of children: only when something differs, never over someone else's object.
 
 What counts as different is decided by what the server stored, not by what was sent: see
 :mod:`controllers.applying.overridden`.
@@ -182,7 +182,7 @@ def _version(obj: Object) -> tuple[Any, Any]:
 def _sentence(resource: Resource, answer: Object, one: Difference, manager: str, *, kept: bool) -> str:
     """What differs, where, and by whom, for people.
 
-    :param kept: the server keeps what is sent, and somebody changes it afterwards.
+    :param kept: the server keeps what is sent, and someone changes it afterwards.
     """
     meta = answer["metadata"]
     where = f"{resource.kind} {meta['namespace']}/{meta['name']}: {one.field}"
@@ -222,7 +222,7 @@ def _admit(resource: Resource, observed: Object, owner: Object) -> bool:
     name = f"{resource.kind} {meta['namespace']}/{meta['name']}"
     controller = next((ref for ref in meta.get("ownerReferences") or () if ref.get("controller")), None)
     if controller is not None:
-        # Two controllers would fight for ever, so consent does not help here.
+        # Two controllers would fight forever, so consent does not help here.
         raise NameConflict(f"{name} is controlled by {controller['kind']} {controller['name']}")
     consent = (meta, owner["metadata"])
     if not any((m.get("annotations") or {}).get(ADOPT_ANNOTATION) == "true" for m in consent):

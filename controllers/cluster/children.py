@@ -15,7 +15,7 @@ from informers.objects import Object, ObjectKey, Resource
 def tolerable(members: int) -> int:
     """Members that may be away at once: what quorum leaves over, but one for a pair.
 
-    A pair tolerates none by the formula; a budget of zero would block every node drain for ever.
+    A pair tolerates none by the formula; a budget of zero would block every node drain forever.
     """
     return max(1, members - quorum(members))
 

@@ -44,7 +44,7 @@ class ChildEnsurer:
         except Forbidden as error:
             if error.namespace_ends:
                 raise
-            # A quota, an admission policy or a missing right: only the user can help, so the user is told.
+            # A quota, an admission policy or a missing right: only the user can help; the condition says so.
             return replace(seen, refused=str(error))
         return replace(seen, superseded=True) if changed else seen
 
@@ -60,7 +60,7 @@ class ChildEnsurer:
         )
 
     async def _ensure(self, obj: Object, cluster: EtlRouterCluster, seen: Observation) -> bool:
-        """True when the StatefulSet changed, so that its status speaks of an older template."""
+        """True when the StatefulSet changed, so that its status is about an older template."""
         members = seen.members.target
         for resource, desired in children.desired(cluster, members):
             await self._applier.ensure(resource, desired, obj, CLUSTER)

@@ -16,7 +16,7 @@ _QUORUM_TROUBLE = {r.QUORUM_LOST, r.NO_LEADER, r.SPLIT_BRAIN, r.UNREACHABLE, r.A
 def record_transitions(
     events: EventRecorder, obj: Object, conditions: Conditions, *, led: bool, own: bool
 ) -> None:
-    """Tell what changed between the conditions as read and as written.
+    """Record events for what changed between the conditions as read and as written.
 
     :param led: whether the cluster is known to have had a leader: a first quorum is not a restored one.
     :param own: whether the operator itself restarts a member without which there is no quorum.

@@ -29,7 +29,7 @@ ASK_EVERY = 5.0
 """Seconds between two looks at the events of one object."""
 
 _SLOW_START = 20.0
-"""Seconds without a start until people are told where to look, when nothing says why."""
+"""Seconds without a start until the message says where to look, if nothing shows the cause."""
 
 _AT_ONCE = 3
 """Objects whose events are read in one pass."""
@@ -41,7 +41,7 @@ _TOGETHER = 150.0
 """Seconds: the kubelet tries again what failed after at most 122 s. What it has not repeated is over."""
 
 _SHOWN = 3
-"""Causes told of one object."""
+"""Number of causes in the message about one object."""
 
 _LONGEST = 300
 """Characters of one cause."""

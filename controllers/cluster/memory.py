@@ -52,13 +52,13 @@ class Memory:
         return known
 
     def in_vain(self, waiting: Mapping[str, str]) -> frozenset[str]:
-        """Names of the pods that have started anew and whose volumes still wait for a start."""
+        """Names of the pods that have started again and whose volumes still wait for a start."""
         return frozenset(
             name for name, uid in waiting.items() if self.at_start.get(name, (uid, 0.0))[0] != uid
         )
 
     def due(self, waiting: Mapping[str, str], now: float, patience: float) -> set[str]:
-        """Names of the pods to start anew for the sake of their volumes.
+        """Names of the pods to start again for the sake of their volumes.
 
         :param waiting: uid by name of every pod whose volume waits for its start.
         :param patience: seconds a node has to grow the file system while the pod runs, as most drivers can.

@@ -26,11 +26,11 @@ class Observation:
     """What was done in this pass, or what it waits for."""
     volumes_error: str = ""
     conflict: str = ""
-    """A child's name is taken by somebody else."""
+    """A child's name is taken by someone else."""
     unsupported: str = ""
     """The spec asks for what the operator cannot do; nothing is changed until that is taken back."""
     in_vain: frozenset[str] = frozenset()
-    """Pods that have started anew for the sake of their volumes, which have not grown."""
+    """Pods that have started again for the sake of their volumes, which have not grown."""
     absent: str = ""
     """Why pods that there should be cannot be created, as far as events say so."""
     silent: frozenset[str] = frozenset()
@@ -43,9 +43,9 @@ class Observation:
     held_back: bool = False
     """Paused, and there is something to do."""
     superseded: bool = False
-    """A new template was applied in this very pass: what was observed speaks of the one before."""
+    """A new template was applied in this very pass: what was observed is about the previous one."""
     protocol: str = ""
-    """Protobuf package the members speak; "" before one has answered."""
+    """Protobuf package that the members serve; "" before one has answered."""
     domain: str = "cluster.local"
 
     @property
@@ -82,12 +82,12 @@ class Observation:
 
     @property
     def settled(self) -> bool:
-        """Current, ready, and of one mind."""
+        """All pods are current and ready, and all members follow the same leader."""
         return self.current and all(pod.ready for pod in self.pods) and self.consensus.complete
 
 
 def live_members(live: Object | None) -> int | None:
-    """Members of a StatefulSet: as the operator last wrote, not as somebody may have scaled it since."""
+    """Members of a StatefulSet: as the operator last wrote, not as someone may have scaled it since."""
     if live is None:
         return None
     written = (live["metadata"].get("annotations") or {}).get(naming.MEMBERS_ANNOTATION, "")

@@ -62,7 +62,7 @@ class Observer:
         )
 
     def _over_time(self, cluster: EtlRouterCluster, seen: Observation, memory: Memory) -> Observation:
-        """What only the looks before can tell: who has been silent for long, and what is over in a moment."""
+        """What only earlier observations show: who has been silent for long, and what is over in a moment."""
         now, sights = self._context.clock.monotonic(), memory.sights
         grace = max(self._context.settings.silence_grace, _ELECTIONS * _election(cluster))
         errors = {node.ordinal for node in seen.nodes if node.error and not node.unimplemented}

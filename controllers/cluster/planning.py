@@ -1,8 +1,8 @@
 """What to change next: the volumes, then the running template, then the size. Pure.
 
 One kind of change is under way at a time. What has begun is ended first. Of what has not begun the volumes
-come first: a full disk may be why members are in trouble, and a member that starts anew or joins finds its
-volume as it is to be. Nothing waits for ever: a roll that does not move no longer keeps volumes from growing,
+come first: a full disk may be why members are in trouble, and a member that starts again or joins finds its
+volume as it is to be. Nothing waits forever: a roll that does not move no longer keeps volumes from growing,
 and volumes that do not grow no longer keep the rest.
 """
 
@@ -32,7 +32,7 @@ def next_step(
 
     :param wanted: ``spec.replicas``.
     :param on_delete: whether only the user deletes pods.
-    :param due: names of pods that have to start anew for the sake of their volumes.
+    :param due: names of pods that have to start again for the sake of their volumes.
     """
     if seen.consensus.split:
         return Step(waiting="two members report that they lead in the same term")

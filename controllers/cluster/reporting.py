@@ -33,7 +33,7 @@ class Reporter:
     async def report(
         self, key: ObjectKey, obj: Object, cluster: EtlRouterCluster, seen: Observation, memory: Memory
     ) -> Result:
-        """Write the status if it differs; tell of what changed; say when to look again."""
+        """Write the status if it differs, record events, and return when to reconcile again."""
         now = timestamp(self._context.clock.time())
         conditions = Conditions(obj, cluster.metadata.generation or 0, now)
         status = cluster_status(cluster, seen, conditions)
@@ -66,7 +66,7 @@ class Reporter:
         return min(max(settings.busy_interval, still / 10), settings.idle_interval)
 
     def _note_blocked(self, obj: Object, seen: Observation, memory: Memory) -> None:
-        """Warn of a roll that has waited for too long, once until it goes on."""
+        """Warn of a roll that has waited for too long, once until it continues."""
         blocked = seen.step.restart.blocked
         waited = memory.sights.lasted("roll", bool(blocked), self._context.clock.monotonic())
         if not blocked:

@@ -18,7 +18,7 @@ class FirstSight:
         """Seconds for which ``seen`` has been the same; 0.0 at first sight, and while it is false.
 
         :param what: what is looked at; each has a clock of its own.
-        :param seen: what is there now. A different one starts anew.
+        :param seen: what is there now. A different one starts again.
         """
         if not seen:
             self._since.pop(what, None)

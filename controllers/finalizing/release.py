@@ -77,7 +77,7 @@ def waiting_to_go(deadline: float, error: str) -> str:
 
 
 def give_up(deadline: float, error: str) -> Release:
-    """The router never answered: orphan what it holds, loudly."""
+    """The router never answered: orphan the object there, with a Warning event."""
     note = f"no answer within {deadline:.0f} s, it may still be in the router: {error}"
     return Release(True, r.ORPHANED, note)
 

@@ -33,7 +33,7 @@ def steady(text: str) -> str:
 
 
 def trouble(router: Mapping[str, Any], status: Mapping[str, Any]) -> str:
-    """Why the router container does not run, as far as its pod tells; "" when it runs or nothing is said.
+    """Why the router container does not run, as far as its pod shows; "" when it runs or nothing is said.
 
     :param router: the status of the router container; empty before there is one.
     """
@@ -61,7 +61,7 @@ def lasting(now: str, before: str) -> str:
 def _reason(waiting: Mapping[str, Any]) -> str:
     reason, message = str(waiting.get("reason") or ""), steady(str(waiting.get("message") or ""))
     if reason in ("ErrImagePull", _PULLING):
-        # One failure, told in turns by both words; newer kubelets put the cause behind the second as well.
+        # One failure, with two alternating reasons; newer kubelets put the cause behind the second as well.
         return _joined(_PULLING, _BACK_OFF.sub("", message, count=1))
     return _joined(reason, message)
 

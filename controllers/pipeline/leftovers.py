@@ -56,7 +56,7 @@ class LeftoversReconciler:
         try:
             left = await self._search(cluster, where)
         except RouterError:
-            # The cluster's status tells of a router that does not answer.
+            # The cluster's status reports a router that does not answer.
             return Result.after(self._pauses.next(key))
         if left:
             return Result.after(self._pauses.next(key))

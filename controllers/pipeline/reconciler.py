@@ -85,7 +85,7 @@ class PipelineReconciler:
         return where
 
     async def _report(self, key: ObjectKey, obj: Object, conditions: Conditions, outcome: Outcome) -> Result:
-        """Write the status, and tell people and Prometheus what came of it."""
+        """Write the status, and report the result as events and metrics."""
         context = self._context
         status = conclude(obj, outcome.figures, conditions, outcome.phase or phase_before(obj))
         informer = context.informers[PIPELINE]

@@ -25,7 +25,7 @@ class Outcome:
     phase: str = ""
     """Empty when :func:`phase_before` applies."""
     figures: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the status that are known anew."""
+    """Fields of the status that are known again."""
     again: float | None = None
     """Seconds until the next look."""
     done: Synced | None = None

@@ -47,7 +47,7 @@ class Synced:
 
 
 def foreign(config: pb.PipelineConfig) -> bool:
-    """Whether the pipeline in the router was put there by somebody else than this operator."""
+    """Whether the pipeline in the router was put there by someone else than this operator."""
     return OWNER_UID not in config.metadata
 
 

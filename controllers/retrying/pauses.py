@@ -38,7 +38,7 @@ class Waiting:
         now = self._clock.monotonic()
         before = self._since.get(key)
         if before is None or before[0] != uid:
-            # An object of the same name that was made anew has its own time.
+            # An object of the same name that was made again has its own time.
             self._since[key] = before = uid, now
         return now - before[1]
 

@@ -12,7 +12,7 @@ from informers.objects import Object, ObjectKey
 
 
 class Troubles:
-    """Tells trouble that lasts from trouble that passes: only the former is worth an alarm.
+    """Distinguishes lasting from temporary problems: only the former are worth a Warning event.
 
     :param after: seconds.
     """
@@ -47,7 +47,7 @@ class AlarmRules:
     """Which trouble is announced, how and when."""
 
     condition: str
-    """Type of the condition that tells of the trouble, unless it is True."""
+    """Type of the condition that shows the problem while it is not True."""
     reasons: Mapping[str, str]
     """The condition's reasons that a user should act on, and those of the Warning events about them."""
     at_once: Collection[str]
@@ -68,7 +68,7 @@ class Alarms:
         self._troubles = Troubles(clock, after)
 
     def look(self, key: ObjectKey, obj: Object, conditions: Conditions) -> None:
-        """Announce the trouble that the conditions tell of, if it is time to."""
+        """Report the problem in the conditions as an event, if it is time to."""
         rules = self._rules
         found = conditions.get(rules.condition)
         if found is None or found["status"] == "True":

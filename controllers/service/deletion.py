@@ -71,7 +71,7 @@ class ServiceDeletion:
         ending = await self._endings.of(self._resource, key, key_of(name))
         if release is None and cluster is not None and ending and ending.with_cluster:
             release = release_with(ending, cluster)
-        # The users go as well, or have lost what they use for good.
+        # The users go as well, or have lost what they use permanently.
         users = [] if ending else users_of(self._resource, key, self._context.informers[PIPELINE])
         if users:
             return Attempt(users=users, cluster=None if release else cluster)

@@ -135,7 +135,7 @@ class ServiceReconciler:
     async def _homeless(
         self, key: ObjectKey, obj: Object, conditions: Conditions, reason: str, message: str
     ) -> Result:
-        """Nowhere to be registered: no cluster, no endpoint, or the name is somebody else's there."""
+        """Nowhere to be registered: no cluster, no endpoint, or the name is someone else's there."""
         if not self._shared(key):
             self._context.keeper.dismiss(service_id(key))
         conditions.set(r.REGISTERED, False, reason, message)
@@ -155,7 +155,7 @@ class ServiceReconciler:
         conditions: Conditions,
         again: float | None,
     ) -> Result:
-        """Write the status, and tell people and Prometheus what came of it."""
+        """Write the status, and report the result as events and metrics."""
         status = conclude(obj, figures, conditions)
         context = self._context
         await write_status(

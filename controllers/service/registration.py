@@ -99,13 +99,13 @@ def rival_of(
 
 
 def shared(key: ObjectKey, resource: Resource, informers: Mapping[Resource, Informer]) -> bool:
-    """Whether another kind has an object of this name: ids do not tell kinds apart."""
+    """Whether another kind has an object of this name: ids do not contain the kind."""
     others = (other for other in SERVICES if other != resource)
     return any(informers[other].get(key) is not None for other in others)
 
 
 def endpoint_problem(obj: Object) -> str:
-    """Why nobody could be told where the service is, or ""; only a looser schema than ours lets that in."""
+    """Why the endpoint cannot be registered, or ""; only a looser schema than ours lets that in."""
     try:
         split_endpoint(text(section(spec_of(obj), "grpc"), "endpoint"))
     except ValueError as error:

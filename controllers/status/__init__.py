@@ -1,1 +1,1 @@
-"""What people are told: reasons, conditions, and the one place that writes a status."""
+"""Reasons, conditions, and the one place that writes a status."""

@@ -93,7 +93,7 @@ class StatusMemory:
         self._written.pop((resource, key), None)
 
     def changed_by_others(self, resource: Resource) -> Predicate:
-        """Passes changes of a status that this process did not make: such a status is to be written anew."""
+        """Passes changes of a status that this process did not make: such a status is to be written again."""
 
         def changed(delta: Delta) -> bool:
             old, new = delta.old, delta.new

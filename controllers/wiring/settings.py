@@ -1,4 +1,4 @@
-"""What the controllers may be told. Every default is the one the operator ships with."""
+"""Settings of the controllers. Every default is the one the operator ships with."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ControllerSettings:
     """Seconds between two such polls, at most."""
 
     blocked_after: float = 120.0
-    """Seconds a roll may wait before the next restart until a Warning event tells of it."""
+    """Seconds a rollout can wait before the next restart until a Warning event reports it."""
 
     resize_limit: float = 600.0
     """Seconds after which a roll no longer waits for volumes that do not get their size."""
@@ -58,7 +58,7 @@ class ControllerSettings:
     """Seconds this process waits for a router that does not answer before it lets a deleted object go."""
 
     warn_after: float = 10.0
-    """Seconds that trouble which may pass has to last until a Warning event tells of it: a start, a roll or a
+    """Seconds that a temporary problem has to last until a Warning event reports it: a start, a roll or a
     change of the leader is no reason for an alarm."""
 
     sweep_interval: float = 300.0

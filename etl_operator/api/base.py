@@ -32,7 +32,7 @@ RULES = "x-kubernetes-validations"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule about one value, told twice.
+    """A rule about one value, in CEL and in Python.
 
     :param cel: for the API server; true when the value is good.
     :param message: one sentence for people, without the field's name in front.

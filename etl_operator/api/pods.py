@@ -1,7 +1,7 @@
 """Parts of a pod that users set and the operator passes on, shaped as in Kubernetes' own API.
 
 Only shapes and bounds are checked here; what they mean is the API server's to judge when the StatefulSet
-is applied, and its verdict is told in the cluster's conditions.
+is applied, and its error is reported in the cluster's conditions.
 """
 
 from __future__ import annotations

@@ -283,5 +283,5 @@ def _explained(what: str, bind: Address) -> Any:
 
 
 async def run(identity: Identity, settings: Settings) -> None:
-    """Run a node until it is told to stop; see `NodeProcess.run`."""
+    """Run a node until it is stopped; see `NodeProcess.run`."""
     await NodeProcess(identity, settings).run()

@@ -46,7 +46,7 @@ class Buffer(msgspec.Struct, frozen=True):
     backpressure_threshold: float = 0.8
     """Share of a limit from which sources are asked to pause."""
     backpressure_resume_threshold: float = 0.6
-    """Share below which they are asked to go on."""
+    """Share below which they are asked to continue."""
 
 
 class Grpc(msgspec.Struct, frozen=True):

@@ -31,7 +31,7 @@ OPTIONS: Mapping[str, int] = {
     # what is left no longer says which answer it was.
     "grpc.max_metadata_size": 1024 * 1024,
     "grpc.absolute_max_metadata_size": 1024 * 1024,
-    # A channel that is made anew starts with a clean back-off.
+    # A channel that is made again starts with a clean back-off.
     "grpc.use_local_subchannel_pool": 1,
 }
 """Settings of every channel; durations in milliseconds, sizes in bytes. Proxies are honoured as gRPC does by

@@ -31,7 +31,7 @@ from etl_operator.router.registration import DEFAULT_TTL, Lease, Registration
 from etl_operator.router.sharing import UnderWay
 
 Observer = Callable[[str, str, str, float], None]
-"""Told after each call: cluster, method, gRPC code by name, seconds."""
+"""Called after each RPC with cluster, method, gRPC code by name, seconds."""
 
 ATTEMPTS = 3
 """Tries of an idempotent call whose connection broke; all of them share one deadline."""
@@ -69,7 +69,7 @@ def cluster_of(address: str) -> str:
 class RouterClients:
     """Every router node this process talks to, and what it has learned about them.
 
-    :param observe: told about every call, see :data:`Observer`.
+    :param observe: called after every RPC, see :data:`Observer`.
     :param fence: asked before every write, at each of its tries; what it raises goes to the caller as it is,
         and nothing is sent. None by default: every write passes.
     :param prefix: package prefix of the routers' API, one of :data:`PREFIXES` as a rule; found out per
@@ -120,7 +120,7 @@ class RouterClients:
 
 
 class Prefixes:
-    """Which package prefix each address speaks."""
+    """The package prefix that each address serves."""
 
     def __init__(self, pinned: str) -> None:
         self.pinned = pinned
@@ -297,7 +297,7 @@ class RouterNode:
 
         The registry is asked because every build serves it, RouterAdmin none that was published.
 
-        :raises Unimplemented: when the node does not speak that prefix.
+        :raises Unimplemented: when the node does not serve that prefix.
         """
         request = registry_pb2.GetServiceEndpointsRequest()
         await self._once(m.GET_SERVICE_ENDPOINTS, request, prefix, self._clients.deadline)

@@ -31,7 +31,7 @@ class NodeReport:
 class RouterCluster:
     """The nodes at some addresses, taken as one cluster.
 
-    Made anew whenever needed: what is worth remembering is kept by ``clients``.
+    Made again whenever needed: what is worth remembering is kept by ``clients``.
 
     :param addresses: ``host:port`` of every node that can be asked.
     """

@@ -70,7 +70,7 @@ class Entry:
     registration_id: str = ""
     error: str | None = None
     told: RegistrationState = _UNKNOWN
-    """The state of which others were told last."""
+    """The state that was reported last."""
     left: bool = False
     """Nothing is to be undone: what the node holds may stay until its lease is over."""
     busy: asyncio.Future[None] | None = None
@@ -117,7 +117,7 @@ class Link:
         self._error: str | None = None
         self._failures = 0
 
-    # -- wishes -------------------------------------------------------------------------------------
+    # -- desired state ------------------------------------------------------------------------------
 
     @property
     def empty(self) -> bool:
@@ -136,7 +136,7 @@ class Link:
         self._mark(service)
 
     def unwant(self, service: str) -> None:
-        """Have the service here no more. The node is told if it can be; else the lease runs out."""
+        """Deregister the service from this node. If the node does not answer, the lease expires."""
         entry = self._entries.get(service)
         if entry is not None:
             entry.wanted = None
@@ -144,14 +144,14 @@ class Link:
             self._tidy(service, entry)
 
     def forget(self, service: str) -> None:
-        """Have nothing to do with the service any more. The node is not told; there the lease runs out."""
+        """Stop the heartbeats of the service without deregistering it; its lease expires."""
         entry = self._entries.get(service)
         if entry is not None:
             entry.wanted, entry.left = None, True
             self._tidy(service, entry)
 
     def state(self, service: str) -> RegistrationState:
-        """What is known of the service here. Who asks is told of the next change from this."""
+        """The state of the service at this node. The next change after this call is reported."""
         entry = self._entries.get(service)
         if entry is None:
             return _UNKNOWN
@@ -161,7 +161,7 @@ class Link:
     async def release(self, service: str) -> None:
         """Deregister now, after whatever is under way. Afterwards the service is forgotten here.
 
-        :raises RouterError: when the node could not be told.
+        :raises RouterError: when the node could not be called.
         """
         entry = self._entries.get(service)
         if entry is None:
@@ -266,7 +266,7 @@ class Link:
             entry.held, entry.registration_id, entry.error = wanted, lease.registration_id, None
             self._ttl = lease.ttl
             now = asyncio.get_running_loop().time()
-            # The first heartbeat at once: the open stream is what tells of a restart.
+            # The first heartbeat at once: the open stream shows a restart of the node.
             due = now if self._next_beat == math.inf else now + self._period()
             self._next_beat = min(self._next_beat, due)
 

@@ -11,7 +11,7 @@ from etl_operator.router.pb import common_pb2, registry_pb2
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """One service as the registry is told about it. Compared by content."""
+    """One service as it is registered. Compared by content."""
 
     service_id: str
     """``namespace/name``; at most one registration per id and node."""

@@ -29,7 +29,7 @@ class RegistryKeeper:
     """Has every wanted service registered with every wanted node, for as long as :meth:`run` runs.
 
     One task per node address, however many services there are. A node that restarted has forgotten
-    everything; it says so when it is sent a heartbeat, and is told again.
+    everything; it answers heartbeats accordingly, and is registered again.
 
     :param clients: where nodes come from.
     :param rng: for jitter.
@@ -51,7 +51,7 @@ class RegistryKeeper:
     def want(self, registration: Registration, addresses: Iterable[str]) -> None:
         """Have a service registered, like this, with exactly these nodes.
 
-        Takes effect soon after; the same wish again costs nothing. Nodes no longer named are told to
+        Takes effect soon after; the same registration again costs nothing. Nodes no longer named are told to
         forget the service if they answer, and otherwise forget it when its lease runs out.
         """
         service = registration.service_id
@@ -66,12 +66,12 @@ class RegistryKeeper:
                 self._unwant(address, service)
 
     def dismiss(self, service: str) -> None:
-        """Have a service registered nowhere. Nodes are told if they answer; else the lease runs out."""
+        """Deregister a service from all nodes. If a node does not answer, the lease expires there."""
         for address in self._where.pop(service, ()):
             self._unwant(address, service)
 
     def forget(self, service: str) -> None:
-        """Know nothing of a service any more, and tell nobody: where it is registered its lease runs out."""
+        """Stop the heartbeats of a service without deregistering it; its lease expires."""
         for address in self._where.pop(service, ()):
             self._links[address].forget(service)
             self._tidy(address)
@@ -86,7 +86,7 @@ class RegistryKeeper:
 
         Afterwards the keeper knows nothing of the service. Also works while :meth:`run` does not.
 
-        :returns: the errors of nodes that could not be told, by address.
+        :returns: the errors of nodes that could not be called, by address.
         :raises Exception: what the fence raises.
         """
         where = self._where.pop(service, ())

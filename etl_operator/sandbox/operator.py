@@ -1,7 +1,7 @@
 """The operator inside the sandbox: the very program users run, as a process of its own.
 
 It gets a kubeconfig of its own service account, so its roles are enforced, and the name proxy
-through ``grpc_proxy``, which gRPC honours by itself. Nothing else tells it where it runs.
+through ``grpc_proxy``, which gRPC honours by itself. Nothing else depends on where it runs.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Reaper:
     Entering it waits until the reaper listens; leaving it kills what is still guarded and waits for the
     reaper's own end.
 
-    :param state_dir: shows in the reaper's command line, so that it can be told whose it is.
+    :param state_dir: shows in the reaper's command line, so that its sandbox can be identified.
     """
 
     def __init__(self, state_dir: Path) -> None:

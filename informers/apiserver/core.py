@@ -44,7 +44,7 @@ class ApiServer:
     :param rng: for names, uids and delays; pass a seeded one for runs that can be repeated.
     :param history: events remembered per resource; watches from before them get 410.
     :param admission: the plugins that are asked. Without the one for service accounts by default: it refuses
-        pods until somebody has made their namespace's account ``default``, and nothing here does.
+        pods until someone has made their namespace's account ``default``, and nothing here does.
     """
 
     def __init__(

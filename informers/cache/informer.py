@@ -1,4 +1,4 @@
-"""The informer: a resource, watched, stored, indexed, and handed to whoever asked to be told."""
+"""The informer: a resource, watched, stored, indexed, and delivered to handlers."""
 
 from __future__ import annotations
 
@@ -174,10 +174,10 @@ class Informer:
             return
         scope.written(view, gone=_is_gone(obj))
 
-    # -- being told --------------------------------------------------------------------------------
+    # -- handlers ----------------------------------------------------------------------------------
 
     def add_handler(self, handler: Handler) -> None:
-        """Tell ``handler`` of every change, in order, beginning now with what is there (``initial``).
+        """Call ``handler`` with every change, in order, starting with the existing objects (``initial``).
 
         It is called on the event loop and must not block. What it raises is logged and goes no further.
         """
@@ -187,13 +187,13 @@ class Informer:
         self._handlers.append(handler)
 
     def remove_handler(self, handler: Handler) -> None:
-        """Tell ``handler`` of nothing more, not even of the end of what it was told of: nothing has ended.
+        """Stop calling ``handler``. It gets no deletions for the objects it had: they were not deleted.
 
         :raises ValueError: when it is not one of the handlers.
         """
         if self._detached.is_set():
             return
-        # Whoever is being told right now goes by position, so the place is kept until that is over.
+        # A delivery in progress goes by position, so the place is kept until it has ended.
         self._handlers[self._handlers.index(handler)] = _deaf
         try:
             asyncio.get_running_loop().call_soon(self._forget_deaf)
@@ -215,7 +215,7 @@ class Informer:
                 task.cancel()
 
     def detach(self) -> None:
-        """End the watch for good: :meth:`run` returns, and all that was kept is let go.
+        """End the watch permanently: :meth:`run` returns, and its objects are dropped.
 
         Handlers hear nothing more, and of no deletions: nothing was deleted. For the same reason reading it
         raises :class:`informers.errors.Detached` from now on. Once is enough, twice does no harm.
@@ -287,7 +287,7 @@ class Informer:
 
 
 class _NoScopes(dict[str, "_Scope"]):
-    """What a detached informer has: whoever reads is told."""
+    """The store of a detached informer: every read raises an error."""
 
     def __init__(self, resource: Resource) -> None:
         super().__init__()
@@ -462,7 +462,7 @@ class _Scope:
     def _hand_out(self, delta: Delta) -> None:
         old, new, initial = delta
         if old is not None and new is not None and old.uid != new.uid:
-            # Deleted and created anew in between; two objects, two deltas.
+            # Deleted and created again in between; two objects, two deltas.
             _tell(self._handlers, Delta(old, None, initial))
             delta = Delta(None, new, initial)
         _tell(self._handlers, delta)

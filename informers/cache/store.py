@@ -213,7 +213,7 @@ class Store:
             self._compressed -= len(view.body)
 
     def _measure(self) -> None:
-        """Count everything anew."""
+        """Count everything again."""
         self._objects = sum(map(len, self._views.values()))
         self._compressed = sum(len(view.body) for view in self.all() if view.codec is not None)
         self._raw = sum(map(len, map(_BODY, self.all()))) - self._compressed

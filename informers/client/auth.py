@@ -65,7 +65,7 @@ def basic(username: str, password: str) -> Credential:
 
 
 class CredentialSource(Protocol):
-    """Where the transport gets its credential, for every request anew."""
+    """Where the transport gets its credential, for every request again."""
 
     async def current(self) -> Credential:
         """A credential that should be good now.
@@ -149,7 +149,7 @@ class RenewableCredentials:
 
 
 class FileToken(RenewableCredentials):
-    """A bearer token in a file that somebody else replaces from time to time.
+    """A bearer token in a file that someone else replaces from time to time.
 
     :raises ConfigError: when the file cannot be read or is empty.
     """
@@ -188,7 +188,7 @@ class ExecCredentials(RenewableCredentials):
     """The ``exec`` plugin of a kubeconfig: a program that prints an ``ExecCredential``.
 
     :param spec: the ``exec`` mapping of the user.
-    :param cluster: the cluster as the kubeconfig has it; told to plugins with ``provideClusterInfo``.
+    :param cluster: the cluster as the kubeconfig has it; passed to plugins with ``provideClusterInfo``.
     :param directory: where the kubeconfig lies; relative commands start there.
     :raises ConfigError: when the mapping cannot work.
     """

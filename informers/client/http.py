@@ -85,7 +85,7 @@ class HttpTransport:
     A 401 is answered once with a renewed credential. Connections open on first use, within the running
     loop.
 
-    :param user_agent: tells the server's log who we are.
+    :param user_agent: identifies this client in the server's log.
     """
 
     def __init__(

@@ -43,7 +43,7 @@ _CLUSTER_INFO = (
     *("server", "tls-server-name", "insecure-skip-tls-verify", "certificate-authority-data"),
     *("proxy-url", "disable-compression", "extensions"),
 )
-"""What plugins may be told of a cluster."""
+"""Fields of a cluster that are passed to plugins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class ClusterAccess:
     """How to reach one API server. Secrets do not show in its ``repr``.
 
     :param server: URL, with a path prefix where the server has one.
-    :param namespace: where to work unless told otherwise.
+    :param namespace: the default namespace.
     :param proxy: URL of an HTTP proxy, or ``None``.
     :param headers: sent with every request; impersonation.
     """

@@ -19,7 +19,7 @@ class HttpRequest:
     content_type: str = "application/json"
     accept: str = "application/json"
     timeout: float | None = 30.0
-    """Seconds for the whole exchange; for a stream, seconds without a byte. ``None`` waits for ever."""
+    """Seconds for the whole exchange; for a stream, seconds without a byte. ``None`` waits forever."""
     silence: float | None = None
     """Seconds without a byte, beside the whole exchange, for long answers. No limit of its own by default."""
     fence: Callable[[], None] | None = field(default=None, compare=False, repr=False)
@@ -56,7 +56,7 @@ class HttpStream(Protocol):
 
 class Transport(Protocol):
     """Carries requests to one API server. Both methods raise ``TransportError`` when there is no
-    answer, and nothing for a 4xx or 5xx: refusals are values here, errors one floor up."""
+    answer, and nothing for a 4xx or 5xx: error statuses are values here, and exceptions in the client."""
 
     async def request(self, request: HttpRequest) -> HttpResponse:
         """Send and read the whole answer."""

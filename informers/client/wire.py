@@ -66,7 +66,7 @@ class Message(NamedTuple):
     total: float | None
     """Seconds for the whole exchange."""
     silence: float | None
-    """Seconds without a byte, while somebody waits for one."""
+    """Seconds without a byte, while someone waits for one."""
     fence: Callable[[], None] | None = None
     """Raises when it may not be sent any more."""
 
@@ -175,7 +175,7 @@ class Connection(asyncio.BufferedProtocol):
         self._stop_timers()
         parser = self.parser
         good = parser is not None and parser.complete and parser.keep_alive and not parser.excess
-        # Somebody may have left a part of the body unread, and reading paused with it.
+        # Someone may have left a part of the body unread, and reading paused with it.
         if not good or not self.usable or self._pieces or self._paused:
             self.abort()
             return False
@@ -205,7 +205,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._error is not None:
             raise self._error
         self._waiter = waiter = self._loop.create_future()
-        # Silence counts only while somebody listens.
+        # Silence counts only while someone listens.
         self._heard_at = self._loop.time()
         try:
             await waiter

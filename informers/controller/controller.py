@@ -455,7 +455,7 @@ class Controller:
         if slot.overdue:
             error: Exception = DeadlineExceeded(f"the reconcile took longer than {self.deadline:g} s")
         else:
-            # It awaited a task that somebody cancelled. To let this pass would end the worker in silence.
+            # It awaited a task that someone cancelled. Without this, the worker would end unnoticed.
             error = RuntimeFault("a task that the reconcile waited for was cancelled")
         error.__cause__ = cancelled
         return error

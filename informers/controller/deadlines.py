@@ -1,4 +1,4 @@
-"""Workers, and the watchdog that ends what takes too long and replaces who does not let go."""
+"""Workers, and the watchdog that cancels late reconciles and replaces workers that ignore it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Slot:
     task: asyncio.Task[None] | None = None
     work: Work | None = None
     overdue: bool = False
-    """Its reconcile was told to end."""
+    """Its reconcile was cancelled."""
     replaced: bool = False
     """Another worker has taken its place; it ends with its reconcile."""
 
@@ -36,7 +36,7 @@ class Watchdog:
 
     :param slots: the workers, as they come and go.
     :param deadline: seconds a reconcile may take.
-    :param late: told of every reconcile that is cancelled.
+    :param late: called with every reconcile that is cancelled.
     :param replace: starts another worker.
     """
 

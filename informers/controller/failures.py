@@ -28,7 +28,7 @@ def tell(error: Exception, fields: Mapping[str, object], *, again: bool) -> None
     :param again: it is not the first failure in a row, so no stack trace is wanted.
     """
     if isinstance(error, Conflict | Fenced):
-        # Both are part of normal life: somebody was faster, or leads now.
+        # Both are part of normal life: someone was faster, or leads now.
         log.info("reconcile will be retried: %s", _sentence(error), extra=fields)
     else:
         trace = None if again or isinstance(error, RuntimeFault) else error

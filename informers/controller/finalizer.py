@@ -1,7 +1,7 @@
 """Finalizers: hold an object until its remote state is gone.
 
 A list in a merge patch replaces the whole list, so every patch here says which version it was made from:
-a finalizer that somebody else added or removed meanwhile is a ``Conflict``, never lost.
+a finalizer that someone else added or removed meanwhile is a ``Conflict``, never lost.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ What makes a run necessary, and the gate open, is exactly one of these:
 * there was no success since the process started, or the last run failed;
 * an answer that was read has another version now, or is gone, or has come into being;
 * the run asked to look again after some seconds, and they are over; or its success is older than ``max_age``;
-* somebody asked for a run in any case (``Controller.enqueue(..., force=True)``, :meth:`Gate.forget`);
+* someone asked for a run in any case (``Controller.enqueue(..., force=True)``, :meth:`Gate.forget`);
 * nothing was read, or one question got two answers within one run: no telling what it depends on.
 
 Time, random numbers, other servers and objects read past the gate are no versions. A reconciler that depends

@@ -10,7 +10,7 @@ changed more than ``limit`` times in ``window`` seconds is followed by a watch o
 complete with their managed fields, and judged by how they differ and what our writes were caused by. Whoever
 shared a slot with a restless one, fast objects of others (a rollout, a lease), fields that others write in
 turn (the status of a disruption budget), and what we write because something else changed fast, pass that
-judgement in silence. So does a loop over two objects, each of which causes the write of the other.
+judgement unnoticed. So does a loop over two objects, each of which causes the write of the other.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _LEAST = 3
 """Changes of one field that may be called a habit."""
 
 _WAITING = 64
-"""Suspects that wait for their judgement; more are let go."""
+"""Suspected objects to examine; more are ignored."""
 
 _SHOWN = 4
 """Fields a finding names before it counts the rest."""
@@ -144,7 +144,7 @@ class _Suspect:
 
     @property
     def causes(self) -> tuple[str, str]:
-        """How a change of it is told to other controllers that watch it, and to its own."""
+        """How a change of it reaches other controllers that watch it, and its own."""
         kind = self.resource.kind
         return f"{kind} {self.key} changed", f"{kind} changed"
 
@@ -198,7 +198,7 @@ class LoopDetector:
         self._own = own
         self._clock = clock
         self.events: EventRecorder | None = None
-        """Findings are told as events about the object; only logged and counted without."""
+        """Records findings as events about the object; without it they are only logged and counted."""
         self._writes: _Writes | None = None
         if not 0 < limit < 255:
             raise ValueError(f"a limit of {limit} does not fit into a byte")
@@ -346,7 +346,7 @@ class LoopDetector:
 
 
 class _Observed:
-    """A transport that tells the detector of requests."""
+    """A transport that reports requests to the detector."""
 
     def __init__(self, transport: Transport, detector: LoopDetector) -> None:
         self._transport = transport

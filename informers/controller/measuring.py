@@ -26,7 +26,7 @@ class Outcome(StrEnum):
 
 @dataclass
 class Probe:
-    """What :class:`ControllerMetrics` asks of a controller when somebody scrapes."""
+    """What :class:`ControllerMetrics` asks of a controller when someone scrapes."""
 
     active: Callable[[], int]
     """Workers that are reconciling."""

@@ -30,7 +30,7 @@ class BlockingReconciler(Protocol):
     Informers are read and events recorded there as anywhere; what is a coroutine, such as a request of the
     client, goes through :func:`informers.controller.block_on`.
 
-    A thread cannot be cancelled. After the deadline its worker goes on with other keys; the key itself
+    A thread cannot be cancelled. After the deadline its worker continues with other keys; the key itself
     stays in work until the thread returns.
     """
 

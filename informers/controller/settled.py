@@ -14,7 +14,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Settled:
-    """Remembers, for every child, the wish that was met and the version of the object that met it.
+    """Remembers, for every child, the desired state that was met and the version of the object that met it.
 
     While neither moves, the outcome of comparing them cannot either. A restart forgets, and compares once.
     """
@@ -25,18 +25,18 @@ class Settled:
     def __contains__(self, child: Hashable) -> bool:
         return child in self._known
 
-    def holds(self, child: Hashable, wish: Any, observed: View) -> bool:
-        """Whether just this wish was met by just this version.
+    def holds(self, child: Hashable, desired: Any, observed: View) -> bool:
+        """Whether this desired state was met by this version.
 
         :param child: what tells children apart, such as resource and key.
-        :param wish: everything the comparison depends on besides ``observed``, as plain data.
+        :param desired: everything the comparison depends on besides ``observed``, as plain data.
         """
         meta = observed.metadata
-        return self._known.get(child) == (hash(_encode(wish)), meta.uid, meta.resource_version)
+        return self._known.get(child) == (hash(_encode(desired)), meta.uid, meta.resource_version)
 
-    def remember(self, child: Hashable, wish: Any, observed: View) -> None:
-        """The comparison was made, and the wish is met."""
-        self._known[child] = hash(_encode(wish)), observed.uid, observed.resource_version
+    def remember(self, child: Hashable, desired: Any, observed: View) -> None:
+        """The comparison was made, and the desired state is met."""
+        self._known[child] = hash(_encode(desired)), observed.uid, observed.resource_version
 
     def forget(self, child: Hashable) -> None:
         """The child is gone, or of no interest any more."""

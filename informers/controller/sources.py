@@ -64,7 +64,7 @@ class Source:
 
     :param mapper: the keys an object concerns; its own when ``None``. Asked about the object before and
         after, so that what lost a reference is looked at as well as what gained it.
-    :param closed: told when it is over.
+    :param closed: called when it has ended.
     """
 
     def __init__(

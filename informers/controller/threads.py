@@ -21,7 +21,7 @@ class _Call:
     """One call in a thread: what connects it to the event loop.
 
     Virtual time must not pass while a thread works: its loop has ``submit`` and ``hand_over``, which let a
-    thread go on, and block until that thread ends or says ``hand_back``.
+    thread continue, and block until that thread ends or says ``hand_back``.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -114,7 +114,7 @@ class Threads:
         return key in self._left
 
     async def call(self, key: ObjectKey) -> Result:
-        """Run the function in a thread. When cancelled, the thread goes on and counts as left behind."""
+        """Run the function in a thread. When cancelled, the thread continues and counts as left behind."""
         call = _Call(asyncio.get_running_loop())
         context = contextvars.copy_context()
         context.run(_CALL.set, call)
@@ -139,7 +139,7 @@ class Threads:
             # That of a future is an ordinary exception, which would be taken for the thread's own.
             raise RuntimeError("what the reconcile waited for was cancelled") from error
         except StopIteration as error:
-            # No future takes one: its waiter would wait for ever. Coroutines say the same.
+            # No future takes one: its waiter would wait forever. Coroutines say the same.
             raise RuntimeError("reconcile raised StopIteration") from error
 
     def when_returned(self, key: ObjectKey, then: Callable[[], object]) -> None:

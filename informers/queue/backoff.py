@@ -23,7 +23,7 @@ class ErrorClass(Enum):
     """What an error says about when to try again."""
 
     CONFLICT = "conflict"
-    """Somebody else was faster; the next read usually settles it."""
+    """Someone else was faster; the next read usually settles it."""
     THROTTLED = "throttled"
     """The server asked for patience."""
     TRANSIENT = "transient"

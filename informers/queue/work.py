@@ -22,7 +22,7 @@ class Priority(IntEnum):
     DELETION = 0
     """The object is going away."""
     CHANGE = 1
-    """The object's wish changed. Ends a back-off: the error may be gone with the old wish."""
+    """The spec of the object changed. Ends a back-off, because the new spec may be without the error."""
     EVENT = 2
     """Something the object depends on, or owns, changed. Does not cut a back-off short."""
     RETRY = 3

@@ -56,7 +56,7 @@ _PATIENCE = tuple(PATIENCE[priority] for priority in Priority)
 
 
 class _Item(Work):
-    """A wish, and what became of it. Handed out itself: one is made for every change of every object."""
+    """One key and its state. Handed out itself: one is made for every change of every object."""
 
     place: _Place = _READY
     backing_off: bool = False
@@ -168,7 +168,7 @@ class WorkQueue:
     def add_after(
         self, key: ObjectKey, seconds: float, *, priority: Priority = Priority.RESYNC, cause: str = ""
     ) -> None:
-        """Ask for the key after a delay, unless it comes up earlier. The earliest wish counts.
+        """Ask for the key after a delay, unless it comes up earlier. The earliest time counts.
 
         Not positive means now, like :meth:`add`. A key in back-off keeps its deadline.
         """
@@ -192,7 +192,7 @@ class WorkQueue:
     def retry(self, key: ObjectKey, error: BaseException, *, cause: str = "") -> float | None:
         """The key failed: ask for it again after the back-off of this error.
 
-        :returns: seconds of delay; ``None`` when the error is terminal, or when a newer wish (``CHANGE``,
+        :returns: seconds of delay; ``None`` when the error is terminal, or when a newer change (``CHANGE``,
             ``DELETION``) is already asked for and goes first.
         """
         if self._closed:
@@ -270,7 +270,7 @@ class WorkQueue:
                 await waiter
             except asyncio.CancelledError:
                 if waiter.done() and not waiter.cancelled():
-                    # Woken and cancelled at once: the key is for somebody else.
+                    # Woken and cancelled at once: the key is for someone else.
                     self._wake()
                 raise
             finally:
@@ -384,7 +384,7 @@ class WorkQueue:
         return item.held if item is not None and item.place is _WORKING else item
 
     def _enter(self, key: ObjectKey, priority: Priority, cause: str, due: float) -> _Item:
-        """A first wish for a key, or a first one while it is in work."""
+        """The first addition of a key, or the first one while it is being reconciled."""
         item = _Item(key, priority, self._alone[cause], 0, 0.0, 0, due, _HELD)
         working = self._items.get(key)
         if working is not None:

@@ -113,7 +113,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return future
 
     def hand_over(self) -> None:
-        """Let the thread that can go on do so, until it ends or says :meth:`hand_back`. No time passes.
+        """Let the thread that can continue do so, until it ends or says :meth:`hand_back`. No time passes.
 
         :raises VirtualStandstill: when it takes a minute of real time.
         """
@@ -121,7 +121,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             raise VirtualStandstill("a thread waits for something that is not in the loop")
 
     def hand_back(self) -> None:
-        """In a thread: let the loop go on."""
+        """In a thread: let the loop continue."""
         self._turn.release()
 
     def run_in_executor(  # type: ignore[override]
@@ -163,7 +163,7 @@ def run_virtual(work: Coroutine[Any, Any, T], *, limit: float = _YEAR) -> T:
     """Run a coroutine to its end in virtual time, like ``asyncio.run``, and return what it returns.
 
     :param limit: virtual seconds the work may take; a year by default.
-    :raises VirtualStandstill: when nothing can ever happen any more, when something goes on for ever in no
+    :raises VirtualStandstill: when nothing can ever happen any more, when something continues forever in no
         time at all, or the limit has passed.
     """
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(limit)) as runner:

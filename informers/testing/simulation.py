@@ -52,7 +52,7 @@ class Simulation:
         self.clock = VirtualClock()
         self.rng = random.Random(seed)  # noqa: S311 (repeatable on purpose)
         self.server = ApiServer(self.clock, rng=random.Random(self.rng.random()))  # noqa: S311
-        """Create, edit, delete and find objects as somebody else would, past every fault."""
+        """Create, edit, delete and find objects as someone else would, past every fault."""
         self._managers = 0
 
     def fault(
@@ -178,7 +178,7 @@ class Simulation:
         await asyncio.sleep(seconds)
 
     async def create(self, obj: Object) -> Object:
-        """Create an object as somebody else would, past every fault, and wait until it can be used: of a
+        """Create an object as someone else would, past every fault, and wait until it can be used: of a
         definition, until its resource is served.
 
         :raises informers.apiserver.errors.StatusError: what a client would see.

@@ -14,7 +14,7 @@ import msgspec
 T = TypeVar("T")
 
 REMEMBERED = 1024
-"""Different pieces a table knows at once. Beyond that it starts anew: what repeats is soon back."""
+"""Different pieces a table knows at once. Beyond that it starts again: what repeats is soon back."""
 LARGEST = 1024
 """Bytes of a piece that is kept. Larger ones are seldom shared, and are packed with what they came in."""
 IN_BODY = b"\0"

@@ -26,7 +26,7 @@ StatusT = TypeVar("StatusT")
 
 
 def read_spec(view: View, model: type[T]) -> T:
-    """The spec, made anew by every call; an object without one is read as if it were ``{}``.
+    """The spec, made again by every call; an object without one is read as if it were ``{}``.
 
     :param model: a pydantic model, or anything msgspec decodes, which takes a third of the time.
     :raises ValueError: when it does not fit: pydantic's or msgspec's ``ValidationError``.
@@ -40,7 +40,7 @@ def read_spec(view: View, model: type[T]) -> T:
 
 
 def read_status(view: View, model: type[T]) -> T | None:
-    """The status, made anew by every call; ``None`` where nobody has written one.
+    """The status, made again by every call; ``None`` where nobody has written one.
 
     :param model: a pydantic model, or anything msgspec decodes, which takes a third of the time.
     :raises ValueError: when it does not fit: pydantic's or msgspec's ``ValidationError``.

@@ -116,7 +116,7 @@ class View(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     @property
     def generation(self) -> int:
-        """Of the wish; 0 where the server keeps none."""
+        """Of the spec; 0 where the server keeps none."""
         return self.metadata.generation or 0
 
     @property
@@ -179,7 +179,7 @@ class View(msgspec.Struct, frozen=True, gc=False, eq=False):
         return body
 
     def object(self) -> Object:
-        """The object, decoded anew by every call, so that no two callers share it.
+        """The object, decoded again by every call, so that no two callers share it.
 
         Keep it for the time of one reconcile; read-only by convention all the same.
         """
@@ -187,7 +187,7 @@ class View(msgspec.Struct, frozen=True, gc=False, eq=False):
         return decoded
 
     def decode(self, model: type[T]) -> T:
-        """The whole object as a model, made anew by every call; see :class:`informers.views.typed.Typed` for
+        """The whole object as a model, made again by every call; see :class:`informers.views.typed.Typed` for
         the parts of an object during a reconcile.
 
         :param model: a pydantic model, or anything msgspec decodes (``Struct``, dataclass, ``TypedDict``).
@@ -202,7 +202,7 @@ class View(msgspec.Struct, frozen=True, gc=False, eq=False):
         return self.body[0] == _PACKED
 
     def _from_body(self) -> Metadata:
-        """The header anew, with what is too large to be kept in one."""
+        """The header again, with what is too large to be kept in one."""
         return _OBJECT.decode(self.json).metadata
 
     # -- for the cache's own use -------------------------------------------------------------------
@@ -412,7 +412,7 @@ def _without_managed_fields(content: bytes, value: msgspec.Raw) -> bytes | None:
 
 def _without_last_applied(content: bytes, annotations: bytes) -> bytes | None:
     start = content.find(_LAST_APPLIED)
-    # Escaped or spaced out here, so that the one found is somebody else's; or there are several.
+    # Escaped or spaced out here, so that the one found is someone else's; or there are several.
     if annotations.find(_LAST_APPLIED) < 0 or content.find(_LAST_APPLIED, start + 1) >= 0:
         return None
     entry = _LAST_APPLIED_ENTRY.match(content, start)

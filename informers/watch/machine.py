@@ -175,7 +175,7 @@ Command: TypeAlias = GetPage | OpenStream | BackOff
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The outcome of an input. Without a command, what is under way goes on."""
+    """The outcome of an input. Without a command, what is under way continues."""
 
     state: State
     events: Sequence[Event] = field(default=())

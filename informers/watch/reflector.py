@@ -98,7 +98,7 @@ class Reflector:
         self._options = options or WatchOptions()
         self._relieve = relieve or _at_ease
         self.on_missing: Callable[[], bool] = _nobody
-        """Called when the server turns out not to serve the resource; True when somebody else says so."""
+        """Called when the server turns out not to serve the resource; True when someone else says so."""
         self._back_off = BackOff(clock, rng)
         self._state = State()
         self._started_at: float | None = None
@@ -117,7 +117,7 @@ class Reflector:
 
     @property
     def phase(self) -> Phase:
-        """What goes on right now."""
+        """What continues right now."""
         return self._state.phase
 
     def last_contact_age(self) -> float:

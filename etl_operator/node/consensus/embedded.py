@@ -56,7 +56,7 @@ class _Peer:
 class EmbeddedEngine:
     """A `ConsensusEngine`.
 
-    :param node_id: positive; the same number for the same data for ever.
+    :param node_id: positive; the same number for the same data forever.
     :param bind: the Raft listener.
     :param advertised: how the status names this node; default ``bind``.
     :param peers: every other member. May differ from the last start by one member.

@@ -10,7 +10,7 @@ Errors, as a tree::
     │   └── Unanswered          another member was asked and gave no answer
     ├── NotReady            the state is not loaded yet
     ├── StorageError        the disk
-    │   ├── StorageFull         no room for the entry; the node goes on, the proposal failed
+    │   ├── StorageFull         no room for the entry; the node continues, the proposal failed
     │   ├── StorageCorrupt      what is on disk cannot be trusted; the node must not start
     │   └── StorageBusy         another process has the directory
     └── EngineFault         a bug; the process must end, and start again from what is on disk

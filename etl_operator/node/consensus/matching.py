@@ -32,7 +32,7 @@ def contradiction(message: wire.AppendEntries, log: DiskJournal, commit: int) ->
 
 
 def disagreement(message: wire.AppendEntries, log: DiskJournal, commit: int) -> int | None:
-    """Where the leader should go on if its previous entry is not in the log; None if it is.
+    """Where the leader should continue if its previous entry is not in the log; None if it is.
 
     :param commit: the last entry known to be committed, which every later leader has.
     """

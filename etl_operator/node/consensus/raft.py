@@ -275,7 +275,7 @@ class Raft:
             done(None, LeadershipLost("leadership was lost before the commit; the outcome is unknown"))
 
     def adopt_term(self, term: int) -> None:
-        """Follow in a later term that somebody else has reached."""
+        """Follow in a later term that someone else has reached."""
         if term <= self.term:
             return
         if self.role is not Role.FOLLOWER:
@@ -373,7 +373,7 @@ class Raft:
         """Store what is not here yet; up to which entry the logs are equal now, and what hindered the rest.
 
         Raft, section 5.3: entries that are here already stay, with all that follows them. Messages may come
-        late or twice, and what follows was vouched for.
+        late or twice, and the later entries were acknowledged.
         """
         stored = message.prev_index
         for command, index, term in message.entries:

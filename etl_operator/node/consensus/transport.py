@@ -4,7 +4,7 @@ Every node dials every other one and uses that connection to send only; what it 
 connections others dialled. Two connections per pair, and no question which of them counts. A newer connection
 of a member replaces its older one, so messages of one member never overtake each other.
 
-A name that does not resolve (yet), a refused connection, a lost one: all are retried, for ever.
+A name that does not resolve (yet), a refused connection, a lost one: all are retried, forever.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Access:
     :param tokens: whom a bearer token belongs to.
     :param grants: all objects of one of the kinds in :data:`GRANTS`.
     :param revision: a number that changes whenever any of them does.
-    :param audit: told every decision.
+    :param audit: called with every decision.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Access:
         account = service_account_of(wanted)
         if account is not None and not groups:
             return service_account(*account)
-        # Whoever is somebody is authenticated, on whose behalf it ever is.
+        # Whoever is someone is authenticated, on whose behalf it ever is.
         known = () if wanted == ANONYMOUS.name or AUTHENTICATED in groups else (AUTHENTICATED,)
         return Identity(wanted, (*groups, *known))
 

@@ -65,7 +65,7 @@ class LocalServices:
         self._core.registry.followers.append(self._follow)
 
     def _follow(self) -> None:
-        # A follower must not write: it hears of a change in the middle of it.
+        # A follower must not write: it is called in the middle of a change.
         if self._due is None:
             self._due = asyncio.get_running_loop().call_soon(self._agree)
 

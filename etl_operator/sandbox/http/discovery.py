@@ -1,4 +1,4 @@
-"""What this server serves, told twice: the classic documents and the aggregated one kubectl prefers."""
+"""What this server serves, in two forms: the classic documents and the aggregated one kubectl prefers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ _EXTRA: Mapping[tuple[str, str], tuple[Subresource, ...]] = {
 
 
 class Discovery:
-    """The documents for one set of resources, built anew whenever that set changes.
+    """The documents for one set of resources, built again whenever that set changes.
 
     :param types: every resource version served.
     """

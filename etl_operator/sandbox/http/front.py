@@ -318,7 +318,7 @@ def _no_page() -> web.Response:
 
 
 def _deprecation(info: RequestInfo) -> tuple[str, ...]:
-    """What clients are told about kinds that have a successor."""
+    """The warning about kinds that have a successor."""
     resource = info.type.resource
     said = _DEPRECATED.get((resource.group, resource.plural))
     return (said,) if said is not None else ()

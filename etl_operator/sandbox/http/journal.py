@@ -1,7 +1,7 @@
 """Objects on disk: a SQLite table with the newest version of each, so that a restart finds them.
 
 The store in memory stays the one that answers; this is its shadow. A write is committed here before it
-becomes visible, so what a client was told survives the death of the process, and what cannot be kept is
+becomes visible, so an acknowledged write survives a crash of the process, and what cannot be kept is
 refused. The disk itself is flushed at SQLite's own checkpoints: a crash of the whole machine may take the
 last moments.
 """

@@ -22,7 +22,7 @@ _ABOUT = "kubernetes.io/description"
 
 
 class NamespaceContents:
-    """Keeps them there, also when somebody deletes or changes them.
+    """Keeps them there, also when someone deletes or changes them.
 
     :param core: is written to; namespaces, accounts and ConfigMaps are followed.
     :param authority: in PEM.
@@ -47,7 +47,7 @@ class NamespaceContents:
         else:
             return
         if name not in self._due:
-            # A follower must not write: it hears of a change in the middle of it.
+            # A follower must not write: it is called in the middle of a change.
             self._due.add(name)
             asyncio.get_running_loop().call_soon(self._fill, name)
 

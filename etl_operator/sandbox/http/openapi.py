@@ -50,7 +50,7 @@ class Schemas(Protocol):
 
 
 def index(documents: Iterable[tuple[str, str]]) -> Object:
-    """``GET /openapi/v3``: one entry per document path and its hash, so that clients can cache for ever."""
+    """``GET /openapi/v3``: one entry per document path and its hash, so that clients can cache forever."""
     return {
         "paths": {
             path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"} for path, digest in documents

@@ -17,7 +17,7 @@ def _statuses(pod: Object, field: str = "containerStatuses") -> Sequence[Mapping
 
 
 def _beside(pod: Object) -> set[str]:
-    """Init containers that go on beside the others."""
+    """Init containers that continue beside the others."""
     init = spec(pod).get("initContainers") or ()
     return {str(one["name"]) for one in init if one.get("restartPolicy") == "Always"}
 

@@ -20,7 +20,7 @@ RawObject = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What somebody wants to do. Either ``path`` is set (a non-resource request) or ``resource`` is.
+    """What someone wants to do. Either ``path`` is set (a non-resource request) or ``resource`` is.
 
     :param namespace: "" for cluster-scoped resources and for requests across all namespaces.
     :param name: "" where the request names no object (list, watch, create, deletecollection).
@@ -241,7 +241,7 @@ def _binding(raw: RawObject, rules: tuple[Rule, ...], namespace: str) -> _Bindin
 
 
 def attributes_for_impersonation(user: str, groups: Sequence[str]) -> Iterator[Attributes]:
-    """What must be allowed before somebody acts as ``user`` with ``groups``."""
+    """What must be allowed before someone acts as ``user`` with ``groups``."""
     account = service_account_of(user)
     if account is not None:
         namespace, name = account

@@ -150,7 +150,7 @@ class EmbeddedServer:
             now=self._clock.time,
             logs=lambda: self.logs,
         )
-        # Without cancellation a watch whose client has left would wait for its next event for ever.
+        # Without cancellation a watch whose client has left would wait for its next event forever.
         self._server = web.Server(
             front,
             request_factory=_request,

@@ -20,7 +20,7 @@ class CrashBackoff:
     _next: float = 0.0
 
     def ended(self, ran_for: float) -> float:
-        """Tell that the container ended after ``ran_for`` seconds; returns the delay before its restart."""
+        """Record that the container ended after ``ran_for`` seconds; returns the delay before its restart."""
         if ran_for >= self.forgiven_after:
             self._next = 0.0
         delay = self._next

@@ -42,7 +42,7 @@ _KILLED = 128 + signal.SIGKILL
 
 
 class Container:
-    """Runs one container until it has ended for good, or is stopped.
+    """Runs one container until it has ended permanently, or is stopped.
 
     :param pod: the pod as it is at this moment.
     :param policy: ``Always``, ``OnFailure`` or ``Never``.

@@ -29,7 +29,7 @@ class LogFiles:
         for file in self._directory.glob("*.log"):
             if int(file.stem) < run - 1:
                 file.unlink()
-        # Appending: after a cut to nothing the child goes on at the start, not after a hole.
+        # Appending: after a cut to nothing the child continues at the start, not after a hole.
         return os.open(self._directory / f"{run}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def newest(self) -> Path | None:
@@ -64,7 +64,7 @@ async def read(
 ) -> AsyncGenerator[bytes, None]:
     """The newest run's output, in pieces; with ``previous`` what the run before it left behind.
 
-    :param follow: go on until ``ended`` says that nothing more will come, over restarts.
+    :param follow: continue until ``ended`` says that nothing more will come, over restarts.
     :param tail: only that many lines of what there is; ``None`` for all.
     """
     if previous:

@@ -3,7 +3,7 @@
 The node looks once a second, and only at containers that have a limit, so a container that grows fast
 can be above it for that long. What is counted is what a control group could not give back: anonymous and
 shared memory, not the pages of files. Commands of probes and hooks, and processes that leave their group,
-are not counted. Where the platform does not tell, nothing is enforced.
+are not counted. If the platform does not report it, nothing is enforced.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 Reader: TypeAlias = Callable[[Mapping[int, int]], Mapping[int, int]]
 """Limits by process group to memory in use by process group, both in bytes. Groups that are gone may be
-missing. May block. Raises ``OSError`` when it cannot tell anything."""
+missing. May block. Raises ``OSError`` when it cannot read anything."""
 
 _PERIOD = 1.0
 _LOOKS = 2
@@ -129,7 +129,7 @@ def ask_ps(limits: Mapping[int, int]) -> dict[int, int]:
     try:
         done = subprocess.run(_PS, capture_output=True, text=True, timeout=_PS_SECONDS, check=True)
     except subprocess.SubprocessError as error:
-        raise OSError(f"ps does not tell: {error}") from error
+        raise OSError(f"cannot read memory use from ps: {error}") from error
     return {group: size for group, size in resident_by_group(done.stdout).items() if group in limits}
 
 
@@ -188,7 +188,7 @@ class MemoryWatch:
     async def run(self) -> None:
         """Look again and again, while there is something to look at. Until cancelled."""
         if self._reader is None:
-            log.info("memory limits are not enforced: this platform does not tell what processes use")
+            log.info("memory limits are not enforced: this platform does not report the memory of processes")
             return
         failing = False
         while True:

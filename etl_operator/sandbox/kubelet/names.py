@@ -1,4 +1,4 @@
-"""Cluster DNS names in what a container is told, replaced by addresses its process can reach. Pure.
+"""Replaces cluster DNS names in arguments and environment of a container by addresses. Pure.
 
 Only in command, args and environment values: files stay as they are.
 """

@@ -138,7 +138,7 @@ class ProcessNode:
 
     def _on_pod(self, delta: Delta) -> None:
         old, new = delta.old, delta.new
-        # Deleted, or deleted and made anew between two looks.
+        # Deleted, or deleted and made again between two looks.
         if old is not None and (new is None or new.uid != old.uid) and old.uid in self._workers:
             self._workers.pop(old.uid).vanish()
         if new is None:
@@ -259,7 +259,7 @@ class _Caches:
 
 
 class _Names:
-    """Cluster names to addresses, for what a container is told."""
+    """Cluster names to addresses, for the arguments and environment of a container."""
 
     def __init__(self, caches: _Caches, addresses: AddressBook, domain: str) -> None:
         self._addresses = addresses

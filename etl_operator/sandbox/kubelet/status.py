@@ -64,7 +64,7 @@ class ContainerRecord:
 
     @property
     def failed(self) -> bool:
-        """Whether it ended with an error, for good."""
+        """Whether it ended with an error, permanently."""
         return self.finished and bool(self.state["terminated"]["exitCode"])
 
     def status(self) -> dict[str, Any]:

@@ -202,7 +202,7 @@ def _inside(root: Path, relative: str) -> Path:
 
 
 def claim_directory(claim: Object) -> str:
-    """The directory name of a claim; a claim that is made anew starts empty."""
+    """The directory name of a claim; a claim that is made again starts empty."""
     meta = claim["metadata"]
     return f"{meta['namespace']}_{meta['name']}_{meta['uid']}"
 

@@ -152,7 +152,7 @@ class PodWorker:
             except NotFound:
                 return False
             except Conflict:
-                # Somebody else was faster, unless it was an earlier try of ours whose answer got lost.
+                # Someone else was faster, unless it was an earlier try of ours whose answer got lost.
                 return await self._is_ours()
             except RuntimeFault as error:
                 log.warning("pod %s cannot be bound yet: %s", self.key, error)
@@ -191,7 +191,7 @@ class PodWorker:
                 await one.stop(self._grace())
 
     async def _initialize(self, one: Container, group: asyncio.TaskGroup) -> bool:
-        """Run an init container; false when the pod cannot go on."""
+        """Run an init container; false when the pod cannot continue."""
         if one.record.spec.get("restartPolicy") != "Always":
             await one.run()
             return one.record.finished and not one.record.failed
@@ -298,7 +298,7 @@ class PodWorker:
         await asyncio.gather(*(one.stop(grace) for one in self._init))
 
     async def _leave(self) -> None:
-        """Confirm that nothing runs any more: the server then lets go of the pod."""
+        """Confirm that nothing runs any more: the server then removes the pod."""
         while not self._vanished and not self._node_stops:
             with contextlib.suppress(NotFound):
                 await self._report_end()

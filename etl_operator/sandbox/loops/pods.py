@@ -25,7 +25,7 @@ def is_terminating(pod: Object) -> bool:
 
 
 def is_finished(pod: Object) -> bool:
-    """Whether its containers have ended for good."""
+    """Whether its containers have ended permanently."""
     return phase(pod) in ("Succeeded", "Failed")
 
 

@@ -91,7 +91,7 @@ class Provisioner:
             await self._report(self._caches.claims, claim, bound_status(claim))
 
     async def _provide_volume(self, wanted: Object) -> bool:
-        """Make the volume and let it grow; false when there is one that is somebody else's."""
+        """Make the volume and let it grow; false when there is one that is someone else's."""
         cache, key = self._caches.volumes, ObjectKey.of(wanted)
         view = cache.get(key)
         if view is not None:

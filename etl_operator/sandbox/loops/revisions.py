@@ -60,7 +60,7 @@ def stored_revision(
 ) -> Object | None:
     """The ControllerRevision to create, or to renumber, so that the spec's template is the newest.
 
-    ``None`` when it already is. A template somebody went back to keeps its object and gets a new number;
+    ``None`` when it already is. A template someone went back to keeps its object and gets a new number;
     one that a deleted set of the same name has left behind gets this owner.
     """
     revision = revision_of(stateful_set)

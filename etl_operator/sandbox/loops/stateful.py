@@ -84,7 +84,7 @@ class StatefulSetLoop:
 
     async def _carry_out(self, stateful_set: Object, result: Plan) -> None:
         for claim in result.claims:
-            # Somebody was faster, or the cache is behind: the claim is there, which is all that counts.
+            # Someone was faster, or the cache is behind: the claim is there, which is all that counts.
             with contextlib.suppress(AlreadyExists):
                 self._caches.claims.written(await self._client.create(PVC, claim))
         for claim in result.claim_owners:

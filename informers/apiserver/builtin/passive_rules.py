@@ -152,7 +152,7 @@ def ip_address(new: Object, old: Object | None) -> Iterator[Cause]:
 
 
 def migration(new: Object, old: Object | None) -> Iterator[Cause]:
-    """A StorageVersionMigration: of one resource, for ever."""
+    """A StorageVersionMigration: of one resource, forever."""
     if not new["spec"]["resource"].get("resource"):
         yield required("spec.resource.resource", "resource is required to be set")
     if old is not None:

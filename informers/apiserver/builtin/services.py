@@ -69,7 +69,7 @@ def meaningful(new: Object, old: Object) -> Object:
 
 
 def _release(draft: Object, old: Object | None) -> None:
-    """A service that becomes a mere name gives its addresses back; ones asked for anew are a mistake."""
+    """A service that becomes a mere name gives its addresses back; ones asked for again are a mistake."""
     spec = draft["spec"]
     before = old["spec"] if old is not None else {}
     for name in _ALLOCATED:

@@ -121,7 +121,7 @@ class DefinitionController:
             else:
                 self.serve(obj)
         except StatusError:
-            # Somebody was faster; their change has put the name into the queue again.
+            # Someone was faster; their change has put the name into the queue again.
             self._enqueue(name)
 
     def _write(self, obj: Object) -> None:

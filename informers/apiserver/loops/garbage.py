@@ -64,7 +64,7 @@ class GarbageCollector:
                 try:
                     self._step(item)
                 except StatusError:
-                    # Somebody changed it in the same moment; look again.
+                    # Someone changed it in the same moment; look again.
                     self._enqueue(item)
         finally:
             stop()
@@ -190,7 +190,7 @@ class GarbageCollector:
         if owner is None:
             return _Owner.UNKNOWN
         obj = self._backend.find(*owner)
-        # One of the same name that was made anew is another object.
+        # One of the same name that was made again is another object.
         if obj is None or obj["metadata"]["uid"] != reference["uid"]:
             return _Owner.ABSENT
         metadata = obj["metadata"]

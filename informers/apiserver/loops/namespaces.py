@@ -45,7 +45,7 @@ class NamespaceController:
                 try:
                     self._step(name)
                 except StatusError:
-                    # Somebody changed it in the same moment; look again.
+                    # Someone changed it in the same moment; look again.
                     self._enqueue(name)
         finally:
             stop()

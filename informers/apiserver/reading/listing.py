@@ -22,7 +22,7 @@ _PAGE_EXPIRED = (
     "up in the list."
 )
 _ANY = -1
-"""In a token: go on with what is there now, whatever happened since the first page."""
+"""In a token: continue with what is there now, whatever happened since the first page."""
 
 
 class Page(NamedTuple):

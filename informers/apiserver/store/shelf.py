@@ -14,7 +14,7 @@ _SNAPSHOTS = 32
 
 
 class Watcher(Protocol):
-    """Somebody who follows one shelf."""
+    """Someone who follows one shelf."""
 
     def changed(self, change: Change) -> None:
         """A change has become visible."""

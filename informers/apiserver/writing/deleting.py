@@ -141,7 +141,7 @@ def _finalizers(type_: ResourceType, metadata: Object, options: DeleteOptions) -
         elif FOREGROUND in present:
             policy = "Foreground"
         elif type_.storage == ("batch", "jobs"):
-            # The one kind whose dependents have always been orphaned unless somebody says otherwise.
+            # The one kind whose dependents have always been orphaned unless someone says otherwise.
             policy = "Orphan"
     wanted = {"Orphan": ORPHAN, "Foreground": FOREGROUND}.get(policy or "")
     if metadata.get("deletionTimestamp") and not present:

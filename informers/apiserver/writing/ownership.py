@@ -13,7 +13,7 @@ def tracked(write: Write, new: Object, old: Object | None, sent: Object) -> Obje
     """The object with the ownership this write leads to."""
     entries = new["metadata"].get("managedFields")
     if old is not None and (entries == [{}] or not (entries or old["metadata"].get("managedFields"))):
-        # Ownership that was given up is not taken up again before somebody applies.
+        # Ownership that was given up is not read again before someone applies.
         metadata = {key: value for key, value in new["metadata"].items() if key != "managedFields"}
         return {**new, "metadata": metadata}
     noted = fields.track(
