@@ -65,3 +65,5 @@ def announcements(done: Synced) -> Iterator[Announcement]:
         reason = r.RESUMED if done.enabled else r.PIPELINE_PAUSED
         word = "enabled" if done.enabled else "disabled"
         yield Announcement(reason, "Switch", f"the pipeline is {word}")
+    elif done.drained:
+        yield Announcement(r.DRAINED, "Switch", "the pipeline is disabled and drained")

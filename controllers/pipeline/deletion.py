@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
@@ -39,6 +40,18 @@ from informers.views.view import View
 _LEFT = "an operator removes it from the router later, because it has no object"
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of a look at a deleted pipeline."""
+
+    release: Release | None = None
+    """The object may go."""
+    waits: str = ""
+    """What the deletion waits for, if it may not."""
+    pending: int | None = None
+    """Records that still have to leave; ``None`` if the router did not say."""
+
+
 class PipelineDeletion:
     """Takes deleted pipelines out of their routers, or lets them be."""
 
@@ -52,14 +65,14 @@ class PipelineDeletion:
         """The object is gone."""
         self._waiting.over(key)
 
-    async def attempt(self, key: ObjectKey, obj: Object) -> tuple[Release | None, str]:
+    async def attempt(self, key: ObjectKey, obj: Object) -> Attempt:
         """The release, or what the deletion waits for.
 
         Never depends on a spec that is valid: where it is not, defaults apply.
         """
         waited = self._waiting.seconds(key, obj["metadata"]["uid"])
         if release := forced(obj, _LEFT):
-            return release, ""
+            return Attempt(release)
         clusters = self._context.informers[CLUSTER]
         name = text(status_of(obj), "cluster")
         if not name:
@@ -68,17 +81,17 @@ class PipelineDeletion:
         cluster = clusters.get(key_of(name)) if name else None
         release = release_without(cluster, name)
         if release is not None or cluster is None:
-            return release, ""
+            return Attempt(release)
         if orphaned(obj) and _is_marked(obj):
-            return _left_there(), ""
+            return Attempt(_left_there())
         ending = await self._endings.of(PIPELINE, key, cluster.key)
         if ending and ending.with_cluster:
-            return release_with(ending, cluster), ""
+            return Attempt(release_with(ending, cluster))
         return await self._ask(key, obj, cluster, waited, ending)
 
     async def _ask(
         self, key: ObjectKey, obj: Object, cluster: View, waited: float, ending: Ending | None
-    ) -> tuple[Release | None, str]:
+    ) -> Attempt:
         """Have the router do it.
 
         :param ending: nothing is waited for, not even draining.
@@ -92,24 +105,24 @@ class PipelineDeletion:
             except RouterError as error:
                 problem = f"{verdict(error)[0]}: {error}"
         if ending:
-            return let_go(ending, problem), ""
+            return Attempt(let_go(ending, problem))
         if waited >= settings.release_deadline:
-            return give_up(settings.release_deadline, problem), ""
-        return None, waiting_to_go(settings.release_deadline, problem)
+            return Attempt(give_up(settings.release_deadline, problem))
+        return Attempt(waits=waiting_to_go(settings.release_deadline, problem))
 
     async def _done(
         self, key: ObjectKey, obj: Object, cluster: View, where: Sequence[str], drain: float
-    ) -> tuple[Release | None, str]:
+    ) -> Attempt:
         if orphaned(obj):
             await RouterCluster(self._context.clients, where).on_leader(lambda node: _mark(node, key))
-            return _left_there(), ""
+            return Attempt(_left_there())
         pending = await self._departures.remove(cluster.key, where, pipeline_id(key), drain)
         if pending:
-            return None, f"the router drains {pending} records"
+            return Attempt(waits=f"the router drains {pending} records", pending=pending)
         if self._departures.drained(cluster.key, pipeline_id(key)):
             note = "the pipeline is drained"
             self._context.events.event(obj, type="Normal", reason=r.DRAINED, action="Delete", note=note)
-        return Release(False, r.DELETED, "deleted from the router"), ""
+        return Attempt(Release(False, r.DELETED, "deleted from the router"))
 
 
 def _left_there() -> Release:

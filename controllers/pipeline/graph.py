@@ -49,6 +49,12 @@ def stages(pipeline: EtlPipeline) -> list[StageRef]:
     return found
 
 
+def letters_stage(pipeline: EtlPipeline) -> str:
+    """Id of the stage that writes dead letters, "" without one."""
+    last = stages(pipeline)[-1].id
+    return last if last == f"{pipeline.metadata.name}-dlq" else ""
+
+
 def build_config(pipeline: EtlPipeline) -> pb.PipelineConfig:
     """The wanted PipelineConfig. Its metadata says whose it is and which spec it was made of."""
     name = pipeline.metadata.name

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from controllers.finalizing.finalizer import Finalizer
 from controllers.members.reach import frozen, running_addresses
 from controllers.objects.kinds import POD
+from controllers.objects.specs import status_of
 from controllers.pipeline.announcement import ALARMS, announcements
+from controllers.pipeline.counting import moved, with_counters_of
 from controllers.pipeline.deletion import PipelineDeletion
 from controllers.pipeline.departure import Departures
 from controllers.pipeline.graph import pipeline_id
+from controllers.pipeline.letters import DLQ_ALARMS
 from controllers.pipeline.move import leave_former_cluster
 from controllers.pipeline.references import after_its_cluster, resolve, validated
 from controllers.pipeline.status import Outcome, conclude, phase_before
@@ -18,7 +23,8 @@ from controllers.retrying.pauses import Pauses, sooner
 from controllers.retrying.troubles import Alarms
 from controllers.status import reasons as r
 from controllers.status.conditions import Conditions
-from controllers.status.writing import write_status
+from controllers.status.turns import Turns
+from controllers.status.writing import differs, write_status
 from controllers.wiring.context import Context
 from etl_operator.api import CLUSTER, PIPELINE
 from informers.clock import timestamp
@@ -37,6 +43,8 @@ class PipelineReconciler:
         settings = context.settings
         self._pauses = Pauses(settings.retry_base, settings.retry_limit)
         self._alarms = Alarms(context.events, context.clock, settings.warn_after, ALARMS)
+        self._letters = Alarms(context.events, context.clock, settings.warn_after, DLQ_ALARMS)
+        self._turns = Turns(context.clock, settings.counter_interval, settings.counter_spacing)
         self._finalizer = Finalizer(context, PIPELINE, FINALIZER, MANAGER)
         self._departures = Departures(context.clients, context.clock)
         self._submission = Submission(context, self._pauses)
@@ -87,15 +95,36 @@ class PipelineReconciler:
     async def _report(self, key: ObjectKey, obj: Object, conditions: Conditions, outcome: Outcome) -> Result:
         """Write the status, and report the result as events and metrics."""
         context = self._context
-        status = conclude(obj, outcome.figures, conditions, outcome.phase or phase_before(obj))
+        status, turn = self._concluded(key, obj, conditions, outcome)
         informer = context.informers[PIPELINE]
         await write_status(context.client, PIPELINE, informer, obj, status, MANAGER, context.statuses)
         self._alarms.look(key, obj, conditions)
+        self._letters.look(key, obj, conditions)
         context.metrics.ready(PIPELINE.kind, key, conditions.is_true(r.READY))
         if outcome.done is not None:
             self._announce(key, obj, outcome.done)
-        again = sooner(outcome.again, self._alarms.left(key, conditions))
+        again = sooner(sooner(outcome.again, turn), self._alarms.left(key, conditions))
         return Result.done() if again is None else Result.after(again)
+
+    def _concluded(
+        self, key: ObjectKey, obj: Object, conditions: Conditions, outcome: Outcome
+    ) -> tuple[dict[str, Any], float | None]:
+        """The status to write, and the seconds after which its counters may be written, if they wait.
+
+        Counters alone are written when it is the object's turn. With anything else they go along.
+        """
+        phase, stored = outcome.phase or phase_before(obj), status_of(obj)
+        fresh = conclude(obj, outcome.figures, conditions, phase)
+        status = conclude(obj, with_counters_of(outcome.figures, stored), conditions, phase)
+        has_moved = moved(outcome.figures, stored)
+        if differs(PIPELINE, obj, status, self._context.statuses):
+            if has_moved:
+                self._turns.wrote(key)
+            return fresh, None
+        if has_moved:
+            turn = self._turns.take(key)
+            return (status, turn) if turn else (fresh, None)
+        return status, None
 
     def _announce(self, key: ObjectKey, obj: Object, done: Synced) -> None:
         if done.drifted:
@@ -108,12 +137,14 @@ class PipelineReconciler:
         if not self._finalizer.on(view):
             return Result.done()
         self._finalizer.leaving(key, obj)
-        release, waits = await self._deletion.attempt(key, obj)
-        if release is None:
-            conditions.working(r.DELETING, waits)
-            outcome = Outcome("Deleting", again=self._pauses.next(key))
+        attempt = await self._deletion.attempt(key, obj)
+        if attempt.release is None:
+            conditions.working(r.DELETING, attempt.waits)
+            # It is disabled by now, so the number is no counter that is held back.
+            figures = {} if attempt.pending is None else {"enabled": False, "pendingRecords": attempt.pending}
+            outcome = Outcome("Deleting", figures, again=self._pauses.next(key))
             return await self._report(key, obj, conditions, outcome)
-        await self._finalizer.release(key, obj, release)
+        await self._finalizer.release(key, obj, attempt.release)
         self._forget(key)
         return Result.done()
 
@@ -124,4 +155,7 @@ class PipelineReconciler:
         self._submission.forget(key)
         self._deletion.forget(key)
         self._departures.forget(pipeline_id(key))
+        self._letters.over(key)
+        self._turns.forget(key)
         self._context.metrics.forget(PIPELINE.kind, key)
+        self._context.metrics.forget_records(key)

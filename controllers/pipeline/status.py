@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from controllers.pipeline.counting import Tally
 from controllers.pipeline.drift import shown
 from controllers.pipeline.graph import SPEC_HASH, stages
 from controllers.pipeline.sync import Synced
@@ -36,32 +37,29 @@ _TYPES = {"EtlSource": "Source", "EtlTransform": "Transform", "EtlSink": "Sink"}
 
 
 def accepted_status(
-    pipeline: EtlPipeline, config: pb.PipelineConfig, cluster: str, done: Synced
+    pipeline: EtlPipeline, config: pb.PipelineConfig, done: Synced, tally: Tally
 ) -> dict[str, Any]:
     """Figures of a pipeline the router holds at this spec."""
-    found = []
-    for stage in stages(pipeline):
-        counters = done.counters.get(stage.id, pb.StageStatus())
-        found.append(
-            {
-                "id": stage.id,
-                "name": stage.service,
-                "type": _TYPES[stage.resource.kind],
-                "endpoints": done.endpoints.get(stage.service, []),
-                "recordsProcessed": counters.records_processed,
-                "errors": counters.errors,
-            }
-        )
-    return {
-        "cluster": cluster,
+    found = [
+        {
+            "id": stage.id,
+            "name": stage.service,
+            "type": _TYPES[stage.resource.kind],
+            "endpoints": done.endpoints.get(stage.service, []),
+            **tally.stage(stage.id),
+        }
+        for stage in stages(pipeline)
+    ]
+    figures = {
+        "cluster": tally.cluster,
         "pipelineId": config.id,
         "version": done.version,
         "enabled": done.enabled,
         "specHash": config.metadata[SPEC_HASH],
         "stages": found,
-        # Every record enters through the source: adding the stages up would count it many times.
-        "recordsProcessed": found[0]["recordsProcessed"],
+        **tally.totals(),
     }
+    return figures if done.enabled else {**figures, "pendingRecords": done.pending}
 
 
 def conclude(obj: Object, figures: Mapping[str, Any], conditions: Conditions, phase: str) -> dict[str, Any]:
@@ -101,6 +99,10 @@ def accept(pipeline: EtlPipeline, done: Synced, unready: Sequence[str], conditio
         conditions.ready(r.SUCCEEDED, f"accepted and enabled{limit}" if unready else "accepted and running")
         return "Running"
     conditions.set(r.RUNNING, False, r.DISABLED, "spec.enabled is false")
+    if done.pending:
+        message = f"accepted and disabled; the router drains {done.pending} records"
+        conditions.working(r.DRAINING, message)
+        return "Draining"
     conditions.ready(r.SUCCEEDED, "accepted and disabled")
     return "Disabled"
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from controllers.applying.apply import ADOPT_ANNOTATION, NameConflict
-from controllers.objects.specs import spec_of, status_of, text
-from controllers.pipeline.graph import build_config, stages
+from controllers.objects.specs import number, spec_of, status_of, text
+from controllers.pipeline.counting import Look, Tallies, Tally
+from controllers.pipeline.graph import build_config, letters_stage, stages
+from controllers.pipeline.letters import DeadLetters
 from controllers.pipeline.status import Outcome, accept, accepted_status
 from controllers.pipeline.sync import Kept, Known, Synced, endpoints, synchronise
 from controllers.references.services import unready_services
@@ -34,10 +36,17 @@ class Submission:
         self._context = context
         self._pauses = pauses
         self._kept: dict[ObjectKey, Kept] = {}
+        settings = context.settings
+        self._drains = Pauses(settings.retry_base, settings.retry_limit)
+        self._tallies = Tallies(context.clock)
+        self._letters = DeadLetters(context.clock)
 
     def forget(self, key: ObjectKey) -> None:
         """The object is gone."""
         self._kept.pop(key, None)
+        self._drains.clear(key)
+        self._tallies.forget(key)
+        self._letters.forget(key)
 
     async def submit(
         self, obj: Object, pipeline: EtlPipeline, cluster: View, where: Sequence[str], conditions: Conditions
@@ -58,16 +67,47 @@ class Submission:
             return self._failed(key, error, conditions)
         self._pauses.clear(key)
         if done.kept is None:
-            self.forget(key)
+            self._kept.pop(key, None)
         else:
             self._kept[key] = done.kept
+        tally = self._counted(obj, pipeline, str(cluster.key), done, conditions)
         unready = unready_services(key.namespace, spec_of(obj), self._context.informers)
         return Outcome(
             phase=accept(pipeline, done, unready, conditions),
-            figures=accepted_status(pipeline, config, str(cluster.key), done),
-            again=self._context.settings.drift_interval,
+            figures=accepted_status(pipeline, config, done, tally),
+            again=self._next_look(key, done),
             done=done,
         )
+
+    def _next_look(self, key: ObjectKey, done: Synced) -> float:
+        if done.pending:
+            return self._drains.next(key)
+        self._drains.clear(key)
+        return self._context.settings.drift_interval
+
+    def _counted(
+        self, obj: Object, pipeline: EtlPipeline, cluster: str, done: Synced, conditions: Conditions
+    ) -> Tally:
+        """Count what was seen, and judge the dead letters."""
+        key, letters, dlq = ObjectKey.of(obj), letters_stage(pipeline), pipeline.spec.dlq
+        tally = self._tallies.of(key, obj["metadata"]["uid"], cluster, status_of(obj))
+        look = Look(
+            done.counters,
+            source=stages(pipeline)[0].id,
+            letters=letters,
+            kept=dlq is not None and dlq.enabled and not letters,
+            created=done.created,
+        )
+        grown = self._tallies.look(tally, look)
+        self._letters.judge(key, pipeline, letters, tally, grown, conditions)
+        self._context.metrics.records(
+            key,
+            entered=grown.records,
+            failed=grown.errors,
+            dead_letters=grown.dead_letters,
+            pending=tally.pending if done.enabled else done.pending,
+        )
+        return tally
 
     async def _synchronise(
         self,
@@ -106,4 +146,6 @@ def _known(obj: Object, cluster: View, kept: Kept | None) -> Known:
     status = status_of(obj)
     if text(status, "cluster") != str(cluster.key):
         return Known()
-    return Known(text(status, "specHash"), status.get("enabled"), kept)
+    enabled = status.get("enabled")
+    pending = 0 if enabled else number(status, "pendingRecords", 0, 2**53)
+    return Known(text(status, "specHash"), enabled, kept, pending)

@@ -42,6 +42,10 @@ class Synced:
     altered: Sequence[str] = ()
     """Fields in which the router keeps something else than it was given."""
     kept: Kept | None = None
+    pending: int = 0
+    """Records that still have to leave a disabled pipeline."""
+    drained: bool = False
+    """The last of them have just left."""
     counters: Mapping[str, pb.StageStatus] = field(default_factory=dict)
     endpoints: Mapping[str, list[str]] = field(default_factory=dict)
 
@@ -59,6 +63,8 @@ class Known:
     """Of the spec the router had accepted, as the object's status says."""
     enabled: bool | None = None
     kept: Kept | None = None
+    pending: int = 0
+    """Records that were left in it, when it was disabled and last asked."""
 
 
 async def synchronise(
@@ -89,7 +95,14 @@ async def synchronise(
     if enabled != config.enabled:
         done.switched = True
         done.drifted = done.drifted or (known.spec_hash, known.enabled) == (wanted, config.enabled)
-        await (node.enable_pipeline(config.id) if config.enabled else node.disable_pipeline(config.id, True))
+        if config.enabled:
+            await node.enable_pipeline(config.id)
+        else:
+            done.pending = await node.disable_pipeline(config.id, True)
+    elif not enabled and found is not None and (known.pending or _buffered(found)):
+        # The same call again only counts.
+        done.pending = await node.disable_pipeline(config.id, True)
+        done.drained = bool(known.pending) and not done.pending
     if done.created or done.updated or done.switched:
         before, found = found, await node.get_pipeline(config.id) or found
         _look_back(before, found, config, cluster, done)
@@ -99,6 +112,10 @@ async def synchronise(
         wrote = done.created or done.updated or done.switched
         done.altered = differences(found.config, config) if wrote else done.changed
     return done
+
+
+def _buffered(found: pb.GetPipelineResponse) -> bool:
+    return any(stage.records_buffered for stage in found.status.stage_statuses.values())
 
 
 def _claim(held: pb.PipelineConfig, config: pb.PipelineConfig, adopt: bool, done: Synced) -> None:

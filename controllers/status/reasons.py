@@ -17,6 +17,7 @@ REGISTERED = "Registered"
 ENDPOINT_HEALTHY = "EndpointHealthy"
 DELETION_BLOCKED = "DeletionBlocked"
 DEGRADED = "Degraded"
+DLQ_HEALTHY = "DLQHealthy"
 
 # Reasons of conditions.
 SUCCEEDED = "ReconciliationSucceeded"
@@ -51,6 +52,9 @@ DISABLED = "Disabled"
 IN_USE = "InUse"
 HEALTHY = "Healthy"
 PROBE_FAILED = "ProbeFailed"
+DRAINING = "Draining"
+DLQ_GROWING = "DLQGrowing"
+DLQ_BLOCKED = "DLQBlocked"
 
 # Reasons of events that are not also reasons of conditions.
 CREATED = "Created"

@@ -14,6 +14,19 @@ _CONFLICTS = 3
 """Times a status is sent again because its object was changed meanwhile."""
 
 
+def differs(resource: Resource, obj: Object, status: dict[str, Any], memory: StatusMemory) -> bool:
+    """Whether :func:`write_status` would write."""
+    return _differs(resource, obj, _storable(resource, status, memory), memory)
+
+
+def _storable(resource: Resource, status: dict[str, Any], memory: StatusMemory) -> Object:
+    return memory.storable(resource, {key: value for key, value in status.items() if value is not None})
+
+
+def _differs(resource: Resource, obj: Object, wanted: Object, memory: StatusMemory) -> bool:
+    return (obj.get("status") or {}) != wanted and not memory.stored_otherwise(resource, obj, wanted)
+
+
 async def write_status(
     client: Client,
     resource: Resource,
@@ -32,8 +45,8 @@ async def write_status(
     :raises informers.errors.ApiError: when the server refuses more than single fields.
     """
     memory = memory or StatusMemory()
-    wanted = memory.storable(resource, {key: value for key, value in status.items() if value is not None})
-    if (obj.get("status") or {}) == wanted or memory.stored_otherwise(resource, obj, wanted):
+    wanted = _storable(resource, status, memory)
+    if not _differs(resource, obj, wanted, memory):
         return False
     try:
         answer, sent = await _send(client, resource, obj["metadata"], wanted, manager, memory)

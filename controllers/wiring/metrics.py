@@ -13,6 +13,7 @@ from informers.metrics import Metrics
 from informers.objects import ObjectKey
 
 _CLUSTER = ("namespace", "name")
+_PIPELINE = _CLUSTER
 
 _RPC_SECONDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0)
 """Bucket bounds of a call to a router, in seconds; its deadline is 5 s."""
@@ -54,6 +55,38 @@ class ControllerMetrics:
         self._changes = metrics.counter(
             "etl_router_cluster_leader_changes_total", "Leader changes that the operator observed.", _CLUSTER
         )
+
+        self._records = metrics.counter(
+            "etl_operator_pipeline_records_total",
+            "Records that entered the pipeline, as far as this process has seen the router count them.",
+            _PIPELINE,
+        )
+        self._errors = metrics.counter(
+            "etl_operator_pipeline_record_errors_total",
+            "Records that failed in a stage of the pipeline after all retries, counted likewise.",
+            _PIPELINE,
+        )
+        self._letters = metrics.counter(
+            "etl_operator_pipeline_dead_letters_total",
+            "Failed records that were written to the dead-letter sink, or that the router keeps.",
+            _PIPELINE,
+        )
+        self._pending = metrics.gauge(
+            "etl_operator_pipeline_pending_records", "Records in the stages of the pipeline.", _PIPELINE
+        )
+
+    def records(self, key: ObjectKey, *, entered: int, failed: int, dead_letters: int, pending: int) -> None:
+        """Add what was counted since the last look at a pipeline in the router."""
+        labels = (key.namespace, key.name)
+        self._records.inc(*labels, amount=entered)
+        self._errors.inc(*labels, amount=failed)
+        self._letters.inc(*labels, amount=dead_letters)
+        self._pending.set(float(pending), *labels)
+
+    def forget_records(self, key: ObjectKey) -> None:
+        """Drop the series about a deleted pipeline's records."""
+        for series in (self._records, self._errors, self._letters, self._pending):
+            series.remove(key.namespace, key.name)
 
     def ready(self, kind: str, key: ObjectKey, ready: bool) -> None:
         """Record whether an object is Ready."""

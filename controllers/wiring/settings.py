@@ -48,6 +48,12 @@ class ControllerSettings:
     drift_interval: float = 30.0
     """Seconds after which a submitted pipeline is compared with the router's again."""
 
+    counter_interval: float = 60.0
+    """Seconds between two writes of a pipeline's counters, at least. With other changes they go along."""
+
+    counter_spacing: float = 0.2
+    """Seconds between two such writes of any pipelines, at least."""
+
     retry_base: float = 1.0
     """Seconds before the first retry of a router that did not answer; doubles with every failure."""
 

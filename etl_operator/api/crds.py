@@ -55,6 +55,8 @@ _PIPELINE_COLUMNS = (
     Column("Source", ".spec.source"),
     Column("Sink", ".spec.sink"),
     Column("Enabled", ".spec.enabled", "boolean"),
+    Column("Records", ".status.recordsProcessed", "integer"),
+    Column("DLQ", ".status.deadLetters", "integer"),
     _IN_CLUSTER,
     _AGE,
     _MESSAGE,

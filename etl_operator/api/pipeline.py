@@ -53,7 +53,8 @@ class DeadLetterQueue(Model):
     max_retries: Annotated[int, Field(ge=0, le=1000)] = 3
     """maxRetries is the number of attempts before a record counts as failed, 0 to 1000. Defaults to 3."""
     sink: ObjectName | None = None
-    """sink is the name of the EtlSink that receives failed records. If not set, the router keeps them."""
+    """sink is the name of the EtlSink that receives failed records. If not set, the router keeps up to 1000
+    of them in memory, and does not answer their source."""
     retry_backoff_ms: BackoffMs = 100
     """retryBackoffMs is the time in milliseconds before the first retry. It doubles with every retry.
     Defaults to 100."""
@@ -72,10 +73,11 @@ class PipelineSpec(Model):
     sink: ObjectName
     """sink is the name of the EtlSink that receives the records."""
     dlq: DeadLetterQueue | None = None
-    """dlq describes how the router handles records that fail. If not set, the router drops them."""
+    """dlq describes how the router handles records that fail. If not set, the router rejects them in its
+    answer to the source."""
     enabled: bool = True
-    """enabled specifies whether the pipeline runs. If false, it is disabled in the router and drains.
-    Defaults to true."""
+    """enabled specifies whether the pipeline runs. If false, it is disabled in the router and drains; it is
+    Ready when it is drained. Defaults to true."""
     cluster_ref: ClusterRef | None = None
     """clusterRef names the EtlRouterCluster that runs the pipeline. If not set, the cluster in status.cluster
     is kept; if there is none, the only cluster of the namespace is used, or the one named default if there
@@ -100,16 +102,23 @@ class StageStatus(Model):
     endpoints: Annotated[list[Text], Field(max_length=256)] | None = None
     """endpoints is a list of host:port of the registered services that the stage uses."""
     records_processed: Counter | None = None
-    """recordsProcessed is the number of records that passed the stage, as the router counts them."""
+    """recordsProcessed is the number of records that left the stage, filtered records included. The router
+    counts from the start of its members, so the number becomes lower some time after a member restarts."""
     errors: Counter | None = None
-    """errors is the number of records that failed in the stage, as the router counts them."""
+    """errors is the number of records that failed in the stage after all retries, counted like
+    recordsProcessed."""
+    buffered: Counter | None = None
+    """buffered is the number of records that wait for the stage or that it works on."""
+    avg_latency_ms: Counter | None = None
+    """avgLatencyMs is the moving mean time in milliseconds of a call to the service of the stage, rounded up.
+    0 if there was no call."""
 
 
 class PipelineStatus(Status):
     """PipelineStatus is the observed state of a pipeline."""
 
     phase: ShortText | None = None
-    """phase is a summary for people: Pending, Running, Disabled or Deleting. Programs should use
+    """phase is a summary for people: Pending, Running, Draining, Disabled or Deleting. Programs should use
     conditions."""
     cluster: Text | None = None
     """cluster is the namespace/name of the EtlRouterCluster that runs the pipeline."""
@@ -125,7 +134,17 @@ class PipelineStatus(Status):
     stages: Annotated[list[StageStatus], Field(max_length=128)] | None = None
     """stages is the list of stages, in the order in which records pass them."""
     records_processed: Counter | None = None
-    """recordsProcessed is the number of records that entered the pipeline, as the router counts them."""
+    """recordsProcessed is the number of records that entered the pipeline since this object was created. Like
+    errors and deadLetters, it never falls. Counters are written at most once a minute."""
+    errors: Counter | None = None
+    """errors is the number of records that failed in a stage after all retries, since this object was
+    created."""
+    dead_letters: Counter | None = None
+    """deadLetters is the number of failed records that were written to the sink of the dead-letter queue, or
+    that the router keeps if the queue has no sink, since this object was created."""
+    pending_records: Counter | None = None
+    """pendingRecords is the number of records that are in the stages of the pipeline. While the pipeline
+    drains, it is the number of records that the router waits for."""
 
 
 class EtlPipeline(Model):

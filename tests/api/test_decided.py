@@ -76,7 +76,7 @@ STATUS = {
     },
     "EtlPipeline": {
         "observedGeneration", "conditions", "phase", "cluster", "pipelineId", "version", "enabled",
-        "specHash", "stages", "recordsProcessed",
+        "specHash", "stages", "recordsProcessed", "errors", "deadLetters", "pendingRecords",
     },
     "EtlSource": {
         "observedGeneration", "conditions", "serviceId", "cluster", "registeredNodes", "totalNodes", "health",
@@ -85,7 +85,7 @@ STATUS = {
 
 COLUMNS = {
     "EtlRouterCluster": ["Ready", "Replicas", "ReadyReplicas", "Leader", "Health", "Age", "Message"],
-    "EtlPipeline": ["Ready", "Source", "Sink", "Enabled", "Cluster", "Age", "Message"],
+    "EtlPipeline": ["Ready", "Source", "Sink", "Enabled", "Records", "DLQ", "Cluster", "Age", "Message"],
     "EtlSource": ["Ready", "Endpoint", "Health", "Cluster", "Age", "Message"],
 }
 

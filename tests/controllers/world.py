@@ -265,6 +265,8 @@ class Pipeline:
     enabled: bool = False
     version: int = 1
     pending: int = 0
+    counters: dict[str, pb.StageStatus] = field(default_factory=dict)
+    """By stage."""
 
 
 @dataclass
@@ -339,7 +341,9 @@ class RouterNodeDouble:
         found = self._routers.pipelines.get(name)
         if found is None:
             return None
-        status = pb.PipelineStatus(enabled=found.enabled, version=found.version)
+        status = pb.PipelineStatus(
+            enabled=found.enabled, version=found.version, stage_statuses=found.counters
+        )
         return pb.GetPipelineResponse(found=True, config=found.config, status=status)
 
     async def list_pipelines(self, include_disabled: bool = False) -> Sequence[pb.PipelineConfig]:
