@@ -30,11 +30,13 @@ class Endpoint:
     paused_until: float = float("-inf")
     """Monotonic seconds: no call before."""
     most_records: int = 0
-    """What it said it takes in a batch; 0 for any number."""
+    """What it said it takes in a batch, a sink that was full in the next one; 0 for any number."""
     most_batches: int = 0
     """What it said it takes at the same time; 0 for any number."""
+    streams: bool = False
+    """It said that it serves streams."""
     asked: bool = False
-    """It was asked for the two above since it last came back."""
+    """It was asked for the three above since it last came back."""
 
     @property
     def is_full(self) -> bool:

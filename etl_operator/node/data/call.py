@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import grpc.aio
 
+from etl_operator.node.data import streaming
 from etl_operator.node.data.balance import Balancer, Endpoint, Key, selects, usable
 from etl_operator.node.data.graph import Kind, Stage
 from etl_operator.node.data.policy import (
@@ -205,13 +206,17 @@ class Services:
         try:
             if stage.kind is Kind.TRANSFORM:
                 await self._ask_capabilities(endpoint)
-                if endpoint.most_records and len(parcel.records) > endpoint.most_records:
-                    raise TooMany(endpoint.most_records)
+            if endpoint.most_records and len(parcel.records) > endpoint.most_records:
+                raise TooMany(endpoint.most_records)
+            if stage.kind is Kind.TRANSFORM:
                 results = await self._transform(stage, parcel, endpoint)
             else:
                 results = await self._write(stage, parcel, endpoint)
+                endpoint.most_records = 0
         except grpc.aio.AioRpcError as error:
             self._failed(stage, endpoint, stats, error.code().name, error.details() or "")
+            if stage.kind is Kind.SINK and error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                endpoint.most_records = await self._capacity(endpoint)
             return None
         except ProtocolFault as fault:
             self._pause(endpoint, Failure.BROKEN)
@@ -249,7 +254,13 @@ class Services:
             transform_id=stage.stage_id, input_batch=parcel.batch(), transform_config=stage.config
         )
         stub = transform_pb2_grpc.TransformServiceStub(self._channel(endpoint.service))  # type: ignore[no-untyped-call]
-        answer = await self._call(stub.ProcessBatch, request, parcel.trace)
+        try:
+            answer = await self._call(stub.ProcessBatch, request, parcel.trace)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED or not endpoint.streams:
+                raise
+            opening = self._opening(stub.ProcessStream, parcel.trace)
+            return await streaming.process(opening, stage.stage_id, stage.config, parcel.records)
         return transform_results(parcel.records, answer)
 
     async def _write(self, stage: Stage, parcel: Parcel, endpoint: Endpoint) -> list[Result]:
@@ -260,7 +271,14 @@ class Services:
         )
         request = sink_pb2.WriteBatchRequest(sink_id=stage.stage_id, batch=parcel.batch(), options=options)
         stub = sink_pb2_grpc.SinkServiceStub(self._channel(endpoint.service))  # type: ignore[no-untyped-call]
-        written = sink_results(parcel.records, await self._call(stub.WriteBatch, request, parcel.trace))
+        try:
+            answer = await self._call(stub.WriteBatch, request, parcel.trace)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+            opening = self._opening(stub.WriteStream, parcel.trace)
+            return await streaming.write(opening, stage.stage_id, options, parcel.records)
+        written = sink_results(parcel.records, answer)
         if not written.durable:
             # What is lost before it lasts must be written again, so all of it is tried again from the start.
             flush = sink_pb2.FlushRequest(sink_id=stage.stage_id, wait_for_completion=True)
@@ -277,6 +295,15 @@ class Services:
                 with contextlib.suppress(grpc.aio.AioRpcError):
                     await self._call(stub.Flush, request, ())
 
+    async def _capacity(self, endpoint: Endpoint) -> int:
+        """How many records a sink that was full takes in the next call; 0 if it does not say."""
+        stub = sink_pb2_grpc.SinkServiceStub(self._channel(endpoint.service))  # type: ignore[no-untyped-call]
+        try:
+            answer = await self._call(stub.GetCapacity, common_pb2.Empty(), ())
+        except grpc.aio.AioRpcError:
+            return 0
+        return int(answer.available_capacity)
+
     async def _ask_capabilities(self, endpoint: Endpoint) -> None:
         """Once per service and connection; a service without an answer has no limits."""
         if endpoint.asked:
@@ -290,10 +317,14 @@ class Services:
             answer = transform_pb2.Capabilities()
         endpoint.most_records = answer.max_batch_size
         endpoint.most_batches = answer.max_concurrent_batches
+        endpoint.streams = answer.supports_streaming
         endpoint.asked = True
 
     async def _call(self, method: Callable[..., Any], request: Any, trace: Trace) -> Any:
         return await method(request, timeout=self.tuning.deadline, metadata=trace)
+
+    def _opening(self, method: Callable[..., Any], trace: Trace) -> streaming.Open:
+        return lambda requests: method(requests, timeout=self.tuning.deadline, metadata=trace)
 
     def _channel(self, service: Service) -> grpc.aio.Channel:
         where = (service.host, service.port, service.use_tls)

@@ -198,7 +198,7 @@ class Flow:
             return
         assert self._plan is not None
         if self._run is None:
-            self._run = Run(self._plan, self._services, self._counted, self._clock, self._spawn)
+            self._run = Run(self._plan, self._services, self._counted, self._clock, self._spawn, self.let_go)
         self._undecided.update(dict.fromkeys(tallies))
         share = size * len(records) // len(batch.records)
         watermark = batch.watermark if batch.HasField("watermark") else None

@@ -79,8 +79,8 @@ class Sink(Protocol):
     async def fail(self, stage: Stage, record: common_pb2.Record, tally: Tally, cause: Cause) -> None:
         """A record failed finally."""
 
-    def broken_lane(self, chunk: Chunk) -> None:
-        """A fault in this program: nobody knows what became of these."""
+    def broken_lane(self) -> None:
+        """A fault in this program: nobody knows what became of the records in the lane."""
 
 
 Deliver = Callable[[Parcel], Awaitable[list[Result]]]
@@ -138,7 +138,6 @@ class Lane:
         self._room.set()
 
     async def _work(self) -> None:
-        chunk: Chunk | None = None
         try:
             while self._turns:
                 chunk = self._gather()
@@ -147,8 +146,7 @@ class Lane:
                 self.flying = 0
         except Exception:
             log.exception("stage %s: a fault in the data plane", self.stage.stage_id)
-            if chunk is not None:
-                self.sink.broken_lane(chunk)
+            self.sink.broken_lane()
         finally:
             self.flying = 0
             self._task = None
@@ -192,11 +190,18 @@ class Lane:
 
     # One chunk.
 
-    async def _finish(self, chunk: Chunk) -> None:
-        """Bring every record to its end at this stage."""
-        first_failure, attempt = 0.0, 0
+    async def _finish(self, chunk: Chunk, attempt: int = 0, first_failure: float = 0.0) -> None:
+        """Bring every record to its end at this stage.
+
+        :param attempt: calls that failed for these records so far, the first at ``first_failure``.
+        """
         while chunk.records:
-            results = await self._call(chunk)
+            try:
+                results = await self._call(chunk)
+            except TooMany as limit:
+                # To its end before the rest is called: the rest must not overtake it.
+                await self._finish(chunk.split(limit.most), attempt, first_failure)
+                continue
             failed = [i for i, result in enumerate(results) if result.error]
             await self.sink.hand_on(self.stage, chunk, results)
             if not failed:
@@ -231,8 +236,12 @@ class Lane:
         parcel = Parcel(chunk.key, chunk.records, chunk.watermark, chunk.batch_id, chunk.trace)
         return await self._halving(parcel)
 
-    async def _halving(self, parcel: Parcel) -> list[Result]:
-        """The results of a call; one that is refused is made again in halves, down to the record."""
+    async def _halving(self, parcel: Parcel, *, whole: bool = True) -> list[Result]:
+        """The results of a call; one that is refused is made again in halves, down to the record.
+
+        :param whole: no part of a call that was refused.
+        :raises TooMany: the whole is more than the service takes.
+        """
         records = parcel.records
         most = self.tuning.message_bytes
         if len(records) == 1 and records[0].ByteSize() > most:
@@ -245,7 +254,9 @@ class Lane:
                 return [Result(error=str(refused), code=refused.code)]
             middle = len(records) // 2
         except TooMany as limit:
+            if whole:
+                raise
             middle = limit.most
         head = Parcel(parcel.key, records[:middle], None, parcel.batch_id, parcel.trace)
         tail = Parcel(parcel.key, records[middle:], parcel.watermark, parcel.batch_id, parcel.trace)
-        return [*await self._halving(head), *await self._halving(tail)]
+        return [*await self._halving(head, whole=False), *await self._halving(tail, whole=False)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from etl_operator.node.data.balance import Key, lane_of
@@ -44,14 +44,23 @@ class Counted:
 class Run:
     """A plan at work.
 
-    :param deliver: has a parcel processed by a stage; `Services.process` in a node.
+    :param let_go: ends the run and lets go of all that is under way in it.
     """
 
-    def __init__(self, plan: Plan, services: Services, counted: Counted, clock: Clock, spawn: Spawn) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        services: Services,
+        counted: Counted,
+        clock: Clock,
+        spawn: Spawn,
+        let_go: Callable[[], None],
+    ) -> None:
         self.plan = plan
         self._services = services
         self._counted = counted
         self._clock = clock
+        self._let_go = let_go
         self._parked = 0
         self._unparked = asyncio.Event()
         self._stopped = False
@@ -228,10 +237,10 @@ class Run:
         key = (record.id.source_id, record.id.partition)
         return [(self._lane(letters.sink, key), Chunk(key, [letter], [tally], letter.ByteSize()))]
 
-    def broken_lane(self, chunk: Chunk) -> None:
+    def broken_lane(self) -> None:
         """See `lane.Sink`."""
-        for tally in chunk.tallies:
-            tally.let_go()
+        # All of them: what went on alone would overtake the rest.
+        self._let_go()
 
 
 def by_partition(

@@ -96,11 +96,18 @@ class FakeSink(sink_pb2_grpc.SinkServiceServicer, Served):
         self.status: grpc.StatusCode | None = None
         self.say: Say | None = None
         self.held: asyncio.Event | None = None
+        self.capacity = 0
+        """Records it takes in a call; 0 for any number."""
+        self.streaming = False
+        """It serves streams only."""
+        self.on_stream: list[str] = []
 
     def register(self, server: grpc.aio.Server) -> None:
         sink_pb2_grpc.add_SinkServiceServicer_to_server(self, server)  # type: ignore[no-untyped-call]
 
     async def WriteBatch(self, request: sink_pb2.WriteBatchRequest, context: Any) -> Any:
+        if self.streaming:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "streams only")
         self.calls += 1
         self.batches.append(request)
         self.metadata.append(dict(context.invocation_metadata()))
@@ -108,6 +115,8 @@ class FakeSink(sink_pb2_grpc.SinkServiceServicer, Served):
             await self.held.wait()
         if self.status is not None:
             await context.abort(self.status, "as ordered")
+        if 0 < self.capacity < len(request.batch.records):
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
         if self.say is not None and (answer := self.say(request)) is not None:
             return answer
         numbers = [record.id.sequence_number for record in request.batch.records]
@@ -120,6 +129,37 @@ class FakeSink(sink_pb2_grpc.SinkServiceServicer, Served):
         ]
         self.records += [r for n, r in zip(numbers, request.batch.records, strict=True) if n not in self.bad]
         return sink_pb2.WriteBatchResponse(status=sink_pb2.WRITE_STATUS_SUCCESS, results=results)
+
+    async def GetCapacity(self, request: common_pb2.Empty, context: Any) -> sink_pb2.CapacityResponse:
+        return sink_pb2.CapacityResponse(available_capacity=self.capacity)
+
+    async def WriteStream(self, requests: Any, context: Any) -> Any:
+        if not self.streaming:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no streams")
+        self.calls += 1
+        async for request in requests:
+            self.on_stream.append(request.WhichOneof("msg"))
+            match request.WhichOneof("msg"):
+                case "init":
+                    ready = sink_pb2.StreamWriteReady(stream_id=request.init.stream_id, initial_credits=2)
+                    yield sink_pb2.WriteStreamResponse(ready=ready)
+                case "record":
+                    number = request.record.id.sequence_number
+                    if number not in self.bad:
+                        self.records.append(request.record)
+                    yield self._next_on_stream(request.record, number not in self.bad)
+                case "commit":
+                    ack = sink_pb2.CommitAck(committed_sequence=request.commit.up_to_sequence)
+                    yield sink_pb2.WriteStreamResponse(commit_ack=ack)
+
+    @staticmethod
+    def _next_on_stream(record: common_pb2.Record, success: bool) -> sink_pb2.WriteStreamResponse:
+        """A result for odd numbers and failures, else room for one more."""
+        if success and record.id.sequence_number % 2 == 0:
+            notice = sink_pb2.BackpressureNotice(available_credits=1, wait_ms=1)
+            return sink_pb2.WriteStreamResponse(backpressure=notice)
+        result = sink_pb2.RecordWriteResult(record_id=record.id, success=success, error="bad")
+        return sink_pb2.WriteStreamResponse(result=result)
 
     async def Flush(self, request: sink_pb2.FlushRequest, context: Any) -> sink_pb2.FlushResponse:
         self.flushes += 1
@@ -174,15 +214,32 @@ class FakeTransform(transform_pb2_grpc.TransformServiceServicer, Served):
         self.configs: list[dict[str, str]] = []
         self.most = 0
         self.asked = 0
+        self.streaming = False
+        """It serves streams only."""
 
     def register(self, server: grpc.aio.Server) -> None:
         transform_pb2_grpc.add_TransformServiceServicer_to_server(self, server)  # type: ignore[no-untyped-call]
 
     async def GetCapabilities(self, request: common_pb2.Empty, context: Any) -> transform_pb2.Capabilities:
         self.asked += 1
-        return transform_pb2.Capabilities(max_batch_size=self.most)
+        return transform_pb2.Capabilities(max_batch_size=self.most, supports_streaming=self.streaming)
+
+    async def ProcessStream(self, requests: Any, context: Any) -> Any:
+        held = []
+        async for request in requests:
+            if request.HasField("init"):
+                self.configs.append(dict(request.init.config))
+                yield transform_pb2.ProcessStreamResponse(ready=transform_pb2.StreamReady())
+            elif request.HasField("record"):
+                held.append(request.record)
+            else:
+                for record in reversed(held):
+                    yield transform_pb2.ProcessStreamResponse(result=self.change(record))
+                yield transform_pb2.ProcessStreamResponse(completed=transform_pb2.StreamCompleted())
 
     async def ProcessBatch(self, request: transform_pb2.ProcessBatchRequest, context: Any) -> Any:
+        if self.streaming:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "streams only")
         self.calls += 1
         self.metadata.append(dict(context.invocation_metadata()))
         self.configs.append(dict(request.transform_config))

@@ -524,3 +524,16 @@ async def test_injected_records_wait_for_a_new_plan_and_meet_it() -> None:
         assert (await kept).success
         assert new.sequences == [2]
         assert w.plane.budget.used == (0, 0)
+
+
+async def test_a_full_sink_says_how_much_it_takes() -> None:
+    sink = FakeSink()
+    sink.capacity = 4
+    async with world(sink) as w:
+        w.run(line())
+        source = w.source()
+        assert await source.send(batch(range(1, 11))) == [ACCEPTED] * 10
+        assert sink.sequences == list(range(1, 11))
+        sink.capacity = 0
+        assert await source.send(batch(range(11, 31))) == [ACCEPTED] * 20
+        assert len(sink.batches[-1].batch.records) == 20

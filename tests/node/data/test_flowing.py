@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import grpc
 import pytest
@@ -323,3 +324,46 @@ async def test_batches_that_wait_go_in_one_call_within_the_limits_of_a_service()
         assert await source.send(batch(range(100, 120))) == [ACCEPTED] * 20
         assert transform.sizes[-3:] == [7, 7, 6]
         assert transform.asked == 1
+
+
+async def test_services_that_serve_streams_only() -> None:
+    sink, transform, lost = FakeSink(), FakeTransform("t"), FakeSink("lost")
+    sink.streaming = transform.streaming = True
+    sink.bad = {4: False}
+    pipeline = line(transforms=["t"], dlq="lost")
+    pipeline.metadata["etl.router/config.t.mode"] = "fast"
+    async with world(sink, transform, lost) as w:
+        w.run(pipeline)
+        assert await w.source().send(batch(range(1, 10))) == [ACCEPTED] * 9
+        assert sink.sequences == [1, 2, 3, 5, 6, 7, 8, 9]
+        assert sink.records[0].payload == b"SRC/0/1"
+        assert lost.sequences == [4]
+        assert sink.on_stream == ["init", *["record"] * 9, "commit"]
+        assert transform.configs == [{"mode": "fast"}]
+        assert w.plane.report().pipelines["ns/p"].stages["out"].broken == ""
+
+
+async def test_a_stream_that_ends_without_a_commit_writes_nothing_for_sure() -> None:
+    sink = FakeSink()
+    sink.streaming = True
+    ends = [True]
+
+    async def cut_short(requests: Any, context: Any) -> Any:
+        async for _ in requests:
+            if ends:
+                return
+            yield sink_pb2.WriteStreamResponse(ready=sink_pb2.StreamWriteReady())
+            break
+        async for request in requests:
+            if request.HasField("commit"):
+                ack = sink_pb2.CommitAck(committed_sequence=request.commit.up_to_sequence)
+                yield sink_pb2.WriteStreamResponse(commit_ack=ack)
+
+    sink.WriteStream = cut_short  # type: ignore[method-assign]
+    async with world(sink) as w:
+        w.run(line())
+        source = w.source()
+        await source.push(batch([1]))
+        await until(lambda: "commit" in w.plane.report().pipelines["ns/p"].stages["out"].broken)
+        ends.clear()
+        assert [each.status for each in (await source.ack()).record_acks] == [ACCEPTED]

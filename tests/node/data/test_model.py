@@ -10,7 +10,7 @@ import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -67,7 +67,19 @@ class Unconnected:
     def unary_unary(self, path: str, **options: Any) -> str:
         return path
 
-    stream_stream = unary_unary
+    def stream_stream(self, path: str, **options: Any) -> Any:
+        return lambda requests, **more: NoStream()
+
+
+class NoStream:
+    """What a service without streams answers."""
+
+    def cancel(self) -> None:
+        pass
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        raise aborted(grpc.StatusCode.UNIMPLEMENTED)
+        yield
 
 
 def key_of(one: common_pb2.Record) -> Key:
@@ -103,6 +115,8 @@ class World:
     async def call(self, path: str, request: Any) -> Any:
         if path.endswith("GetCapabilities"):
             return transform_pb2.Capabilities(max_batch_size=self.chance.choice([0, 3]))
+        if path.endswith("GetCapacity"):
+            return sink_pb2.CapacityResponse(available_capacity=self.chance.choice([0, 2]))
         await asyncio.sleep(self.chance.expovariate(20))
         fault = self.chance.random() if self.faulty() else 1.0
         if fault < 0.1:
@@ -319,8 +333,10 @@ async def history(seed: int, faults: frozenset[str] = ALL) -> None:
             if kind == "streams":
                 chance.choice(senders).cut()
                 continue
-            # A child of a split counts as well.
-            world.repeated += 2 * node.plane.pending
+            # What has no answer comes again; where the node is another one, all of a batch does. A record has
+            # two children at most.
+            again = node.plane.budget.used.records if kind == "kills" else node.plane.pending
+            world.repeated += 2 * again
             if kind == "kills":
                 nodes.append(Node(world, config))
                 await node.kill()
