@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
 from controllers.retrying.pauses import Waiting, sooner
-from controllers.retrying.troubles import Troubles
-from informers.objects import ObjectKey
+from controllers.retrying.troubles import AlarmRules, Alarms, Troubles
+from controllers.status.conditions import Conditions
+from informers.events import EventRecorder
+from informers.objects import Object, ObjectKey
 
 A, B = ObjectKey("etl", "a"), ObjectKey("etl", "b")
 
@@ -69,3 +73,41 @@ def test_waiting_begins_when_it_is_first_seen() -> None:
 )
 def test_the_sooner_of_two_waits(one: float | None, other: float | None, found: float | None) -> None:
     assert sooner(one, other) == found
+
+
+class Told:
+    """Keeps the reasons of events."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def event(self, obj: Object, *, type: str, reason: str, action: str, note: str) -> None:
+        assert (type, action) == ("Warning", "Act")
+        self.reasons.append(reason)
+
+
+def conditions(status: bool, reason: str, before: Conditions | None = None) -> Conditions:
+    obj: Object = {"status": {"conditions": before.items() if before else []}}
+    found = Conditions(obj, 1, "2027-01-15T08:00:00Z")
+    found.set("Fine", status, reason, "a message")
+    return found
+
+
+def test_alarms_tell_of_what_lasts_and_at_once_of_what_does_not_pass() -> None:
+    clock, told = Hand(), Told()
+    rules = AlarmRules("Fine", {"Away": "LongAway", "Wrong": "Refused"}, {"Wrong"}, "Act")
+    alarms = Alarms(cast(EventRecorder, told), clock, 10.0, rules)
+    away, wrong, idle = (conditions(False, reason) for reason in ("Away", "Wrong", "Idle"))
+    alarms.look(A, {}, away)
+    assert (told.reasons, alarms.left(A, away)) == ([], 10.0)
+    alarms.look(A, {}, idle)
+    alarms.look(A, {}, wrong)
+    alarms.look(A, {}, conditions(False, "Wrong", wrong))
+    assert told.reasons == ["Refused"], "once, when the condition turns"
+    clock.now += 10
+    alarms.look(A, {}, away)
+    alarms.look(A, {}, away)
+    assert (told.reasons, alarms.left(A, away)) == (["Refused", "LongAway"], None)
+    alarms.look(A, {}, conditions(True, "Well"))
+    alarms.look(A, {}, away)
+    assert (len(told.reasons), alarms.left(A, away)) == (2, 10.0), "a new trouble has its own time"
