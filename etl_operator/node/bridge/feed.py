@@ -17,7 +17,8 @@ _INTERVAL = 1.0
 class Feed:
     """Makes snapshots.
 
-    :param applied: number of the last log entry in the state.
+    :param applied: number of the last log entry in the state; None while the node has not caught up with its
+        cluster: it may know pipelines that were disabled or deleted since it ended.
     :param take: gets every snapshot that differs from the one before.
     """
 
@@ -25,7 +26,7 @@ class Feed:
         self,
         pipelines: RouterState,
         registry: Registry,
-        applied: Callable[[], int],
+        applied: Callable[[], int | None],
         take: Callable[[view.Snapshot], None],
     ) -> None:
         self._pipelines = pipelines
@@ -45,11 +46,18 @@ class Feed:
                 async with asyncio.timeout(_INTERVAL):
                     await self._dirty.wait()
 
+    def wake(self) -> None:
+        """Look again soon."""
+        self._dirty.set()
+
     def refresh(self) -> None:
         """Hand on what is new, now."""
         self._dirty.clear()
+        applied = self._applied()
+        if applied is None:
+            return
         snapshot = view.Snapshot(
-            self._applied(),
+            applied,
             [view.Pipeline(p.pipeline_id, p.config, p.enabled, p.drain) for p in self._pipelines],
             [
                 view.Service(

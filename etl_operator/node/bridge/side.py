@@ -60,7 +60,9 @@ class DataSide:
         self.peers = Peers(engine)
         self.records = Reports(engine, self._report)
         self._prefix = settings.node.package_prefix
-        self._feed = Feed(pipelines, registry, lambda: engine.status().applied_index, self.plane.update)
+        self._engine = engine
+        self._feed = Feed(pipelines, registry, self._applied, self.plane.update)
+        engine.on_change(self._feed.wake)
         self._committer = Committer(self.plane, self.peers)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -68,6 +70,10 @@ class DataSide:
         """Begin to take records, as soon as there are pipelines."""
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._feed.run()), loop.create_task(self._committer.run())]
+
+    def _applied(self) -> int | None:
+        status = self._engine.status()
+        return status.applied_index if status.caught_up else None
 
     async def _report(self, only: str) -> Report:
         """What this node holds, by all that it has applied."""

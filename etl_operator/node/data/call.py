@@ -335,8 +335,7 @@ class Services:
                 ("grpc.max_receive_message_length", self.tuning.message_bytes + _OVERHEAD),
                 ("grpc.enable_http_proxy", 0),
                 ("grpc.max_reconnect_backoff_ms", 1000),
-                ("grpc.keepalive_time_ms", 10_000),
-                ("grpc.keepalive_timeout_ms", 5_000),
+                # No keepalive: a call has a deadline, and servers cut off whom they find to ping too often.
             ]
             host = f"[{service.host}]" if ":" in service.host else service.host
             target = f"{host}:{service.port}"

@@ -193,6 +193,9 @@ class SidecarDataPlane:
 
     async def _way(self, request: sidecar_pb2.ReceiveRecordsRequest, context: Context) -> Way:
         flow = self._plane.flow(request.pipeline_id)
+        if flow is None and not self._plane.is_told:
+            text = "the node has not caught up with its cluster yet"
+            await context.abort(grpc.StatusCode.UNAVAILABLE, text)
         if flow is None:
             text = f"pipeline_id: there is no pipeline {request.pipeline_id!r}"
             await context.abort(grpc.StatusCode.NOT_FOUND, text)

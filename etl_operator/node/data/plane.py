@@ -93,7 +93,8 @@ class DataPlane:
         self.leaving = False
         self._services = services or Services(tuning or Tuning())
         self._clock = clock or RealClock()
-        self._applied = 0
+        self._applied = -1
+        """-1: no snapshot has come yet."""
         self._flows: dict[str, Flow] = {}
         self._sources: dict[str, Service] = {}
         self._has_services = False
@@ -130,6 +131,11 @@ class DataPlane:
         self._applied = snapshot.applied
         self._routes.clear()
         self._moved()
+
+    @property
+    def is_told(self) -> bool:
+        """A snapshot has come."""
+        return self._applied >= 0
 
     def report(self, only: str = "") -> Report:
         """What this node holds and did.
@@ -202,6 +208,8 @@ class DataPlane:
         return known
 
     def _found_ways(self, source_id: str, only: str) -> list[Way]:
+        if not self.is_told:
+            raise NoPipeline("the node has not caught up with its cluster yet", lasting=False)
         flows = [flow for flow in self._flows.values() if only in ("", flow.pipeline_id)]
         services = self._standing_for(source_id)
         found = [Way(flow, entries) for flow in flows if (entries := flow.entries(source_id, services))]

@@ -223,6 +223,39 @@ async def test_a_member_that_does_not_confirm_counts_as_pending(tmp_path: Path) 
         assert (await stages(leader, "ns/p")).keys() == {"src", "out"}
 
 
+async def test_a_node_that_has_not_caught_up_takes_no_records(tmp_path: Path) -> None:
+    sink = FakeSink()
+    await sink.start()
+    try:
+        async with running(tmp_path, 2) as cluster:
+            leader = await cluster.leader()
+            await run(leader, line())
+            for node in cluster.nodes.values():
+                await know(node, sink)
+            for node in cluster.nodes.values():
+                await accepted(node, [node.node_id])
+            for node in cluster.nodes.values():
+                node.kill()
+            # Alone it cannot know what the other has seen since: the pipeline may be disabled.
+            node = cluster.node(1)
+            node.start([1, 2])
+
+            async def serves() -> bool:
+                return await node.status() is not None
+
+            await until(serves, node.logs)
+            await know(node, sink)
+            source = Source(node.channel)
+            await source.push(batch([5]))
+            code, text = await source.end()
+            assert (code, "caught up" in text) == (grpc.StatusCode.UNAVAILABLE, True)
+            assert sorted(sink.sequences) == [1, 2]
+            cluster.node(2).start([1, 2])
+            await accepted(node, [5])
+    finally:
+        await sink.stop()
+
+
 async def test_records_let_go_are_sent_again_and_delivered(tmp_path: Path) -> None:
     sink = FakeSink()
     await sink.start()
