@@ -56,7 +56,7 @@ class NodeCollector(Collector):
             "etl_router_raft_commit_index": ("Last committed log entry.", status.commit_index),
             "etl_router_raft_applied_index": ("Last applied log entry.", status.applied_index),
             "etl_router_raft_members": ("Members by configuration.", len(status.members)),
-            "etl_router_raft_members_healthy": ("Members heard of lately.", healthy),
+            "etl_router_raft_members_healthy": ("Members that answered recently.", healthy),
             "etl_router_registered_services": ("Services in this node's registry.", len(self._registry)),
         }
         for name, (text, value) in plain.items():

@@ -146,13 +146,13 @@ def load(path: Path, environment: Mapping[str, str], node_flags: Mapping[str, An
             problem = str(error)
     if problem is not None:
         sections = {}
-        warnings.append(f"the configuration is put aside and the defaults hold: {problem}")
+        warnings.append(f"the configuration is ignored and defaults are used: {problem}")
     return Loaded(Settings(**sections, node=node), tuple(warnings))
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
     if not path.is_file():
-        return {}, [f"there is no configuration file {path}; the defaults hold"]
+        return {}, [f"there is no configuration file {path}; defaults are used"]
     try:
         values = _parse(path)
     except (OSError, ValueError) as error:

@@ -158,8 +158,8 @@ def _why_none(reports: Sequence[NodeReport], members: int) -> RouterError:
     errors = [report.error for report in reports if report.error]
     answered = len(reports) - len(errors)
     if any(report.leads for report in reports):
-        return NotLeader("several nodes claim to lead in one term")
+        return NotLeader("several members report that they lead in the same term")
     if answered:
-        return NotLeader(f"no node leads: {answered} of {members} answer")
+        return NotLeader(f"there is no leader: {answered} of {members} answer")
     admin = next((error for error in errors if isinstance(error, RouterAdminUnavailable)), None)
     return admin or (errors[0] if errors else Unreachable("the cluster has no address"))

@@ -118,7 +118,7 @@ _STABLE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     for pattern, message in (
         ("connection refused", "connection refused"),
         ("dns resolution failed|name not found|not known", "its name does not resolve"),
-        ("no route to host|network is unreachable", "no route to it"),
+        ("no route to host|network is unreachable", "no route to the address"),
         ("proxy.*[45][0-9][0-9]", "the proxy could not reach it"),
         ("timeout occurred|timed out|fd shutdown", "connecting timed out"),
         ("socket closed|connection reset|goaway|broken pipe|end of tcp|ping timeout", "connection lost"),
@@ -138,7 +138,7 @@ def from_status(
     kind = _BY_CODE.get(code, Faulty)
     if kind is Overloaded and _TOO_LONG.search(text):
         # The router did answer, and only a refusal is that long.
-        return Rejected("refused, in a text too long to be received", address=address, method=method)
+        return Rejected("rejected, with a message that is too long", address=address, method=method)
     if kind is Overloaded and _TOO_LARGE.search(text):
         return Rejected(text, address=address, method=method)
     if kind is Unimplemented:
@@ -164,7 +164,7 @@ def from_refusal(text: str, *, address: str, method: str) -> RouterError:
     if _NO_COMMIT.search(text):
         return TimedOut(text, address=address, method=method)
     kind = Missing if _NOT_FOUND.search(text) else Rejected
-    return kind(text or "refused without a reason", address=address, method=method)
+    return kind(text or "rejected without a reason", address=address, method=method)
 
 
 def _cut(text: str) -> str:

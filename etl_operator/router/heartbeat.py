@@ -130,7 +130,7 @@ class HeartbeatStream:
 
     def _error(self, code: grpc.StatusCode, details: str | None) -> RouterError:
         if code is grpc.StatusCode.OK:
-            return Unreachable("the node ended the heartbeats", **self._where())
+            return Unreachable("the node closed the heartbeat stream", **self._where())
         return from_status(
             code, details, address=self._address, service=HEARTBEAT.service, method=HEARTBEAT.name
         )

@@ -196,7 +196,7 @@ class Link:
     async def _step(self) -> None:
         now = asyncio.get_running_loop().time()
         if self._ended:
-            raise Unreachable("the heartbeat stream broke", address=self.address)
+            raise Unreachable("the heartbeat stream failed", address=self.address)
         if self._round or now >= self._next_beat:
             await self._beat(now)
             if self._dirty:

@@ -43,7 +43,7 @@ async def connect(proxy: str, host: str, port: int) -> str:
         try:
             line = (await reader.readuntil(b"\r\n")).decode("latin-1")
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            raise ConnectionResetError("the proxy broke off") from None
+            raise ConnectionResetError("the proxy closed the connection") from None
     finally:
         writer.close()
     code, _, reason = line.strip().partition(" ")[2].partition(" ")

@@ -56,7 +56,7 @@ def _resources(kustomization: Path) -> Iterator[Path]:
     unknown = sorted(set(document[0]) - _UNDERSTOOD)
     if unknown:
         raise ManifestError(
-            f"{kustomization}: only `resources` is understood here, not {', '.join(unknown)}; "
+            f"{kustomization}: only `resources` is supported here, not {', '.join(unknown)}; "
             f"build it first: kubectl kustomize {kustomization.parent}"
         )
     for entry in document[0].get("resources") or []:

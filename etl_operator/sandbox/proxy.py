@@ -177,7 +177,7 @@ class NameProxy:
             where = f"{refused.address}:{refused.port}"
             raise _Refused(
                 "403",
-                f"{where} is no pod of this cluster, and the name proxy leads to pods only; "
+                f"{where} is not a pod of this cluster, and the name proxy connects only to pods; "
                 "start the sandbox with --proxy-anywhere to reach it",
             )
         return allowed
@@ -214,7 +214,7 @@ async def _asked_for(reader: asyncio.StreamReader) -> tuple[str, int]:
         raise _Refused("400", "this is no HTTP/1 request")
     method, target, _ = words
     if method != "CONNECT":
-        raise _Refused("405", "this proxy understands CONNECT alone")
+        raise _Refused("405", "this proxy supports only CONNECT")
     host, _, port = target.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise _Refused("400", f"{_one_line(target)} is not host:port")

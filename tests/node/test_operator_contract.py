@@ -69,7 +69,7 @@ async def test_the_rendered_script_and_configuration_make_a_cluster(tmp_path: Pa
         leader = await cluster.leader()
         request = router_pb2.CreatePipelineRequest(config=pipeline("ns/p"))
         assert (await leader.admin.CreatePipeline(request)).success
-        assert "defaults hold" not in cluster.logs()
+        assert "defaults are used" not in cluster.logs()
         assert (await leader.get("/metrics", METRICS))[0] == 200
         assert [await node.terminate() for node in cluster.nodes.values()] == [0, 0, 0]
     finally:

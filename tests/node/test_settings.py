@@ -45,7 +45,7 @@ def test_one_bad_mandatory_key_puts_everything_aside(
     loaded = load(written(tmp_path / "router.yaml", changed(section, key, value)), {}, {})
     assert loaded.settings == Settings()
     assert loaded.settings.cluster == Cluster(150, 300, 50, 10_000, 100)
-    assert "defaults hold" in loaded.warnings[0]
+    assert "defaults are used" in loaded.warnings[0]
 
 
 def test_a_missing_file_means_defaults(tmp_path: Path) -> None:

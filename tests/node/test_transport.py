@@ -81,7 +81,7 @@ class Peerless:
     ("me", "other", "cluster", "trouble"),
     [
         (2, 1, "theirs", "belongs to another cluster"),
-        (9, 1, "ours", "node 9 is not a member"),
+        (9, 1, "ours", "node 9 is not in the member list"),
         (2, 3, "ours", "this is node 1, not node 3"),
         (2, 1, "ours", ""),
         (2, 1, "", ""),

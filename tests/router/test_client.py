@@ -71,7 +71,7 @@ async def test_a_refusal_of_any_length_is_a_refusal(
     with pytest.raises(Rejected) as caught:
         await clients.node(router.address).register(USERS)
     assert len(str(caught.value)) < TEXT_LIMIT + 200
-    told = "no such type: x" if length < 1_000_000 else "refused, in a text too long to be received"
+    told = "no such type: x" if length < 1_000_000 else "rejected, with a message that is too long"
     assert caught.value.message.startswith(told)
 
 

@@ -78,7 +78,7 @@ async def test_a_dead_leader_is_replaced_by_its_successor(
 
 async def test_nobody_leads_while_an_election_is_on(clients: RouterClients, three: list[FakeRouter]) -> None:
     three[0].cluster.leader = 0
-    with pytest.raises(NotLeader, match="no node leads: 3 of 3 answer"):
+    with pytest.raises(NotLeader, match="there is no leader: 3 of 3 answer"):
         await RouterCluster(clients, addresses(three)).on_leader(create)
     assert not any("CreatePipeline" in router.calls for router in three)
     three[0].cluster.leader = 3
@@ -91,7 +91,7 @@ async def test_all_who_look_for_a_leader_at_once_share_the_search(
     three[0].cluster.leader = 0
 
     async def search() -> None:
-        with pytest.raises(NotLeader, match="no node leads"):
+        with pytest.raises(NotLeader, match="there is no leader"):
             await RouterCluster(clients, addresses(three)).on_leader(create)
 
     for round_number in (1, 2):
@@ -108,7 +108,7 @@ async def test_all_who_look_for_a_leader_at_once_share_the_search(
 async def test_a_leader_that_died_without_successor(clients: RouterClients, three: list[FakeRouter]) -> None:
     await RouterCluster(clients, addresses(three)).on_leader(create)
     await three[0].stop()
-    with pytest.raises(NotLeader, match="no node leads: 2 of 3 answer"):
+    with pytest.raises(NotLeader, match="there is no leader: 2 of 3 answer"):
         await RouterCluster(clients, addresses(three)).on_leader(create)
     assert clients.leaders.get(addresses(three)) is None, "nobody else has to find that out"
 
@@ -126,7 +126,7 @@ async def test_the_claim_of_an_older_term_loses(clients: RouterClients, start: S
 async def test_two_claims_of_one_term_are_no_leader(clients: RouterClients, start: Start) -> None:
     torn = [await start(FakeCluster(leader=node_id, term=5), node_id) for node_id in (1, 2)]
     lone = await start(FakeCluster(leader=0, term=5), 3)
-    with pytest.raises(NotLeader, match="several nodes claim to lead in one term"):
+    with pytest.raises(NotLeader, match="several members report that they lead in the same term"):
         await RouterCluster(clients, addresses([*torn, lone])).on_leader(create)
     assert not any("CreatePipeline" in router.calls for router in torn)
 

@@ -173,7 +173,7 @@ class EmbeddedEngine:
     async def ask(self, member: int, topic: str, body: bytes, *, within: float) -> bytes:
         """See `ConsensusEngine`."""
         if member not in self._peers:
-            raise Unanswered(f"node {member} is no member as far as node {self._node_id} knows")
+            raise Unanswered(f"node {member} is not in the member list of node {self._node_id}")
         return await self._transport.ask(member, topic, body, within)
 
     def answer(self, topic: str, handler: Callable[[int, bytes], Awaitable[bytes]]) -> None:

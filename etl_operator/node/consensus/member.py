@@ -76,7 +76,7 @@ class Member:
         self.journal = self.journal_type(directory, files)
         if self.journal.cut_off:
             log.warning(
-                "the journal ended in a torn write; %d bytes, never acknowledged, were cut off",
+                "removed an incomplete record at the end of the journal: %d bytes, never acknowledged",
                 self.journal.cut_off,
             )
         try:
@@ -156,7 +156,7 @@ class Member:
         """A follower meets it with every message of its leader; say it now and then."""
         if self._clock() >= self._report_full_again:
             self._report_full_again = self._clock() + _REPORT_INTERVAL
-            log.error("%s; nothing acknowledged is lost, new writes fail until there is room", error)
+            log.error("%s; nothing acknowledged is lost, new writes fail until there is space", error)
 
     def _fail(self, error: ConsensusError) -> None:
         self.failure = error

@@ -194,7 +194,7 @@ class PeerTransport:
         async with asyncio.timeout(_DIAL_TIMEOUT):
             hello = await asking.read(reader, wire.MAX_FIRST_FRAME)
         if not isinstance(hello, wire.Hello | wire.Ask):
-            raise wire.WireError("it does not open with a greeting")
+            raise wire.WireError("the connection does not start with a greeting")
         problem = self._problem_with(hello)
         writer.write(wire.encode(wire.Welcome(problem=problem)))
         if problem:
@@ -235,7 +235,7 @@ class PeerTransport:
         if hello.receiver != self._node_id:
             return f"this is node {self._node_id}, not node {hello.receiver}"
         if hello.sender not in self._links:
-            return f"node {hello.sender} is not a member as far as node {self._node_id} knows"
+            return f"node {hello.sender} is not in the member list of node {self._node_id}"
         own = self._cluster()
         if own and hello.cluster and own != hello.cluster:
             return f"node {self._node_id} belongs to another cluster ({own}, not {hello.cluster})"
