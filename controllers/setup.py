@@ -35,6 +35,8 @@ from controllers.references.services import (
     services_used,
 )
 from controllers.service import reconciler as service
+from controllers.service.health import EndpointHealth
+from controllers.service.prober import ProbeReconciler
 from controllers.service.reconciler import ServiceReconciler
 from controllers.service.registration import readiness_or_reach_changed
 from controllers.status.memory import StatusMemory
@@ -79,9 +81,11 @@ def setup(
     manager.add(_cluster_controller(context))
     manager.add(_pipeline_controller(context))
     manager.add(_leftovers_controller(context))
-    services = {resource: _service_controller(context, resource) for resource in SERVICES}
+    health = EndpointHealth()
+    services = {resource: _service_controller(context, resource, health) for resource in SERVICES}
     for controller in services.values():
         manager.add(controller)
+    manager.add(_probe_controller(context, health, services))
     held = {PIPELINE: (pipeline.FINALIZER, pipeline.MANAGER)}
     held |= {resource: (service.FINALIZER, service.manager_of(resource)) for resource in SERVICES}
     manager.add_runnable("farewell", Farewell(context, held).run)
@@ -155,13 +159,13 @@ def _leftovers_controller(context: Context) -> Controller:
     return controller
 
 
-def _service_controller(context: Context, resource: Resource) -> Controller:
+def _service_controller(context: Context, resource: Resource, health: EndpointHealth) -> Controller:
     informers = context.informers
     own = informers[resource]
     name = resource.kind.removeprefix("Etl").lower()
     controller = Controller(
         name,
-        ServiceReconciler(context, resource),
+        ServiceReconciler(context, resource, health),
         workers=context.settings.workers,
         access=_own_access(resource, context.settings.namespaces),
     )
@@ -175,6 +179,20 @@ def _service_controller(context: Context, resource: Resource) -> Controller:
     for other in SERVICES:
         # The name may become free, or be taken by an older object that moved to this cluster.
         controller.watches(informers[other], predicate=predicates.spec_changed, mapper=namesakes(own))
+    return controller
+
+
+def _probe_controller(
+    context: Context, health: EndpointHealth, services: Mapping[Resource, Controller]
+) -> Controller:
+    def turned(resource: Resource, key: ObjectKey) -> None:
+        services[resource].enqueue(key, cause="health changed")
+
+    controller = Controller(
+        "probe", ProbeReconciler(context, health, turned), workers=context.settings.probes
+    )
+    for resource in SERVICES:
+        controller.watches(context.informers[resource], predicate=predicates.spec_changed)
     return controller
 
 

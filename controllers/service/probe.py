@@ -13,19 +13,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from controllers.service.names import is_address
 from etl_operator.router.endpoints import host_port
 from etl_operator.router.proxying import connect, proxy_of
+from etl_operator.router.registry import Health
 
 TIMEOUT = 3.0
 """Seconds for one step of a probe: finding the host, asking it, connecting to it."""
 
 _UNRESOLVED = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """The outcome of one probe."""
-
-    healthy: bool
-    message: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,22 +8,21 @@ from typing import Any, Literal
 from controllers.finalizing.finalizer import Finalizer
 from controllers.members.reach import ready_addresses, wanted_members
 from controllers.objects.kinds import POD
-from controllers.objects.specs import section, spec_of, status_of, text
+from controllers.objects.specs import spec_of, status_of, text
 from controllers.references.clusters import choose_cluster
 from controllers.retrying.pauses import Pauses, sooner
 from controllers.retrying.troubles import Alarms, Troubles
 from controllers.service.announcement import ALARMS
 from controllers.service.deletion import Attempt, ServiceDeletion
-from controllers.service.names import candidates
-from controllers.service.probe import Health, probe
+from controllers.service.health import EndpointHealth
 from controllers.service.registration import (
     endpoint_problem,
     probe_settings,
+    probe_target,
     registration,
     rival_of,
     service_id,
     shared,
-    split_endpoint,
 )
 from controllers.service.status import Registered, conclude, judge_service, service_figures
 from controllers.status import reasons as r
@@ -31,6 +30,7 @@ from controllers.status.conditions import Conditions
 from controllers.status.writing import write_status
 from controllers.wiring.context import Context
 from etl_operator.api import CLUSTER, PIPELINE
+from etl_operator.router.registry import Health
 from informers.clock import timestamp
 from informers.objects import Object, ObjectKey, Resource, Result
 from informers.views.view import View
@@ -44,10 +44,14 @@ def manager_of(resource: Resource) -> str:
 
 
 class ServiceReconciler:
-    """Reconciles one EtlSource, EtlTransform or EtlSink at a time; one instance per kind."""
+    """Reconciles one EtlSource, EtlTransform or EtlSink at a time; one instance per kind.
 
-    def __init__(self, context: Context, resource: Resource) -> None:
+    :param health: what the probes have shown; nothing by default.
+    """
+
+    def __init__(self, context: Context, resource: Resource, health: EndpointHealth | None = None) -> None:
         self._context = context
+        self._endpoints = health or EndpointHealth()
         self._resource = resource
         self._informer = context.informers[resource]
         self.manager = manager_of(resource)
@@ -94,7 +98,8 @@ class ServiceReconciler:
         pods, domain = self._context.informers[POD], self._context.settings.cluster_domain
         wanted = registration(self._resource, obj, cluster.key, domain)
         where = ready_addresses(pods, cluster, domain)
-        self._context.keeper.want(wanted, where)
+        probed, health = self._health(obj)
+        self._context.keeper.want(wanted, where, health)
         state = self._context.keeper.state(wanted.service_id)
         registered = Registered(
             total=wanted_members(cluster),
@@ -105,10 +110,9 @@ class ServiceReconciler:
         if self._joins(key, registered, conditions):
             # The keeper brings this key back as soon as it is done; the pause is for when it is not.
             return Result.after(self._context.settings.join_grace)
-        health, again = await self._probe(obj)
-        judge_service(registered, health, conditions)
+        judge_service(registered, health, probed, conditions)
         figures = service_figures(wanted.service_id, str(cluster.key), registered, health)
-        return await self._report(key, obj, figures, conditions, again)
+        return await self._report(key, obj, figures, conditions)
 
     def _joins(self, key: ObjectKey, registered: Registered, conditions: Conditions) -> bool:
         """Whether a Ready service is about to be registered with a member that has just become ready.
@@ -122,15 +126,13 @@ class ServiceReconciler:
         now = self._context.clock.monotonic()
         return now - self._joining.setdefault(key, now) < self._context.settings.join_grace
 
-    async def _probe(self, obj: Object) -> tuple[Health | None, float | None]:
-        spec = spec_of(obj)
-        enabled, interval = probe_settings(spec)
-        if not enabled:
-            return None, None
-        grpc = section(spec, "grpc")
-        host, port = split_endpoint(text(grpc, "endpoint"))
-        hosts = candidates(host, obj["metadata"]["namespace"], self._context.settings.cluster_domain)
-        return await probe(hosts, port, section(grpc, "tls").get("enabled") is True), interval
+    def _health(self, obj: Object) -> tuple[bool, Health | None]:
+        """Whether the endpoint is probed, and what is known of it. Who probes brings the key back."""
+        enabled, _ = probe_settings(spec_of(obj))
+        target = probe_target(obj, self._context.settings.cluster_domain) if enabled else None
+        if target is None:
+            return False, None
+        return True, self._endpoints.verdict(self._resource, obj, target)
 
     async def _homeless(
         self, key: ObjectKey, obj: Object, conditions: Conditions, reason: str, message: str
@@ -145,7 +147,7 @@ class ServiceReconciler:
         else:
             conditions.working(reason, message)
         figures = {"registeredNodes": 0, "totalNodes": 0, "health": "Unknown"}
-        return await self._report(key, obj, figures, conditions, None)
+        return await self._report(key, obj, figures, conditions)
 
     async def _report(
         self,
@@ -153,7 +155,7 @@ class ServiceReconciler:
         obj: Object,
         figures: Mapping[str, Any],
         conditions: Conditions,
-        again: float | None,
+        again: float | None = None,
     ) -> Result:
         """Write the status, and report the result as events and metrics."""
         status = conclude(obj, figures, conditions)
@@ -203,7 +205,7 @@ class ServiceReconciler:
             # Its pipelines still run: the registration must not lapse while the deletion waits.
             result = await self._register(key, obj, cluster, conditions)
         else:
-            result = await self._report(key, obj, {}, conditions, None)
+            result = await self._report(key, obj, {}, conditions)
         again = sooner(result.requeue_after, self._blocks.left(key, r.IN_USE))
         return Result.done() if again is None else Result.after(again)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from controllers.objects.specs import number, problems, section, spec_in, spec_of, status_in, text
 from controllers.references.clusters import choose_cluster
 from controllers.references.services import BY_NAME, SERVICES, registered_with, service_references
-from controllers.service.names import seen_from
+from controllers.service.names import candidates, seen_from
 from etl_operator.api import CLUSTER, SINK, SOURCE, TRANSFORM
 from etl_operator.router.registry import Registration
 from informers.cache.informer import Delta, Informer
@@ -155,6 +155,28 @@ def readiness_or_reach_changed(delta: Delta) -> bool:
 
 def _registered_nodes(service: View) -> int:
     return number(status_in(service), "registeredNodes", 0, 2**53)
+
+
+class Target(NamedTuple):
+    """What is probed."""
+
+    hosts: Sequence[str]
+    """One address, or the absolute names that the endpoint may mean, in the order of trying."""
+    port: int
+    use_tls: bool
+
+
+def probe_target(obj: Object, domain: str) -> Target | None:
+    """What an object's endpoint means in its own namespace; ``None`` when it means nothing.
+
+    :param domain: of the Kubernetes cluster.
+    """
+    if endpoint_problem(obj):
+        return None
+    grpc = section(spec_of(obj), "grpc")
+    host, port = split_endpoint(text(grpc, "endpoint"))
+    hosts = tuple(candidates(host, obj["metadata"]["namespace"], domain))
+    return Target(hosts, port, section(grpc, "tls").get("enabled") is True)
 
 
 def probe_settings(spec: Mapping[str, Any]) -> tuple[bool, float]:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controllers.service.probe import Health
 from controllers.status import reasons as r
 from controllers.status.conditions import Conditions
 from etl_operator.api.fitting import fitted
 from etl_operator.api.service import ServiceStatus
+from etl_operator.router.registry import Health
 from informers.objects import Object
 
 
@@ -56,8 +56,12 @@ def service_figures(service: str, cluster: str, where: Registered, health: Healt
     }
 
 
-def judge_service(where: Registered, health: Health | None, conditions: Conditions) -> None:
-    """Set ``Registered``, ``EndpointHealthy`` and ``Ready``."""
+def judge_service(where: Registered, health: Health | None, probed: bool, conditions: Conditions) -> None:
+    """Set ``Registered``, ``EndpointHealthy`` and ``Ready``.
+
+    :param health: of the endpoint, ``None`` when it is not known.
+    :param probed: it is to be known.
+    """
     _endpoint(health, conditions)
     counted = f"{len(where.done)} of {len(where.addresses)} ready members"
     if not where.addresses:
@@ -73,6 +77,8 @@ def judge_service(where: Registered, health: Health | None, conditions: Conditio
     conditions.set(r.REGISTERED, True, r.REGISTERED, "registered with every ready member")
     if health is not None and not health.healthy:
         return conditions.working(r.PROBE_FAILED, health.message)
+    if health is None and probed:
+        return conditions.working(r.PROGRESSING, "the endpoint has not been probed yet")
     return conditions.ready(r.SUCCEEDED, f"registered with {counted}")
 
 

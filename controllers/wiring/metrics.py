@@ -33,6 +33,11 @@ class ControllerMetrics:
             "Number of times the operator reverted a change made in a router.",
             ("kind", "namespace", "name"),
         )
+        self._endpoint = metrics.gauge(
+            "etl_operator_endpoint_healthy",
+            "Whether the endpoint of a service that is probed is healthy.",
+            ("kind", "namespace", "name"),
+        )
         self._members = metrics.gauge("etl_router_cluster_members", "Members of the Raft cluster.", _CLUSTER)
         self._healthy = metrics.gauge(
             "etl_router_cluster_healthy_members", "Members that answer and follow the leader.", _CLUSTER
@@ -95,6 +100,14 @@ class ControllerMetrics:
     def drift(self, kind: str, key: ObjectKey) -> None:
         """Count one corrected drift."""
         self._drift.inc(kind, key.namespace, key.name)
+
+    def endpoint(self, kind: str, key: ObjectKey, healthy: bool) -> None:
+        """Record the health of a service's endpoint."""
+        self._endpoint.set(float(healthy), kind, key.namespace, key.name)
+
+    def forget_endpoint(self, kind: str, key: ObjectKey) -> None:
+        """Drop the series of an endpoint that is not probed any more."""
+        self._endpoint.remove(kind, key.namespace, key.name)
 
     def leader_changed(self, key: ObjectKey) -> None:
         """Count one leader change."""

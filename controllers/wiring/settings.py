@@ -70,5 +70,8 @@ class ControllerSettings:
     sweep_interval: float = 300.0
     """Seconds after which a cluster is searched again for pipelines without an object."""
 
+    probes: int = 32
+    """Endpoints probed at the same time."""
+
     workers: int = 4
     """Concurrent reconciles per controller."""

@@ -53,10 +53,11 @@ class HealthCheck(Model):
 
     enabled: bool = False
     """enabled specifies whether the operator probes the endpoint. If true, the service is Ready only while
-    the probe succeeds. Defaults to false."""
+    it is healthy. A healthy service is unhealthy after three failures in a row, and healthy again after one
+    success. The router calls it only if it has no healthy one. Defaults to false."""
     interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
-    """intervalSeconds is the time in seconds between two probes. A probe calls grpc.health.v1, or only
-    connects if the server does not implement it. Defaults to 10."""
+    """intervalSeconds is the time in seconds between two probes, up to a tenth more or less. A probe calls
+    grpc.health.v1, or only connects if the server does not implement it. Defaults to 10."""
 
 
 class ServiceSpec(Model):
@@ -98,7 +99,7 @@ class ServiceStatus(Status):
     total_nodes: Counter | None = None
     """totalNodes is the desired number of members of the cluster."""
     health: Literal["Healthy", "Unhealthy", "Unknown"] | None = None
-    """health is the result of the last probe. Unknown if the service is not probed."""
+    """health is the result of the probes. Unknown if the service is not probed."""
 
 
 class EtlSource(Model):

@@ -12,6 +12,7 @@ from etl_operator.router.channels import Connection, Fence
 from etl_operator.router.errors import RouterError, TimedOut, Unreachable, from_status
 from etl_operator.router.methods import HEARTBEAT
 from etl_operator.router.pb import registry_pb2
+from etl_operator.router.registration import Beat
 
 
 class HeartbeatStream:
@@ -47,8 +48,8 @@ class HeartbeatStream:
         self.on_end: Callable[[], None] = _nothing
         """Called when the call ends, whoever ended it."""
 
-    async def beat(self, services: Sequence[tuple[str, str]]) -> list[bool]:
-        """Send one heartbeat per ``(service id, registration id)`` and collect the answers, in order.
+    async def beat(self, beats: Sequence[Beat]) -> list[bool]:
+        """Send heartbeats and collect the answers, in order.
 
         :returns: for each, whether the node knows the registration.
         :raises RouterError: when the stream is broken or goes silent; it must be closed then.
@@ -61,9 +62,9 @@ class HeartbeatStream:
         self._fence()
         if self._call is None:
             self._call = self._open()
-        writer = asyncio.get_running_loop().create_task(self._write(services))
+        writer = asyncio.get_running_loop().create_task(self._write(beats))
         try:
-            return await self._answers(len(services))
+            return await self._answers(len(beats))
         except TimeoutError:
             raise TimedOut("heartbeats are not answered", **self._where()) from None
         except grpc.aio.AioRpcError as error:
@@ -97,8 +98,8 @@ class HeartbeatStream:
         call.add_done_callback(lambda _: self.on_end())
         return call
 
-    async def _write(self, services: Sequence[tuple[str, str]]) -> None:
-        for service, registration in services:
+    async def _write(self, beats: Sequence[Beat]) -> None:
+        for service, registration, health in beats:
             try:
                 self._fence()
             except Exception:
@@ -106,6 +107,8 @@ class HeartbeatStream:
                 self._call.cancel()
                 raise
             request = registry_pb2.HeartbeatRequest(service_id=service, registration_id=registration)
+            if health is not None:
+                request.health.CopyFrom(health.wire())
             await self._call.write(request)
 
     async def _answers(self, count: int) -> list[bool]:

@@ -25,7 +25,14 @@ from etl_operator.router.errors import (
     Unreachable,
 )
 from etl_operator.router.heartbeat import HeartbeatStream
-from etl_operator.router.registration import DEFAULT_TTL, Lease, Registration, RegistrationState
+from etl_operator.router.registration import (
+    DEFAULT_TTL,
+    Beat,
+    Health,
+    Lease,
+    Registration,
+    RegistrationState,
+)
 
 BATCH = 32
 """Calls to one node under way at once."""
@@ -68,6 +75,8 @@ class Entry:
     sent: bool = False
     """The node may know the service: a registration was tried, whatever came of it."""
     registration_id: str = ""
+    health: Health | None = None
+    """Goes along with its heartbeats."""
     error: str | None = None
     told: RegistrationState = _UNKNOWN
     """The state that was reported last."""
@@ -124,16 +133,30 @@ class Link:
         """Nothing is wanted here and nothing is left to undo."""
         return not self._entries
 
-    def want(self, registration: Registration) -> None:
+    def want(self, registration: Registration, health: Health | None = None) -> None:
         """Have this registration here. The same again costs nothing."""
         service = registration.service_id
         entry = self._entries.get(service)
         if entry is None:
-            entry = self._entries[service] = Entry(registration)
-        elif entry.wanted == registration:
-            return
+            entry = self._entries[service] = Entry(registration, health=health)
+        else:
+            self._hear(service, entry, health)
+            if entry.wanted == registration:
+                return
         entry.wanted, entry.error, entry.left = registration, None, False
         self._mark(service)
+
+    def _hear(self, service: str, entry: Entry, health: Health | None) -> None:
+        """Note a service's health; the node is told at once if it turned."""
+        before, entry.health = entry.health, health
+        if _well(before) is not _well(health) and entry.held:
+            self._beat_soon(service)
+
+    def _beat_soon(self, service: str) -> None:
+        # After a failure a whole round comes first, and has this service in it.
+        if not self._failures and not self._lapsed:
+            self._round.append(service)
+            self._wake.set()
 
     def unwant(self, service: str) -> None:
         """Deregister the service from this node. If the node does not answer, the lease expires."""
@@ -269,6 +292,9 @@ class Link:
             # The first heartbeat at once: the open stream shows a restart of the node.
             due = now if self._next_beat == math.inf else now + self._period()
             self._next_beat = min(self._next_beat, due)
+            if not _well(entry.health):
+                # A registration begins as a healthy one.
+                self._beat_soon(service)
 
     async def _deregister(self, service: str, entry: Entry) -> None:
         with self._busy(service, entry):
@@ -303,7 +329,9 @@ class Link:
         if self._stream is None:
             self._stream = self._node.heartbeats()
             self._stream.on_end = self._on_end
-        known = await self._stream.beat([(service, entry.registration_id) for service, entry, _ in held])
+        known = await self._stream.beat(
+            [Beat(service, entry.registration_id, entry.health) for service, entry, _ in held]
+        )
         if self._stream.deadline > 0:
             self._ttl = self._stream.deadline
             self._next_beat = min(self._next_beat, asyncio.get_running_loop().time() + self._period())
@@ -404,3 +432,7 @@ class Link:
     def _pause(self) -> float:
         longest = min(PAUSE_LIMIT, PAUSE_BASE * 2.0 ** min(self._failures - 1, 16))
         return longest * self._rng.uniform(0.5, 1.0)
+
+
+def _well(health: Health | None) -> bool:
+    return health is None or health.healthy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import NamedTuple, cast
 
 from etl_operator.router.pb import common_pb2, registry_pb2
 
@@ -44,6 +44,30 @@ class Registration:
                 weight=self.weight,
             ),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What is known of a service's health."""
+
+    healthy: bool
+    message: str
+
+    def wire(self) -> registry_pb2.ServiceHealth:
+        """The message on the wire."""
+        word = common_pb2.HEALTH_STATUS_HEALTHY if self.healthy else common_pb2.HEALTH_STATUS_UNHEALTHY
+        return registry_pb2.ServiceHealth(status=word, message=self.message)
+
+
+class Beat(NamedTuple):
+    """One heartbeat."""
+
+    service: str
+    """Its id."""
+    registration: str
+    """The registration's id."""
+    health: Health | None = None
+    """Not sent while nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)

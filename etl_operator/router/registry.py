@@ -10,9 +10,9 @@ from typing import Protocol
 
 from etl_operator.router.errors import RouterError
 from etl_operator.router.link import PAUSE_LIMIT, Link, RegistryNode
-from etl_operator.router.registration import Registration, RegistrationState
+from etl_operator.router.registration import Health, Registration, RegistrationState
 
-__all__ = ["Registration", "RegistrationState", "RegistryKeeper"]
+__all__ = ["Health", "Registration", "RegistrationState", "RegistryKeeper"]
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +48,15 @@ class RegistryKeeper:
         """Called with the service id when :meth:`state` would show something it has not shown yet. Must not
         block or raise."""
 
-    def want(self, registration: Registration, addresses: Iterable[str]) -> None:
+    def want(
+        self, registration: Registration, addresses: Iterable[str], health: Health | None = None
+    ) -> None:
         """Have a service registered, like this, with exactly these nodes.
 
         Takes effect soon after; the same registration again costs nothing. Nodes no longer named are told to
         forget the service if they answer, and otherwise forget it when its lease runs out.
+
+        :param health: goes along with the heartbeats, and is sent at once when it turns.
         """
         service = registration.service_id
         wanted = tuple(dict.fromkeys(addresses))
@@ -60,7 +64,7 @@ class RegistryKeeper:
         if wanted:
             self._where[service] = wanted
         for address in wanted:
-            self._link(address).want(registration)
+            self._link(address).want(registration, health)
         for address in before:
             if address not in wanted:
                 self._unwant(address, service)

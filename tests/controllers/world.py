@@ -404,13 +404,16 @@ class KeeperDouble:
     def __init__(self, routers: Routers) -> None:
         self._routers = routers
         self.wanted: dict[str, tuple[Any, tuple[str, ...]]] = {}
+        self.health: dict[str, Any] = {}
+        """What goes along with the heartbeats, by service."""
         self.failing: dict[str, str] = {}
         self.slow: set[str] = set()
         """Addresses where registrations are still under way."""
         self.keeps: dict[str, Exception] = {}
         """Errors of nodes that cannot be told to forget, by address."""
 
-    def want(self, registration: Any, addresses: Iterable[str]) -> None:
+    def want(self, registration: Any, addresses: Iterable[str], health: Any = None) -> None:
+        self.health[registration.service_id] = health
         self.wanted[registration.service_id] = (registration, tuple(addresses))
         for services in self._routers.registered.values():
             services.discard(registration.service_id)

@@ -58,6 +58,7 @@ class FakeRouter:
         self.register_error: tuple[grpc.StatusCode, str] | None = None
         self.registry: dict[str, registry_pb2.RegisterRequest] = {}
         self.beats: dict[str, int] = {}
+        self.health: dict[str, registry_pb2.ServiceHealth] = {}
         self.registrations: list[str] = []
         self.calls: list[str] = []
         self.streams = 0
@@ -194,6 +195,8 @@ class FakeRouter:
                 continue
             service = request.service_id
             known = service in self.registry
+            if request.HasField("health"):
+                self.health[service] = request.health
             self.beats[service] = self.beats.get(service, 0) + 1
             answer = registry_pb2.HeartbeatResponse(acknowledged=known)
             if known:

@@ -14,7 +14,7 @@ from etl_operator.router.client import RouterClients, RouterNode
 from etl_operator.router.cluster import RouterCluster
 from etl_operator.router.errors import TimedOut, Unreachable
 from etl_operator.router.pb import router_pb2 as pb
-from etl_operator.router.registration import Registration
+from etl_operator.router.registration import Beat, Registration
 from etl_operator.router.registry import RegistryKeeper
 from informers.errors import Fenced
 from tests.router.conftest import Start, eventually
@@ -64,7 +64,7 @@ WRITES: dict[str, Callable[[RouterNode], Awaitable[object]]] = {
 async def beat(node: RouterNode, count: int) -> list[bool]:
     stream = node.heartbeats()
     try:
-        return await stream.beat([("etl/users", "etl/users")] * count)
+        return await stream.beat([Beat("etl/users", "etl/users")] * count)
     finally:
         stream.close()
 

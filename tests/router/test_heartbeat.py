@@ -11,6 +11,7 @@ import pytest
 from etl_operator.router.errors import TimedOut
 from etl_operator.router.heartbeat import HeartbeatStream
 from etl_operator.router.pb import registry_pb2
+from etl_operator.router.registration import Beat
 from informers.testing.clock import run_virtual
 
 PATIENCE = 5.0
@@ -47,7 +48,7 @@ def stream(pause: float) -> HeartbeatStream:
 
 def test_a_slow_node_is_no_silent_one() -> None:
     async def main() -> None:
-        services = [(f"etl/s{number}", "id") for number in range(20)]
+        services = [Beat(f"etl/s{number}", "id") for number in range(20)]
         assert await stream(pause=1.0).beat(services) == [True] * 20
         assert asyncio.get_running_loop().time() == pytest.approx(20)
 
@@ -57,7 +58,7 @@ def test_a_slow_node_is_no_silent_one() -> None:
 def test_silence_ends_a_stream() -> None:
     async def main() -> None:
         with pytest.raises(TimedOut, match="heartbeats are not answered"):
-            await stream(pause=PATIENCE + 1).beat([("etl/s", "id")])
+            await stream(pause=PATIENCE + 1).beat([Beat("etl/s", "id")])
         assert asyncio.get_running_loop().time() == pytest.approx(PATIENCE)
 
     run_virtual(main())

@@ -12,7 +12,8 @@ import pytest
 
 from etl_operator.router.client import RouterClients
 from etl_operator.router.errors import Unreachable
-from etl_operator.router.registry import Registration, RegistryKeeper
+from etl_operator.router.pb import common_pb2, registry_pb2
+from etl_operator.router.registry import Health, Registration, RegistryKeeper
 from tests.router.conftest import Start, eventually
 from tests.router.fake import FakeRouter, black_hole, nobody
 
@@ -67,6 +68,21 @@ async def test_the_same_wish_again_costs_nothing(keeper: RegistryKeeper, start: 
     keeper.want(service("b"), [router.address])
     await eventually(lambda: everywhere(keeper, "b"), "the next one registered")
     assert router.registrations == ["etl/a", "etl/b"]
+
+
+async def test_health_goes_along_with_the_heartbeats(keeper: RegistryKeeper, start: Start) -> None:
+    router = await start()
+    keeper.want(service("a"), [router.address])
+    await eventually(lambda: router.beats.get("etl/a", 0) > 0, "a heartbeat")
+    assert router.health == {}, "nothing is claimed of what nobody probes"
+    for healthy, status in (
+        (False, common_pb2.HEALTH_STATUS_UNHEALTHY),
+        (True, common_pb2.HEALTH_STATUS_HEALTHY),
+    ):
+        keeper.want(service("a"), [router.address], Health(healthy, "by a probe"))
+        expected = registry_pb2.ServiceHealth(status=status, message="by a probe")
+        await eventually(lambda expected=expected: router.health.get("etl/a") == expected, "it is heard")  # type: ignore[misc]
+    assert router.registrations == ["etl/a"]
 
 
 async def test_changed_content_is_registered_over_the_old(keeper: RegistryKeeper, start: Start) -> None:

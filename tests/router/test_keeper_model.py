@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from etl_operator.router.errors import Rejected, TimedOut, Unreachable
 from etl_operator.router.heartbeat import HeartbeatStream
 from etl_operator.router.link import PATIENCE
-from etl_operator.router.registration import Lease, Registration, RegistrationState
+from etl_operator.router.registration import Beat, Health, Lease, Registration, RegistrationState
 from etl_operator.router.registry import RegistryKeeper
 from informers.errors import Fenced
 from informers.testing.clock import VirtualLoop
@@ -52,6 +52,8 @@ class Node:
         self.wrong: list[str] = []
         """What the keeper should not have done: what is raised here it may take for a fault of the node."""
         self.registry: dict[str, Registration] = {}
+        self.heard: dict[str, Health | None] = {}
+        """Health, as the last heartbeat had it; a registration begins without."""
         self.down = False
         self.mute = False
         self.refusing: set[str] = set()
@@ -63,6 +65,7 @@ class Node:
         if registration.service_id in self.refusing:
             raise Rejected("endpoint required")
         self.registry[registration.service_id] = registration
+        self.heard.pop(registration.service_id, None)
         return Lease(registration.service_id, TTL)
 
     async def deregister(self, service: str) -> None:
@@ -107,15 +110,17 @@ class Stream:
         self.on_end: Callable[[], None] = lambda: None
         node.streams.add(self)
 
-    async def beat(self, services: Sequence[tuple[str, str]]) -> list[bool]:
-        if not services:
+    async def beat(self, beats: Sequence[Beat]) -> list[bool]:
+        if not beats:
             self._node.wrong.append("an empty round is no round")
         await asyncio.sleep(0.01)
         self._node.gate.write()
         await self._node.reply()
         if self._ended:
             raise Unreachable("connection lost")
-        return [service in self._node.registry for service, _ in services]
+        for beat in beats:
+            self._node.heard[beat.service] = beat.health
+        return [beat.service in self._node.registry for beat in beats]
 
     def end(self) -> None:
         self._ended = True
@@ -152,6 +157,7 @@ class KeeperMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner(loop_factory=VirtualLoop)
         self.nodes = Nodes()
         self.wanted: dict[str, tuple[Registration, tuple[str, ...]]] = {}
+        self.health: dict[str, Health | None] = {}
         self.shown: dict[str, Mapping[str, RegistrationState]] = {}
         self.excused: set[tuple[str, str]] = set()
         self.keeper = RegistryKeeper(self.nodes, rng=random.Random(7))
@@ -179,13 +185,17 @@ class KeeperMachine(RuleBasedStateMachine):
         service=st.sampled_from(SERVICES),
         port=st.integers(1, 2),
         where=st.sets(st.sampled_from(ADDRESSES)),
+        healthy=st.none() | st.booleans(),
     )
-    def want(self, service: str, port: int, where: set[str]) -> None:
+    def want(self, service: str, port: int, where: set[str], healthy: bool | None = None) -> None:
+        health = None if healthy is None else Health(healthy, "as it is")
+
         async def work() -> None:
-            self.keeper.want(registration(service, port), sorted(where))
+            self.keeper.want(registration(service, port), sorted(where), health)
             self.look(service)
 
         self.run(work())
+        self.health[service] = health
         if where:
             self.wanted[service] = (registration(service, port), tuple(sorted(where)))
         else:
@@ -312,6 +322,8 @@ class KeeperMachine(RuleBasedStateMachine):
         for service, (_, where) in self.wanted.items():
             assert self.keeper.state(service) == dict.fromkeys(where, RegistrationState(True))
             assert self.shown[service] == self.keeper.state(service)
+            heard = [self.nodes.node(address).heard[service] for address in where]
+            assert heard == [self.health[service]] * len(where)
 
     def teardown(self) -> None:
         try:
@@ -550,3 +562,23 @@ def test_a_node_that_cannot_be_told_to_forget_is_not_told_for_ever() -> None:
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(scenario())
+
+
+def test_a_turn_of_health_does_not_wait_for_the_next_round() -> None:
+    """Also a new registration of a service that is ill: the node takes it for a healthy one."""
+    nodes, well, ill = Nodes(), Health(True, "SERVING"), Health(False, "NOT_SERVING")
+    node = nodes.node(ADDRESSES[0])
+
+    async def main() -> None:
+        keeper = RegistryKeeper(nodes, rng=random.Random(7))
+        task = asyncio.ensure_future(keeper.run())
+        for port, health in ((1, well), (1, ill), (2, ill), (2, well), (2, ill)):
+            keeper.want(registration("etl/a", port), [ADDRESSES[0]], health)
+            keeper.want(registration("etl/b", 1), [ADDRESSES[0]], well)
+            await asyncio.sleep(TTL / 30)
+            assert node.heard == {"etl/a": health, "etl/b": well}
+        await keeper.close()
+        await task
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())

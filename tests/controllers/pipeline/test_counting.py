@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,8 +15,10 @@ from controllers.pipeline.counting import SETTLED, Look, Tally
 from controllers.pipeline.letters import QUIET
 from controllers.pipeline.reconciler import PipelineReconciler
 from controllers.status.turns import Turns
+from controllers.wiring.metrics import ControllerMetrics
 from etl_operator.api import PIPELINE, SINK, SOURCE
 from etl_operator.router.pb import router_pb2 as pb
+from informers.metrics import Metrics
 from informers.objects import ObjectKey
 from tests.controllers.pipeline.test_reconciler import ID, NAME, Running, add_cluster
 from tests.controllers.world import NAMESPACE, Pipeline, World
@@ -184,6 +187,27 @@ async def test_five_hundred_pipelines_write_five_times_a_second_and_none_is_forg
     each = Counter(name for _, _, name in world.store.writes)
     assert set(each) == {str(key) for key in keys}
     assert max(each.values()) - min(each.values()) <= 1, "all get their turn"
+
+
+async def test_series_of_records_end_with_their_object() -> None:
+    running, metrics = Running(dlq=LETTERS), Metrics(process=False)
+    context = replace(running.world.context, metrics=ControllerMetrics(metrics))
+    running.reconciler = PipelineReconciler(context)
+    await running.started()
+    for records in (40, 100):
+        count(running.remote, records, errors=4, letters=3, buffered=7)
+        await running.once()
+    labels = '{name="analytics",namespace="etl"}'
+    shown = set(metrics.render().decode().splitlines())
+    assert {
+        f"etl_operator_pipeline_records_total{labels} 100.0",
+        f"etl_operator_pipeline_record_errors_total{labels} 4.0",
+        f"etl_operator_pipeline_dead_letters_total{labels} 3.0",
+        f"etl_operator_pipeline_pending_records{labels} 8.0",
+    } <= shown
+    running.delete()
+    await running.once()
+    assert "analytics" not in metrics.render().decode()
 
 
 # -- what a fall of a counter means ------------------------------------------------------------------
