@@ -7,16 +7,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from etl_operator.sandbox.loops import pods as p
+from etl_operator.sandbox.loops.replicaset import wanted
 from informers.objects import Object
 
 
 def budget_status(
-    budget: Object, pods: Iterable[Object], scales: Mapping[str, int], now: str
+    budget: Object, pods: Iterable[Object], scales: Mapping[str, tuple[str, int]], now: str
 ) -> dict[str, Any]:
     """The whole status of a budget.
 
     :param pods: those of its namespace.
-    :param scales: wanted replicas by the uid of a pod's controller.
+    :param scales: see :func:`scales_of`.
     :param now: RFC 3339 time for a condition that moves.
     """
     chosen = [
@@ -38,10 +39,28 @@ def budget_status(
     }
 
 
-def _desired(spec: Mapping[str, Any], chosen: list[Object], scales: Mapping[str, int]) -> tuple[int, int]:
+def scales_of(
+    stateful_sets: Iterable[Object], replica_sets: Iterable[Object], deployments: Iterable[Object]
+) -> dict[str, tuple[str, int]]:
+    """By the uid of a pod's controller: the uid of what is scaled, and its replicas.
+
+    Of a ReplicaSet that a Deployment owns, the Deployment is scaled: while it rolls, all its ReplicaSets
+    together have its replicas.
+    """
+    scales = {one["metadata"]["uid"]: (one["metadata"]["uid"], wanted(one)) for one in stateful_sets}
+    above = {one["metadata"]["uid"]: wanted(one) for one in deployments}
+    for one in replica_sets:
+        uid, owner = one["metadata"]["uid"], p.controller_uid(one)
+        scales[uid] = (owner, above[owner]) if owner in above else (uid, wanted(one))
+    return scales
+
+
+def _desired(
+    spec: Mapping[str, Any], chosen: list[Object], scales: Mapping[str, tuple[str, int]]
+) -> tuple[int, int]:
     """Pods there should be, and how many of them must stay healthy."""
     owners = {p.controller_uid(pod) for pod in chosen}
-    scaled = sum(scales.get(uid, 0) for uid in owners)
+    scaled = sum(dict(scales[uid] for uid in owners if uid in scales).values())
     loose = sum(p.controller_uid(pod) not in scales for pod in chosen)
     if spec.get("maxUnavailable") is not None:
         expected = scaled + loose

@@ -34,13 +34,21 @@ class Revision:
 def revision_of(stateful_set: Object) -> Revision:
     """The revision of the template in the spec."""
     template = stateful_set["spec"]["template"]
-    text = json.dumps(template, sort_keys=True, separators=(",", ":"))
+    return Revision(f"{stateful_set['metadata']['name']}-{fingerprint(template)}", template)
+
+
+def fingerprint(template: Mapping[str, Any], salt: str = "") -> str:
+    """Ten letters and digits that stand for a pod template.
+
+    :param salt: gives the same template another fingerprint.
+    """
+    text = json.dumps(template, sort_keys=True, separators=(",", ":")) + salt
     number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
     digits = []
     for _ in range(10):
         number, digit = divmod(number, len(_ALPHABET))
         digits.append(_ALPHABET[digit])
-    return Revision(f"{stateful_set['metadata']['name']}-{''.join(digits)}", template)
+    return "".join(digits)
 
 
 def known_revisions(stateful_set: Object, stored: Iterable[Object]) -> dict[str, Revision]:

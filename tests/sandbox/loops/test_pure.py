@@ -117,7 +117,7 @@ def test_allowed_disruptions(
 ) -> None:
     owner = stateful_set(total)
     pods = [pod_of(owner, ordinal, ready=ordinal < healthy) for ordinal in range(total)]
-    status = budget_status(budget(**spec), pods, {UID: total}, NOW)
+    status = budget_status(budget(**spec), pods, {UID: (UID, total)}, NOW)
     assert status["currentHealthy"] == healthy
     assert status["expectedPods"] == total
     assert (status["desiredHealthy"], status["disruptionsAllowed"]) == (desired, allowed)
@@ -126,7 +126,9 @@ def test_allowed_disruptions(
 
 def test_expected_pods_are_those_that_should_be_there() -> None:
     owner = stateful_set(5)
-    status = budget_status(budget(maxUnavailable=1), [pod_of(owner, 0), pod_of(owner, 1)], {UID: 5}, NOW)
+    status = budget_status(
+        budget(maxUnavailable=1), [pod_of(owner, 0), pod_of(owner, 1)], {UID: (UID, 5)}, NOW
+    )
     assert (status["expectedPods"], status["desiredHealthy"], status["disruptionsAllowed"]) == (5, 4, 0)
 
 
@@ -134,7 +136,7 @@ def test_expected_pods_are_those_that_should_be_there() -> None:
 def test_a_pod_that_has_ended_counts_for_no_budget_and_holds_no_claim(phase: str) -> None:
     owner = stateful_set(3)
     pods = [pod_of(owner, 0), pod_of(owner, 1), pod_of(owner, 2, phase=phase)]
-    status = budget_status(budget(minAvailable=1), pods, {UID: 3}, NOW)
+    status = budget_status(budget(minAvailable=1), pods, {UID: (UID, 3)}, NOW)
     assert (status["currentHealthy"], status["expectedPods"], status["disruptionsAllowed"]) == (2, 2, 1)
     assert [used(claim_of(ordinal), pods) for ordinal in range(3)] == [True, True, False]
 
@@ -143,10 +145,10 @@ def test_the_condition_keeps_its_time_while_it_does_not_move() -> None:
     owner = stateful_set(2)
     pods = [pod_of(owner, 0), pod_of(owner, 1)]
     one = budget(minAvailable=1)
-    one["status"] = budget_status(one, pods, {UID: 2}, NOW)
-    later = budget_status(one, pods, {UID: 2}, "2028-01-01T00:00:00Z")
+    one["status"] = budget_status(one, pods, {UID: (UID, 2)}, NOW)
+    later = budget_status(one, pods, {UID: (UID, 2)}, "2028-01-01T00:00:00Z")
     assert later == one["status"]
-    fewer = budget_status(one, pods[:1], {UID: 2}, "2028-01-01T00:00:00Z")
+    fewer = budget_status(one, pods[:1], {UID: (UID, 2)}, "2028-01-01T00:00:00Z")
     assert fewer["conditions"][0]["lastTransitionTime"] == "2028-01-01T00:00:00Z"
 
 

@@ -102,7 +102,8 @@ class World:
                 await self.client.raw("POST", kinds.POD.path(key.namespace, key.name, "binding"), body=body)
             elif not any(one["type"] == "Ready" and one["status"] == ready for one in conditions):
                 condition = {"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:00Z"}
-                address = f"127.1.0.{10 + int(key.name.rpartition('-')[2])}"
+                ordinal = key.name.rpartition("-")[2]
+                address = f"127.1.0.{10 + int(ordinal) if ordinal.isdecimal() else 5}"
                 status = {"phase": "Running", "podIP": address, "conditions": [condition]}
                 await self.client.patch(kinds.POD, key, {"status": status}, subresource="status")
         except NotFound:
@@ -246,3 +247,112 @@ async def test_in_a_settled_cluster_nothing_is_written(world: World) -> None:
     # Time for a write that must not come.
     await asyncio.sleep(0.5)
     assert int(await version()) == expected
+
+
+DEPLOYMENT: Object = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "web", "namespace": "default"},
+    "spec": {
+        "replicas": 2,
+        "selector": {"matchLabels": LABELS},
+        "template": {
+            "metadata": {"labels": LABELS},
+            "spec": {"containers": [{"name": "main", "image": "one"}]},
+        },
+    },
+}
+WEB = ObjectKey("default", "web")
+
+
+async def test_a_deployment_rolls_scales_and_goes_with_all_it_has_made(world: World) -> None:
+    await world.client.create(kinds.DISRUPTION_BUDGET, BUDGET)
+    await world.client.create(kinds.DEPLOYMENT, DEPLOYMENT)
+    await world.until(kinds.DEPLOYMENT, WEB, updatedReplicas=2, availableReplicas=2)
+    await world.until(kinds.DISRUPTION_BUDGET, SET, expectedPods=2, disruptionsAllowed=1)
+    image = [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "two"}]
+    await world.client.patch(kinds.DEPLOYMENT, WEB, image)
+
+    async def rolled() -> bool:
+        found = await world.client.get(kinds.DEPLOYMENT, WEB)
+        meta, status = found["metadata"], found["status"]
+        return (
+            meta["annotations"]["deployment.kubernetes.io/revision"] == "2"
+            and status["observedGeneration"] == meta["generation"]
+            and all(status.get(name) == 2 for name in ("replicas", "updatedReplicas", "availableReplicas"))
+        )
+
+    await eventually(rolled, what="the rollout is complete")
+    sets = await world.items(kinds.REPLICA_SET)
+    assert sorted((one["spec"]["replicas"], one["status"]["replicas"]) for one in sets) == [(0, 0), (2, 2)]
+    await world.client.patch(kinds.DEPLOYMENT, WEB, {"spec": {"replicas": 3}}, subresource="scale")
+    await world.until(kinds.DEPLOYMENT, WEB, replicas=3, availableReplicas=3)
+    await world.client.delete(kinds.DEPLOYMENT, WEB)
+
+    async def gone() -> bool:
+        return [await world.items(one) for one in (kinds.POD, kinds.REPLICA_SET)] == [[], []]
+
+    await eventually(gone, what="ReplicaSets and pods are collected")
+
+
+async def test_a_lost_pod_is_replaced_and_one_that_loses_its_label_is_let_go(world: World) -> None:
+    await world.client.create(kinds.DEPLOYMENT, DEPLOYMENT)
+    await world.until(kinds.DEPLOYMENT, WEB, availableReplicas=2)
+    first, second = [ObjectKey.of(pod) for pod in await world.items(kinds.POD)]
+    await world.client.patch(kinds.POD, first, {"metadata": {"labels": {"app": "other"}}})
+    await world.client.delete(kinds.POD, second)
+
+    async def replaced() -> bool:
+        pods = await world.items(kinds.POD)
+        loose = [pod for pod in pods if not pod["metadata"].get("ownerReferences")]
+        return len(pods) == 3 and [ObjectKey.of(pod) for pod in loose] == [first]
+
+    await eventually(replaced, what="two pods and the one that was let go")
+    await world.until(kinds.DEPLOYMENT, WEB, replicas=2, availableReplicas=2)
+
+
+async def test_a_refused_pod_of_a_deployment_is_said_in_its_status(world: World) -> None:
+    level = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    await world.client.patch(kinds.NAMESPACE, ObjectKey("", "default"), level)
+    await world.client.create(kinds.DEPLOYMENT, DEPLOYMENT)
+
+    async def said() -> str | None:
+        status = (await world.client.get(kinds.DEPLOYMENT, WEB)).get("status") or {}
+        found = [one for one in status.get("conditions") or () if one["type"] == "ReplicaFailure"]
+        return found[0]["message"] if found else None
+
+    assert 'violates PodSecurity "restricted:latest"' in await eventually(said, what="the refusal")
+    level["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = "privileged"
+    await world.client.patch(kinds.NAMESPACE, ObjectKey("", "default"), level)
+    await world.until(kinds.DEPLOYMENT, WEB, availableReplicas=2)
+
+
+async def test_an_object_that_no_loop_runs_has_one_event_that_says_so(world: World) -> None:
+    body = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "once", "namespace": "default"},
+        "spec": {
+            "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "one"}]}}
+        },
+    }
+    job = Resource("batch", "v1", "jobs", "Job")
+    await world.client.create(job, body)
+
+    async def said() -> list[str]:
+        found = [one for one in await world.items(kinds.EVENT) if one["regarding"]["kind"] == "Job"]
+        return [one["note"] for one in found]
+
+    [note] = await eventually(said, what="the event")
+    assert "no controller for Jobs" in note
+    # A second set of loops, as after a restart, sees the same object.
+    again = asyncio.create_task(run_loops(world.client, only=("Unserved",)))
+    await world.client.create(job, {**body, "metadata": {"name": "twice", "namespace": "default"}})
+
+    async def both() -> bool:
+        return len(await said()) >= 2
+
+    await eventually(both, what="the event about the second one")
+    again.cancel()
+    await asyncio.gather(again, return_exceptions=True)
+    assert len(await said()) == 2
