@@ -196,7 +196,7 @@ class NodeProcess:
         offered: list[tuple[Any, object]] = [
             (
                 registry_pb2.DESCRIPTOR.services_by_name["ServiceRegistry"],
-                services.ServiceRegistry(self._registry, node),
+                services.ServiceRegistry(self._registry, node, self._data.records),
             )
         ]
         checkpoints = CheckpointService(self._engine, self._state, self._data.peers)

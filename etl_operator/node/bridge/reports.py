@@ -23,6 +23,8 @@ _STALE = 5.0
 """Seconds after which the answer waits for newer ones."""
 _POLL = 0.01
 
+_NONE = "/"
+"""No pipeline has this id."""
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(view.Report)
 _question = msgspec.msgpack.Decoder(tuple[int, str])
@@ -69,6 +71,10 @@ class Reports:
     async def stages(self, pipeline_id: str) -> Mapping[str, view.StageCounters]:
         """The counters of a pipeline's stages, of about now."""
         return added(await self.recent(), pipeline_id)
+
+    async def outstanding(self, service_id: str) -> int:
+        """Records in this node's calls of a service."""
+        return (await self._own(_NONE)).outstanding.get(service_id, 0)
 
     async def recent(self) -> Members:
         """The reports of about now. Those at hand are good enough while newer ones are on their way."""

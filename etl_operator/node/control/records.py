@@ -38,6 +38,9 @@ class Records(Protocol):
     async def stages(self, pipeline_id: str) -> Mapping[str, Counters]:
         """Counters by stage."""
 
+    async def outstanding(self, service_id: str) -> int:
+        """Records in this node's calls of a service. One that is registered no longer gets no new call."""
+
 
 class NoRecords:
     """`Records` of a node without a data plane."""
@@ -53,3 +56,7 @@ class NoRecords:
     async def stages(self, pipeline_id: str) -> Mapping[str, Counters]:
         """None."""
         return {}
+
+    async def outstanding(self, service_id: str) -> int:
+        """None."""
+        return 0

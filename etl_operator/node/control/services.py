@@ -41,6 +41,8 @@ DETAILS_LIMIT = 2000
 headers of more than 8 KiB, and the status with them."""
 _INITIAL_CREDITS = 10_000
 _WATCH_INTERVAL = 60.0
+_LONGEST_DRAIN = 300.0
+_DRAIN_POLL = 0.05
 _ROLES = {
     Role.LEADER: router_pb2.NODE_ROLE_LEADER,
     Role.FOLLOWER: router_pb2.NODE_ROLE_FOLLOWER,
@@ -223,9 +225,10 @@ class RouterAdmin:
 class ServiceRegistry:
     """``ServiceRegistry``: see `registry.Registry`."""
 
-    def __init__(self, registry: Registry, settings: Node) -> None:
+    def __init__(self, registry: Registry, settings: Node, records: Records | None = None) -> None:
         self._registry = registry
         self._settings = settings
+        self._records = records or NoRecords()
 
     async def Register(self, request: registry_pb2.RegisterRequest, context: Context) -> Any:
         """Store the service and grant a lease."""
@@ -254,9 +257,20 @@ class ServiceRegistry:
         )
 
     async def Deregister(self, request: registry_pb2.DeregisterRequest, context: Context) -> Any:
-        """Forget the service; an unknown one is fine."""
+        """Forget the service; an unknown one is fine. No new call is made of it.
+
+        ``graceful``: the answer waits, up to ``drain_timeout``, for calls that this node makes, and says how
+        many records are in them then.
+        """
         self._registry.deregister(request.service_id)
-        return registry_pb2.DeregisterResponse(success=True)
+        pending = 0
+        if request.graceful:
+            end = time.monotonic() + min(request.drain_timeout.ToTimedelta().total_seconds(), _LONGEST_DRAIN)
+            pending = await self._records.outstanding(request.service_id)
+            while pending and time.monotonic() < end:
+                await asyncio.sleep(_DRAIN_POLL)
+                pending = await self._records.outstanding(request.service_id)
+        return registry_pb2.DeregisterResponse(success=True, pending_records=pending)
 
     async def Heartbeat(
         self, requests: AsyncIterator[registry_pb2.HeartbeatRequest], context: Context

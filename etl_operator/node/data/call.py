@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -111,6 +112,8 @@ class Services:
         self.tuning = tuning
         self._monotonic = monotonic
         self._chance = chance or random.Random()  # noqa: S311 - jitter
+        self.outstanding: Counter[str] = Counter()
+        """Records in calls, by id of the service; also of one that is registered no longer."""
         self._endpoints: dict[tuple[str, str, int, bool], Endpoint] = {}
         self._channels: dict[tuple[str, int, bool], grpc.aio.Channel] = {}
         self._changed = asyncio.Event()
@@ -173,11 +176,16 @@ class Services:
         """
         while True:
             endpoint = await self._free(stage, parcel.key, balancer)
+            service, count = endpoint.service.service_id, len(parcel.records)
             endpoint.outstanding += 1
+            self.outstanding[service] += count
             try:
                 results = await self._attempt(stage, parcel, endpoint, stats)
             finally:
                 endpoint.outstanding -= 1
+                self.outstanding[service] -= count
+                if not self.outstanding[service]:
+                    del self.outstanding[service]
                 if endpoint.is_full or endpoint.service.most_calls or endpoint.most_batches:
                     self.wake()
             if results is not None:

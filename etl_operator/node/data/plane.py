@@ -148,6 +148,7 @@ class DataPlane:
             credits=self.budget.granted(),
             pending_bytes=self.budget.used.size,
             streams=len(self.streams),
+            outstanding=dict(self._services.outstanding),
         )
 
     def progress(self) -> Progress:

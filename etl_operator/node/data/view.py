@@ -91,6 +91,8 @@ class Report(msgspec.Struct, frozen=True):
     """Records granted and not used."""
     pending_bytes: int = 0
     streams: int = 0
+    outstanding: dict[str, int] = msgspec.field(default_factory=dict)
+    """Records in calls, by id of the service."""
 
 
 class Offset(msgspec.Struct, frozen=True):

@@ -256,6 +256,35 @@ async def test_a_node_that_has_not_caught_up_takes_no_records(tmp_path: Path) ->
         await sink.stop()
 
 
+async def test_a_service_that_leaves_gracefully_ends_its_calls_and_gets_no_new_ones(tmp_path: Path) -> None:
+    sink = FakeSink()
+    await sink.start()
+    try:
+        async with running(tmp_path, 1) as cluster:
+            node = await cluster.leader()
+            await know(node, sink)
+            await run(node, line())
+            source = await accepted(node, [1])
+            sink.held = asyncio.Event()
+            await source.push(batch([2, 3]))
+            await until(lambda: sink.calls == 2, node.logs)
+            at_once = registry_pb2.DeregisterRequest(service_id="ns/out", graceful=True)
+            assert (await node.registry.Deregister(at_once, timeout=HANGS)).pending_records == 2
+            await source.push(batch([4]))
+            waits = registry_pb2.DeregisterRequest(
+                service_id="ns/out", graceful=True, drain_timeout=Duration(seconds=200)
+            )
+            leaving = asyncio.ensure_future(node.registry.Deregister(waits, timeout=HANGS))
+            sink.held.set()
+            assert (await leaving).pending_records == 0
+            assert {each.status for each in (await source.ack()).record_acks} == {ACCEPTED}
+            assert sink.sequences == [1, 2, 3]
+            await know(node, sink)
+            assert {each.status for each in (await source.ack()).record_acks} == {ACCEPTED}
+    finally:
+        await sink.stop()
+
+
 async def test_records_let_go_are_sent_again_and_delivered(tmp_path: Path) -> None:
     sink = FakeSink()
     await sink.start()
