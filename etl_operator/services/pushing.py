@@ -65,6 +65,8 @@ class Pusher:
         self._asked = -math.inf
         self._answers = 0
         """Batches answered on this stream."""
+        self._code: grpc.StatusCode | None = None
+        """How the last stream ended of which that is known."""
         self._backoff = Backoff()
 
     async def offer(self, records: Sequence[Record]) -> None:
@@ -113,8 +115,11 @@ class Pusher:
         except _Fault as fault:
             log.error("the stream is opened anew: %s", fault, extra={"router": self._routers.address})
         except grpc.aio.AioRpcError as error:
+            if _is_unknown(error):
+                return self._code
             self._routers.trouble(error, worked=self._answers > 0)
-            return error.code()
+            self._code = error.code()
+            return self._code
         finally:
             for task in tasks:
                 task.cancel()
@@ -202,6 +207,11 @@ class Pusher:
             self._room.set()
         for record, message in answer.rejected:
             self._rejected(record, message)
+
+
+def _is_unknown(error: grpc.aio.AioRpcError) -> bool:
+    """gRPC's own words where a write met the end of a stream: they replace the status from the router."""
+    return error.code() is grpc.StatusCode.INTERNAL and "Internal error from Core" in (error.details() or "")
 
 
 def _heartbeat() -> Heartbeat:
