@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 
 from etl_operator.node.control.registry import Registry
@@ -34,6 +35,7 @@ class Feed:
         self._applied = applied
         self._take = take
         self._last: view.Snapshot | None = None
+        self._look_again = 0.0
         self._dirty = asyncio.Event()
         pipelines.on_change = self._dirty.set
         registry.on_change = self._dirty.set
@@ -52,31 +54,43 @@ class Feed:
 
     def refresh(self) -> None:
         """Hand on what is new, now."""
+        changed = self._dirty.is_set()
         self._dirty.clear()
-        applied = self._applied()
+        applied, last = self._applied(), self._last
         if applied is None:
             return
-        snapshot = view.Snapshot(
-            applied,
-            [view.Pipeline(p.pipeline_id, p.config, p.enabled, p.drain) for p in self._pipelines],
-            [
-                view.Service(
-                    service.service_id,
-                    service.service_type,
-                    service.name,
-                    service.host,
-                    service.port,
-                    service.group_id,
-                    dict(service.labels),
-                    service.use_tls,
-                    service.weight,
-                    service.most_calls,
-                    service.healthy,
-                    self._registry.lives(service),
-                )
-                for service in self._registry
-            ],
-        )
-        if snapshot != self._last:
+        if last is None or changed or time.monotonic() >= self._look_again:
+            self._look_again = time.monotonic() + _INTERVAL
+            pipelines, services = self._current_pipelines(), self._current_services()
+            if last is not None:
+                # The same object says that nothing in it changed.
+                pipelines = last.pipelines if pipelines == last.pipelines else pipelines
+                services = last.services if services == last.services else services
+        else:
+            pipelines, services = last.pipelines, last.services
+        snapshot = view.Snapshot(applied, pipelines, services)
+        if snapshot != last:
             self._last = snapshot
             self._take(snapshot)
+
+    def _current_pipelines(self) -> list[view.Pipeline]:
+        return [view.Pipeline(p.pipeline_id, p.config, p.enabled, p.drain) for p in self._pipelines]
+
+    def _current_services(self) -> list[view.Service]:
+        return [
+            view.Service(
+                service.service_id,
+                service.service_type,
+                service.name,
+                service.host,
+                service.port,
+                service.group_id,
+                dict(service.labels),
+                service.use_tls,
+                service.weight,
+                service.most_calls,
+                service.healthy,
+                self._registry.lives(service),
+            )
+            for service in self._registry
+        ]

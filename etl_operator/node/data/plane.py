@@ -18,7 +18,7 @@ from etl_operator.node.data.flow import Flow
 from etl_operator.node.data.graph import Stage
 from etl_operator.node.data.lane import Clock
 from etl_operator.node.data.ledger import Ticket
-from etl_operator.node.data.view import Offset, Progress, Report, Service, Snapshot, Watermark
+from etl_operator.node.data.view import Offset, Pipeline, Progress, Report, Service, Snapshot, Watermark
 from etl_operator.router.pb import common_pb2
 
 log = logging.getLogger(__name__)
@@ -93,11 +93,10 @@ class DataPlane:
         self.leaving = False
         self._services = services or Services(tuning or Tuning())
         self._clock = clock or RealClock()
-        self._applied = -1
-        """-1: no snapshot has come yet."""
+        self._held = Snapshot(-1, [], [])
+        """The last snapshot; -1: none has come yet."""
         self._flows: dict[str, Flow] = {}
         self._sources: dict[str, Service] = {}
-        self._has_services = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._routes: dict[tuple[str, str], list[Way]] = {}
         self._freed = asyncio.Event()
@@ -112,12 +111,20 @@ class DataPlane:
 
     def update(self, snapshot: Snapshot) -> None:
         """Pipelines and services as they are now."""
-        self._services.update(snapshot.services)
-        self._has_services = bool(snapshot.services)
-        self._sources = {
-            one.service_id: one for one in snapshot.services if one.kind == common_pb2.SERVICE_TYPE_SOURCE
-        }
-        wanted = {pipeline.pipeline_id: pipeline for pipeline in snapshot.pipelines}
+        # Most snapshots bring a new number and nothing else.
+        if snapshot.services is not self._held.services:
+            self._services.update(snapshot.services)
+            self._sources = {
+                one.service_id: one for one in snapshot.services if one.kind == common_pb2.SERVICE_TYPE_SOURCE
+            }
+        if snapshot.pipelines is not self._held.pipelines:
+            self._update_pipelines(snapshot.pipelines)
+        self._held = snapshot
+        self._routes.clear()
+        self._moved()
+
+    def _update_pipelines(self, pipelines: Sequence[Pipeline]) -> None:
+        wanted = {pipeline.pipeline_id: pipeline for pipeline in pipelines}
         for gone in self._flows.keys() - wanted.keys():
             self._flows.pop(gone).close()
             self._forget(gone)
@@ -128,14 +135,11 @@ class DataPlane:
                     pipeline_id, self._services, self._clock, self._spawn, self._moved, self._routes.clear
                 )
             flow.update(pipeline)
-        self._applied = snapshot.applied
-        self._routes.clear()
-        self._moved()
 
     @property
     def is_told(self) -> bool:
         """A snapshot has come."""
-        return self._applied >= 0
+        return self._held.applied >= 0
 
     def report(self, only: str = "") -> Report:
         """What this node holds and did.
@@ -143,7 +147,7 @@ class DataPlane:
         :param only: id of the one pipeline to report; empty for all.
         """
         return Report(
-            applied=self._applied,
+            applied=self._held.applied,
             pipelines={name: flow.report() for name, flow in self._flows.items() if only in ("", name)},
             credits=self.budget.granted(),
             pending_bytes=self.budget.used.size,
@@ -222,7 +226,7 @@ class DataPlane:
         if found:
             ids = ", ".join(way.flow.pipeline_id for way in found)
             raise NoPipeline(f"disabled: {ids}", lasting=True)
-        if not self._has_services:
+        if not self._held.services:
             raise NoPipeline("no service is registered with this node yet", lasting=False)
         wanted = f"pipeline {only!r}" if only else "no pipeline"
         verb = "does not select" if only else "selects"
