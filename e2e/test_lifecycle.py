@@ -51,7 +51,7 @@ async def test_restart_on_request_waits_while_paused(scene: Scene) -> None:
     await scene.looked_at(2)
     (during,) = await scene.pods("held")
     assert during["metadata"]["uid"] == before["metadata"]["uid"]
-    await scene.says(CLUSTER, "held", "Paused", "waits for its end", status="False")
+    await scene.says(CLUSTER, "held", "Paused", "changes are pending", status="False")
     # Observed all the same.
     changed = await scene.patch(CLUSTER, "held", {"spec": {"podLabels": {"team": "a"}}})
     generation = changed["metadata"]["generation"]

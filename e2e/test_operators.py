@@ -166,7 +166,7 @@ def start(bare: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
 
 async def holder(scene: Scene) -> str:
     """Who has the lease."""
-    lease = await eventually(lambda: _lease(scene), what="somebody leads")
+    lease = await eventually(lambda: _lease(scene), what="one process leads")
     return str(lease["spec"]["holderIdentity"])
 
 

@@ -95,7 +95,7 @@ async def test_growing_and_not_shrinking(scene: Scene) -> None:
     assert {node["role"] for node in grown["status"]["nodes"]} == {"Leader", "Follower"}
     assert (await scene.get(BUDGET, "grow"))["spec"]["maxUnavailable"] == 1
     await scene.told("grow", "ScalingUp", "scaling up from 1 to 2 members")
-    await scene.told("grow", "EvenReplicas", "prefer an odd number")
+    await scene.told("grow", "EvenReplicas", "use an odd number")
     addresses = await scene.addresses("grow")
     assert len(addresses) == 4
     (first, *others) = await held_by(addresses)
