@@ -12,6 +12,7 @@ import click
 
 from etl_operator import __version__
 from etl_operator.cli import values
+from etl_operator.cli.letters import dlq
 from etl_operator.cli.logs import configure_logging
 from informers.logs import FORMATS, LEVELS
 
@@ -325,3 +326,6 @@ def sandbox(
         proxy_anywhere=proxy_anywhere,
     )
     sys.exit(asyncio.run(run_sandbox(settings)))
+
+
+main.add_command(dlq)

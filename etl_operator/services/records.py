@@ -78,6 +78,51 @@ def line_of(record: Record) -> bytes:
     return msgspec.json.encode(line) + b"\n"
 
 
+class LineError(ValueError):
+    """A line that :func:`line_of` cannot have written."""
+
+
+class _Line(msgspec.Struct):
+    source_id: str
+    partition: int
+    sequence_number: int
+    idempotency_key: str = ""
+    idempotency_key_base64: bytes = b""
+    record_type: str = ""
+    key: str = ""
+    key_base64: bytes = b""
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
+    event_time: str = ""
+    payload: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+    payload_base64: bytes = b""
+
+
+def record_of(line: bytes) -> Record:
+    """The record of a line that :func:`line_of` wrote; a payload of JSON is as it is in the line.
+
+    :raises LineError: the line is none.
+    """
+    try:
+        found = msgspec.json.decode(line, type=_Line)
+        record = Record(
+            id=RecordId(
+                source_id=found.source_id,
+                partition=found.partition,
+                sequence_number=found.sequence_number,
+                idempotency_key=found.idempotency_key.encode() or found.idempotency_key_base64,
+            ),
+            record_type=found.record_type,
+            key=found.key.encode() or found.key_base64,
+            metadata=found.metadata,
+            payload=bytes(found.payload) or found.payload_base64,
+        )
+        if found.event_time:
+            record.event_time.FromJsonString(found.event_time)
+    except (msgspec.DecodeError, UnicodeError, ValueError) as error:
+        raise LineError(f"no record of the sink file: {error}") from None
+    return record
+
+
 def _bytes(name: str, value: bytes) -> dict[str, str]:
     if not value:
         return {}
