@@ -8,7 +8,7 @@ request, keep nobody from the others.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
@@ -31,7 +31,7 @@ class Page:
     body: bytes
 
 
-Route = Callable[[], Page]
+Route = Callable[[], Page | Awaitable[Page]]
 
 
 class Bind(Protocol):
@@ -52,7 +52,7 @@ class HttpServer:
     """Serves fixed paths.
 
     :param bind: where to listen.
-    :param routes: path -> page, computed on the event loop and hence quickly.
+    :param routes: path -> page, computed on the event loop and hence quickly, or awaited.
     :param what: what they are for, for the log.
     """
 
@@ -85,20 +85,21 @@ class HttpServer:
         try:
             async with asyncio.timeout(_TIMEOUT):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(self._answer(head))
+                writer.write(await self._answer(head))
                 await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:
             writer.close()
 
-    def _answer(self, head: bytes) -> bytes:
+    async def _answer(self, head: bytes) -> bytes:
         method, _, rest = head.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")
         path = rest.partition(" ")[0].partition("?")[0]
         if method not in ("GET", "HEAD"):
             page = text_page(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n")
         elif path in self._routes:
-            page = self._routes[path]()
+            made = self._routes[path]()
+            page = made if isinstance(made, Page) else await made
         else:
             page = text_page(HTTPStatus.NOT_FOUND, "not found\n")
         lines = [

@@ -10,11 +10,13 @@ from etl_operator.probes import Page, Route, json_page
 
 
 def health_routes(
-    engine: ConsensusEngine, leaving: Callable[[], bool] = lambda: False
+    engine: ConsensusEngine, leaving: Callable[[], bool], serving: Callable[[], bool]
 ) -> Mapping[str, Route]:
-    """``/health``: the process is up, always 200. ``/ready``: it has a leader and its state, else 503.
+    """``/health``: the process is up, always 200. ``/ready``: it has a leader, its state and its gRPC port,
+    else 503.
 
     :param leaving: the node is about to end; it is not ready then.
+    :param serving: the gRPC port is open.
     """
 
     def health() -> Page:
@@ -40,6 +42,10 @@ def health_routes(
         if not status.caught_up:
             return json_page(
                 HTTPStatus.SERVICE_UNAVAILABLE, {"ready": False, "reason": "the state is not loaded"}
+            )
+        if not serving():
+            return json_page(
+                HTTPStatus.SERVICE_UNAVAILABLE, {"ready": False, "reason": "no data worker serves"}
             )
         return json_page(HTTPStatus.OK, {"ready": True})
 

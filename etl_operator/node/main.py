@@ -121,6 +121,11 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         default=None,
         help="Answer success=false if a pipeline does not exist.",
     ),
+    click.option(
+        "--data-workers",
+        type=click.IntRange(min=0, max=64),
+        help="Processes for records; 0: in the process of Raft.  [default: 1]",
+    ),
     click.option("--lease-seconds", type=click.FloatRange(min=0.1), help="Duration of a registration."),
     click.option(
         "--answer-delay-ms", type=click.IntRange(min=0), help="Fault injection: delay every answer."
@@ -136,6 +141,7 @@ _NODE_KEYS = (
     "package_prefix",
     "follower_answer",
     "strict_ids",
+    "data_workers",
     "lease_seconds",
     "answer_delay_ms",
     "drop_heartbeats",

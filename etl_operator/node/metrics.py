@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from itertools import islice
 
@@ -10,6 +11,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
+from etl_operator.node.bridge.workers import Figures
 from etl_operator.node.consensus.engine import ConsensusEngine
 from etl_operator.node.control.registry import Registry
 from etl_operator.node.control.state import RouterState
@@ -26,6 +28,8 @@ class NodeCollector(Collector):
     :param calls: gRPC calls so far by ``Service/Method``.
     :param flushes: disk flushes of the journal so far.
     :param report: what the data plane of this node holds.
+    :param worker_calls: gRPC calls that workers served.
+    :param workers: figures of each worker.
     """
 
     def __init__(
@@ -35,7 +39,9 @@ class NodeCollector(Collector):
         registry: Registry,
         calls: Mapping[str, int],
         flushes: Callable[[], int],
-        report: Callable[[], Report],
+        report: Callable[[], Awaitable[Report]],
+        worker_calls: Callable[[], Mapping[str, int]],
+        workers: Callable[[], Sequence[Figures]],
     ) -> None:
         self._engine = engine
         self._pipelines = pipelines
@@ -43,6 +49,13 @@ class NodeCollector(Collector):
         self._calls = calls
         self._flushes = flushes
         self._report = report
+        self._worker_calls = worker_calls
+        self._workers = workers
+        self._reported = Report(0)
+
+    async def gather(self) -> None:
+        """Ask the data plane, for the next `collect`."""
+        self._reported = await self._report()
 
     def collect(self) -> Iterator[Metric]:
         """Called by the metrics library."""
@@ -69,10 +82,11 @@ class NodeCollector(Collector):
             "etl_router_journal_flushes", "Disk flushes of the journal.", value=self._flushes()
         )
         calls = CounterMetricFamily("etl_router_grpc_calls", "gRPC calls.", labels=["method"])
-        for method, count in sorted(self._calls.items()):
+        for method, count in sorted((Counter(self._calls) + Counter(self._worker_calls())).items()):
             calls.add_metric([method], count)
         yield calls
-        yield from data_metrics(self._report())
+        yield from data_metrics(self._reported)
+        yield from _worker_metrics(self._workers())
 
 
 def data_metrics(report: Report) -> Iterator[Metric]:
@@ -143,13 +157,33 @@ def _pipeline_metrics(report: Report) -> Iterator[Metric]:
     yield from (pending, parked, letters, rejected)
 
 
+def _worker_metrics(workers: Sequence[Figures]) -> Iterator[Metric]:
+    labels = ["worker"]
+    serving = GaugeMetricFamily("etl_router_worker_serving", "1 if the worker serves.", labels=labels)
+    restarts = CounterMetricFamily(
+        "etl_router_worker_restarts", "Times the worker ended and was started again.", labels=labels
+    )
+    cpu = CounterMetricFamily("etl_router_worker_cpu_seconds", "CPU time of the worker.", labels=labels)
+    memory = GaugeMetricFamily(
+        "etl_router_worker_resident_memory_bytes", "Resident memory of the worker.", labels=labels
+    )
+    for worker in workers:
+        where = [str(worker.number)]
+        serving.add_metric(where, float(worker.serving))
+        restarts.add_metric(where, worker.restarts)
+        cpu.add_metric(where, worker.cpu_seconds)
+        memory.add_metric(where, worker.resident_bytes)
+    yield from (serving, restarts, cpu, memory)
+
+
 def metrics_routes(collector: NodeCollector) -> Mapping[str, Route]:
     """``/metrics`` in the text format."""
     registry = CollectorRegistry()
     registry.register(collector)
     ProcessCollector(registry=registry)
 
-    def page() -> Page:
+    async def page() -> Page:
+        await collector.gather()
         return Page(HTTPStatus.OK, "text/plain; version=0.0.4; charset=utf-8", generate_latest(registry))
 
     return {"/metrics": page}

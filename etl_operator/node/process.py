@@ -7,6 +7,8 @@ import contextlib
 import logging
 import signal
 import ssl
+import sys
+import tempfile
 import time
 import uuid
 from collections import Counter
@@ -18,6 +20,7 @@ from typing import Any
 import grpc.aio
 
 from etl_operator.node.bridge.side import DataSide
+from etl_operator.node.bridge.workers import port_is_free
 from etl_operator.node.consensus.address import Address
 from etl_operator.node.consensus.embedded import EmbeddedEngine
 from etl_operator.node.consensus.engine import ConsensusError, StorageError
@@ -27,15 +30,12 @@ from etl_operator.node.control.checkpointing import CheckpointService
 from etl_operator.node.control.registry import Registry
 from etl_operator.node.data.graph import refusal
 from etl_operator.node.http import health_routes
-from etl_operator.node.limits import HANDSHAKE_SECONDS, callers, raise_open_files
+from etl_operator.node.limits import GRACE, server_options
 from etl_operator.node.settings import Settings
 from etl_operator.probes import HttpServer
 from etl_operator.router.pb import checkpoint_pb2, registry_pb2, router_pb2
 
 log = logging.getLogger(__name__)
-
-_GRACE = 0.3
-"""Seconds for calls in flight when the node ends. Heartbeat streams never end by themselves."""
 
 
 class StartError(Exception):
@@ -94,7 +94,16 @@ class NodeProcess:
         self._registry = Registry(time.monotonic, settings.node.lease_seconds)
         self._calls: Counter[str] = Counter()
         self._engine = _engine(identity, settings, self._state)
-        self._data = DataSide(self._engine, self._state, self._registry, settings)
+        self._control = _control_target()
+        self._data = DataSide(
+            self._engine,
+            self._state,
+            self._registry,
+            settings,
+            listen=identity.listen,
+            control=self._control,
+            on_serving=self._changed,
+        )
         self._leaving = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._health: Any = None
@@ -120,6 +129,8 @@ class NodeProcess:
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         identity = self._identity
+        self._data.prepare()
+        stack.push_async_callback(self._data.stop)
         self._engine.on_change(self._changed)
         with _explained("Raft", identity.raft):
             await self._engine.start()
@@ -129,14 +140,20 @@ class NodeProcess:
             with _explained(name, bind):
                 await server.start()
             stack.push_async_callback(server.stop)
-        self._data.start()
-        stack.push_async_callback(self._data.stop)
         rpc = self._rpc_server()
         with _explained("gRPC", identity.listen):
-            rpc.add_insecure_port(str(identity.listen))
+            if self._settings.node.data_workers:
+                await port_is_free(identity.listen)
+                rpc.add_insecure_port(self._control)
+            else:
+                rpc.add_insecure_port(str(identity.listen))
         await rpc.start()
         # Left in reverse order: gRPC first would cut calls off while leadership is handed over.
-        stack.push_async_callback(rpc.stop, _GRACE)
+        stack.push_async_callback(rpc.stop, GRACE)
+        self._data.start()
+        if self._settings.node.data_workers:
+            # They end before the server to which they forward.
+            stack.push_async_callback(self._data.stop)
         stack.push_async_callback(self._engine.hand_over)
         log.info(
             "node %d serves gRPC on %s, Raft on %s, HTTP on %s; peers: %s",
@@ -158,8 +175,9 @@ class NodeProcess:
             raise failed
 
     def _pages(self) -> list[tuple[str, Address, Any]]:
+        health = health_routes(self._engine, lambda: self._leaving, lambda: self._data.is_serving)
         pages: list[tuple[str, Address, Any]] = [
-            ("HTTP", self._identity.http, health_routes(self._engine, lambda: self._leaving)),
+            ("HTTP", self._identity.http, health),
         ]
         if self._identity.metrics is not None:
             from etl_operator.node.metrics import NodeCollector, metrics_routes
@@ -170,28 +188,15 @@ class NodeProcess:
                 self._registry,
                 self._calls,
                 lambda: self._engine.flushes,
-                self._data.plane.report,
+                self._data.report,
+                self._data.calls,
+                self._data.figures,
             )
             pages.append(("metrics", self._identity.metrics, metrics_routes(collector)))
         return pages
 
     def _rpc_server(self) -> grpc.aio.Server:
-        keepalive = self._settings.grpc
-        server = grpc.aio.server(
-            options=[
-                # A second process on the same port must fail, not take half of the calls.
-                ("grpc.so_reuseport", 0),
-                # Callers who connect and say nothing must leave files for probes, members and the disk.
-                ("grpc.max_allowed_incoming_connections", callers(raise_open_files())),
-                ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
-                ("grpc.max_receive_message_length", keepalive.max_message_size),
-                ("grpc.max_send_message_length", keepalive.max_message_size),
-                ("grpc.keepalive_time_ms", keepalive.keepalive_interval_secs * 1000),
-                ("grpc.keepalive_timeout_ms", keepalive.keepalive_timeout_secs * 1000),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.min_ping_interval_without_data_ms", 5000),
-            ]
-        )
+        server = grpc.aio.server(options=server_options(self._settings.grpc, reuse_port=False))
         node = self._settings.node
         offered: list[tuple[Any, object]] = [
             (
@@ -228,6 +233,7 @@ class NodeProcess:
             from grpc_health.v1 import health_pb2
 
             ready = status.leader_id is not None and status.caught_up and not self._leaving
+            ready = ready and self._data.is_serving
             kinds = health_pb2.HealthCheckResponse
             self._spawn(self._health.set("", kinds.SERVING if ready else kinds.NOT_SERVING))
 
@@ -270,6 +276,18 @@ def _engine(identity: Identity, settings: Settings, machine: state.RouterState) 
         server_tls=server_tls,
         client_tls=client_tls,
     )
+
+
+def _control_target() -> str:
+    """Where workers reach this process: a Unix socket without a file, so that nothing is left of it.
+
+    Who can connect to it, in the same network namespace, can connect to the public port as well, which serves
+    the same.
+    """
+    name = f"etl-router-{uuid.uuid4().hex}"
+    if sys.platform == "linux":
+        return f"unix-abstract:{name}"
+    return f"unix:{tempfile.gettempdir()}/{name}"
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -78,6 +78,8 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A write on a follower: status UNAVAILABLE, status INTERNAL, or OK with ``success=false``."""
     strict_ids: bool = False
     """True: Update, Delete, Enable and Disable of an unknown pipeline answer ``success=false``."""
+    data_workers: Annotated[int, msgspec.Meta(ge=0, le=64)] = 1
+    """Processes for records. 0: they are handled in the control process, beside Raft."""
     lease_seconds: float = 30.0
     """How long a registration lasts without a heartbeat."""
     buffer_bytes: int = 67_108_864

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -105,6 +106,14 @@ class RouterProcess:
         assert process is not None
         await until(lambda: process.poll() is not None, self.logs)
         return process.returncode
+
+    def workers(self) -> list[int]:
+        """Process ids of its data workers."""
+        assert self.process is not None
+        pid = self.process.pid
+        with contextlib.suppress(FileNotFoundError):
+            return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return []
 
     def logs(self) -> str:
         """What it wrote."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from pathlib import Path
@@ -239,7 +240,12 @@ async def restart_one_after_the_other(cluster: RouterCluster, *, old: int, new: 
 
 
 async def _answers(node: RouterProcess) -> bool:
-    return (await node.get("/health"))[0] == 200
+    """Over HTTP, and over gRPC, which begins later."""
+    if (await node.get("/health"))[0] != 200:
+        return False
+    async with asyncio.timeout(HANGS):
+        await node.channel.channel_ready()
+    return True
 
 
 async def test_health_follows_the_members(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
+from etl_operator.node.bridge.planes import Plane
 from etl_operator.node.consensus.engine import ConsensusError
 from etl_operator.node.control import state
 from etl_operator.node.control.checkpoints import GroupRow, SourceRow
 from etl_operator.node.control.peers import Peers
-from etl_operator.node.data.plane import DataPlane
 from etl_operator.node.data.view import Progress
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ _ROWS = 5000
 class Committer:
     """Commits the progress of a data plane."""
 
-    def __init__(self, plane: DataPlane, peers: Peers) -> None:
+    def __init__(self, plane: Plane, peers: Peers) -> None:
         self._plane = plane
         self._peers = peers
         self._trouble = ""
@@ -39,7 +39,7 @@ class Committer:
 
     async def commit(self) -> None:
         """Commit what is new. What cannot be committed is tried again the next time."""
-        progress = self._plane.progress()
+        progress = await self._plane.progress()
         try:
             for part, command in _commands(progress):
                 await self._peers.propose(command)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
+from etl_operator.node.bridge.merging import summed
 from etl_operator.node.consensus.engine import ConsensusEngine, Unanswered
 from etl_operator.node.data import view
 
@@ -138,19 +139,4 @@ def added(reports: Members, pipeline_id: str) -> dict[str, view.StageCounters]:
         if report and pipeline_id in report.pipelines
     ]
     ids = dict.fromkeys(stage_id for one in found for stage_id in one)
-    return {stage_id: _sum(one[stage_id] for one in found if stage_id in one) for stage_id in ids}
-
-
-def _sum(counters: Iterable[view.StageCounters]) -> view.StageCounters:
-    every = list(counters)
-    calls = sum(one.calls for one in every)
-    return view.StageCounters(
-        processed=sum(one.processed for one in every),
-        buffered=sum(one.buffered for one in every),
-        errors=sum(one.errors for one in every),
-        average_ms=sum(one.average_ms * one.calls for one in every) / calls if calls else 0.0,
-        calls=calls,
-        call_seconds=sum(one.call_seconds for one in every),
-        unanswered=sum(one.unanswered for one in every),
-        broken=next((one.broken for one in every if one.broken), ""),
-    )
+    return {stage_id: summed(one[stage_id] for one in found if stage_id in one) for stage_id in ids}

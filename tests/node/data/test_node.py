@@ -349,10 +349,11 @@ async def test_series_of_a_pipeline_begin_and_end_with_it(tmp_path: Path) -> Non
 
 
 def resident(node: RouterProcess) -> int:
-    """Bytes of resident memory of a node's process."""
+    """Bytes of resident memory of a node's processes."""
     assert node.process is not None
-    text = Path(f"/proc/{node.process.pid}/status").read_text()
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS:")) * 1024
+    texts = [Path(f"/proc/{pid}/status").read_text() for pid in (node.process.pid, *node.workers())]
+    rows = [row.split() for text in texts for row in text.splitlines()]
+    return 1024 * sum(int(row[1]) for row in rows if row and row[0] == "VmRSS:")
 
 
 async def test_memory_is_bounded_while_a_sink_is_dead_and_all_is_delivered_after(tmp_path: Path) -> None:

@@ -1,0 +1,158 @@
+"""A worker's life: it is told what to serve, serves, and ends with its control process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import resource
+import socket
+import sys
+from collections import Counter
+from collections.abc import Coroutine
+from pathlib import Path
+
+import grpc.aio
+
+from etl_operator.node.data import rpc, view
+from etl_operator.node.data.plane import DataPlane
+from etl_operator.node.limits import GRACE, server_options
+from etl_operator.node.worker import link
+from etl_operator.node.worker.budget import limits_of, tuning_of
+from etl_operator.node.worker.forward import Forward, channel_to
+
+log = logging.getLogger(__name__)
+
+
+class WorkerProcess:
+    """The worker in this process.
+
+    :param control: the link to the control process.
+    :param begin: the first message.
+    """
+
+    def __init__(self, control: link.Link, begin: link.Begin) -> None:
+        settings = begin.settings
+        self._control = control
+        self._begin = begin
+        self._snapshot = begin.snapshot
+        self._plane = DataPlane(limits_of(settings, begin.workers), tuning_of(settings))
+        self._plane.update(begin.snapshot)
+        self._calls: Counter[str] = Counter()
+        self._asked = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> int:
+        """Serve until the control process says so or is gone.
+
+        :returns: the exit code.
+        """
+        settings = self._begin.settings
+        channel = channel_to(self._begin.control, settings.grpc.max_message_size)
+        server = grpc.aio.server(options=server_options(settings.grpc, reuse_port=True))
+        server.add_generic_rpc_handlers(rpc.handlers(self._plane, settings.node.package_prefix, self._count))
+        server.add_generic_rpc_handlers([Forward(channel)])
+        try:
+            server.add_insecure_port(self._begin.listen)
+        except RuntimeError as error:
+            log.error("cannot listen on %s for gRPC: %s", self._begin.listen, error)
+            return 1
+        await server.start()
+        self._control.send(link.Serving())
+        self._spawn(self._say_when_due())
+        if not await self._obey():
+            # Nothing is worth an answer any more: no status of the control services, no checkpoint.
+            return 1
+        await server.stop(GRACE)
+        for task in self._tasks:
+            task.cancel()
+        await self._plane.close()
+        return 0
+
+    def _count(self, method: str) -> None:
+        self._calls[method] += 1
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _obey(self) -> bool:
+        """Until `link.Stop`; False if the control process is gone before."""
+        while (message := await self._control.read()) is not None:
+            if isinstance(message, link.Stop):
+                return True
+            self._take(message)
+        return False
+
+    def _take(self, message: link.Message) -> None:
+        match message:
+            case link.Change(applied, pipelines, services):
+                last = self._snapshot
+                self._snapshot = view.Snapshot(
+                    applied,
+                    last.pipelines if pipelines is None else pipelines,
+                    last.services if services is None else services,
+                )
+                self._plane.update(self._snapshot)
+            case link.Ask():
+                self._control.send(self._answer(message))
+            case link.Confirm(progress):
+                self._plane.confirm(progress)
+            case link.Leave(seconds):
+                self._spawn(self._leave(seconds))
+            case _:
+                raise ValueError(f"not for a worker: {message}")
+
+    def _answer(self, asked: link.Ask) -> link.Answer:
+        progress = view.Progress()
+        if asked.progress:
+            progress = self._plane.progress()
+            self._asked.set()
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return link.Answer(
+            asked.number,
+            asked.only,
+            self._plane.report(asked.only),
+            progress,
+            dict(self._calls),
+            usage.ru_utime + usage.ru_stime,
+            _resident_bytes(),
+        )
+
+    async def _leave(self, seconds: float) -> None:
+        await self._plane.leave(seconds)
+        self._control.send(link.Left())
+
+    async def _say_when_due(self) -> None:
+        while True:
+            await self._plane.progress_due()
+            self._asked.clear()
+            self._control.send(link.Due())
+            await self._asked.wait()
+
+
+def _resident_bytes() -> int:
+    """0 where there is no /proc."""
+    with contextlib.suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return 0
+
+
+async def run(end: socket.socket) -> int:
+    """Run a worker.
+
+    :param end: its end of the link.
+    :returns: the exit code.
+    """
+    control = await link.Link.over(end)
+    control.send(link.Up())
+    begin = await control.read()
+    if not isinstance(begin, link.Begin):
+        return 1
+    logging.basicConfig(
+        stream=sys.stdout,
+        level=logging.INFO,
+        format=f"%(asctime)s %(levelname)s worker {begin.number} %(name)s: %(message)s",
+    )
+    return await WorkerProcess(control, begin).run()
