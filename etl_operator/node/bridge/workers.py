@@ -48,7 +48,7 @@ class Workers:
         self._listen = listen
         self._control = control
         self._settings = settings
-        self._snapshot = Snapshot(0, [], [])
+        self._snapshot: Snapshot | None = None
         self._gone: dict[str, PipelineReport] = {}
         """Counters of workers that have ended, by pipeline."""
         self._gone_calls: Counter[str] = Counter()
@@ -81,8 +81,8 @@ class Workers:
         self._snapshot = Snapshot(snapshot.applied, snapshot.pipelines, services)
         change = link.Change(
             snapshot.applied,
-            None if snapshot.pipelines == last.pipelines else snapshot.pipelines,
-            None if services == last.services else services,
+            None if last and snapshot.pipelines == last.pipelines else snapshot.pipelines,
+            None if last and services == last.services else services,
         )
         if change.pipelines is not None and self._gone:
             known = {pipeline.pipeline_id for pipeline in snapshot.pipelines}
@@ -92,7 +92,7 @@ class Workers:
 
     async def report(self, only: str = "") -> Report:
         """See `planes.Plane`. Counters of workers that have ended are in it."""
-        applied = self._snapshot.applied
+        applied = self._snapshot.applied if self._snapshot else -1
         answers = await asyncio.gather(*(worker.ask(only=only) for worker in self._workers))
         reports = [answer.report for answer in answers if answer is not None]
         gone = {key: value for key, value in self._gone.items() if only in ("", key)}
@@ -156,7 +156,7 @@ class Workers:
         )
 
     def _ended(self, last: link.Answer) -> None:
-        known = {pipeline.pipeline_id for pipeline in self._snapshot.pipelines}
+        known = {pipeline.pipeline_id for pipeline in self._snapshot.pipelines} if self._snapshot else set()
         for pipeline_id, report in last.report.pipelines.items():
             if pipeline_id in known:
                 parts = [merging.counters_of(report)]

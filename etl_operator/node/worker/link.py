@@ -34,11 +34,12 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
     control: str
     """gRPC target of the control process."""
     settings: Settings
-    snapshot: view.Snapshot
+    snapshot: view.Snapshot | None
+    """None while the node has not caught up with its cluster."""
 
 
 class Change(msgspec.Struct, tag=True, frozen=True):
-    """To the worker: a newer snapshot. None: as before."""
+    """To the worker: a newer snapshot. None: as before; the first one has both."""
 
     applied: int
     pipelines: list[view.Pipeline] | None = None

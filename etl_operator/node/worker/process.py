@@ -37,7 +37,8 @@ class WorkerProcess:
         self._begin = begin
         self._snapshot = begin.snapshot
         self._plane = DataPlane(limits_of(settings, begin.workers), tuning_of(settings))
-        self._plane.update(begin.snapshot)
+        if begin.snapshot is not None:
+            self._plane.update(begin.snapshot)
         self._calls: Counter[str] = Counter()
         self._asked = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -88,7 +89,7 @@ class WorkerProcess:
     def _take(self, message: link.Message) -> None:
         match message:
             case link.Change(applied, pipelines, services):
-                last = self._snapshot
+                last = self._snapshot or view.Snapshot(0, [], [])
                 self._snapshot = view.Snapshot(
                     applied,
                     last.pipelines if pipelines is None else pipelines,
