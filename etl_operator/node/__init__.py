@@ -1,4 +1,4 @@
-"""The reference router node: Raft, RouterAdmin and ServiceRegistry in one process, ``etl-router``.
+"""The router node, ``etl-router``: one process for Raft, RouterAdmin and the registry, others for records.
 
 It stands in for a router in the sandbox and in tests, and is the product's second container image.
 """
