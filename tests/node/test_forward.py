@@ -126,7 +126,7 @@ async def test_the_deadline_is_the_callers(tmp_path: Path) -> None:
         # It may pass before the call has reached the other side.
         if left:
             assert left[0] is not None
-            assert left[0] <= 2
+            assert left[0] < HANGS
             await asyncio.wait_for(cancelled.wait(), HANGS)
 
 
