@@ -1,8 +1,9 @@
 """Generate the Python code of the wire: ``python protos/generate.py [--check]``.
 
-Reads every ``.proto`` beside this file and writes messages, type stubs and gRPC stubs into
-``etl_operator/router/pb``, importable as a package. The output depends on the sources and on the version of
-``grpcio-tools`` alone, so ``--check`` (used by the tests) can compare it byte by byte.
+Reads every ``.proto`` beside this file, and the node's own shapes of their messages, and writes messages,
+type stubs and gRPC stubs into ``etl_operator/router/pb``, importable as a package. The output depends on the
+sources and on the version of ``grpcio-tools`` alone, so ``--check`` (used by the tests) can compare it byte
+by byte.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from grpc_tools import protoc
 SOURCES = Path(__file__).resolve().parent
 TARGET = SOURCES.parent / "etl_operator" / "router" / "pb"
 PACKAGE = "etl_operator.router.pb"
+SHAPES = SOURCES.parent / "etl_operator" / "node" / "data"
+"""Has ``shapes.proto``: no part of the wire, so it is not beside the others."""
 
 _BARE_IMPORT = re.compile(r"^import (\w+_pb2) as ", re.MULTILINE)
 _INIT = '"""Generated from protos/ by protos/generate.py; never edited by hand."""\n'
@@ -33,12 +36,12 @@ def generate() -> dict[str, str]:
 
     :raises GenerationError: when a source does not compile.
     """
-    names = sorted(path.name for path in SOURCES.glob("*.proto"))
+    names = sorted(path.name for folder in (SOURCES, SHAPES) for path in folder.glob("*.proto"))
     # The compiler package brings google/protobuf/*.proto along.
     include = str(files("grpc_tools").joinpath("_proto"))
     with tempfile.TemporaryDirectory() as folder:
         outputs = [f"--{kind}_out={folder}" for kind in ("python", "pyi", "grpc_python")]
-        code = protoc.main(["protoc", f"-I{SOURCES}", f"-I{include}", *outputs, *names])
+        code = protoc.main(["protoc", f"-I{SOURCES}", f"-I{SHAPES}", f"-I{include}", *outputs, *names])
         if code:
             raise GenerationError(f"protoc ended with {code}")
         made = {path.name: _packaged(path.read_text("utf-8")) for path in Path(folder).iterdir()}

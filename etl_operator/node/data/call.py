@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc.aio
+from google.protobuf.message import DecodeError, Message
 
 from etl_operator.node.data import streaming
 from etl_operator.node.data.balance import Balancer, Endpoint, Key, selects, usable
+from etl_operator.node.data.chunk import Packed, Passed, Trace
+from etl_operator.node.data.frames import all_transformed, all_written, call_batch, nested
 from etl_operator.node.data.graph import Kind, Stage
 from etl_operator.node.data.policy import (
     BROKEN_WAIT,
@@ -36,8 +39,6 @@ from etl_operator.router.pb import common_pb2, sink_pb2, sink_pb2_grpc, transfor
 
 log = logging.getLogger(__name__)
 
-Trace = tuple[tuple[str, str], ...]
-"""gRPC metadata of a trace's context, passed on as it came."""
 _Answer = TypeVar("_Answer")
 
 _TYPES = {Kind.TRANSFORM: common_pb2.SERVICE_TYPE_TRANSFORM, Kind.SINK: common_pb2.SERVICE_TYPE_SINK}
@@ -45,6 +46,7 @@ _FAILED = {Kind.TRANSFORM: "TRANSFORM_FAILED", Kind.SINK: "SINK_FAILED"}
 """Code of a record's failure, by the stage's kind."""
 _OVERHEAD = 64 * 1024
 """Bytes of a call beside its records."""
+_PROCESS, _WRITE = "/etl.transform.TransformService/ProcessBatch", "/etl.sink.SinkService/WriteBatch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,11 @@ class Parcel:
     batch_id: str
     trace: Trace
 
+    @property
+    def count(self) -> int:
+        """How many records."""
+        return len(self.records)
+
     def batch(self) -> common_pb2.RecordBatch:
         """The batch of the call."""
         return common_pb2.RecordBatch(batch_id=self.batch_id, records=self.records, watermark=self.watermark)
@@ -116,6 +123,8 @@ class Services:
         """Records in calls, by id of the service; also of one that is registered no longer."""
         self._endpoints: dict[tuple[str, str, int, bool], Endpoint] = {}
         self._channels: dict[tuple[str, int, bool], grpc.aio.Channel] = {}
+        self._behind: dict[int, tuple[Stage, list[Endpoint]]] = {}
+        """What `behind` found, by identity of the stage."""
         self._changed = asyncio.Event()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -128,6 +137,7 @@ class Services:
             endpoint.service = service
             found[place] = endpoint
         self._endpoints = found
+        self._behind.clear()
         for where in self._channels.keys() - {(s.host, s.port, s.use_tls) for s in self.services()}:
             self._close(self._channels.pop(where))
         self.wake()
@@ -138,8 +148,13 @@ class Services:
 
     def behind(self, stage: Stage) -> list[Endpoint]:
         """Those behind a stage that may be called."""
-        kind = _TYPES[stage.kind]
-        return usable(one for one in self._endpoints.values() if selects(stage.selector, one.service, kind))
+        known = self._behind.get(id(stage))
+        if known is None or known[0] is not stage:
+            kind = _TYPES[stage.kind]
+            every = self._endpoints.values()
+            found = usable(one for one in every if selects(stage.selector, one.service, kind))
+            known = self._behind[id(stage)] = (stage, found)
+        return known[1]
 
     def wake(self) -> None:
         """Let all who wait for a service look again."""
@@ -166,11 +181,11 @@ class Services:
     # Calls.
 
     async def process(
-        self, stage: Stage, parcel: Parcel, balancer: Balancer, stats: StageStats
-    ) -> list[Result]:
+        self, stage: Stage, parcel: Parcel | Packed, balancer: Balancer, stats: StageStats
+    ) -> list[Result] | Passed:
         """Have a stage's service process records; waits until one answers.
 
-        :returns: one result per record, in their order.
+        :returns: one result per record, in their order; or, only for `Packed`, that all had the same fate.
         :raises Refused: a service answered and took none of them.
         :raises TooMany: the service that would be called takes fewer.
         """
@@ -207,15 +222,16 @@ class Services:
                     await changed.wait()
 
     async def _attempt(
-        self, stage: Stage, parcel: Parcel, endpoint: Endpoint, stats: StageStats
-    ) -> list[Result] | None:
+        self, stage: Stage, parcel: Parcel | Packed, endpoint: Endpoint, stats: StageStats
+    ) -> list[Result] | Passed | None:
         """One call. None: nobody answered, or not in a way that can be used; the service pauses."""
         began = self._monotonic()
         try:
             if stage.kind is Kind.TRANSFORM:
                 await self._ask_capabilities(endpoint)
-            if endpoint.most_records and len(parcel.records) > endpoint.most_records:
+            if endpoint.most_records and parcel.count > endpoint.most_records:
                 raise TooMany(endpoint.most_records)
+            results: list[Result] | Passed
             if stage.kind is Kind.TRANSFORM:
                 results = await self._transform(stage, parcel, endpoint)
             else:
@@ -225,6 +241,10 @@ class Services:
             self._failed(stage, endpoint, stats, error.code().name, error.details() or "")
             if stage.kind is Kind.SINK and error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
                 endpoint.most_records = await self._capacity(endpoint)
+            return None
+        except DecodeError as error:
+            # As gRPC says it of an answer that it cannot parse.
+            self._failed(stage, endpoint, stats, "INTERNAL", f"the answer cannot be parsed: {error}")
             return None
         except ProtocolFault as fault:
             self._pause(endpoint, Failure.BROKEN)
@@ -257,40 +277,50 @@ class Services:
         pause = wait_before(endpoint.failures, first, self.tuning.longest_wait, self._chance.random())
         endpoint.paused_until = self._monotonic() + pause
 
-    async def _transform(self, stage: Stage, parcel: Parcel, endpoint: Endpoint) -> list[Result]:
-        request = transform_pb2.ProcessBatchRequest(
-            transform_id=stage.stage_id, input_batch=parcel.batch(), transform_config=stage.config
-        )
-        stub = transform_pb2_grpc.TransformServiceStub(self._channel(endpoint.service))  # type: ignore[no-untyped-call]
+    async def _transform(
+        self, stage: Stage, parcel: Parcel | Packed, endpoint: Endpoint
+    ) -> list[Result] | Passed:
+        rest = transform_pb2.ProcessBatchRequest(transform_config=stage.config)
+        body = _request(stage.stage_id, parcel, rest)
         try:
-            answer = await self._call(stub.ProcessBatch, request, parcel.trace)
+            answer = await self._exchange(endpoint.service, _PROCESS, body, parcel.trace)
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED or not endpoint.streams:
                 raise
+            stub = transform_pb2_grpc.TransformServiceStub(self._channel(endpoint.service))  # type: ignore[no-untyped-call]
             opening = self._opening(stub.ProcessStream, parcel.trace)
             return await streaming.process(opening, stage.stage_id, stage.config, parcel.records)
-        return transform_results(parcel.records, answer)
+        if isinstance(parcel, Packed):
+            outputs = all_transformed(answer, [head for group in parcel.heads for head in group])
+            if outputs is not None:
+                return Passed(parcel.transformed([outputs]))
+        return transform_results(parcel.records, transform_pb2.ProcessBatchResponse.FromString(answer))
 
-    async def _write(self, stage: Stage, parcel: Parcel, endpoint: Endpoint) -> list[Result]:
+    async def _write(
+        self, stage: Stage, parcel: Parcel | Packed, endpoint: Endpoint
+    ) -> list[Result] | Passed:
         options = sink_pb2.WriteOptions(
             require_ack=True,
             timeout_ms=int(self.tuning.deadline * 1000),
             guarantee=sink_pb2.DELIVERY_GUARANTEE_AT_LEAST_ONCE,
         )
-        request = sink_pb2.WriteBatchRequest(sink_id=stage.stage_id, batch=parcel.batch(), options=options)
-        stub = sink_pb2_grpc.SinkServiceStub(self._channel(endpoint.service))  # type: ignore[no-untyped-call]
+        body = _request(stage.stage_id, parcel, sink_pb2.WriteBatchRequest(options=options))
+        stub = sink_pb2_grpc.SinkServiceStub
         try:
-            answer = await self._call(stub.WriteBatch, request, parcel.trace)
+            answer = await self._exchange(endpoint.service, _WRITE, body, parcel.trace)
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise
-            opening = self._opening(stub.WriteStream, parcel.trace)
+            opening = self._opening(stub(self._channel(endpoint.service)).WriteStream, parcel.trace)  # type: ignore[no-untyped-call]
             return await streaming.write(opening, stage.stage_id, options, parcel.records)
-        written = sink_results(parcel.records, answer)
+        if isinstance(parcel, Packed) and all_written(answer, parcel.heads):
+            return Passed()
+        written = sink_results(parcel.records, sink_pb2.WriteBatchResponse.FromString(answer))
         if not written.durable:
             # What is lost before it lasts must be written again, so all of it is tried again from the start.
             flush = sink_pb2.FlushRequest(sink_id=stage.stage_id, wait_for_completion=True)
-            if not (await self._call(stub.Flush, flush, parcel.trace)).success:
+            method = stub(self._channel(endpoint.service)).Flush  # type: ignore[no-untyped-call]
+            if not (await self._call(method, flush, parcel.trace)).success:
                 raise ProtocolFault("it answers PENDING, and its Flush fails")
         return written.results
 
@@ -328,6 +358,12 @@ class Services:
         endpoint.streams = answer.supports_streaming
         endpoint.asked = True
 
+    async def _exchange(self, service: Service, path: str, body: bytes, trace: Trace) -> bytes:
+        """Call a method with a serialised request; its answer as bytes."""
+        method = self._channel(service).unary_unary(path, None, None)
+        answer: bytes = await method(body, timeout=self.tuning.deadline, metadata=trace)
+        return answer
+
     async def _call(self, method: Callable[..., Any], request: Any, trace: Trace) -> Any:
         return await method(request, timeout=self.tuning.deadline, metadata=trace)
 
@@ -354,3 +390,15 @@ class Services:
                 channel = grpc.aio.insecure_channel(target, options=options)
             self._channels[where] = channel
         return channel
+
+
+def _request(stage_id: str, parcel: Parcel | Packed, rest: Message) -> bytes:
+    """A request of a call, serialised: both have the stage's id as field 1 and the batch as field 2.
+
+    :param rest: the other fields.
+    """
+    if isinstance(parcel, Packed):
+        batch = call_batch(2, parcel.bodies, parcel.batch_id, parcel.watermark)
+    else:
+        batch = nested(2, parcel.batch().SerializeToString())
+    return b"".join([nested(1, stage_id.encode()), batch, rest.SerializeToString()])

@@ -7,11 +7,13 @@ import logging
 from collections.abc import Callable, Sequence
 
 from etl_operator.node.data.balance import Key, selects
-from etl_operator.node.data.call import Services, Trace
+from etl_operator.node.data.call import Services
+from etl_operator.node.data.chunk import Packed, Trace
 from etl_operator.node.data.conditions import PlanError
-from etl_operator.node.data.graph import Plan, Stage, plan_of
+from etl_operator.node.data.frames import Frame
+from etl_operator.node.data.graph import Kind, Plan, Stage, plan_of
 from etl_operator.node.data.lane import Clock, Spawn
-from etl_operator.node.data.ledger import Ledger, Tally, Ticket
+from etl_operator.node.data.ledger import Cohort, Ledger, Tally, Ticket
 from etl_operator.node.data.run import Counted, Run, by_partition
 from etl_operator.node.data.view import Pipeline, PipelineReport, Service
 from etl_operator.router.pb import common_pb2, router_pb2
@@ -60,6 +62,8 @@ class Flow:
         self._counted = Counted()
         self._ledgers: dict[Key, Ledger] = {}
         self._undecided: dict[Tally, None] = {}
+        self._cohorts: dict[Cohort, None] = {}
+        """Batches of which all records are undecided; none of them is in ``_undecided``."""
         self._dirty: set[Ledger] = set()
 
     # What holds.
@@ -87,7 +91,7 @@ class Flow:
 
     def _change(self, plan: Plan | None) -> None:
         self._next = plan
-        if self._changing is None and not self._undecided:
+        if self._changing is None and not self.pending:
             self._switch()
         elif self._changing is None:
             self._changing = self._spawn(self._switch_when_empty())
@@ -96,14 +100,14 @@ class Flow:
         """Order is kept across plans: nothing new comes in before what is under way has ended."""
         try:
             async with asyncio.timeout(CHANGE_SECONDS):
-                while self._undecided:
+                while self.pending:
                     self._emptied.clear()
                     await self._emptied.wait()
         except TimeoutError:
             log.warning(
                 "pipeline %s: %d records did not end by the old plan; their sources must send them again",
                 self.pipeline_id,
-                len(self._undecided),
+                self.pending,
             )
         self._changing = None
         self.let_go()
@@ -128,6 +132,8 @@ class Flow:
         if self._run is not None:
             self._run.stop()
             self._run = None
+        for cohort in list(self._cohorts):
+            cohort.let_go()
         for tally in list(self._undecided):
             tally.let_go()
 
@@ -173,6 +179,39 @@ class Flow:
                     tallies.append(tally)
             self._begin(stages, key, records, tallies, size, batch, trace)
 
+    def admit_frame(
+        self, stages: Sequence[Stage], frame: Frame, ticket: Ticket, size: int, trace: Trace
+    ) -> None:
+        """As `admit`; as bytes, if the batch is new and all of it goes one way."""
+        batch = frame.usual
+        key = (batch.source, batch.partition)
+        target = stages[0].only_target if len(stages) == 1 and stages[0].kind is Kind.SOURCE else None
+        cohort = None
+        if target is not None:
+            cohort = self._ledger(key).admit_all(batch.first, ticket, len(batch), self._cohort_ended)
+        if target is None or cohort is None:
+            self.admit(stages, frame.batch(), ticket, size, trace)
+            return
+        self._cohorts[cohort] = None
+        packed = Packed(
+            key,
+            [cohort],
+            [batch.heads],
+            [batch.records],
+            len(batch),
+            size,
+            batch.watermark,
+            batch.batch_id,
+            trace,
+        )
+        self._running().start_packed(stages[0], target, packed)
+
+    def _running(self) -> Run:
+        assert self._plan is not None
+        if self._run is None:
+            self._run = Run(self._plan, self._services, self._counted, self._clock, self._spawn, self.let_go)
+        return self._run
+
     def inject(
         self, stage: Stage, batch: common_pb2.RecordBatch, ticket: Ticket, size: int, trace: Trace
     ) -> None:
@@ -196,13 +235,11 @@ class Flow:
     ) -> None:
         if not records:
             return
-        assert self._plan is not None
-        if self._run is None:
-            self._run = Run(self._plan, self._services, self._counted, self._clock, self._spawn, self.let_go)
+        run = self._running()
         self._undecided.update(dict.fromkeys(tallies))
         share = size * len(records) // len(batch.records)
         watermark = batch.watermark if batch.HasField("watermark") else None
-        self._run.start(stages, key, records, tallies, share, watermark, batch.batch_id, trace)
+        run.start(stages, key, records, tallies, share, watermark, batch.batch_id, trace)
 
     def _ledger(self, key: Key) -> Ledger:
         ledger = self._ledgers.pop(key, None) or Ledger(self._settled)
@@ -217,7 +254,18 @@ class Flow:
         self._undecided.pop(tally, None)
         self.decided += 1
         self._dirty.add(tally.ledger)
-        if not self._undecided:
+        if not self.pending:
+            self._emptied.set()
+
+    def _cohort_ended(self, cohort: Cohort) -> None:
+        """It is decided, or its tallies replace it."""
+        del self._cohorts[cohort]
+        if not cohort.is_whole:
+            self._undecided.update(dict.fromkeys(cohort.tallies()))
+            return
+        self.decided += cohort.count
+        self._dirty.add(cohort.ledger)
+        if not self.pending:
             self._emptied.set()
 
     # What it tells.
@@ -225,7 +273,7 @@ class Flow:
     @property
     def pending(self) -> int:
         """Records taken and not decided."""
-        return len(self._undecided)
+        return len(self._undecided) + sum(cohort.count for cohort in self._cohorts)
 
     def committed(self) -> dict[Key, int]:
         """Positions committed, of the partitions where something was decided since the last call."""

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from etl_operator.node.data.credit import GRANT_SECONDS, Amount, Grant, Level, Priority
 from etl_operator.node.data.deadletter import restore
+from etl_operator.node.data.frames import Frame, accepted, pushed
 from etl_operator.node.data.ledger import Ticket, Verdict
 from etl_operator.node.data.plane import DataPlane, Way, amount_of
 from etl_operator.node.data.stream import (
@@ -41,18 +42,26 @@ _SIDECAR_STATUS = {
 
 
 class SourceWire:
-    """``SourceRouter``: what was let go has no status there, so the stream ends."""
+    """``SourceRouter``: what was let go has no status there, so the stream ends. Messages come as bytes."""
 
     retries = False
 
-    def received(self, message: source_pb2.PushRequest) -> Received:
+    def received(self, data: bytes) -> Received:
         """See `stream.Wire`."""
+        frame = pushed(data)
+        if frame is not None:
+            return Received(frame)
+        message = source_pb2.PushRequest.FromString(data)
         if message.HasField("batch"):
             return Received(message.batch)
         return Received(heartbeat=message.HasField("heartbeat"))
 
-    def ack(self, batch: common_pb2.RecordBatch, ticket: Ticket) -> Message:
+    def ack(self, batch: common_pb2.RecordBatch | Frame, ticket: Ticket) -> Message | bytes:
         """Every record is listed."""
+        if isinstance(batch, Frame):
+            if ticket.all_accepted:
+                return accepted(batch.usual)
+            batch = batch.batch()
         errors = ticket.errors
         acks = [
             source_pb2.RecordAck(
@@ -91,8 +100,9 @@ class SidecarWire:
             return Received(message.batch)
         return Received(heartbeat=message.HasField("heartbeat"))
 
-    def ack(self, batch: common_pb2.RecordBatch, ticket: Ticket) -> Message:
+    def ack(self, batch: common_pb2.RecordBatch | Frame, ticket: Ticket) -> Message:
         """Every record is listed."""
+        assert not isinstance(batch, Frame)
         success = all(verdict <= Verdict.ACCEPTED for verdict in ticket.verdicts)
         ack = sidecar_pb2.PushAck(
             batch_id=batch.batch_id, success=success, record_acks=_sidecar_acks(batch, ticket)

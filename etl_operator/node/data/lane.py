@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from etl_operator.node.data.balance import Key
-from etl_operator.node.data.call import Parcel, Refused, TooMany, Trace, Tuning
+from etl_operator.node.data.call import Parcel, Refused, TooMany, Tuning
+from etl_operator.node.data.chunk import Chunk, Packed, Passed
 from etl_operator.node.data.deadletter import Cause
 from etl_operator.node.data.graph import DeadLetters, Stage
 from etl_operator.node.data.ledger import Tally
@@ -25,36 +26,6 @@ log = logging.getLogger(__name__)
 
 MOST_WAITING = 4000
 """Records that may wait for a lane before the stage in front of it waits as well."""
-
-
-@dataclass(slots=True)
-class Chunk:
-    """Records of one partition, in order."""
-
-    key: Key
-    records: list[common_pb2.Record]
-    tallies: list[Tally]
-    size: int
-    """Bytes; about."""
-    watermark: common_pb2.Watermark | None = None
-    batch_id: str = ""
-    trace: Trace = ()
-
-    def split(self, records: int) -> Chunk:
-        """Take the first ``records`` out. The watermark stays behind: it holds for the end."""
-        share = self.size * records // max(len(self.records), 1)
-        head = Chunk(
-            self.key,
-            self.records[:records],
-            self.tallies[:records],
-            share,
-            None,
-            self.batch_id,
-            self.trace,
-        )
-        del self.records[:records], self.tallies[:records]
-        self.size -= share
-        return head
 
 
 class Clock(Protocol):
@@ -76,6 +47,9 @@ class Sink(Protocol):
     async def hand_on(self, stage: Stage, chunk: Chunk, results: list[Result]) -> None:
         """Outputs go to the next stages; a record without any is done."""
 
+    async def pass_on(self, stage: Stage, packed: Packed, passed: Passed) -> None:
+        """The same, where all records had the same fate."""
+
     async def fail(self, stage: Stage, record: common_pb2.Record, tally: Tally, cause: Cause) -> None:
         """A record failed finally."""
 
@@ -83,7 +57,7 @@ class Sink(Protocol):
         """A fault in this program: nobody knows what became of the records in the lane."""
 
 
-Deliver = Callable[[Parcel], Awaitable[list[Result]]]
+Deliver = Callable[[Parcel | Packed], Awaitable[list[Result] | Passed]]
 """Has a parcel processed. Raises what `call.Services.process` raises."""
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
@@ -106,19 +80,19 @@ class Lane:
     """Records that wait."""
     flying: int = 0
     """Records of the call that is under way."""
-    _queues: dict[Key, deque[Chunk]] = field(default_factory=dict)
+    _queues: dict[Key, deque[Chunk | Packed]] = field(default_factory=dict)
     _turns: deque[Key] = field(default_factory=deque)
     _task: asyncio.Task[None] | None = None
     _room: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def put(self, chunk: Chunk) -> None:
+    def put(self, chunk: Chunk | Packed) -> None:
         """Take a chunk; never waits."""
         queue = self._queues.get(chunk.key)
         if queue is None:
             queue = self._queues[chunk.key] = deque()
             self._turns.append(chunk.key)
         queue.append(chunk)
-        self.waiting += len(chunk.records)
+        self.waiting += chunk.count
         if self._task is None:
             self._task = self.spawn(self._work())
 
@@ -141,7 +115,7 @@ class Lane:
         try:
             while self._turns:
                 chunk = self._gather()
-                self.flying = len(chunk.records)
+                self.flying = chunk.count
                 await self._finish(chunk)
                 self.flying = 0
         except Exception:
@@ -153,55 +127,60 @@ class Lane:
             if self._turns:
                 self._task = self.spawn(self._work())
 
-    def _gather(self) -> Chunk:
+    def _gather(self) -> Chunk | Packed:
         """What goes into the next call: what waits of the partition whose turn it is, within the limits."""
         key = self._turns.popleft()
         queue = self._queues[key]
         first = self._fitting(queue, self.tuning.most_records, self.tuning.most_bytes)
         while queue and queue[0].trace == first.trace:
-            records = self.tuning.most_records - len(first.records)
+            records = self.tuning.most_records - first.count
             size = self.tuning.most_bytes - first.size
-            if len(queue[0].records) > records or queue[0].size > size:
+            more = queue[0]
+            if more.count > records or more.size > size or type(more) is not type(first):
                 break
-            more = queue.popleft()
-            first.records += more.records
-            first.tallies += more.tallies
-            first.size += more.size
-            first.watermark = more.watermark or first.watermark
+            first.absorb(more)  # type: ignore[arg-type]
+            queue.popleft()
         if queue:
             self._turns.append(key)
         else:
             del self._queues[key]
-        self.waiting -= len(first.records)
+        self.waiting -= first.count
         if self.waiting < MOST_WAITING:
             self._room.set()
         return first
 
     @staticmethod
-    def _fitting(queue: deque[Chunk], most_records: int, most_bytes: int) -> Chunk:
+    def _fitting(queue: deque[Chunk | Packed], most_records: int, most_bytes: int) -> Chunk | Packed:
         first = queue[0]
-        count, size = len(first.records), first.size
+        count, size = first.count, first.size
         if count <= most_records and size <= most_bytes:
             return queue.popleft()
         allowed = max(min(most_records, count * most_bytes // max(size, 1)), 1)
         if allowed >= count:
             return queue.popleft()
-        return first.split(allowed)
+        queue[0] = whole = first.unpacked()
+        return whole.split(allowed)
 
     # One chunk.
 
-    async def _finish(self, chunk: Chunk, attempt: int = 0, first_failure: float = 0.0) -> None:
+    async def _finish(self, chunk: Chunk | Packed, attempt: int = 0, first_failure: float = 0.0) -> None:
         """Bring every record to its end at this stage.
 
         :param attempt: calls that failed for these records so far, the first at ``first_failure``.
         """
-        while chunk.records:
+        while chunk.count:
             try:
                 results = await self._call(chunk)
             except TooMany as limit:
                 # To its end before the rest is called: the rest must not overtake it.
+                chunk = chunk.unpacked()
                 await self._finish(chunk.split(limit.most), attempt, first_failure)
                 continue
+            if isinstance(results, Passed):
+                assert isinstance(chunk, Packed)
+                await self.sink.pass_on(self.stage, chunk, results)
+                return
+            chunk = chunk.unpacked()
             failed = [i for i, result in enumerate(results) if result.error]
             await self.sink.hand_on(self.stage, chunk, results)
             if not failed:
@@ -232,31 +211,38 @@ class Lane:
                     wait_before(attempt, letters.backoff, letters.longest_backoff, self.clock.chance())
                 )
 
-    async def _call(self, chunk: Chunk) -> list[Result]:
+    async def _call(self, chunk: Chunk | Packed) -> list[Result] | Passed:
+        if isinstance(chunk, Packed) and chunk.size < self.tuning.message_bytes:
+            return await self._halving(chunk)
         parcel = Parcel(chunk.key, chunk.records, chunk.watermark, chunk.batch_id, chunk.trace)
         return await self._halving(parcel)
 
-    async def _halving(self, parcel: Parcel, *, whole: bool = True) -> list[Result]:
+    async def _halving(self, parcel: Parcel | Packed, *, whole: bool = True) -> list[Result] | Passed:
         """The results of a call; one that is refused is made again in halves, down to the record.
 
         :param whole: no part of a call that was refused.
         :raises TooMany: the whole is more than the service takes.
         """
-        records = parcel.records
         most = self.tuning.message_bytes
-        if len(records) == 1 and records[0].ByteSize() > most:
-            text = f"{records[0].ByteSize()} bytes, more than a message may have ({most})"
+        if isinstance(parcel, Parcel) and len(parcel.records) == 1 and parcel.records[0].ByteSize() > most:
+            text = f"{parcel.records[0].ByteSize()} bytes, more than a message may have ({most})"
             return [Result(error=text, code="RECORD_TOO_LARGE", final=True)]
         try:
             return await self.deliver(parcel)
         except Refused as refused:
+            records = parcel.records
             if len(records) == 1:
                 return [Result(error=str(refused), code=refused.code)]
             middle = len(records) // 2
         except TooMany as limit:
             if whole:
                 raise
-            middle = limit.most
+            records, middle = parcel.records, limit.most
         head = Parcel(parcel.key, records[:middle], None, parcel.batch_id, parcel.trace)
         tail = Parcel(parcel.key, records[middle:], parcel.watermark, parcel.batch_id, parcel.trace)
-        return [*await self._halving(head, whole=False), *await self._halving(tail, whole=False)]
+        found: list[Result] = []
+        for part in (head, tail):
+            results = await self._halving(part, whole=False)
+            assert isinstance(results, list)  # Only a `Packed` is passed as one.
+            found += results
+        return found

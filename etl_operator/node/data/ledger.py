@@ -2,7 +2,8 @@
 
 A *ticket* is one batch of a source: it is answered once, when every record in it is decided in every pipeline
 concerned. A *tally* is one record in one pipeline: it counts the copies and children that are under way, and
-decides when the last one ends. A *ledger* is one partition of a source in one pipeline.
+decides when the last one ends. A *cohort* stands for the tallies of a whole batch as long as they would be
+equal. A *ledger* is one partition of a source in one pipeline.
 """
 
 from __future__ import annotations
@@ -37,11 +38,13 @@ class Ticket:
     :param decided: called once, with this ticket.
     """
 
-    __slots__ = ("_decided", "_left", "_missing", "errors", "verdicts")
+    __slots__ = ("_decided", "_left", "_missing", "all_accepted", "errors", "verdicts")
 
     def __init__(self, size: int, waits: int, decided: Callable[[Ticket], None]) -> None:
         self.verdicts = [Verdict.DUPLICATE] * size
         """One per record, in the order of the batch."""
+        self.all_accepted = False
+        """All of it at once; see `accept_all`."""
         self.errors: dict[int, str] = {}
         """By number of the record: why it was rejected."""
         self._missing = [waits] * size
@@ -52,6 +55,13 @@ class Ticket:
     def is_let_go(self) -> bool:
         """Some record must be sent again."""
         return Verdict.LET_GO in self.verdicts
+
+    def accept_all(self) -> None:
+        """The one pipeline concerned has accepted all records, of which none was settled before."""
+        self.all_accepted = True
+        self.verdicts = [Verdict.ACCEPTED] * len(self.verdicts)
+        self._left = 0
+        self._decided(self)
 
     def settle(self, number: int, verdict: Verdict, error: str = "") -> None:
         """One pipeline has decided about one record."""
@@ -113,13 +123,80 @@ class Tally:
             ticket.settle(number, self._verdict, self._error)
 
 
+class Cohort:
+    """A whole batch in one pipeline, whose records have had the same fate so far.
+
+    When they part, or one of them comes again, it is replaced by a tally for each record.
+
+    :param ended: called once, when it is decided or replaced.
+    """
+
+    __slots__ = ("_ended", "_tallies", "_ticket", "count", "first", "ledger")
+
+    def __init__(
+        self, ledger: Ledger, first: int, ticket: Ticket, count: int, ended: Callable[[Cohort], None]
+    ) -> None:
+        self.ledger = ledger
+        self.first = first
+        """Position of its first record; those of the others follow without a gap."""
+        self.count = count
+        self._ticket = ticket
+        self._ended = ended
+        self._tallies: list[Tally] | None = None
+
+    @property
+    def last(self) -> int:
+        """Position of its last record."""
+        return self.first + self.count - 1
+
+    @property
+    def is_whole(self) -> bool:
+        """Not replaced by tallies."""
+        return self._tallies is None
+
+    def tallies(self) -> list[Tally]:
+        """One for each record, in their order, from now on."""
+        if self._tallies is None:
+            self._tallies = [
+                Tally(self.ledger, self.first + number, self._ticket, number) for number in range(self.count)
+            ]
+            self.ledger.parted(self, self._tallies)
+            self._ended(self)
+        return self._tallies
+
+    def finish(self) -> None:
+        """All records have come to their end."""
+        if self._tallies is not None:
+            for tally in self._tallies:
+                tally.finish()
+        elif self.ledger.passed(self):
+            self._ended(self)
+            self._ticket.accept_all()
+
+    def let_go(self) -> None:
+        """Nobody works on it any more."""
+        for tally in self.tallies():
+            tally.let_go()
+
+
 class Ledger:
     """One partition of a source in one pipeline.
 
     :param on_settled: called with every tally when it is decided, before its tickets.
     """
 
-    __slots__ = ("_committed", "_decided", "_flying", "_holes", "_on_settled", "_order", "_rejected", "open")
+    __slots__ = (
+        "_cohorts",
+        "_committed",
+        "_decided",
+        "_flying",
+        "_highest",
+        "_holes",
+        "_on_settled",
+        "_order",
+        "_rejected",
+        "open",
+    )
 
     def __init__(self, on_settled: Callable[[Tally], None]) -> None:
         self._flying: dict[int, Tally] = {}
@@ -130,9 +207,44 @@ class Ledger:
         self._holes = Ranges()
         """Positions let go and not seen since: nothing beyond them is committed."""
         self._committed = 0
+        self._highest = 0
+        """Of all positions that came."""
+        self._cohorts: dict[int, Cohort] = {}
+        """By first position, ascending."""
         self._on_settled = on_settled
         self.open = 0
         """Tallies not decided yet."""
+
+    def admit_all(
+        self, first: int, ticket: Ticket, count: int, ended: Callable[[Cohort], None]
+    ) -> Cohort | None:
+        """Take all records of a batch whose positions follow each other.
+
+        :param ended: see `Cohort`.
+        :returns: None, and nothing is taken, if one of the positions may have come before.
+        """
+        if first <= self._highest:
+            return None
+        cohort = Cohort(self, first, ticket, count, ended)
+        self._highest = cohort.last
+        self._cohorts[first] = cohort
+        self.open += count
+        return cohort
+
+    def passed(self, cohort: Cohort) -> bool:
+        """Called by a cohort when it is decided; False if it was before."""
+        if self._cohorts.pop(cohort.first, None) is not cohort:
+            return False
+        self.open -= cohort.count
+        self._decided.add_all(cohort.first, cohort.last)
+        return True
+
+    def parted(self, cohort: Cohort, tallies: list[Tally]) -> None:
+        """Called by a cohort when tallies replace it."""
+        del self._cohorts[cohort.first]
+        for tally in tallies:
+            self._flying[tally.position] = tally
+            heappush(self._order, tally.position)
 
     def admit(self, position: int, ticket: Ticket, number: int) -> Tally | None:
         """Take a record, or settle it.
@@ -141,6 +253,10 @@ class Ledger:
         :returns: the tally of a record that must be processed; None if it is done or under way.
         """
         if position:
+            if position > self._highest:
+                self._highest = position
+            elif self._cohorts:
+                self._part_at(position)
             flying = self._flying.get(position)
             if flying is not None:
                 flying.join(ticket, number)
@@ -156,6 +272,12 @@ class Ledger:
             if self._holes:
                 self._holes.discard(position)
         return tally
+
+    def _part_at(self, position: int) -> None:
+        for cohort in self._cohorts.values():
+            if cohort.first <= position <= cohort.last:
+                cohort.tallies()
+                return
 
     def settled(self, tally: Tally, verdict: Verdict) -> None:
         """Called by a tally when it is decided."""
@@ -183,6 +305,8 @@ class Ledger:
         while order and order[0] not in flying:
             heappop(order)
         bounds = [order[0]] if order else []
+        if self._cohorts:
+            bounds.append(next(iter(self._cohorts)))
         if self._holes:
             bounds.append(self._holes.lowest)
         if bounds:
@@ -198,7 +322,8 @@ class Ledger:
         while order and order[0] not in flying:
             heappop(order)
         return (
-            self.open == len(flying)
+            self.open == len(flying) + sum(cohort.count for cohort in self._cohorts.values())
+            and not (self._cohorts and next(iter(self._cohorts)) <= position)
             and not (order and order[0] <= position)
             and not (self._holes and self._holes.lowest <= position)
         )

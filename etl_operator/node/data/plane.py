@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from etl_operator.node.data.balance import Key
-from etl_operator.node.data.call import Services, Trace, Tuning
+from etl_operator.node.data.call import Services, Tuning
+from etl_operator.node.data.chunk import Trace
 from etl_operator.node.data.credit import Amount, Budget, Limits
 from etl_operator.node.data.flow import Flow
+from etl_operator.node.data.frames import Frame
 from etl_operator.node.data.graph import Stage
 from etl_operator.node.data.lane import Clock
 from etl_operator.node.data.ledger import Ticket
@@ -253,7 +255,7 @@ class DataPlane:
 
     def take(
         self,
-        batch: common_pb2.RecordBatch,
+        batch: common_pb2.RecordBatch | Frame,
         source: str,
         ways: Sequence[Way],
         amount: Amount,
@@ -261,8 +263,15 @@ class DataPlane:
         answered: Callable[[Ticket], None],
     ) -> None:
         """Take a batch of a source; ``answered`` gets its ticket once it is decided, maybe at once."""
-        self._note_watermark(batch, source)
-        ticket = self._ticket(len(batch.records), source, ways, amount, answered)
+        watermark = _watermark(batch)
+        if watermark is not None:
+            self._note_watermark(watermark, source)
+        ticket = self._ticket(amount.records, source, ways, amount, answered)
+        if isinstance(batch, Frame):
+            if len(ways) == 1:
+                ways[0].flow.admit_frame(ways[0].stages, batch, ticket, amount.size, trace)
+                return
+            batch = batch.batch()
         for way in ways:
             way.flow.admit(way.stages, batch, ticket, amount.size, trace)
 
@@ -300,17 +309,16 @@ class DataPlane:
 
         return Ticket(size, len(ways), decided)
 
-    def _note_watermark(self, batch: common_pb2.RecordBatch, source: str) -> None:
-        if batch.HasField("watermark"):
-            mark = common_pb2.Watermark()
-            mark.CopyFrom(batch.watermark)
-            mark.source_id = mark.source_id or source
-            key = (mark.source_id, mark.partition)
-            # Under load there is always a later one that is not reached yet: the older is committed first.
-            if key in self._marks:
-                self._later_marks[key] = mark
-            else:
-                self._marks[key] = mark
+    def _note_watermark(self, watermark: common_pb2.Watermark, source: str) -> None:
+        mark = common_pb2.Watermark()
+        mark.CopyFrom(watermark)
+        mark.source_id = mark.source_id or source
+        key = (mark.source_id, mark.partition)
+        # Under load there is always a later one that is not reached yet: the older is committed first.
+        if key in self._marks:
+            self._later_marks[key] = mark
+        else:
+            self._marks[key] = mark
 
     def _moved(self) -> None:
         self._freed.set()
@@ -383,7 +391,16 @@ def ids(ways: Iterable[Way]) -> list[str]:
     return [way.flow.pipeline_id for way in ways]
 
 
-def amount_of(batch: common_pb2.RecordBatch) -> Amount:
+def _watermark(batch: common_pb2.RecordBatch | Frame) -> common_pb2.Watermark | None:
+    if isinstance(batch, Frame):
+        return batch.usual.watermark
+    return batch.watermark if batch.HasField("watermark") else None
+
+
+def amount_of(batch: common_pb2.RecordBatch | Frame) -> Amount:
     """What a batch costs: messages take about twice their bytes in memory."""
-    count = len(batch.records)
-    return Amount(count, 2 * batch.ByteSize() + count * _RECORD_COST)
+    if isinstance(batch, Frame):
+        count, size = len(batch.usual), len(batch.data)
+    else:
+        count, size = len(batch.records), batch.ByteSize()
+    return Amount(count, 2 * size + count * _RECORD_COST)

@@ -53,22 +53,26 @@ class Ranges:
 
     def add(self, number: int) -> None:
         """Add one number."""
+        i = bisect_right(self._starts, number) - 1
+        if i < 0 or number > self._ends[i]:
+            self.add_all(number, number)
+
+    def add_all(self, first: int, last: int) -> None:
+        """Add an interval of which no number is there."""
         starts, ends = self._starts, self._ends
-        i = bisect_right(starts, number) - 1
-        if i >= 0 and number <= ends[i]:
-            return
-        joins_left = i >= 0 and ends[i] == number - 1
-        joins_right = i + 1 < len(starts) and starts[i + 1] == number + 1
+        i = bisect_right(starts, first) - 1
+        joins_left = i >= 0 and ends[i] == first - 1
+        joins_right = i + 1 < len(starts) and starts[i + 1] == last + 1
         if joins_left and joins_right:
             ends[i] = ends.pop(i + 1)
             del starts[i + 1]
         elif joins_left:
-            ends[i] = number
+            ends[i] = last
         elif joins_right:
-            starts[i + 1] = number
+            starts[i + 1] = first
         else:
-            starts.insert(i + 1, number)
-            ends.insert(i + 1, number)
+            starts.insert(i + 1, first)
+            ends.insert(i + 1, last)
             if self._most and len(starts) > self._most:
                 del starts[0], ends[0]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from etl_operator.node.data.front import SidecarDataPlane, SourceRouter
@@ -48,8 +49,14 @@ def _handler(method: MethodDescriptor, behaviour: Callable[[Any, Any], Any], cou
         if method.client_streaming
         else grpc.unary_unary_rpc_method_handler
     )
+    # What sources push mostly stays the bytes that it is.
+    raw = method.input_type is source_pb2.PushRequest.DESCRIPTOR
     return kind(
         counted,
-        request_deserializer=GetMessageClass(method.input_type).FromString,
-        response_serializer=GetMessageClass(method.output_type).SerializeToString,
+        request_deserializer=None if raw else GetMessageClass(method.input_type).FromString,
+        response_serializer=_serialised,
     )
+
+
+def _serialised(message: Message | bytes) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()

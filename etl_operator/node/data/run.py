@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from etl_operator.node.data.balance import Key, lane_of
-from etl_operator.node.data.call import Parcel, Services, Trace
+from etl_operator.node.data.call import Parcel, Services
+from etl_operator.node.data.chunk import Chunk, Packed, Passed, Trace
 from etl_operator.node.data.conditions import ConditionError
 from etl_operator.node.data.deadletter import Cause, dead_letter
 from etl_operator.node.data.graph import Kind, Plan, Stage
-from etl_operator.node.data.lane import Chunk, Clock, Deliver, Lane, Spawn
+from etl_operator.node.data.lane import Clock, Deliver, Lane, Spawn
 from etl_operator.node.data.ledger import Tally, Verdict
 from etl_operator.node.data.policy import Result
 from etl_operator.node.data.stats import StageStats
@@ -76,7 +77,7 @@ class Run:
     def _deliver(self, stage: Stage) -> Deliver:
         balancer, stats = self._services.balancer(stage), self._counted.stage(stage.stage_id)
 
-        async def deliver(parcel: Parcel) -> list[Result]:
+        async def deliver(parcel: Parcel | Packed) -> list[Result] | Passed:
             return await self._services.process(stage, parcel, balancer, stats)
 
         return deliver
@@ -107,6 +108,11 @@ class Run:
             else:
                 own = Chunk(key, list(records), list(tallies), size, watermark, batch_id, trace)
                 self._lane(target, key).put(own)
+
+    def start_packed(self, stage: Stage, target: str, packed: Packed) -> None:
+        """Whole batches enter through a source whose records all go to ``target``."""
+        self._counted.stage(stage.stage_id).processed += packed.count
+        self._lane(target, packed.key).put(packed)
 
     def stop(self) -> None:
         """End all work. What is under way is for the caller to let go."""
@@ -154,6 +160,23 @@ class Run:
             await lane.room()
             if not self._stopped:
                 lane.put(part)
+
+    async def pass_on(self, stage: Stage, packed: Packed, passed: Passed) -> None:
+        """See `lane.Sink`."""
+        if passed.outputs is None:
+            self._counted.stage(stage.stage_id).processed += packed.count
+            packed.finish()
+            return
+        target = stage.only_target
+        if target is None:
+            results = [Result([output]) for output in passed.outputs.records]
+            await self.hand_on(stage, packed.unpacked(), results)
+            return
+        self._counted.stage(stage.stage_id).processed += packed.count
+        lane = self._lane(target, packed.key)
+        await lane.room()
+        if not self._stopped:
+            lane.put(passed.outputs)
 
     def _put(self, parts: Iterable[tuple[Lane, Chunk]]) -> None:
         for lane, part in parts:

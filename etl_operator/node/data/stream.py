@@ -12,9 +12,10 @@ import random
 from typing import Any, NamedTuple, Protocol
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from etl_operator.node.data.credit import FIRST_GRANT, Amount, Grant, Level
+from etl_operator.node.data.frames import Frame
 from etl_operator.node.data.ledger import Ticket
 from etl_operator.node.data.plane import DataPlane, NoPipeline, Way, amount_of, ids
 from etl_operator.router.pb import common_pb2
@@ -45,7 +46,7 @@ class End(NamedTuple):
 class Received(NamedTuple):
     """What a message brought."""
 
-    batch: common_pb2.RecordBatch | None = None
+    batch: common_pb2.RecordBatch | Frame | None = None
     heartbeat: bool = False
 
 
@@ -56,9 +57,12 @@ class Wire(Protocol):
     """A record that was let go has a status; else the stream ends."""
 
     def received(self, message: Any) -> Received:
-        """What is in a message."""
+        """What is in a message.
 
-    def ack(self, batch: common_pb2.RecordBatch, ticket: Ticket) -> Any:
+        :raises DecodeError: it cannot be parsed.
+        """
+
+    def ack(self, batch: common_pb2.RecordBatch | Frame, ticket: Ticket) -> Any:
         """The answer to a batch."""
 
     def pressure(self, level: Level, pause: bool) -> Any:
@@ -136,45 +140,49 @@ class SourceStream:
     # In.
 
     async def _read(self) -> None:
+        """Until the stream ends. One task for all messages: one for each costs as much as a small batch."""
+        reading = asyncio.ensure_future(self._read_all())
+        try:
+            await asyncio.wait((reading, self._end), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not reading.done():
+                reading.cancel()
+        if reading.done() and not reading.cancelled():
+            reading.result()
+
+    async def _read_all(self) -> None:
         while not self._end.done():
-            await self._read_by_source()
-            reading = asyncio.ensure_future(self._context.read())
+            while self._outbox.qsize() > MOST_UNREAD:
+                # A source that does not read its answers is not read either.
+                self._written.clear()
+                await self._written.wait()
+            message = await self._context.read()
+            if not isinstance(message, Message | bytes):  # The source has said that it is done.
+                return
             try:
-                await asyncio.wait((reading, self._end), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                if not reading.done():
-                    reading.cancel()
-            if not reading.done() or reading.cancelled():
+                received = self._wire.received(message)
+            except DecodeError as error:
+                text = f"a message cannot be parsed: {error}"
+                self._stop(End(grpc.StatusCode.INVALID_ARGUMENT, text))
                 return
-            message = reading.result()
-            if not isinstance(message, Message):  # The source has said that it is done.
-                return
-            received = self._wire.received(message)
             if received.batch is not None:
                 await self._take(received.batch)
             elif received.heartbeat:
                 grant = self._plane.budget.grant(self._source, ids(self._ways), FIRST_GRANT)
                 self._outbox.put_nowait(self._wire.credits(grant))
 
-    async def _read_by_source(self) -> None:
-        """A source that does not read its answers is not read either."""
-        while self._outbox.qsize() > MOST_UNREAD and not self._end.done():
-            self._written.clear()
-            written = asyncio.ensure_future(self._written.wait())
-            try:
-                await asyncio.wait((written, self._end), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                written.cancel()
-
-    async def _take(self, batch: common_pb2.RecordBatch) -> None:
-        if not batch.records:
+    async def _take(self, batch: common_pb2.RecordBatch | Frame) -> None:
+        if isinstance(batch, Frame):
+            source = batch.usual.source
+        elif not batch.records:
             self._outbox.put_nowait(self._wire.ack(batch, Ticket(0, 1, lambda ticket: None)))
             return
-        try:
-            source = source_of(batch)
-        except ValueError as error:
-            self._stop(End(grpc.StatusCode.INVALID_ARGUMENT, str(error)))
-            return
+        else:
+            try:
+                source = source_of(batch)
+            except ValueError as error:
+                self._stop(End(grpc.StatusCode.INVALID_ARGUMENT, str(error)))
+                return
         amount = amount_of(batch)
         ways = await self._admission(source, amount)
         if ways is None:
@@ -201,16 +209,12 @@ class SourceStream:
                 return ways
             if not self._paused:
                 self._tell(max(Level.HIGH, self._plane.budget.level(source, ids(ways))), True)
-            waiting = asyncio.ensure_future(self._plane.moved())
-            try:
-                await asyncio.wait((waiting, self._end), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                waiting.cancel()
+            await self._plane.moved()
         return None
 
     # Out.
 
-    def _decided(self, batch: common_pb2.RecordBatch, ticket: Ticket) -> None:
+    def _decided(self, batch: common_pb2.RecordBatch | Frame, ticket: Ticket) -> None:
         self._unanswered -= 1
         if not self._unanswered:
             self._idle.set()

@@ -436,7 +436,7 @@ async def test_a_fault_in_the_data_plane_lets_the_records_go(monkeypatch: pytest
     async with world(sink) as w:
         w.run(line())
         with monkeypatch.context() as patch:
-            patch.setattr("etl_operator.node.data.call.sink_results", lambda *_: 1 / 0)
+            patch.setattr("etl_operator.node.data.call._request", lambda *_: 1 / 0)
             source = w.source()
             await source.push(batch([1]))
             assert (await source.end())[0] is grpc.StatusCode.UNAVAILABLE

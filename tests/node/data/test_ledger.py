@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from etl_operator.node.data.ledger import Ledger, Tally, Ticket, Verdict
+from etl_operator.node.data.ledger import Cohort, Ledger, Tally, Ticket, Verdict
 from etl_operator.node.data.ranges import Ranges
 
 
@@ -52,14 +52,56 @@ class OnePartition(RuleBasedStateMachine):
         self.waiting: dict[Ticket, list[int]] = {}
         self.answered: list[Ticket] = []
         self.committed = 0
+        self.highest = 0
+        self.cohorts: list[Cohort] = []
+        self.ended: list[Cohort] = []
+
+    @property
+    def open_positions(self) -> set[int]:
+        return {p for one in self.cohorts for p in range(one.first, one.last + 1)} | self.flying.keys()
+
+    @precondition(lambda self: self.highest < 40)
+    @rule(gap=st.integers(-1, 2), count=st.integers(1, 4))
+    def arrive_together(self, gap: int, count: int) -> None:
+        ticket = Ticket(count, 1, self.answered.append)
+        first = max(self.highest + gap, 1)
+        cohort = self.ledger.admit_all(first, ticket, count, self.ended.append)
+        assert (cohort is None) is (first <= self.highest)
+        if cohort is not None:
+            self.highest = cohort.last
+            self.cohorts.append(cohort)
+            self.waiting[ticket] = list(range(first, first + count))
+
+    @precondition(lambda self: self.cohorts)
+    @rule(data=st.data())
+    def finish_together(self, data: st.DataObject) -> None:
+        cohort = data.draw(st.sampled_from(self.cohorts))
+        self.cohorts.remove(cohort)
+        self.delivered.update(range(cohort.first, cohort.last + 1))
+        cohort.finish()
+        cohort.finish()
+
+    @precondition(lambda self: self.cohorts)
+    @rule(data=st.data())
+    def part(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.cohorts)).tallies()
+        self._note_parted()
+
+    def _note_parted(self) -> None:
+        for cohort in [one for one in self.cohorts if not one.is_whole]:
+            self.cohorts.remove(cohort)
+            for tally in cohort.tallies():
+                self.flying[tally.position] = (tally, 1, Verdict.ACCEPTED)
 
     @rule(positions=POSITIONS)
     def arrive(self, positions: list[int]) -> None:
         ticket = Ticket(len(positions), 1, self.answered.append)
         self.waiting[ticket] = positions
         for number, position in enumerate(positions):
-            known = position and (position in self.flying or position in self.delivered)
+            known = position and (position in self.open_positions or position in self.delivered)
             tally = self.ledger.admit(position, ticket, number)
+            self.highest = max(self.highest, position)
+            self._note_parted()
             assert (tally is None) is bool(known)
             if tally is None:
                 if position not in self.flying:
@@ -113,13 +155,18 @@ class OnePartition(RuleBasedStateMachine):
     @invariant()
     def commits_what_has_no_gap_before_it(self) -> None:
         decided = self.delivered | self.rejected
-        bound = min(self.flying.keys() | self.lost, default=100)
+        bound = min(self.open_positions | self.lost, default=100)
         self.committed = max(self.committed, max((p for p in decided if p < bound), default=0))
         assert self.ledger.committed == self.committed
 
     @invariant()
     def counts_what_is_open(self) -> None:
-        assert self.ledger.open == len(self.flying) + len(self.loose)
+        assert self.ledger.open == len(self.open_positions) + len(self.loose)
+        assert len(set(map(id, self.ended))) == len(self.ended)
+        assert not any(cohort in self.ended for cohort in self.cohorts)
+        for position in range(self.highest + 2):
+            clear = not self.loose and not any(p <= position for p in self.open_positions | self.lost)
+            assert self.ledger.is_clear(position) is clear
         assert not any(tally.open for tally in self.settled)
         assert len(set(map(id, self.settled))) == len(self.settled)
 
@@ -127,7 +174,7 @@ class OnePartition(RuleBasedStateMachine):
     def answers_a_batch_once_and_only_when_all_of_it_is_decided(self) -> None:
         assert len(set(map(id, self.answered))) == len(self.answered)
         for ticket, positions in self.waiting.items():
-            under_way = any(p in self.flying for p in positions) or (
+            under_way = any(p in self.open_positions for p in positions) or (
                 0 in positions and any(self._waits(tally, ticket) for tally in self.loose)
             )
             assert not (ticket in self.answered and any(self._holds(p, ticket) for p in positions))

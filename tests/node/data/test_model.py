@@ -19,12 +19,14 @@ import grpc
 import pytest
 from grpc.aio import AioRpcError, Metadata
 
+from etl_operator.node.data import frames
 from etl_operator.node.data.call import Services, Tuning
 from etl_operator.node.data.credit import Amount, Limits
+from etl_operator.node.data.frames import Frame
 from etl_operator.node.data.ledger import Ticket, Verdict
 from etl_operator.node.data.plane import DataPlane, amount_of
 from etl_operator.node.data.view import Pipeline, Service, Snapshot
-from etl_operator.router.pb import common_pb2, router_pb2, sink_pb2, transform_pb2
+from etl_operator.router.pb import common_pb2, router_pb2, sink_pb2, source_pb2, transform_pb2
 from tests.node.data.made import line, record
 
 HISTORIES = int(os.environ.get("DATA_HISTORIES", "25"))
@@ -197,6 +199,14 @@ class ModelServices(Services):
     def _channel(self, service: Service) -> Any:
         return Unconnected()
 
+    async def _exchange(self, service: Service, path: str, body: bytes, trace: Any) -> bytes:
+        kind = (
+            transform_pb2.ProcessBatchRequest if path.endswith("ProcessBatch") else sink_pb2.WriteBatchRequest
+        )
+        answer = await self._world.call(path, kind.FromString(body))
+        data: bytes = answer.SerializeToString()
+        return data
+
     async def _call(self, method: Any, request: Any, trace: Any) -> Any:
         return await self._world.call(method, request)
 
@@ -292,14 +302,19 @@ class Sender:
                 moved.clear()
                 await moved.wait()
             batch = common_pb2.RecordBatch(records=[record(p, source=self.name) for p in positions])
-            amount = amount_of(batch)
+            pushed: common_pb2.RecordBatch | Frame = batch
+            if self.world.chance.random() < 0.7:
+                found = frames.pushed(source_pb2.PushRequest(batch=batch).SerializeToString())
+                assert found is not None
+                pushed = found
+            amount = amount_of(pushed)
             ways = node.plane.ways(self.name) if node.alive else []
             while node.alive and not ended and not node.plane.has_room(self.name, ways, amount):
                 await node.plane.moved()
             if ended or not node.alive:
                 break
             waiting.add(number)
-            node.plane.take(batch, self.name, ways, amount, (), partial(answered, number))
+            node.plane.take(pushed, self.name, ways, amount, (), partial(answered, number))
         while node.alive and waiting and not ended:
             moved.clear()
             await moved.wait()
