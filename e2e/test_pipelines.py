@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
 from e2e.running import Sandbox, eventually
-from e2e.scene import POD, Scene, condition, router, scene_in
+from e2e.scene import POD, Scene, condition, metrics, router, scene_in
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE, TRANSFORM
 from etl_operator.router.errors import RouterError
 from etl_operator.router.pb import router_pb2 as pb
@@ -115,7 +115,7 @@ async def test_what_others_do_at_the_router_is_put_right_and_told(scene: Scene) 
     # One is found by the check that comes by itself, the others by whatever else makes the operator look.
     for name in ("changed", "switched"):
         await scene.annotate(PIPELINE, name, poke="1")
-    for name, what in (("changed", "changed"), ("switched", "disabled"), ("lost", "lost")):
+    for name, what in (("changed", "changed: stages, edges"), ("switched", "disabled"), ("lost", "lost")):
         await scene.told(name, "DriftCorrected", f"the pipeline was {what}")
         held = await in_router(scene, "drift", name)
         assert held is not None
@@ -151,6 +151,37 @@ async def test_a_pipeline_of_somebody_else_is_refused_then_adopted(scene: Scene)
         await scene.gone(PIPELINE, name)
     assert await in_router(scene, "full", "flow") is None
     assert await in_router(scene, "full", "stays") is not None
+
+
+async def test_what_has_no_object_goes_and_what_is_of_others_stays(scene: Scene, sandbox: Sandbox) -> None:
+    """As after a finalizer that was taken off by hand: the operator asks the router, not its memory."""
+    await stage(scene, "left")
+    await scene.apply(PIPELINE, "flow", FLOW)
+    await scene.ready(PIPELINE, "flow")
+    ours = await in_router(scene, "left", "flow")
+    assert ours is not None
+    async with router(await scene.leader("left")) as node:
+        for name, mine in (("ghost", True), ("theirs", False)):
+            config = pb.PipelineConfig.FromString(ours.config.SerializeToString())
+            config.id, config.name = f"{scene.namespace}/{name}", name
+            if not mine:
+                config.metadata.clear()
+            await node.create_pipeline(config)
+            await node.enable_pipeline(config.id)
+    # A member that becomes ready is asked at once; otherwise it takes up to five minutes.
+    await scene.delete(POD, "left-0")
+    await scene.told("left", "PipelineRemoved", f"{scene.namespace}/ghost", "there is no EtlPipeline")
+    assert await in_router(scene, "left", "ghost") is None
+    theirs = await in_router(scene, "left", "theirs")
+    assert theirs is not None
+    assert theirs.status.enabled
+    counted = f'etl_router_cluster_unmanaged_pipelines{{name="left",namespace="{scene.namespace}"}} 1.0'
+
+    async def shown() -> bool:
+        return counted in await metrics(sandbox)
+
+    await eventually(shown, what=counted)
+    await scene.ready(PIPELINE, "flow")
 
 
 async def test_the_cluster_is_chosen_and_changed(scene: Scene, sandbox: Sandbox, client: Client) -> None:

@@ -114,17 +114,16 @@ class PipelineReconciler:
         Counters alone are written when it is the object's turn. With anything else they go along.
         """
         phase, stored = outcome.phase or phase_before(obj), status_of(obj)
-        fresh = conclude(obj, outcome.figures, conditions, phase)
         status = conclude(obj, with_counters_of(outcome.figures, stored), conditions, phase)
         has_moved = moved(outcome.figures, stored)
         if differs(PIPELINE, obj, status, self._context.statuses):
             if has_moved:
                 self._turns.wrote(key)
-            return fresh, None
-        if has_moved:
-            turn = self._turns.take(key)
-            return (status, turn) if turn else (fresh, None)
-        return status, None
+        elif not has_moved:
+            return status, None
+        elif turn := self._turns.take(key):
+            return status, turn
+        return conclude(obj, outcome.figures, conditions, phase), None
 
     def _announce(self, key: ObjectKey, obj: Object, done: Synced) -> None:
         if done.drifted:
