@@ -21,7 +21,7 @@ from etl_operator.router.pb import router_pb2 as pb
 from informers.metrics import Metrics
 from informers.objects import ObjectKey
 from tests.controllers.pipeline.test_reconciler import ID, NAME, Running, add_cluster
-from tests.controllers.world import NAMESPACE, Pipeline, World
+from tests.controllers.world import NAMESPACE, START, Pipeline, World
 
 LETTERS = {"enabled": True, "sink": "out"}
 
@@ -160,20 +160,20 @@ async def test_a_status_that_others_broke_is_no_obstacle() -> None:
     assert running.status["stages"][0]["recordsProcessed"] == 100
 
 
-async def test_five_hundred_pipelines_write_five_times_a_second_and_none_is_forgotten() -> None:
-    world = World()
+async def test_a_crowd_of_pipelines_writes_five_times_a_second_and_none_is_forgotten() -> None:
+    world = World(counter_interval=10.0, drift_interval=5.0)
     add_cluster(world, "prod")
     world.store.put(SOURCE, "in", {"grpc": {"endpoint": "in:1"}})
     world.store.put(SINK, "out", {"grpc": {"endpoint": "out:1"}})
     reconciler = PipelineReconciler(world.context)
-    keys = [ObjectKey(NAMESPACE, f"p{number}") for number in range(500)]
+    keys = [ObjectKey(NAMESPACE, f"p{number}") for number in range(100)]
     for key in keys:
         world.store.put(PIPELINE, key.name, {"source": "in", "sink": "out", "enabled": True})
         await reconciler.reconcile(key)
     due = dict.fromkeys(keys, world.store.now)
     world.store.writes.clear()
     seconds: Counter[int] = Counter()
-    while world.store.now < 1_800_000_000 + 300:
+    while world.store.now < START + 100:
         key = min(due, key=lambda one: due[one])
         world.store.now = max(world.store.now, due[key])
         count(world.routers.pipelines[str(key)], int(world.store.now) % 1_000_000)
@@ -183,7 +183,7 @@ async def test_five_hundred_pipelines_write_five_times_a_second_and_none_is_forg
         due[key] = world.store.now + again
         seconds[int(world.store.now)] += len(world.store.writes) - before
     assert max(seconds.values()) <= 6, "five, and one at the border of two seconds"
-    assert sum(seconds.values()) <= 300 * 5 + 1
+    assert 470 <= sum(seconds.values()) <= 476, "no turn is lost from the second look on"
     each = Counter(name for _, _, name in world.store.writes)
     assert set(each) == {str(key) for key in keys}
     assert max(each.values()) - min(each.values()) <= 1, "all get their turn"
