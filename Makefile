@@ -32,8 +32,8 @@ help: ## Show this list
 #: PYTHON    the Python that makes the virtual environment (python3); 3.11 or newer
 #: VENV      where the virtual environment is (.venv)
 
-demo: $(VENV)/.sandbox ## Run the operator and the sample objects on the embedded control plane
-	@echo "==> the sandbox, the operator and the samples, until all are Ready"
+demo: $(VENV)/.sandbox ## Run the operator, the samples and their services on the embedded control plane
+	@echo "==> the sandbox, the operator and the samples, until 10 000 records have arrived"
 	$(BIN)/etl-operator sandbox --until-ready --timeout 600
 
 test: $(if $(PART),$(VENV)/.dev,lint) ## Check style, types and layers, then run every test; with PART only the tests of one part

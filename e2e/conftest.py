@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from e2e.realserver import Unavailable, programs
-from e2e.running import Sandbox
+from e2e.running import SAMPLES, Sandbox
 from e2e.scene import Scene, scene_in
 from informers.client import Client, HttpTransport, load_kubeconfig
 from tests.hanging import without_deadlines
@@ -166,7 +166,7 @@ def start_sandbox(
 def sandbox(start_sandbox: Callable[..., Sandbox]) -> Sandbox:
     """A sandbox with the samples, all Ready."""
     # Some services of the tests listen beside it.
-    running = start_sandbox("--proxy-anywhere")
+    running = start_sandbox("--proxy-anywhere", *SAMPLES)
     running.wait_for_output("everything is Ready")
     return running
 

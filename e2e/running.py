@@ -15,6 +15,9 @@ from tests.hanging import HANGS
 
 T = TypeVar("T")
 
+SAMPLES = ("--manifests", str(Path(__file__).resolve().parent.parent / "config" / "samples"))
+"""Options of a sandbox with the sample objects, and without the services that move records."""
+
 
 class Sandbox:
     """One ``etl-operator sandbox`` process; its output goes to a file that failures show."""

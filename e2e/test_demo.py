@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.running import Sandbox
+from e2e.running import SAMPLES, Sandbox
 from etl_operator.api.resources import SOURCE
 from informers.client import Client, HttpTransport, load_kubeconfig
 from informers.objects import ObjectKey
@@ -22,12 +24,33 @@ from tests.hanging import HANGS
 Start = Callable[..., Sandbox]
 
 
-def test_the_demo_ends_by_itself_with_all_samples_ready(start_sandbox: Start) -> None:
+def test_the_demo_ends_by_itself_once_all_records_have_come(start_sandbox: Start) -> None:
     demo = start_sandbox("--until-ready", "--timeout", "600")
-    assert demo.process.wait(120) == 0, demo.output
-    for sample in ("EtlRouterCluster/my-cluster", "EtlPipeline/user-analytics", "EtlSource/kafka-users"):
+    assert demo.process.wait(HANGS) == 0, demo.output
+    for sample in (
+        "EtlRouterCluster/my-cluster",
+        "EtlPipeline/user-analytics",
+        "EtlSource/kafka-users",
+        *(f"Deployment/{name}" for name in ("kafka-users", "filter-active", "enrich-geo")),
+        "Deployment/clickhouse-analytics",
+    ):
         assert f"ready   {sample}" in demo.output
     assert "everything is Ready" in demo.output
+    said = re.search(
+        r"10000 records came: (\d+) filtered, (\d+) dead-lettered, (\d+) written, \d+ records a second",
+        demo.output,
+    )
+    assert said is not None, demo.output
+    filtered, letters, written = map(int, said.groups())
+    assert letters == 0 and filtered and filtered + written >= 10_000
+    # Kept with --state-dir: every record that is not filtered, with what the transforms made of it.
+    output = re.search(r"output: (\S+)", demo.output)
+    assert output is not None
+    records = [json.loads(line) for line in Path(output[1]).read_text(encoding="utf-8").splitlines()]
+    assert len(records) == written
+    assert all(one["payload"]["active"] and one["payload"]["continent"] for one in records)
+    # Delivery is at least once: a batch can come again, a record cannot be missing.
+    assert len({one["sequence_number"] for one in records}) >= 10_000 - filtered
     demo.wait_for_no_process()
     assert not demo.kubeconfig.exists()
 
@@ -128,7 +151,7 @@ def test_two_sandboxes_do_not_share_a_kubeconfig(start_sandbox: Start, tmp_path:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_outlives_the_sandbox(start_sandbox: Start, how: signal.Signals) -> None:
-    sandbox = start_sandbox()
+    sandbox = start_sandbox(*SAMPLES)
     sandbox.wait_for_output("everything is Ready")
     assert len([line for line in sandbox.processes() if "etl_operator.node" in line]) == 3
     code = sandbox.stop(how)
@@ -140,11 +163,11 @@ def test_no_process_outlives_the_sandbox(start_sandbox: Start, how: signal.Signa
 
 
 def test_a_killed_sandbox_is_taken_up_again_from_its_directory(start_sandbox: Start) -> None:
-    first = start_sandbox()
+    first = start_sandbox(*SAMPLES)
     first.wait_for_output("everything is Ready")
     first.stop(signal.SIGKILL)
     first.wait_for_no_process()
-    second = start_sandbox(directory=first.state_dir.parent)
+    second = start_sandbox(*SAMPLES, directory=first.state_dir.parent)
     second.wait_for_output("everything is Ready")
     # Nothing of what was true before is taken for true now.
     assert "waiting EtlRouterCluster/my-cluster: SandboxRestarted" in second.output
@@ -164,7 +187,7 @@ async def admin(sandbox: Sandbox) -> AsyncIterator[Client]:
 
 
 def test_objects_created_later_are_followed_as_well(start_sandbox: Start) -> None:
-    sandbox = start_sandbox()
+    sandbox = start_sandbox(*SAMPLES)
     sandbox.wait_for_output("everything is Ready")
     later = ObjectKey("default", "later")
     source = {
@@ -190,7 +213,7 @@ def test_objects_created_later_are_followed_as_well(start_sandbox: Start) -> Non
 
 
 def test_asking_twice_ends_it_at_once(start_sandbox: Start) -> None:
-    sandbox = start_sandbox()
+    sandbox = start_sandbox(*SAMPLES)
     sandbox.wait_for_output("everything is Ready")
     (operator,) = (line for line in sandbox.processes() if "etl_operator.cli run" in line)
     os.kill(int(operator.split()[0]), signal.SIGSTOP)

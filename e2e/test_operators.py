@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from e2e.running import Sandbox, eventually
+from e2e.running import SAMPLES, Sandbox, eventually
 from e2e.scene import CHILDREN, MANAGER, POD, Scene, condition, router, scene_in
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE
 from informers.client import Client, HttpTransport, load_kubeconfig
@@ -278,7 +278,7 @@ async def test_a_restarted_container_takes_the_lease_of_its_pod_back(
 async def test_a_killed_control_plane_comes_back_with_everything(
     start_sandbox: Callable[..., Sandbox], tmp_path: Path
 ) -> None:
-    one = start_sandbox(directory=tmp_path)
+    one = start_sandbox(*SAMPLES, directory=tmp_path)
     one.wait_for_output("everything is Ready")
     client = Client(HttpTransport(load_kubeconfig(str(one.kubeconfig))))
     scene = Scene(one, client, "default")
@@ -287,7 +287,7 @@ async def test_a_killed_control_plane_comes_back_with_everything(
     one.process.send_signal(signal.SIGKILL)
     one.process.wait()
     one.wait_for_no_process()
-    two = start_sandbox(directory=tmp_path)
+    two = start_sandbox(*SAMPLES, directory=tmp_path)
     two.wait_for_output("everything is Ready")
     client = Client(HttpTransport(load_kubeconfig(str(two.kubeconfig))))
     scene = Scene(two, client, "default")

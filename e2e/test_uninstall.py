@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from e2e.commands import NEEDS_KUBECTL, run
-from e2e.running import Sandbox
+from e2e.running import SAMPLES, Sandbox
 
 pytestmark = NEEDS_KUBECTL
 
@@ -32,7 +32,7 @@ def wait_until_ready(sandbox: Sandbox) -> None:
 
 
 def test_objects_go_before_the_operator_and_definitions_only_on_request(start_sandbox: Start) -> None:
-    sandbox = start_sandbox()
+    sandbox = start_sandbox(*SAMPLES)
     wait_until_ready(sandbox)
     said = uninstall(sandbox)
     assert "removing its finalizer" not in said, "the operator did it"
@@ -46,7 +46,7 @@ def test_objects_go_before_the_operator_and_definitions_only_on_request(start_sa
 
 
 def test_what_was_deleted_in_one_go_is_mended(start_sandbox: Start) -> None:
-    sandbox = start_sandbox()
+    sandbox = start_sandbox(*SAMPLES)
     wait_until_ready(sandbox)
     run(sandbox, "delete", "-k", str(DEFAULT), "--wait=false", "--ignore-not-found")
     uninstall(sandbox, "--crds")

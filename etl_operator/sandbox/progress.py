@@ -33,6 +33,11 @@ def readiness(obj: Object | None) -> State:
     if obj is None:
         return State(False, "not created yet")
     status = obj.get("status") or {}
+    if (
+        status.get("observedGeneration", 0) < obj["metadata"].get("generation", 0)
+        and obj["kind"] == "Deployment"
+    ):
+        return State(False, "the latest change is not observed yet")
     conditions = {c["type"]: c for c in status.get("conditions") or () if isinstance(c, dict)}
     if obj["metadata"].get("deletionTimestamp"):
         return _being_deleted(obj, conditions)
@@ -81,7 +86,7 @@ class Progress:
     def __init__(self, elapsed: Callable[[], float], stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
         self._in_place = self._stream.isatty()
-        self._elapsed = elapsed
+        self.elapsed = elapsed
         self._states: dict[str, State] = {}
         self._expected: frozenset[str] = frozenset()
         self._lines = 0
@@ -106,7 +111,7 @@ class Progress:
         """A line that stays, above the table."""
         drawn = self._lines > 0
         self._erase()
-        print(f"[{self._elapsed():5.1f}s] {text}", file=self._stream, flush=True)
+        print(f"[{self.elapsed():5.1f}s] {text}", file=self._stream, flush=True)
         if drawn:
             self._draw()
 
@@ -122,7 +127,7 @@ class Progress:
         elif before is None or (before.ready, before.reason) != (state.ready, state.reason):
             # A line for every step of a count would bury the lines that matter.
             mark = "ready  " if state.ready else "waiting"
-            print(f"[{self._elapsed():5.1f}s] {mark} {name}: {state.text}", file=self._stream, flush=True)
+            print(f"[{self.elapsed():5.1f}s] {mark} {name}: {state.text}", file=self._stream, flush=True)
 
     def remove(self, name: str) -> None:
         """An object is gone. What was expected keeps its row."""
@@ -133,7 +138,7 @@ class Progress:
                 self._erase()
                 self._draw()
             else:
-                print(f"[{self._elapsed():5.1f}s] deleted {name}", file=self._stream, flush=True)
+                print(f"[{self.elapsed():5.1f}s] deleted {name}", file=self._stream, flush=True)
 
     def _draw(self) -> None:
         columns, rows = shutil.get_terminal_size()

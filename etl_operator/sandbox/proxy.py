@@ -8,6 +8,7 @@ not reach other servers of this machine or its network through it.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import logging
 import random
@@ -137,7 +138,8 @@ class NameProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            host, port = await _asked_for(reader)
+            asked, port, namespace = await _asked_for(reader)
+            host = self._searched(asked, namespace)
             to_reader, to_writer, address = await _connect(self._targets(host, port))
         except _Refused as refusal:
             reason = str(refusal)
@@ -162,6 +164,14 @@ class NameProxy:
         finally:
             self._tunnels.discard(tunnel)
             tunnel.cut()
+
+    def _searched(self, host: str, namespace: str) -> str:
+        """The full name of a name that is looked up in a namespace, as a pod's search list does it."""
+        if namespace and not self._names.knows(host):
+            for name in (f"{host}.{namespace}.svc", f"{host}.svc"):
+                if self._names.exists(name):
+                    return name
+        return host
 
     def _targets(self, host: str, port: int) -> Sequence[Target]:
         """Where to connect."""
@@ -198,8 +208,12 @@ def _declared_ports(pod: Object) -> set[int]:
     return {one["containerPort"] for each in containers for one in each.get("ports") or ()}
 
 
-async def _asked_for(reader: asyncio.StreamReader) -> tuple[str, int]:
-    """Host and port of a CONNECT request."""
+async def _asked_for(reader: asyncio.StreamReader) -> tuple[str, int, str]:
+    """Host and port of a CONNECT request, and the namespace that it is sent from.
+
+    The namespace is the user in ``http://NAMESPACE@proxy``, "" where there is none. It needs no password: it
+    decides what a short name means, and not what may be reached.
+    """
     try:
         async with asyncio.timeout(_HEAD_SECONDS):
             head = await reader.readuntil(b"\r\n\r\n")
@@ -218,7 +232,17 @@ async def _asked_for(reader: asyncio.StreamReader) -> tuple[str, int]:
     host, _, port = target.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise _Refused("400", f"{_one_line(target)} is not host:port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    return host.removeprefix("[").removesuffix("]"), int(port), _user(head)
+
+
+def _user(head: bytes) -> str:
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.decode("latin-1").partition(":")
+        scheme, _, words = value.strip().partition(" ")
+        if name.lower() == "proxy-authorization" and scheme.lower() == "basic":
+            with contextlib.suppress(ValueError):
+                return base64.b64decode(words.strip()).decode("latin-1").partition(":")[0]
+    return ""
 
 
 async def _connect(targets: Sequence[Target]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:

@@ -49,6 +49,11 @@ class ClusterNames:
         """Whether the name has the form of a cluster name."""
         return self._pattern.fullmatch(host) is not None
 
+    def exists(self, host: str) -> bool:
+        """Whether it is a cluster name of a Service that there is."""
+        match = self._pattern.fullmatch(host.lower())
+        return match is not None and self._services(ObjectKey(match[3], match[2])) is not None
+
     def resolve(self, host: str, port: int) -> list[Target]:
         """Everything behind the name, in a fixed order; never empty.
 

@@ -21,6 +21,7 @@ import click
 import yaml
 
 from etl_operator.sandbox.controlplane import ControlPlane, Embedded, MakeControlPlane
+from etl_operator.sandbox.flow import Flow, services_in
 from etl_operator.sandbox.http.hooks import fault_rules
 from etl_operator.sandbox.http.kubeconfig import CLUSTER, write_kubeconfig
 from etl_operator.sandbox.kubelet import ImageTable, ProcessNode
@@ -32,7 +33,9 @@ from etl_operator.sandbox.operator import OperatorProcess
 from etl_operator.sandbox.progress import Progress, State
 from etl_operator.sandbox.proxy import NameProxy
 from etl_operator.sandbox.reaper import Reaper
+from etl_operator.sandbox.report import Report
 from etl_operator.sandbox.resolving import Target
+from etl_operator.sandbox.standby import AnotherOperator
 from etl_operator.sandbox.watching import Applied, apply_all, follow, forget_readiness
 from informers.apiserver.faults import FaultRule
 from informers.client import Client, HttpTransport, load_kubeconfig
@@ -135,6 +138,7 @@ class _Sandbox:
         self._progress = progress
         self._make_control_plane = control_plane or self._embedded
         self._operator: OperatorProcess | None = None
+        self._node_of_pods: ProcessNode | None = None
         self._faults = _fault_rules(settings)
 
     async def run(self, objects: Sequence[Object]) -> int:
@@ -144,9 +148,10 @@ class _Sandbox:
             stack.enter_context(_own_kubeconfig(settings.kubeconfig))
             plane = _Plane(state_dir, await stack.enter_async_context(Reaper(state_dir)), stack)
             server, client = await self._control_plane(plane)
+            proxy_url = await self._names(plane, server, client)
+            await self._node(plane, server, client, proxy_url)
             self._progress.say(f"control plane at {server.url}")
             self._progress.say(f"to use kubectl: export KUBECONFIG={settings.kubeconfig.absolute()}")
-            proxy_url = await self._names(plane, server, client)
             if settings.operator:
                 await apply_all(client, _installation())
                 await self._start_operator(plane, server, client, proxy_url)
@@ -155,7 +160,8 @@ class _Sandbox:
                     f"for an operator that you start, to reach routers: export grpc_proxy={proxy_url}"
                 )
             applied = await apply_all(client, objects)
-            return await self._watch(client, applied, plane.pieces)
+            flow = await self._flow(plane, client, objects)
+            return await self._watch(client, applied, plane.pieces, flow)
 
     def _embedded(self, state_dir: Path, _: Reaper) -> ControlPlane:
         kept = state_dir if self._settings.state_dir else None
@@ -174,11 +180,16 @@ class _Sandbox:
         # Before the node and the operator report the current state.
         await forget_readiness(client, _API_VERSION)
         await plane.pieces.start("controller loops", run_loops(client, only=server.missing_loops))
-        images = ImageTable.default(engine=settings.engine)
-        node = ProcessNode(client, state_dir=plane.state_dir, images=images, reaper=plane.reaper)
-        server.serve_logs(node.logs)
-        await plane.pieces.start("node", node.run())
         return server, client
+
+    async def _node(self, plane: _Plane, server: ControlPlane, client: Client, proxy_url: str) -> None:
+        images = ImageTable.default(engine=self._settings.engine)
+        node = ProcessNode(
+            client, state_dir=plane.state_dir, images=images, reaper=plane.reaper, proxy=proxy_url
+        )
+        server.serve_logs(node.logs)
+        self._node_of_pods = node
+        await plane.pieces.start("node", node.run())
 
     async def _names(self, plane: _Plane, server: ControlPlane, client: Client) -> str:
         api = urlsplit(server.url)
@@ -213,12 +224,26 @@ class _Sandbox:
             started=plane.reaper.add,
             say=self._progress.say,
         )
-        await plane.pieces.start("operator", self._operator.run())
+        other = AnotherOperator(client)
+        await plane.pieces.start("operator", other.run_unless_there(self._operator.run, self._progress.say))
         self._progress.say(f"operator started, log file: {log_file}")
         self._progress.say(f"operator metrics: http://127.0.0.1:{metrics}/metrics")
         self._progress.say(f"operator readiness: http://127.0.0.1:{health}/readyz?verbose")
 
-    async def _watch(self, client: Client, applied: Sequence[Applied], pieces: _Pieces) -> int:
+    async def _flow(self, plane: _Plane, client: Client, objects: Sequence[Object]) -> Report | None:
+        """Counts records, where there is a source that says how many it makes."""
+        flow = Flow(client, services_in(objects), self._progress.elapsed)
+        if not flow.expected or self._node_of_pods is None:
+            return None
+        settings = self._settings
+        kept = None if settings.state_dir else settings.kubeconfig
+        report = Report(flow, self._node_of_pods, self._progress, kept)
+        await plane.pieces.start("count of records", report.run())
+        return report
+
+    async def _watch(
+        self, client: Client, applied: Sequence[Applied], pieces: _Pieces, flow: Report | None
+    ) -> int:
         progress, until_ready = self._progress, self._settings.until_ready
         all_ready = asyncio.Event()
 
@@ -242,7 +267,13 @@ class _Sandbox:
             all_ready.set()
         progress.expect([one.name for one in applied])
         await pieces.start("view", follow(client, applied, changed, also=_API_VERSION))
-        waiting = asyncio.create_task(all_ready.wait())
+
+        async def fulfilled() -> None:
+            await all_ready.wait()
+            if flow is not None:
+                await flow.finished.wait()
+
+        waiting = asyncio.create_task(fulfilled())
         timeout = self._settings.timeout if until_ready else None
         try:
             # Without --until-ready only a signal or a failing piece ends this.
@@ -253,9 +284,15 @@ class _Sandbox:
             if pieces.failed.done():
                 await pieces.failed
             # Not the event itself: an object can have changed after the message that all are Ready.
-            return 0 if waiting.done() else self._not_ready()
+            if waiting.done():
+                return 0
+            return self._not_ready() if progress.waiting or flow is None else await self._not_come(flow)
         finally:
             waiting.cancel()
+
+    async def _not_come(self, flow: Report) -> int:
+        await flow.explain(self._settings.timeout)
+        return 1
 
     def _not_ready(self) -> int:
         waiting = self._progress.waiting
@@ -317,7 +354,8 @@ def _wanted(settings: SandboxSettings) -> list[Object]:
     """What to apply. A bare control plane gets nothing that was not asked for."""
     paths: Sequence[Path] = settings.manifests
     if not paths:
-        paths = (built_in("samples"),) if settings.operator else ()
+        samples = (built_in("samples"), built_in("samples") / "services")
+        paths = samples if settings.operator else ()
     return [obj for path in paths for obj in load_manifests(path)]
 
 

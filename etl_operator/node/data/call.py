@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import time
 from collections import Counter
@@ -44,6 +45,8 @@ _Answer = TypeVar("_Answer")
 _TYPES = {Kind.TRANSFORM: common_pb2.SERVICE_TYPE_TRANSFORM, Kind.SINK: common_pb2.SERVICE_TYPE_SINK}
 _FAILED = {Kind.TRANSFORM: "TRANSFORM_FAILED", Kind.SINK: "SINK_FAILED"}
 """Code of a record's failure, by the stage's kind."""
+_PROXY = "grpc_proxy"
+"""Environment variable with the URL of a proxy for gRPC."""
 _OVERHEAD = 64 * 1024
 """Bytes of a call beside its records."""
 _PROCESS, _WRITE = "/etl.transform.TransformService/ProcessBatch", "/etl.sink.SinkService/WriteBatch"
@@ -377,7 +380,8 @@ class Services:
             options: Sequence[tuple[str, Any]] = [
                 ("grpc.max_send_message_length", self.tuning.message_bytes + _OVERHEAD),
                 ("grpc.max_receive_message_length", self.tuning.message_bytes + _OVERHEAD),
-                ("grpc.enable_http_proxy", 0),
+                # A proxy for web pages is not for records; one that is meant for gRPC is honoured.
+                ("grpc.enable_http_proxy", int(bool(os.environ.get(_PROXY)))),
                 ("grpc.max_reconnect_backoff_ms", 1000),
                 # No keepalive: a call has a deadline, and servers cut off whom they find to ping too often.
             ]

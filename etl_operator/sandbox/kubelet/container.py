@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -13,12 +14,15 @@ from typing import Any
 
 from etl_operator.sandbox.kubelet import probes
 from etl_operator.sandbox.kubelet.environment import (
+    ACCOUNT_DIRECTORY,
     API_SERVER,
     ConfigMissing,
     PathRewriter,
     api_server_variables,
     command_line,
     environment,
+    kubeconfig,
+    proxy_variables,
 )
 from etl_operator.sandbox.kubelet.images import Image
 from etl_operator.sandbox.kubelet.logs import LogFiles, read
@@ -78,6 +82,14 @@ class Container:
     def output(self, *, follow: bool, tail: int | None, previous: bool) -> AsyncGenerator[bytes, None]:
         """What it has written; see :func:`etl_operator.sandbox.kubelet.logs.read`."""
         return read(self.logs, follow=follow, tail=tail, previous=previous, ended=self._is_silent)
+
+    def file(self, path: str) -> Path:
+        """Where a path in one of its volumes is on this machine.
+
+        :raises VolumeMissing: while a volume is not there.
+        """
+        find = self._place.find(self._pod()["metadata"]["namespace"])
+        return Path(PathRewriter(self._volumes.mounts(self.record.spec, find, self._launch[0])).rewrite(path))
 
     def _is_silent(self) -> bool:
         """Whether nothing will be added to the log any more."""
@@ -214,11 +226,12 @@ class Container:
             "HOME": str(place.pod_directory(pod)),
             "HOSTNAME": str(pod["spec"].get("hostname") or pod["metadata"]["name"]),
             "LANG": os.environ.get("LANG", "C.UTF-8"),
-            **api_server_variables(place.names.rewrite(API_SERVER)),
+            **self._network(mounts),
         }
         if temporary := mounts.get("/tmp"):  # noqa: S108 - a path inside the container
             base["TMPDIR"] = temporary
         command = [local(word) for word in command_line(spec, image.entrypoint, {**base, **declared})]
+        command = image.listen(command, self._address)
         wanted = spec.get("workingDir")
         directory = Path(local(wanted)) if wanted else place.pod_directory(pod)
         if not directory.is_dir():
@@ -226,6 +239,20 @@ class Container:
         directory.mkdir(parents=True, exist_ok=True)
         self._launch = {**base, **{name: local(value) for name, value in declared.items()}}, directory
         return command
+
+    def _network(self, mounts: Mapping[str, str]) -> dict[str, str]:
+        """Variables by which the process finds the API server, as its account, and other pods."""
+        place, pod = self._place, self._pod()
+        namespace = str(pod["metadata"]["namespace"])
+        server = place.names.rewrite(API_SERVER)
+        variables = api_server_variables(server) | proxy_variables(place.proxy, namespace)
+        account = mounts.get(ACCOUNT_DIRECTORY)
+        if account is not None and server != API_SERVER:
+            file = place.pod_directory(pod) / f"{self.record.name}.kubeconfig"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(kubeconfig(f"https://{server}", account, namespace)), encoding="utf-8")
+            variables["KUBECONFIG"] = str(file)
+        return variables
 
     async def _supervise(self, run: Run) -> int:
         async with self._probed(run):

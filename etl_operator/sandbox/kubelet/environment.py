@@ -18,6 +18,9 @@ from informers.objects import Object
 Lookup = Callable[[str, str], Object | None]
 """(``ConfigMap`` or ``Secret``, name) to the object in the pod's namespace."""
 
+ACCOUNT_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
+"""Where a container finds the token of its ServiceAccount."""
+
 API_SERVER = "kubernetes.default.svc:443"
 """The API server as the Service of every cluster names it."""
 
@@ -60,6 +63,39 @@ def api_server_variables(place: str) -> dict[str, str]:
         "KUBERNETES_SERVICE_HOST": host,
         "KUBERNETES_SERVICE_PORT": port,
         "KUBERNETES_SERVICE_PORT_HTTPS": port,
+    }
+
+
+def proxy_variables(proxy: str, namespace: str) -> dict[str, str]:
+    """How the gRPC of a container finds cluster DNS names.
+
+    :param proxy: URL of the name proxy; "" for none.
+    :param namespace: the pod's, in which names without a namespace are looked up.
+    """
+    if not proxy:
+        return {}
+    scheme, _, place = proxy.partition("://")
+    return {"grpc_proxy": f"{scheme}://{namespace}@{place}", "no_grpc_proxy": "127.0.0.0/8"}
+
+
+def kubeconfig(server: str, account: str, namespace: str) -> Object:
+    """A kubeconfig of the pod's ServiceAccount.
+
+    Programs look for its token in a fixed directory, which a process does not have; nearly all of them look
+    at ``KUBECONFIG`` before.
+
+    :param server: URL of the API server.
+    :param account: the directory with ``token`` and ``ca.crt``.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {"name": "pod", "cluster": {"server": server, "certificate-authority": f"{account}/ca.crt"}}
+        ],
+        "users": [{"name": "pod", "user": {"tokenFile": f"{account}/token"}}],
+        "contexts": [{"name": "pod", "context": {"cluster": "pod", "user": "pod", "namespace": namespace}}],
+        "current-context": "pod",
     }
 
 

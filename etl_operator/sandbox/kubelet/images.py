@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+ROUTER_IMAGE, OPERATOR_IMAGE, SERVICE_IMAGE = "etl-router:*", "etl-operator:*", "etl-service:*"
+"""The patterns of this repository's own images."""
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -17,15 +20,29 @@ class Image:
     :param pattern: ``name:tag`` with shell wildcards; compared without registry and path.
     :param programs: programs found first on PATH, by name, each as the local command it stands for.
     :param entrypoint: what runs when a container names no command.
+    :param listening: options whose value ``:PORT`` means all addresses of the pod, of which it has one here.
     """
 
     pattern: str
     programs: Mapping[str, Sequence[str]]
     entrypoint: tuple[str, ...] = ()
+    listening: tuple[str, ...] = ()
 
     def matches(self, reference: str) -> bool:
         """Whether an image reference, with any registry, tag or digest, is meant."""
         return fnmatchcase(_short(reference), self.pattern)
+
+    def listen(self, command: Sequence[str], address: str) -> list[str]:
+        """The command with the pod's address in its ``listening`` options: all pods share one network."""
+        words: list[str] = []
+        for word in command:
+            option, equals, value = word.partition("=")
+            if equals and option in self.listening and value.startswith(":"):
+                word = f"{option}={address}{value}"
+            elif words and words[-1] in self.listening and word.startswith(":"):
+                word = f"{address}{word}"
+            words.append(word)
+        return words
 
     def install(self, directory: Path) -> Path:
         """Write a launcher for each program; returns the directory to put on PATH."""
@@ -46,12 +63,29 @@ class ImageTable:
 
     @classmethod
     def default(cls, engine: str | None = None) -> ImageTable:
-        """``etl-router:*`` is the reference router node.
+        """The images of this repository, each as the program that its Dockerfile starts.
 
-        :param engine: path of another router program that takes the same flags, run instead.
+        :param engine: path of another router program that takes the same flags, run instead of
+            ``etl-router``.
         """
-        command = [engine] if engine else [sys.executable, "-m", "etl_operator.node.main"]
-        return cls([Image("etl-router:*", {"etl-router": command}, ("etl-router",))])
+        python = (sys.executable, "-m")
+        router = [engine] if engine else [*python, "etl_operator.node.main"]
+        return cls(
+            [
+                Image(ROUTER_IMAGE, {"etl-router": router}, ("etl-router",)),
+                Image(
+                    OPERATOR_IMAGE,
+                    {"etl-operator": [*python, "etl_operator.cli"]},
+                    ("etl-operator",),
+                    ("--metrics-bind-address", "--health-probe-bind-address"),
+                ),
+                Image(
+                    SERVICE_IMAGE,
+                    {"etl-service": [*python, "etl_operator.services.main"]},
+                    ("etl-service",),
+                ),
+            ]
+        )
 
     def find(self, reference: str) -> Image | None:
         """The entry for an image reference; the first that matches."""

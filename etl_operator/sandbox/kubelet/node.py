@@ -49,6 +49,7 @@ class ProcessNode:
     :param reaper: guards every process the node starts.
     :param name: of the Node object.
     :param domain: the cluster domain.
+    :param proxy: URL of the name proxy, for the gRPC of containers; "" for none.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ProcessNode:
         reaper: Reaper,
         name: str = "sandbox",
         domain: str = "cluster.local",
+        proxy: str = "",
         clock: Clock | None = None,
         rng: random.Random | None = None,
         backoff: Callable[[], CrashBackoff] = lambda: CrashBackoff(base=_FIRST_BACKOFF),
@@ -87,6 +89,7 @@ class ProcessNode:
             find=self._caches.lookup,
             memory=self._memory,
             backoff=backoff,
+            proxy=proxy,
         )
         self._workers: dict[str, PodWorker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -128,6 +131,15 @@ class ProcessNode:
         if found is None:
             return _nothing()
         return found.output(follow=follow, tail=tail, previous=previous)
+
+    def file(self, pod: ObjectKey, container: str, path: str) -> Path | None:
+        """Where a file in a volume of a container is on this machine; ``None`` for a pod that is not here.
+
+        :raises VolumeMissing: while a volume of the pod is not there.
+        """
+        worker = next((one for one in reversed(self._workers.values()) if one.key == pod), None)
+        found = worker.container(container) if worker is not None else None
+        return found.file(path) if found is not None else None
 
     def _listen(self) -> None:
         caches = self._caches

@@ -42,6 +42,7 @@ class Place:
     :param names: replaces cluster DNS names by addresses.
     :param memory: enforces memory limits.
     :param backoff: makes a container's restart back-off.
+    :param proxy: URL of the name proxy, "" where there is none.
     """
 
     node: str
@@ -56,6 +57,7 @@ class Place:
     find: Callable[[str], Lookup]
     memory: MemoryWatch
     backoff: Callable[[], CrashBackoff]
+    proxy: str = ""
 
     def now(self) -> str:
         """The time as statuses show it."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +19,12 @@ from etl_operator.sandbox.kubelet.environment import (
     command_line,
     environment,
     expand,
+    kubeconfig,
+    proxy_variables,
 )
 from etl_operator.sandbox.kubelet.images import Image, ImageTable
 from etl_operator.sandbox.kubelet.names import NameRewriter
+from informers.client import load_kubeconfig
 from informers.objects import Object
 
 POD: Object = {
@@ -214,3 +219,47 @@ def test_a_container_is_told_where_the_api_server_is() -> None:
     }
     unknown = NameRewriter("cluster.local", lambda *_: None, lambda *_: None)
     assert api_server_variables(unknown.rewrite(API_SERVER)) == {}
+
+
+@pytest.mark.parametrize(
+    ("image", "program"),
+    [
+        ("etl-router:latest", "etl-router"),
+        ("registry.example/team/etl-operator@sha256:" + "0" * 64, "etl-operator"),
+        ("etl-service:1.0", "etl-service"),
+    ],
+)
+def test_the_images_of_this_repository_are_known(image: str, program: str) -> None:
+    found = ImageTable.default().find(image)
+    assert found is not None and found.entrypoint == (program,)
+
+
+def test_an_operator_listens_on_the_address_of_its_pod_alone() -> None:
+    image = ImageTable.default().find("etl-operator:latest")
+    assert image is not None
+    command = ["run", "--metrics-bind-address=:8080", "--health-probe-bind-address", ":8081", "--x=:1", ":2"]
+    assert image.listen(command, "127.1.2.3") == [
+        "run",
+        "--metrics-bind-address=127.1.2.3:8080",
+        *("--health-probe-bind-address", "127.1.2.3:8081"),
+        *("--x=:1", ":2"),
+    ]
+    assert image.listen(["--metrics-bind-address=0"], "127.1.2.3") == ["--metrics-bind-address=0"]
+
+
+def test_grpc_finds_names_through_the_proxy_and_addresses_without() -> None:
+    assert proxy_variables("", "ns") == {}
+    assert proxy_variables("http://127.0.0.1:7", "ns") == {
+        "grpc_proxy": "http://ns@127.0.0.1:7",
+        "no_grpc_proxy": "127.0.0.0/8",
+    }
+
+
+def test_the_kubeconfig_of_a_pod_leads_to_the_token_of_its_account(tmp_path: Path) -> None:
+    for name in ("token", "ca.crt"):
+        (tmp_path / name).write_text("t", encoding="utf-8")
+    file = tmp_path / "kubeconfig"
+    content = kubeconfig("https://127.0.0.1:6443", str(tmp_path), "ns")
+    file.write_text(json.dumps(content), encoding="utf-8")
+    access = load_kubeconfig(str(file))
+    assert (access.server, access.namespace) == ("https://127.0.0.1:6443", "ns")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -333,3 +334,27 @@ async def test_a_service_without_selector_has_the_endpoints_that_somebody_wrote(
     await eventually(lambda: look(403), what="the written endpoint is known and refused")
     await world.pods(True)
     await eventually(lambda: look(200), what="the written endpoint is a pod's and is reached")
+
+
+@pytest.mark.parametrize(
+    ("host", "namespace", "status", "reason"),
+    [
+        ("db", "default", 502, "Service default/db has no ready endpoint"),
+        ("db.default", "other", 502, "Service default/db has no ready endpoint"),
+        ("db", "other", 403, "db:50051 is not a pod of this cluster"),
+        ("db", "", 403, "db:50051 is not a pod of this cluster"),
+    ],
+)
+async def test_short_names_are_looked_up_in_the_namespace_of_the_one_who_asks(
+    world: World, host: str, namespace: str, status: int, reason: str
+) -> None:
+    user = base64.b64encode(f"{namespace}:".encode()).decode()
+    asked = f"CONNECT {host}:50051 HTTP/1.1\r\nProxy-Authorization: Basic {user}\r\n\r\n"
+    answer = await world.ask(asked.encode())
+    assert answer.status == status
+    assert reason in answer.reason
+
+
+async def test_an_authorization_that_cannot_be_read_names_no_namespace(world: World) -> None:
+    asked = b"CONNECT db:50051 HTTP/1.1\r\nProxy-Authorization: Basic %%%\r\n\r\n"
+    assert (await world.ask(asked)).status == 403
