@@ -231,13 +231,13 @@ def uninstall(kubeconfig: Path | None, context: str | None, crds: bool, yes: boo
     "--manifests",
     multiple=True,
     type=_PATH,
-    help="File, directory or kustomization to apply; can be repeated. Default: the samples and their services.",
+    help="File, directory or kustomization to apply; can be repeated. Default: samples with their services.",
 )
 @click.option(
     "--until-ready",
     is_flag=True,
-    help="Exit with 0 when all applied objects are Ready and the records of the sample services have arrived, "
-    "or with 1 after --timeout.",
+    help="Exit with 0 when all applied objects are Ready and the records of the sample services arrived, or "
+    "with 1 after --timeout.",
 )
 @click.option(
     "--timeout",
