@@ -158,7 +158,7 @@ def test_a_ps_that_fails_is_no_reading(tmp_path: Path, monkeypatch: pytest.Monke
     false.write_text("#!/bin/sh\nexit 1\n")
     false.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(OSError, match="ps does not tell"):
+    with pytest.raises(OSError, match="cannot read memory use from ps"):
         ask_ps({1: 1})
 
 
