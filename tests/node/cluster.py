@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,11 +15,9 @@ import grpc.aio
 import yaml
 
 from etl_operator.router.pb import registry_pb2_grpc, router_pb2, router_pb2_grpc
-from tests.hanging import HANGS
+from tests.processes import GRPC, LoggedProcess, until
 
-GRPC, RAFT, HTTP, METRICS = 50051, 50052, 8080, 9090
-DEADLINE = HANGS
-"""Seconds a condition may take. Generous: the machine may be busy; nothing is asserted about speed."""
+RAFT, HTTP, METRICS = 50052, 8080, 9090
 
 CONFIG = {
     "cluster": {
@@ -49,29 +43,20 @@ CONFIG = {
 }
 
 
-class RouterProcess:
-    """One node; may be started again after it ended."""
+class RouterProcess(LoggedProcess):
+    """One node."""
 
     def __init__(self, cluster: RouterCluster, node_id: int) -> None:
+        super().__init__(f"{cluster.network}.{node_id}", cluster.directory / f"node-{node_id}.log")
         self._cluster = cluster
         self.node_id = node_id
-        self.ip = f"{cluster.network}.{node_id}"
-        self.process: subprocess.Popen[bytes] | None = None
-        self.log = cluster.directory / f"node-{node_id}.log"
-        self._channel: grpc.aio.Channel | None = None
 
     def start(self, members: Iterable[int]) -> None:
         """Start with the given member ids as peers."""
         peers = [m for m in members if m != self.node_id]
         flags = [f"--peers={peer}:{self._cluster.network}.{peer}:{RAFT}" for peer in peers]
         flags += [*self._cluster.flags, *self._cluster.node_flags.get(self.node_id, ())]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*self._cluster.launcher, *self.command(), *flags],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=os.environ | self._cluster.env,
-            )
+        self.spawn([*self._cluster.launcher, *self.command(), *flags], self._cluster.env)
 
     def command(self) -> list[str]:
         """The command line without peers."""
@@ -88,25 +73,6 @@ class RouterProcess:
             f"--config={self._cluster.config_file}",
         ]
 
-    def kill(self) -> None:
-        """SIGKILL."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
-    async def terminate(self) -> int:
-        """SIGTERM; the exit code."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return await self.exit_code()
-
-    async def exit_code(self) -> int:
-        """Wait for the end."""
-        process = self.process
-        assert process is not None
-        await until(lambda: process.poll() is not None, self.logs)
-        return process.returncode
-
     def workers(self) -> list[int]:
         """Process ids of its data workers."""
         assert self.process is not None
@@ -114,18 +80,6 @@ class RouterProcess:
         with contextlib.suppress(FileNotFoundError):
             return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
         return []
-
-    def logs(self) -> str:
-        """What it wrote."""
-        return self.log.read_text() if self.log.exists() else ""
-
-    @property
-    def channel(self) -> grpc.aio.Channel:
-        """A channel to its main port."""
-        if self._channel is None:
-            options = [("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 200)]
-            self._channel = grpc.aio.insecure_channel(f"{self.ip}:{GRPC}", options=options)
-        return self._channel
 
     @property
     def admin(self) -> Any:
@@ -158,13 +112,6 @@ class RouterProcess:
         writer.close()
         head, _, body = answer.partition("\r\n\r\n")
         return int(head.split(" ")[1]), body
-
-    async def close(self) -> None:
-        """Kill it if it runs, and close the channel."""
-        if self._channel is not None:
-            await self._channel.close(None)
-        if self.process is not None and self.process.poll() is None:
-            self.kill()
 
 
 class RouterCluster:
@@ -267,19 +214,6 @@ async def writing(cluster: RouterCluster) -> AsyncIterator[set[str]]:
     finally:
         stop.set()
         await asyncio.gather(*writers)
-
-
-async def until(
-    condition: Callable[[], bool | Awaitable[bool]], explain: Callable[[], str] = lambda: ""
-) -> None:
-    """Wait for a condition; fail with an explanation after `DEADLINE`."""
-    end = time.monotonic() + DEADLINE
-    while True:
-        value = condition()
-        if await value if isinstance(value, Awaitable) else value:
-            return
-        assert time.monotonic() < end, f"the condition never held\n{explain()}"
-        await asyncio.sleep(0.02)
 
 
 def pipeline(name: str, **fields: Any) -> router_pb2.PipelineConfig:

@@ -18,7 +18,7 @@ from etl_operator.node.consensus.engine import (
     Role,
 )
 from etl_operator.node.consensus.settings import Timing
-from tests.node.cluster import until
+from tests.processes import until
 
 # Long enough for a busy machine not to hold elections nobody asked for.
 TIMING = Timing(0.5, 1.0, 0.1)

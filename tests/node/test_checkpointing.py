@@ -12,10 +12,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from etl_operator.router.pb import checkpoint_pb2 as pb
 from etl_operator.router.pb import checkpoint_pb2_grpc, common_pb2
 from tests.hanging import HANGS
-from tests.node.cluster import RouterProcess, running, until
+from tests.node.cluster import RouterProcess, running
 from tests.node.data.made import batch, line
 from tests.node.data.services import FakeSink
 from tests.node.data.test_node import accepted, know, run
+from tests.processes import until
 
 
 def service(node: RouterProcess) -> Any:

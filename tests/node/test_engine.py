@@ -23,8 +23,8 @@ from etl_operator.node.consensus.engine import (
 from etl_operator.node.consensus.journal import DiskJournal
 from etl_operator.node.consensus.settings import Timing
 from tests.hanging import HANGS
-from tests.node.cluster import until
 from tests.node.group import Group, Log, group
+from tests.processes import until
 
 
 async def test_a_lone_node_leads_at_once(tmp_path: Path) -> None:

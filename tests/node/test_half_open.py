@@ -15,7 +15,8 @@ import pytest
 
 from etl_operator.node import limits
 from etl_operator.router.pb import router_pb2, router_pb2_grpc
-from tests.node.cluster import GRPC, HTTP, METRICS, RAFT, RouterProcess, running, until
+from tests.node.cluster import HTTP, METRICS, RAFT, RouterProcess, running
+from tests.processes import GRPC, until
 
 FILES = 512
 """What the node may open; container runtimes often allow 1024."""

@@ -18,7 +18,8 @@ from etl_operator.router.errors import NotLeader, Rejected, RouterAdminUnavailab
 from etl_operator.router.registration import Registration
 from etl_operator.router.registry import RegistryKeeper
 from informers.errors import Fenced
-from tests.node.cluster import GRPC, METRICS, RouterCluster, RouterProcess, pipeline, running, until
+from tests.node.cluster import METRICS, RouterCluster, RouterProcess, pipeline, running
+from tests.processes import GRPC, until
 
 
 def address(node: RouterProcess) -> str:

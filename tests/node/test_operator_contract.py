@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +12,8 @@ from controllers.members import naming
 from etl_operator.api import EtlRouterCluster
 from etl_operator.router.pb import router_pb2
 from informers.objects import ObjectKey
-from tests.node.cluster import GRPC, HTTP, METRICS, RAFT, RouterCluster, RouterProcess, pipeline
+from tests.node.cluster import HTTP, METRICS, RAFT, RouterCluster, RouterProcess, pipeline
+from tests.processes import GRPC
 
 KEY = ObjectKey("ns", "c")
 
@@ -28,7 +27,7 @@ class Pod(RouterProcess):
         for member in members:  # What cluster DNS does.
             host = naming.host(KEY, member - 1, "cluster.local")
             names = names.replace(host, f"{self._cluster.network}.{member}")
-        environment = os.environ | {
+        environment = {
             "POD_NAME": f"c-{ordinal}",
             "POD_IP": self.ip,
             "RAFT_PEERS": names,
@@ -39,9 +38,7 @@ class Pod(RouterProcess):
             "DATA_DIR": str(directory / f"data-{ordinal}"),
             "ROUTER_CONFIG": str(directory / ROUTER_FILE),
         }
-        with self.log.open("ab") as log:
-            command = ["/bin/sh", str(directory / SCRIPT_FILE)]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        self.spawn(["/bin/sh", str(directory / SCRIPT_FILE)], environment)
 
 
 async def test_the_rendered_script_and_configuration_make_a_cluster(tmp_path: Path) -> None:

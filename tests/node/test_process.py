@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from etl_operator.router.pb import common_pb2, registry_pb2, registry_pb2_grpc, router_pb2, router_pb2_grpc
 from tests.hanging import HANGS
-from tests.node.cluster import GRPC, METRICS, RouterCluster, RouterProcess, pipeline, running, until, writing
+from tests.node.cluster import METRICS, RouterCluster, RouterProcess, pipeline, running, writing
+from tests.processes import GRPC, until
 
 ADMIN_ANSWERS = [
     ("UpdatePipeline", router_pb2.UpdatePipelineRequest(pipeline_id="ns/p", config=pipeline("ns/p"))),

@@ -18,8 +18,8 @@ from etl_operator.node.consensus.address import Address
 from etl_operator.node.consensus.embedded import EmbeddedEngine
 from etl_operator.node.consensus.transport import PeerTransport
 from etl_operator.node.process import RaftTls
-from tests.node.cluster import until
 from tests.node.group import PORT, TIMING, Group, Log, group
+from tests.processes import until
 
 
 async def test_a_name_that_does_not_resolve_is_tried_again(

@@ -22,10 +22,11 @@ from etl_operator.router.pb import (
     router_pb2,
 )
 from tests.hanging import HANGS
-from tests.node.cluster import GRPC, METRICS, RouterProcess, pipeline, running, until
+from tests.node.cluster import METRICS, RouterProcess, pipeline, running
 from tests.node.data.made import batch, line
 from tests.node.data.services import FakeSink, Source
 from tests.node.data.test_node import accepted, disable, know, run
+from tests.processes import GRPC, until
 
 ACCEPTED, DUPLICATE = 1, 2
 OPTIONS = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]

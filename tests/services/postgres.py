@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tests.hanging import HANGS
-from tests.services.processes import loopback
+from tests.processes import loopback
 
 NOBODY = 65534
 

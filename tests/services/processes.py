@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import random
-import signal
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -14,24 +10,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
 from prometheus_client.parser import text_string_to_metric_families
 
 from etl_operator.router.pb import sink_pb2_grpc, transform_pb2_grpc
-from tests.node.cluster import until
+from tests.processes import GRPC, LoggedProcess, loopback, until
 
-GRPC, HEALTH, METRICS = 50051, 8080, 9090
+HEALTH, METRICS = 8080, 9090
 PROGRAM = (sys.executable, "-m", "etl_operator.services")
 
 
-def loopback() -> str:
-    """An address that probably nobody else uses."""
-    pick = random.SystemRandom()
-    return f"127.{pick.randint(128, 191)}.{pick.randint(0, 255)}.{pick.randint(1, 254)}"
-
-
-class ServiceProcess:
-    """One service; may be started again after it ended.
+class ServiceProcess(LoggedProcess):
+    """One service.
 
     :param arguments: behind the program; the address to bind is added.
     """
@@ -44,21 +33,14 @@ class ServiceProcess:
         program: Sequence[str] = PROGRAM,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        self.ip = loopback()
-        self.command = [*program, *arguments, f"--bind={self.ip}:{GRPC}"]
-        self.log = directory / f"{self.ip}.log"
-        self.process: subprocess.Popen[bytes] | None = None
-        self._env = {**os.environ, **(env or {})}
-        self._channel: grpc.aio.Channel | None = None
+        ip = loopback()
+        super().__init__(ip, directory / f"{ip}.log")
+        self.command = [*program, *arguments, f"--bind={ip}:{GRPC}"]
+        self._env = env or {}
 
     def start(self) -> None:
         """Start, and do not wait."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT, env=self._env)
-
-    def logs(self) -> str:
-        """What it wrote."""
-        return self.log.read_text() if self.log.exists() else ""
+        self.spawn(self.command, self._env)
 
     async def ready(self) -> None:
         """Wait until it says that it is ready."""
@@ -90,33 +72,6 @@ class ServiceProcess:
             for sample in family.samples
         }
 
-    def kill(self) -> None:
-        """SIGKILL."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
-    async def terminate(self) -> int:
-        """SIGTERM; the exit code."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return await self.exit_code()
-
-    async def exit_code(self) -> int:
-        """Wait for the end."""
-        process = self.process
-        assert process is not None
-        await until(lambda: process.poll() is not None, self.logs)
-        return process.returncode
-
-    @property
-    def channel(self) -> grpc.aio.Channel:
-        """A channel to it."""
-        if self._channel is None:
-            options = [("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 200)]
-            self._channel = grpc.aio.insecure_channel(f"{self.ip}:{GRPC}", options=options)
-        return self._channel
-
     @property
     def transform(self) -> Any:
         """TransformService."""
@@ -126,13 +81,6 @@ class ServiceProcess:
     def sink(self) -> Any:
         """SinkService."""
         return sink_pb2_grpc.SinkServiceStub(self.channel)  # type: ignore[no-untyped-call]
-
-    async def close(self) -> None:
-        """Kill it if it runs."""
-        if self._channel is not None:
-            await self._channel.close(None)
-        if self.process is not None and self.process.poll() is None:
-            self.kill()
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from etl_operator.router.pb import (
     source_pb2,
     source_pb2_grpc,
 )
-from tests.services.processes import GRPC, loopback
+from tests.processes import GRPC, loopback
 
 ACCEPTED = source_pb2.ACK_STATUS_ACCEPTED
 DUPLICATE = source_pb2.ACK_STATUS_DUPLICATE

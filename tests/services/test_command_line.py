@@ -11,7 +11,8 @@ import pytest
 from etl_operator import __version__
 from etl_operator.services.options import bind_address
 from tests.hanging import HANGS
-from tests.services.processes import GRPC, PROGRAM, loopback, service, started
+from tests.processes import GRPC, loopback
+from tests.services.processes import PROGRAM, service, started
 
 SOURCE = ("--router=127.0.0.1:1", "--source-id=s")
 

@@ -14,7 +14,7 @@ import pytest
 from etl_operator.services.main import main
 from etl_operator.services.metrics import SourceMetrics
 from tests.install.manifests import ROOT
-from tests.node.cluster import until
+from tests.processes import until
 from tests.services.batches import process, record, write
 from tests.services.processes import service, started
 from tests.services.router import routers

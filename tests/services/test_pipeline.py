@@ -20,9 +20,9 @@ from etl_operator.services import Pushing
 from etl_operator.services.source_generate import GenerateSource
 from tests.hanging import HANGS
 from tests.install.manifests import CONFIG, container_of, only
-from tests.node.cluster import GRPC, RouterCluster, RouterProcess, running, until
+from tests.node.cluster import RouterCluster, RouterProcess, running
 from tests.node.data.made import line
-from tests.services import processes
+from tests.processes import GRPC, until
 from tests.services.processes import ServiceProcess
 
 SAMPLES = load_manifests(CONFIG / "samples" / "services")
@@ -63,7 +63,7 @@ async def know(node: RouterProcess, services: dict[str, ServiceProcess]) -> None
     for name, process in services.items():
         request = registry_pb2.RegisterRequest(
             identity=common_pb2.ServiceIdentity(service_id=f"ns/{name}", service_type=KINDS[name], name=name),
-            endpoint=common_pb2.Endpoint(host=process.ip, port=processes.GRPC),
+            endpoint=common_pb2.Endpoint(host=process.ip, port=GRPC),
             heartbeat_interval=Duration(seconds=10),
         )
         assert (await node.registry.Register(request, timeout=HANGS)).success

@@ -18,7 +18,7 @@ import pytest
 from etl_operator.router.pb import common_pb2, sink_pb2
 from etl_operator.services.records import line_of
 from etl_operator.services.sink_file import FileSink
-from tests.node.cluster import until
+from tests.processes import until
 from tests.services.batches import record, write
 from tests.services.processes import service, started
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from etl_operator.router.pb import common_pb2, sink_pb2
 from etl_operator.services.sink_sql import SqlSink, key_of, values_of
-from tests.node.cluster import until
+from tests.processes import until
 from tests.services.batches import record, write
 from tests.services.postgres import Postgres, postgres, programs
 from tests.services.processes import service, started

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from etl_operator.router.pb import source_pb2
-from tests.node.cluster import until
+from tests.processes import until
 from tests.services.processes import ServiceProcess, service, started
 from tests.services.router import DUPLICATE, REJECTED, Answers, Batch, FakeRouter, ack, credits, routers
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from etl_operator.services import Position, Pushing
 from etl_operator.services.source_file import MAX_LINE, SEGMENT, FileSource
-from tests.node.cluster import until
+from tests.processes import until
 from tests.services.processes import ServiceProcess, started
 from tests.services.router import FakeRouter, routers
 

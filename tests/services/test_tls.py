@@ -10,8 +10,9 @@ import pytest
 
 from etl_operator.router.pb import transform_pb2_grpc
 from tests.informers.manager.pairs import pair, write_pair
+from tests.processes import GRPC
 from tests.services.batches import process, record
-from tests.services.processes import GRPC, ServiceProcess, service
+from tests.services.processes import ServiceProcess, service
 
 
 async def asked(running: ServiceProcess, credentials: grpc.ChannelCredentials | None) -> int | None:

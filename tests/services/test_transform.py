@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from etl_operator.router.pb import common_pb2, transform_pb2
-from tests.node.cluster import until
+from tests.processes import until
 from tests.services.batches import process, record
 from tests.services.processes import service
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from etl_operator.services.working import Worker
-from tests.node.cluster import until
+from tests.processes import until
 
 
 async def test_a_caller_that_goes_away_before_its_turn_is_not_served() -> None:

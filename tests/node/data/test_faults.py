@@ -12,10 +12,10 @@ from etl_operator.node.data.call import Tuning
 from etl_operator.node.data.credit import Amount, Limits
 from etl_operator.router.pb import common_pb2, router_pb2, sidecar_pb2, sink_pb2
 from tests.hanging import HANGS
-from tests.node.cluster import until
 from tests.node.data import made
 from tests.node.data.made import batch, config, line, record, stage
 from tests.node.data.services import FakeSink, FakeTransform, failed, upper, world
+from tests.processes import until
 
 ACCEPTED, DUPLICATE, REJECTED = 1, 2, 3
 

@@ -10,10 +10,10 @@ import pytest
 
 from etl_operator.router.pb import common_pb2, router_pb2, sidecar_pb2, sink_pb2, source_pb2, transform_pb2
 from tests.hanging import HANGS
-from tests.node.cluster import until
 from tests.node.data import made
 from tests.node.data.made import batch, config, line, record, stage
 from tests.node.data.services import FakeSink, FakeTransform, filtered, upper, world
+from tests.processes import until
 
 ACCEPTED, DUPLICATE, REJECTED = 1, 2, 3
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from tests.node.cluster import RouterCluster, RouterProcess, running, until
+from tests.node.cluster import RouterCluster, RouterProcess, running
 from tests.node.data.made import batch, line
 from tests.node.data.services import FakeSink, Source
 from tests.node.data.test_node import know, run
+from tests.processes import until
 
 RUNS = int(os.environ.get("DATA_KILL_RUNS", "2"))
 SIZE, WINDOW = 20, 8

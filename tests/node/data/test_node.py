@@ -18,9 +18,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from etl_operator.router.pb import common_pb2, registry_pb2, router_pb2
 from tests.hanging import HANGS
-from tests.node.cluster import CONFIG, METRICS, RouterCluster, RouterProcess, running, until
+from tests.node.cluster import CONFIG, METRICS, RouterCluster, RouterProcess, running
 from tests.node.data.made import batch, line
 from tests.node.data.services import FakeSink, FakeTransform, Served, Source
+from tests.processes import until
 
 ACCEPTED = 1
 
