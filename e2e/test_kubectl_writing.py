@@ -12,6 +12,7 @@ import pytest
 
 from e2e.commands import NEEDS_KUBECTL, refused, run
 from e2e.running import Sandbox, kubectl
+from tests.definitions import definition, with_spec
 from tests.hanging import HANGS
 
 pytestmark = NEEDS_KUBECTL
@@ -139,36 +140,19 @@ def test_replace_create_twice_and_dry_runs(sandbox: Sandbox) -> None:
 
 
 def test_a_kind_of_ones_own_comes_and_goes(sandbox: Sandbox) -> None:
-    definition = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "toys.kubectl.test"},
-        "spec": {
-            "group": "kubectl.test",
-            "scope": "Namespaced",
-            "names": {"plural": "toys", "singular": "toy", "kind": "Toy", "shortNames": ["ty"]},
-            "versions": [
-                {
-                    "name": "v1",
-                    "served": True,
-                    "storage": True,
-                    "schema": {
-                        "openAPIV3Schema": {
-                            "type": "object",
-                            "properties": {
-                                "spec": {
-                                    "type": "object",
-                                    "description": "What the toy is made of.",
-                                    "properties": {"colour": {"type": "string"}},
-                                }
-                            },
-                        }
-                    },
-                }
-            ],
-        },
-    }
-    run(sandbox, "apply", "-f", "-", stdin=json.dumps(definition))
+    toys = definition(
+        "Toy",
+        "kubectl.test",
+        with_spec(
+            {
+                "type": "object",
+                "description": "What the toy is made of.",
+                "properties": {"colour": {"type": "string"}},
+            }
+        ),
+        names={"shortNames": ["ty"]},
+    )
+    run(sandbox, "apply", "-f", "-", stdin=json.dumps(toys))
     # kubectl stumbles over an object that has no conditions yet.
     run(sandbox, "wait", "--for=jsonpath={.status.acceptedNames.kind}=Toy", "crd/toys.kubectl.test")
     run(sandbox, "wait", "--for=condition=Established", "crd/toys.kubectl.test", "--timeout=600s")

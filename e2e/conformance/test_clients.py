@@ -14,6 +14,7 @@ from typing import Any
 import kubernetes
 import pytest
 
+from tests.definitions import definition
 from tests.hanging import HANGS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,26 +154,7 @@ def deleted(name, logger, **_):
     print("deleted", name, flush=True)
 """
 
-TOYS = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "toys.kopf.example.com"},
-    "spec": {
-        "group": "kopf.example.com",
-        "scope": "Namespaced",
-        "names": {"plural": "toys", "singular": "toy", "kind": "Toy"},
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-                },
-            }
-        ],
-    },
-}
+TOYS = definition("Toy", "kopf.example.com", {"type": "object", "x-kubernetes-preserve-unknown-fields": True})
 
 
 def _until(what: str, check: Callable[[], object], said: Callable[[], str] = str) -> None:

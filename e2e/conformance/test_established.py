@@ -17,28 +17,22 @@ from e2e.conformance.asking import ask, found
 from informers.client import HttpTransport
 from informers.client.transport import HttpRequest
 from informers.objects import Object
+from tests.definitions import definition
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
-def definition(plural: str) -> Object:
-    schema = {"openAPIV3Schema": {"type": "object"}}
-    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
-    names = {"plural": plural, "kind": plural.capitalize()}
-    group = f"{plural}.example.com"
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{group}"},
-        "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [version]},
-    }
+def named(plural: str) -> Object:
+    """A definition of a kind with this plural."""
+    schema: Object = {"type": "object"}
+    return definition(plural.capitalize(), f"{plural}.example.com", schema, names={"plural": plural})
 
 
 @pytest.fixture
 async def new(request: pytest.FixtureRequest, transport: HttpTransport) -> AsyncIterator[Object]:
     """A definition that nobody has made yet; taken away in the end."""
     plural = f"news{zlib.crc32(request.node.name.encode())}"
-    made = definition(plural)
+    made = named(plural)
     yield made
     await ask(transport, "DELETE", f"{DEFINITIONS}/{made['metadata']['name']}")
 
@@ -120,7 +114,7 @@ async def test_kubectl_creates_and_waits(transport: HttpTransport, server: Path,
         return done.stdout
 
     for number in range(4):
-        made = definition(f"waited{number}")
+        made = named(f"waited{number}")
         file = tmp_path / f"{number}.json"
         file.write_text(json.dumps(made), encoding="utf-8")
         kubectl("create", "-f", str(file))

@@ -13,6 +13,7 @@ from informers.apiserver.schema.patterns import PatternError, compiled
 from informers.client import HttpTransport
 from informers.client.transport import HttpRequest
 from informers.objects import Object
+from tests.definitions import definition, with_spec
 from tests.informers.apiserver.schema.test_patterns import REFUSED, TAKEN
 
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -56,15 +57,10 @@ def _random_patterns(count: int) -> list[str]:
 
 def _definition(patterns: Sequence[str], name: str = "patterns") -> Object:
     fields = {f"f{n}": {"type": "string", "pattern": pattern} for n, pattern in enumerate(patterns)}
-    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": fields}}}
-    names = {"plural": name, "singular": name[:-1], "kind": "Pattern", "listKind": "PatternList"}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{name}.patterns.test"},
-        "spec": {"group": "patterns.test", "scope": "Namespaced", "names": names, "versions": [version]},
-    }
+    names = {"plural": name, "singular": name[:-1]}
+    return definition(
+        "Pattern", "patterns.test", with_spec({"type": "object", "properties": fields}), names=names
+    )
 
 
 async def _ask(

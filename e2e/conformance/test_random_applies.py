@@ -20,6 +20,7 @@ from informers.client import HttpTransport, Transport, load_kubeconfig
 from informers.clock import SystemClock
 from informers.objects import Object
 from informers.testing.transport import ApiServerTransport
+from tests.definitions import definition
 from tests.hanging import HANGS
 from tests.informers.apiserver.scenarios.asking import ask
 from tests.informers.apiserver.scenarios.comparing import comparable
@@ -45,33 +46,19 @@ SPEC = {
     "set": {"type": "array", "items": TEXT, "x-kubernetes-list-type": "set"},
     "map": {"type": "array", "items": ENTRY, **KEYED},
 }
-MIX = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": f"mixes.{GROUP}"},
-    "spec": {
-        "group": GROUP,
-        "scope": "Namespaced",
-        "names": {"plural": "mixes", "singular": "mix", "kind": "Mix", "listKind": "MixList"},
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "subresources": {"status": {}},
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "properties": {
-                            "spec": {"type": "object", "properties": SPEC},
-                            "status": {"type": "object", "properties": {"a": TEXT, "map": SPEC["map"]}},
-                        },
-                    }
-                },
-            }
-        ],
+MIX = definition(
+    "Mix",
+    GROUP,
+    {
+        "type": "object",
+        "properties": {
+            "spec": {"type": "object", "properties": SPEC},
+            "status": {"type": "object", "properties": {"a": TEXT, "map": SPEC["map"]}},
+        },
     },
-}
+    names={"plural": "mixes"},
+    subresources={"status": {}},
+)
 
 SCALAR = st.sampled_from(["1", "2"])
 

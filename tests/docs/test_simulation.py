@@ -21,6 +21,7 @@ from informers.objects import Object, ObjectKey, Resource, Result
 from informers.testing import clock
 from informers.testing.clock import VirtualStandstill
 from informers.testing.simulation import NAMESPACE, Simulation, simulate
+from tests.definitions import definition
 
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
 SECRET = Resource("", "v1", "secrets", "Secret")
@@ -225,19 +226,9 @@ def test_a_seed_repeats_everything() -> None:
     assert first != other
 
 
-def definition(plural: str, kind: str) -> Object:
-    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.example.com"},
-        "spec": {
-            "group": "example.com",
-            "names": {"plural": plural, "kind": kind},
-            "scope": "Namespaced",
-            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
-        },
-    }
+def defined(plural: str, kind: str) -> Object:
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    return definition(kind, "example.com", schema, names={"plural": plural})
 
 
 def box(kind: str = "Box") -> Object:
@@ -252,13 +243,13 @@ def test_what_a_definition_defines_can_be_there_from_the_start() -> None:
             world.server.create(box("Crate"))
         assert caught.value.__notes__ == ["nothing here serves Crate of example.com/v1 (yet)"]
         with pytest.raises(ValueError, match=r"others\.example\.com is not served: .*already in use"):
-            await world.create(definition("others", "Box"))
-        await world.create(definition("crates", "Crate"))
+            await world.create(defined("others", "Box"))
+        await world.create(defined("crates", "Crate"))
         assert await world.create(box("Crate")) == world.server.find(
             replace(boxes, plural="crates"), key("a")
         )
 
-    simulate(play, definition("boxes", "Box"), box())
+    simulate(play, defined("boxes", "Box"), box())
 
 
 def test_waiting_in_vain_says_so_and_names_who_has_ended() -> None:

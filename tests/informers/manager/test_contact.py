@@ -22,6 +22,7 @@ from informers.metrics import Metrics
 from informers.objects import ObjectKey, Resource, Result
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.transport import ApiServerTransport
+from tests.definitions import definition
 
 ADDRESS = "https://192.0.2.1:6443"
 KINDS = [
@@ -225,26 +226,7 @@ def test_definitions_that_come_late_are_waited_for(caplog: pytest.LogCaptureFixt
         manager = manager_of(core, WIDGETS[:1], remedy=REMEDY, missing_patience=300)
         task = asyncio.ensure_future(manager.run())
         await asyncio.sleep(60)
-        core.create(
-            {
-                "apiVersion": "apiextensions.k8s.io/v1",
-                "kind": "CustomResourceDefinition",
-                "metadata": {"name": "widgets.example.com"},
-                "spec": {
-                    "group": "example.com",
-                    "names": {"kind": "Widget", "plural": "widgets"},
-                    "scope": "Namespaced",
-                    "versions": [
-                        {
-                            "name": "v1",
-                            "served": True,
-                            "storage": True,
-                            "schema": {"openAPIV3Schema": {"type": "object"}},
-                        }
-                    ],
-                },
-            }
-        )
+        core.create(definition("Widget", "example.com", {"type": "object"}))
         await asyncio.sleep(600)
         assert manager.informer(WIDGETS[0]).synced
         assert not [one.problem for one in manager.ready.findings() if one.problem]

@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -60,6 +60,12 @@ async def browsing(server: EmbeddedServer, token: str | None = None) -> AsyncIte
         yield session
     # The transports of TLS connections close a moment after their session.
     await asyncio.sleep(0)
+
+
+async def asked(http: aiohttp.ClientSession, method: str, path: str, **options: Any) -> tuple[int, Any]:
+    """Status and document of the answer to a request."""
+    async with http.request(method, path, **options) as response:
+        return response.status, await response.json(content_type=None)
 
 
 async def eventually(check: Callable[[], Awaitable[T | None]], *, what: str, within: float = HANGS) -> T:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -11,7 +10,7 @@ import pytest
 from etl_operator.sandbox.http.server import EmbeddedServer
 from informers.apiserver.admission import Admission
 from informers.objects import Object
-from tests.sandbox.http.serving import browsing, eventually, serving
+from tests.sandbox.http.serving import asked, browsing, eventually
 
 PODS = "/api/v1/namespaces/default/pods"
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
@@ -20,23 +19,6 @@ REQUESTS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 BUNDLES = "/apis/certificates.k8s.io/v1/clustertrustbundles"
 MERGE = {"Content-Type": "application/merge-patch+json"}
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[EmbeddedServer]:
-    async with serving() as made:
-        yield made
-
-
-@pytest.fixture
-async def http(server: EmbeddedServer) -> AsyncIterator[aiohttp.ClientSession]:
-    async with browsing(server) as session:
-        yield session
-
-
-async def asked(http: aiohttp.ClientSession, method: str, path: str, **options: Any) -> tuple[int, Any]:
-    async with http.request(method, path, **options) as response:
-        return response.status, await response.json(content_type=None)
 
 
 def pod(**spec: Any) -> Object:

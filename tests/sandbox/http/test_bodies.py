@@ -22,35 +22,14 @@ from etl_operator.sandbox.http.yamlbody import YamlError, load
 from informers.apiserver.errors import StatusError
 from informers.apiserver.errors.bounds import MAX_BODY, MAX_DEPTH
 from informers.apiserver.writing.patch_formats import json_patch
+from tests.definitions import definition, with_spec
 from tests.sandbox.http.serving import serving
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 GADGETS = "/apis/bodies.test/v1/namespaces/default/gadgets"
-DEFINITION = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "gadgets.bodies.test"},
-    "spec": {
-        "group": "bodies.test",
-        "scope": "Namespaced",
-        "names": {"plural": "gadgets", "singular": "gadget", "kind": "Gadget", "listKind": "GadgetList"},
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "properties": {
-                            "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-                        },
-                    }
-                },
-            }
-        ],
-    },
-}
+DEFINITION = definition(
+    "Gadget", "bodies.test", with_spec({"type": "object", "x-kubernetes-preserve-unknown-fields": True})
+)
 JSON, YAML = "application/json", "application/yaml"
 HEAD = "apiVersion: bodies.test/v1\nkind: Gadget\nmetadata: {name: g}\nspec:\n"
 

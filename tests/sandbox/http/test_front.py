@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ import pytest
 from etl_operator.sandbox.http.server import EmbeddedServer
 from informers.errors import Forbidden, NotFound, Unauthorized
 from informers.objects import Object, ObjectKey, Resource
+from tests.definitions import definition, with_spec
 from tests.hanging import HANGS
 from tests.sandbox.http.serving import (
     CONFIG_MAP,
     ROLE,
     ROLE_BINDING,
     SERVICE_ACCOUNT,
+    asked,
     browsing,
     client_of,
     comes_true,
@@ -35,23 +37,6 @@ AS_TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io,application/
 AS_METADATA = {"Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[EmbeddedServer]:
-    async with serving() as made:
-        yield made
-
-
-@pytest.fixture
-async def http(server: EmbeddedServer) -> AsyncIterator[aiohttp.ClientSession]:
-    async with browsing(server) as session:
-        yield session
-
-
-async def read(http: aiohttp.ClientSession, path: str, **options: Any) -> tuple[int, Any]:
-    async with http.get(path, **options) as response:
-        return response.status, await response.json(content_type=None)
-
-
 async def put_up(http: aiohttp.ClientSession, *names: str) -> None:
     for name in names:
         async with http.post(CONFIG_MAPS, json=config_map(name, key=name)) as response:
@@ -60,21 +45,21 @@ async def put_up(http: aiohttp.ClientSession, *names: str) -> None:
 
 async def test_objects_come_as_json_yaml_tables_and_metadata(http: aiohttp.ClientSession) -> None:
     await put_up(http, "a", "b")
-    status, found = await read(http, f"{CONFIG_MAPS}/a")
+    status, found = await asked(http, "GET", f"{CONFIG_MAPS}/a")
     assert (status, found["data"]) == (200, {"key": "a"})
     async with http.get(f"{CONFIG_MAPS}/a", headers={"Accept": "application/yaml"}) as response:
         assert response.headers["Content-Type"].startswith("application/yaml")
         assert "key: a" in await response.text()
-    _, table = await read(http, CONFIG_MAPS, headers=AS_TABLE)
+    _, table = await asked(http, "GET", CONFIG_MAPS, headers=AS_TABLE)
     assert table["kind"] == "Table"
     own = ["kube-root-ca.crt", 1]
     assert [row["cells"][:2] for row in table["rows"]] == [["a", 1], ["b", 1], own]
     assert table["metadata"]["resourceVersion"]
-    _, one = await read(http, f"{CONFIG_MAPS}/a", headers=AS_METADATA)
+    _, one = await asked(http, "GET", f"{CONFIG_MAPS}/a", headers=AS_METADATA)
     assert (one["kind"], "data" in one) == ("PartialObjectMetadata", False)
-    _, many = await read(http, CONFIG_MAPS, headers=AS_METADATA)
+    _, many = await asked(http, "GET", CONFIG_MAPS, headers=AS_METADATA)
     assert many["kind"] == "PartialObjectMetadataList"
-    _, plain = await read(http, CONFIG_MAPS)
+    _, plain = await asked(http, "GET", CONFIG_MAPS)
     assert plain["kind"] == "ConfigMapList"
     assert [item["metadata"]["name"] for item in plain["items"]] == ["a", "b", "kube-root-ca.crt"]
 
@@ -144,7 +129,7 @@ async def test_the_server_tells_what_it_is(http: aiohttp.ClientSession, path: st
 
 
 async def test_discovery_lists_resources_subresources_and_reviews(http: aiohttp.ClientSession) -> None:
-    _, core = await read(http, "/api/v1")
+    _, core = await asked(http, "GET", "/api/v1")
     by_name = {entry["name"]: entry for entry in core["resources"]}
     assert by_name["pods"]["shortNames"] == ["po"]
     assert {"pods/log", "pods/eviction", "pods/status", "serviceaccounts/token"} <= set(by_name)
@@ -156,38 +141,18 @@ async def test_discovery_lists_resources_subresources_and_reviews(http: aiohttp.
 
 
 async def test_openapi_describes_what_a_definition_adds(http: aiohttp.ClientSession) -> None:
-    crd = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "widgets.example.com"},
-        "spec": {
-            "group": "example.com",
-            "scope": "Namespaced",
-            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
-            "versions": [
-                {
-                    "name": "v1",
-                    "served": True,
-                    "storage": True,
-                    "schema": {
-                        "openAPIV3Schema": {
-                            "type": "object",
-                            "properties": {
-                                "spec": {
-                                    "type": "object",
-                                    "description": "What it shall be.",
-                                    "properties": {"size": {"type": "integer"}},
-                                }
-                            },
-                        }
-                    },
-                    "additionalPrinterColumns": [
-                        {"name": "Size", "type": "integer", "jsonPath": ".spec.size"}
-                    ],
-                }
-            ],
-        },
-    }
+    crd = definition(
+        "Widget",
+        "example.com",
+        with_spec(
+            {
+                "type": "object",
+                "description": "What it shall be.",
+                "properties": {"size": {"type": "integer"}},
+            }
+        ),
+        additionalPrinterColumns=[{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}],
+    )
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     async with http.post(path, json=crd) as response:
         assert response.status == 201, await response.text()
@@ -197,7 +162,7 @@ async def test_openapi_describes_what_a_definition_adds(http: aiohttp.ClientSess
             return response.status == 200
 
     await eventually(served, what="the new kind is served")
-    _, document = await read(http, "/openapi/v3/apis/example.com/v1")
+    _, document = await asked(http, "GET", "/openapi/v3/apis/example.com/v1")
     schema = document["components"]["schemas"]["com.example.v1.Widget"]
     assert schema["properties"]["spec"]["description"] == "What it shall be."
     assert "metadata" in schema["properties"]
@@ -209,13 +174,13 @@ async def test_openapi_describes_what_a_definition_adds(http: aiohttp.ClientSess
     }
     async with http.post("/apis/example.com/v1/namespaces/default/widgets", json=widget) as response:
         assert response.status == 201, await response.text()
-    _, table = await read(http, "/apis/example.com/v1/widgets", headers=AS_TABLE)
+    _, table = await asked(http, "GET", "/apis/example.com/v1/widgets", headers=AS_TABLE)
     assert table["rows"][0]["cells"] == ["w", 4]
 
 
 async def test_a_watch_shows_what_happens_in_the_shape_asked_for(http: aiohttp.ClientSession) -> None:
     await put_up(http, "a")
-    _, listing = await read(http, CONFIG_MAPS)
+    _, listing = await asked(http, "GET", CONFIG_MAPS)
     version = listing["metadata"]["resourceVersion"]
     await put_up(http, "b")
     query = {"watch": "true", "resourceVersion": version, "timeoutSeconds": "1"}
@@ -243,14 +208,14 @@ async def test_clients_that_hang_up_leave_nothing_behind(
 
 async def test_without_a_good_token_nothing_is_told(server: EmbeddedServer) -> None:
     async with browsing(server, token="") as http:
-        status, body = await read(http, CONFIG_MAPS)
+        status, body = await asked(http, "GET", CONFIG_MAPS)
         assert (status, body["reason"]) == (403, "Forbidden")
         assert body["message"] == (
             'configmaps is forbidden: User "system:anonymous" cannot list resource "configmaps" '
             'in API group "" in the namespace "default"'
         )
     async with browsing(server, token="wrong") as http:
-        assert (await read(http, CONFIG_MAPS))[0] == 401
+        assert (await asked(http, "GET", CONFIG_MAPS))[0] == 401
 
 
 async def test_a_service_account_may_do_what_its_roles_say(server: EmbeddedServer, tmp_path: Path) -> None:
@@ -326,7 +291,7 @@ async def test_reviews_answer_for_oneself_and_for_others(http: aiohttp.ClientSes
 async def test_impersonation_is_whole_or_refused(
     http: aiohttp.ClientSession, headers: dict[str, str], status: int
 ) -> None:
-    assert (await read(http, CONFIG_MAPS, headers=headers))[0] == status
+    assert (await asked(http, "GET", CONFIG_MAPS, headers=headers))[0] == status
 
 
 async def test_a_token_asked_for_can_be_used(server: EmbeddedServer, http: aiohttp.ClientSession) -> None:
@@ -339,8 +304,8 @@ async def test_a_token_asked_for_can_be_used(server: EmbeddedServer, http: aioht
         assert response.status == 201, await response.text()
         token = (await response.json(content_type=None))["status"]["token"]
     async with browsing(server, token=token) as robot:
-        assert (await read(robot, "/api"))[0] == 200
-        assert (await read(robot, CONFIG_MAPS))[0] == 403
+        assert (await asked(robot, "GET", "/api"))[0] == 200
+        assert (await asked(robot, "GET", CONFIG_MAPS))[0] == 403
 
 
 def pod(*containers: str, ran: bool = True) -> Object:
@@ -369,33 +334,33 @@ async def test_logs_are_streamed_from_whoever_runs_the_containers(
     server: EmbeddedServer, http: aiohttp.ClientSession
 ) -> None:
     path = "/api/v1/namespaces/default/pods/p/log"
-    asked: list[Any] = []
+    calls: list[Any] = []
     go_on = asyncio.Event()
 
     async def logs(
         namespace: str, pod: str, container: str, *, follow: bool, tail: int | None, previous: bool
     ) -> AsyncGenerator[bytes, None]:
-        asked.append((namespace, pod, container, {"follow": follow, "tail": tail, "previous": previous}))
+        calls.append((namespace, pod, container, {"follow": follow, "tail": tail, "previous": previous}))
         yield b"first\n"
         if follow:
             await go_on.wait()
             yield b"second\n"
 
     await put_up_pod(http, pod("main", "other"))
-    assert (await read(http, path))[0] == 501
+    assert (await asked(http, "GET", path))[0] == 501
     server.logs = logs
-    status, body = await read(http, path)
+    status, body = await asked(http, "GET", path)
     assert (status, "choose one of: [main other]" in body["message"]) == (400, True)
-    assert (await read(http, path, params={"container": "none"}))[0] == 400
-    assert (await read(http, path, params={"container": "main", "sinceSeconds": "5"}))[0] == 400
+    assert (await asked(http, "GET", path, params={"container": "none"}))[0] == 400
+    assert (await asked(http, "GET", path, params={"container": "main", "sinceSeconds": "5"}))[0] == 400
     async with http.get(path, params={"container": "main", "tailLines": "3"}) as response:
         assert await response.text() == "first\n"
-    assert asked == [("default", "p", "main", {"follow": False, "tail": 3, "previous": False})]
+    assert calls == [("default", "p", "main", {"follow": False, "tail": 3, "previous": False})]
     async with http.get(path, params={"container": "main", "follow": "true"}) as response:
         assert await response.content.readline() == b"first\n"
         go_on.set()
         assert await response.content.read() == b"second\n"
-    status, body = await read(http, path, params={"container": "main", "previous": "true"})
+    status, body = await asked(http, "GET", path, params={"container": "main", "previous": "true"})
     assert (status, "previous terminated container" in body["message"]) == (400, True)
 
 
@@ -431,7 +396,7 @@ async def test_a_container_that_has_not_run_has_no_log(
 
     server.logs = logs
     await put_up_pod(http, pod("main", ran=False))
-    status, body = await read(http, "/api/v1/namespaces/default/pods/p/log")
+    status, body = await asked(http, "GET", "/api/v1/namespaces/default/pods/p/log")
     assert status == 400
     assert body["message"] == 'container "main" in pod "p" is waiting to start: ErrImagePull'
 

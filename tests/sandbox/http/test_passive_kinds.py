@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
-
 import aiohttp
 import pytest
 
-from etl_operator.sandbox.http.server import EmbeddedServer
 from informers.objects import Object
-from tests.sandbox.http.serving import browsing, eventually, serving
+from tests.sandbox.http.serving import asked, eventually
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 REQUESTS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
@@ -46,23 +42,6 @@ REFUSED: list[tuple[str, Object, str]] = [
     ),
     ("/apis/networking.k8s.io/v1/servicecidrs", {"spec": {"cidrs": ["10.3.0.0/24"]}}, "of one range"),
 ]
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[EmbeddedServer]:
-    async with serving() as made:
-        yield made
-
-
-@pytest.fixture
-async def http(server: EmbeddedServer) -> AsyncIterator[aiohttp.ClientSession]:
-    async with browsing(server) as session:
-        yield session
-
-
-async def asked(http: aiohttp.ClientSession, method: str, path: str, **options: Any) -> tuple[int, Any]:
-    async with http.request(method, path, **options) as response:
-        return response.status, await response.json(content_type=None)
 
 
 @pytest.mark.parametrize(("path", "obj", "why"), REFUSED, ids=[path for path, _, _ in REFUSED])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -16,23 +16,11 @@ from etl_operator.sandbox.http import swagger, swagger_protobuf
 from etl_operator.sandbox.http.server import EmbeddedServer
 from informers.objects import Object
 from tests.sandbox.http.reading_swagger import decoded
-from tests.sandbox.http.serving import browsing, eventually, serving
+from tests.sandbox.http.serving import browsing, eventually
 from tests.sandbox.http.test_bodies import DEFINITION
 
 _PROTOBUF = {"Accept": "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"}
 _GVK = "x-kubernetes-group-version-kind"
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[EmbeddedServer]:
-    async with serving() as made:
-        yield made
-
-
-@pytest.fixture
-async def http(server: EmbeddedServer) -> AsyncIterator[aiohttp.ClientSession]:
-    async with browsing(server) as session:
-        yield session
 
 
 async def read(http: aiohttp.ClientSession, path: str = "/openapi/v2") -> tuple[str, Any]:

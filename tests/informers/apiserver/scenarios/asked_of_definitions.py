@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from informers.objects import Object
+from tests.definitions import definition as crd
 from tests.informers.apiserver.scenarios.steps import Step
 
 _TEXT = {"type": "string"}
@@ -14,18 +15,7 @@ _TEXT = {"type": "string"}
 def definition(spec: Any, **root: Any) -> Object:
     """A definition whose objects have this schema for their spec."""
     schema = {"type": "object", "properties": {"spec": spec}, **root}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "things.rules.example.com"},
-        "spec": {
-            "group": "rules.example.com",
-            "scope": "Namespaced",
-            "names": {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"},
-            "versions": [version],
-        },
-    }
+    return crd("Thing", "rules.example.com", schema)
 
 
 def _spec(**properties: Any) -> Object:
