@@ -14,8 +14,8 @@ from etl_operator.router.pb import checkpoint_pb2_grpc, common_pb2
 from tests.hanging import HANGS
 from tests.node.cluster import RouterProcess, running
 from tests.node.data.made import batch, line
+from tests.node.data.processes import accepted, know, run
 from tests.node.data.services import FakeSink
-from tests.node.data.test_node import accepted, know, run
 from tests.processes import until
 
 
@@ -90,39 +90,34 @@ async def test_every_node_takes_and_answers_checkpoints(tmp_path: Path) -> None:
         assert not (await ask.GetCheckpoint(pb.GetCheckpointRequest(service_id="no"))).found
 
 
-async def test_nodes_commit_how_far_pipelines_have_come(tmp_path: Path) -> None:
-    sink = FakeSink()
-    await sink.start()
-    try:
-        async with running(tmp_path, 3) as cluster:
-            leader = await cluster.leader()
-            await run(leader, line())
-            follower = next(node for node in cluster.nodes.values() if node is not leader)
-            await know(follower, sink)
-            source = await accepted(follower, [1])
-            pushed = batch(range(2, 51))
-            pushed.watermark.position = 50
-            assert set(await source.send(pushed)) == {1}
+async def test_nodes_commit_how_far_pipelines_have_come(tmp_path: Path, sink: FakeSink) -> None:
+    async with running(tmp_path, 3) as cluster:
+        leader = await cluster.leader()
+        await run(leader, line())
+        follower = next(node for node in cluster.nodes.values() if node is not leader)
+        await know(follower, sink)
+        source = await accepted(follower, [1])
+        pushed = batch(range(2, 51))
+        pushed.watermark.position = 50
+        assert set(await source.send(pushed)) == {1}
 
-            async def committed() -> bool:
-                return await offsets(leader, "src") == {0: 50}
+        async def committed() -> bool:
+            return await offsets(leader, "src") == {0: 50}
 
-            await until(committed, cluster.logs)
-            request = pb.GetPipelineCheckpointsRequest(pipeline_id="ns/p")
-            found: list[pb.GetPipelineCheckpointsResponse] = []
+        await until(committed, cluster.logs)
+        request = pb.GetPipelineCheckpointsRequest(pipeline_id="ns/p")
+        found: list[pb.GetPipelineCheckpointsResponse] = []
 
-            async def marked() -> bool:
-                found.append(await service(leader).GetPipelineCheckpoints(request, timeout=HANGS))
-                return bool(found[-1].watermarks)
+        async def marked() -> bool:
+            found.append(await service(leader).GetPipelineCheckpoints(request, timeout=HANGS))
+            return bool(found[-1].watermarks)
 
-            await until(marked, cluster.logs)
-            assert dict(found[-1].source_offsets["src"].offsets) == {0: 50}
-            assert found[-1].watermarks[0].position == 50
-            # All of them survive a restart of all nodes.
-            for node in cluster.nodes.values():
-                node.kill()
-            cluster.start(cluster.nodes)
-            leader = await cluster.leader()
-            assert await offsets(leader, "src") == {0: 50}
-    finally:
-        await sink.stop()
+        await until(marked, cluster.logs)
+        assert dict(found[-1].source_offsets["src"].offsets) == {0: 50}
+        assert found[-1].watermarks[0].position == 50
+        # All of them survive a restart of all nodes.
+        for node in cluster.nodes.values():
+            node.kill()
+        cluster.start(cluster.nodes)
+        leader = await cluster.leader()
+        assert await offsets(leader, "src") == {0: 50}

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc.aio
 
@@ -78,6 +78,9 @@ class Served:
         return Service(f"ns/{self.name}", self.kind, self.name, "127.0.0.1", self.port, **fields)
 
 
+S = TypeVar("S", bound=Served)
+
+
 class FakeSink(sink_pb2_grpc.SinkServiceServicer, Served):
     """Remembers what it was sent.
 
@@ -104,6 +107,11 @@ class FakeSink(sink_pb2_grpc.SinkServiceServicer, Served):
 
     def register(self, server: grpc.aio.Server) -> None:
         sink_pb2_grpc.add_SinkServiceServicer_to_server(self, server)  # type: ignore[no-untyped-call]
+
+    def release(self) -> None:
+        """End the wait that ``held`` began."""
+        assert self.held is not None
+        self.held.set()
 
     async def WriteBatch(self, request: sink_pb2.WriteBatchRequest, context: Any) -> Any:
         if self.streaming:
@@ -362,6 +370,16 @@ class World:
     def pushing(self, *messages: sidecar_pb2.PushRecordsRequest) -> Any:
         """A stream of ``SidecarDataPlane``."""
         return self.sidecar.PushRecords(iter(messages))
+
+
+@asynccontextmanager
+async def listening(served: S) -> AsyncIterator[S]:
+    """A service that listens."""
+    await served.start()
+    try:
+        yield served
+    finally:
+        await served.stop()
 
 
 @asynccontextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from math import log2
 
 import grpc
@@ -14,7 +16,7 @@ from etl_operator.router.pb import common_pb2, router_pb2, sidecar_pb2, sink_pb2
 from tests.hanging import HANGS
 from tests.node.data import made
 from tests.node.data.made import batch, config, line, record, stage
-from tests.node.data.services import FakeSink, FakeTransform, failed, upper, world
+from tests.node.data.services import FakeSink, FakeTransform, Source, World, failed, upper, world
 from tests.processes import until
 
 ACCEPTED, DUPLICATE, REJECTED = 1, 2, 3
@@ -23,6 +25,20 @@ ACCEPTED, DUPLICATE, REJECTED = 1, 2, 3
 def patient(attempts: int) -> router_pb2.PipelineConfig:
     """A line with dead letters and hardly any pause."""
     return line(dlq="lost", max_retries=str(attempts), retry_backoff_ms="1", max_retry_backoff_ms="5")
+
+
+@asynccontextmanager
+async def under_way(
+    sink: FakeSink, *others: FakeSink, sequences: Sequence[int]
+) -> AsyncIterator[tuple[World, Source]]:
+    """A pipeline into a sink that holds a batch of these records until it is released."""
+    sink.held = asyncio.Event()
+    async with world(sink, *others) as w:
+        w.run(line(sink=sink.name))
+        source = w.source()
+        await source.push(batch(sequences))
+        await until(lambda: sink.calls == 1)
+        yield w, source
 
 
 async def test_an_outage_is_waited_for_and_makes_no_dead_letter() -> None:
@@ -306,12 +322,7 @@ async def test_a_slow_pipeline_delays_no_other_source() -> None:
 
 async def test_disabled_with_drain_ends_what_is_under_way_and_takes_nothing_new() -> None:
     sink = FakeSink()
-    sink.held = asyncio.Event()
-    async with world(sink) as w:
-        w.run(line())
-        source = w.source()
-        await source.push(batch([1, 2]))
-        await until(lambda: sink.calls == 1)
+    async with under_way(sink, sequences=[1, 2]) as (w, source):
         w.disable("ns/p", drain=True)
         await source.push(batch([3]))
         other = w.source()
@@ -319,7 +330,7 @@ async def test_disabled_with_drain_ends_what_is_under_way_and_takes_nothing_new(
         assert (await other.end())[0] is grpc.StatusCode.FAILED_PRECONDITION
         report = w.plane.report()
         assert (report.applied, report.pipelines["ns/p"].pending) == (w.applied, 2)
-        sink.held.set()
+        sink.release()
         assert [each.status for each in (await source.ack()).record_acks] == [ACCEPTED, ACCEPTED]
         assert (await source.end())[0] is grpc.StatusCode.FAILED_PRECONDITION
         assert sink.sequences == [1, 2]
@@ -328,15 +339,10 @@ async def test_disabled_with_drain_ends_what_is_under_way_and_takes_nothing_new(
 
 async def test_a_new_plan_waits_for_what_is_under_way_by_the_old_one() -> None:
     old, new = FakeSink("old"), FakeSink("new")
-    old.held = asyncio.Event()
-    async with world(old, new) as w:
-        w.run(line(sink="old"))
-        source = w.source()
-        await source.push(batch([1, 2]))
-        await until(lambda: old.calls == 1)
+    async with under_way(old, new, sequences=[1, 2]) as (w, source):
         w.run(line(sink="new"))
         await source.push(batch([3]))
-        old.held.set()
+        old.release()
         await source.ack()
         await source.ack()
         assert (old.sequences, new.sequences) == ([1, 2], [3])
@@ -344,18 +350,13 @@ async def test_a_new_plan_waits_for_what_is_under_way_by_the_old_one() -> None:
 
 async def test_a_deleted_pipeline_lets_its_records_go() -> None:
     sink = FakeSink()
-    sink.held = asyncio.Event()
-    async with world(sink) as w:
-        w.run(line())
-        source = w.source()
-        await source.push(batch([1]))
-        await until(lambda: sink.calls == 1)
+    async with under_way(sink, sequences=[1]) as (w, source):
         w.pipelines.clear()
         w.tell()
         assert (await source.end())[0] is grpc.StatusCode.UNAVAILABLE
         assert not w.plane.report().pipelines
         assert w.plane.budget.used == (0, 0)
-        sink.held.set()
+        sink.release()
 
 
 async def test_a_stored_pipeline_that_cannot_run_is_shown_and_runs_nothing() -> None:
@@ -369,15 +370,10 @@ async def test_a_stored_pipeline_that_cannot_run_is_shown_and_runs_nothing() -> 
 
 async def test_a_source_that_goes_away_leaves_its_records_on_their_way() -> None:
     sink = FakeSink()
-    sink.held = asyncio.Event()
-    async with world(sink) as w:
-        w.run(line())
-        source = w.source()
-        await source.push(batch([1, 2]))
-        await until(lambda: sink.calls == 1)
+    async with under_way(sink, sequences=[1, 2]) as (w, source):
         source.call.cancel()
         await until(lambda: not w.plane.streams)
-        sink.held.set()
+        sink.release()
         await until(lambda: w.plane.report().pipelines["ns/p"].pending == 0)
         assert await w.source().send(batch([1, 2, 3])) == [DUPLICATE, DUPLICATE, ACCEPTED]
 
@@ -446,13 +442,8 @@ async def test_a_fault_in_the_data_plane_lets_the_records_go(monkeypatch: pytest
 async def test_a_stream_ends_at_its_age_after_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("etl_operator.node.data.stream.MOST_AGE", 0.05)
     sink = FakeSink()
-    sink.held = asyncio.Event()
-    async with world(sink) as w:
-        w.run(line())
-        source = w.source()
-        await source.push(batch([1]))
-        await until(lambda: sink.calls == 1)
-        sink.held.set()
+    async with under_way(sink, sequences=[1]) as (_, source):
+        sink.release()
         await source.ack()
         code, text = await source.end()
         assert code is grpc.StatusCode.UNAVAILABLE
@@ -497,12 +488,7 @@ async def test_a_stream_whose_records_are_let_go_ends_without_waiting_for_others
 
 async def test_injected_records_wait_for_a_new_plan_and_meet_it() -> None:
     old, new = FakeSink("old"), FakeSink("new")
-    old.held = asyncio.Event()
-    async with world(old, new) as w:
-        w.run(line(sink="old"))
-        source = w.source()
-        await source.push(batch([1]))
-        await until(lambda: old.calls == 1)
+    async with under_way(old, new, sequences=[1]) as (w, source):
         w.run(line(sink="new"))
         gone, kept = (
             asyncio.ensure_future(
@@ -516,7 +502,7 @@ async def test_injected_records_wait_for_a_new_plan_and_meet_it() -> None:
             for stage_id in ("old", "src")
         )
         await until(lambda: w.received == 2)
-        old.held.set()
+        old.release()
         await source.ack()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await gone

@@ -12,8 +12,8 @@ import pytest
 
 from tests.node.cluster import RouterCluster, RouterProcess, running
 from tests.node.data.made import batch, line
+from tests.node.data.processes import know, run
 from tests.node.data.services import FakeSink, Source
-from tests.node.data.test_node import know, run
 from tests.processes import until
 
 RUNS = int(os.environ.get("DATA_KILL_RUNS", "2"))
@@ -67,42 +67,37 @@ class Resender:
 
 @pytest.mark.parametrize("seed", range(RUNS))
 async def test_nothing_accepted_is_lost_when_nodes_and_sinks_end_at_any_point(
-    tmp_path: Path, seed: int
+    tmp_path: Path, sink: FakeSink, seed: int
 ) -> None:
     chance = random.Random(seed)
-    sink = FakeSink()
-    await sink.start()
     faults = 0
-    try:
-        async with running(tmp_path, 3) as cluster:
-            await run(await cluster.leader(), line())
-            for node in cluster.nodes.values():
-                await know(node, sink)
-            source = Resender(cluster)
-            sending = asyncio.create_task(source.run())
-            for _ in range(4):
-                goal = len(source.answered) + chance.randint(5, 25)
-                await until(lambda goal=goal: len(source.answered) >= goal, cluster.logs)  # type: ignore[misc]
-                faults += 1
-                if chance.random() < 0.3:
-                    await sink.stop()
-                    await sink.start()
-                    continue
-                nodes = list(cluster.nodes.values())
-                # The one that the source is connected to.
-                node = nodes[source.streams % len(nodes)]
-                node.kill()
-                node.start(cluster.nodes)
-                await cluster.leader()
-                await know(node, sink)
-            source.ending = True
-            await until(sending.done, cluster.logs)
-            await sending
-            counted = sink.counted()
-            assert sorted(counted) == list(range(1, source.begun * SIZE + 1))
-            assert sum(counted.values()) - len(counted) <= faults * WINDOW * SIZE
-            first = {n: i for i, n in reversed(list(enumerate(sink.sequences)))}
-            order = sorted(first, key=first.__getitem__)
-            assert order == sorted(order)
-    finally:
-        await sink.stop()
+    async with running(tmp_path, 3) as cluster:
+        await run(await cluster.leader(), line())
+        for node in cluster.nodes.values():
+            await know(node, sink)
+        source = Resender(cluster)
+        sending = asyncio.create_task(source.run())
+        for _ in range(4):
+            goal = len(source.answered) + chance.randint(5, 25)
+            await until(lambda goal=goal: len(source.answered) >= goal, cluster.logs)  # type: ignore[misc]
+            faults += 1
+            if chance.random() < 0.3:
+                await sink.stop()
+                await sink.start()
+                continue
+            nodes = list(cluster.nodes.values())
+            # The one that the source is connected to.
+            node = nodes[source.streams % len(nodes)]
+            node.kill()
+            node.start(cluster.nodes)
+            await cluster.leader()
+            await know(node, sink)
+        source.ending = True
+        await until(sending.done, cluster.logs)
+        await sending
+        counted = sink.counted()
+        assert sorted(counted) == list(range(1, source.begun * SIZE + 1))
+        assert sum(counted.values()) - len(counted) <= faults * WINDOW * SIZE
+        first = {n: i for i, n in reversed(list(enumerate(sink.sequences)))}
+        order = sorted(first, key=first.__getitem__)
+        assert order == sorted(order)
