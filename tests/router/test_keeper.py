@@ -97,12 +97,18 @@ async def test_changed_content_is_registered_over_the_old(keeper: RegistryKeeper
     assert "Deregister" not in router.calls
 
 
+def want(keeper: RegistryKeeper, router: FakeRouter, count: int) -> list[str]:
+    """Have this many services registered; their names."""
+    names = [f"s{number}" for number in range(count)]
+    for name in names:
+        keeper.want(service(name), [router.address])
+    return names
+
+
 async def test_heartbeats_of_all_services_share_one_stream(keeper: RegistryKeeper, start: Start) -> None:
     router = await start()
     router.lease = 0.3
-    names = [f"s{number}" for number in range(50)]
-    for name in names:
-        keeper.want(service(name), [router.address])
+    names = want(keeper, router, 50)
     await eventually(
         lambda: all(router.beats.get(f"etl/{name}", 0) >= 5 for name in names), "five heartbeats of each"
     )
@@ -325,9 +331,7 @@ async def test_one_task_per_node_whatever_the_number_of_services(
 async def test_ten_thousand_services_on_one_stream(keeper: RegistryKeeper, start: Start) -> None:
     router = await start()
     router.lease = 15.0
-    names = [f"s{number}" for number in range(10_000)]
-    for name in names:
-        keeper.want(service(name), [router.address])
+    names = want(keeper, router, 10_000)
     await eventually(lambda: len(router.registry) == 10_000, "all registered")
     await eventually(lambda: len(router.beats) == 10_000, "a heartbeat of each")
     assert router.streams == 1

@@ -3,13 +3,12 @@ in the router afterwards."""
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Any
 
 from etl_operator.router.pb import router_pb2
 from etl_operator.sandbox.http.kubeconfig import write_kubeconfig
-from tests.informers.manager.test_leader_stopped import Witness, contender, until
+from tests.informers.manager.contending import Witness, check_stopped_leader
 from tests.router.fake import Context, FakeRouter, Pipeline
 from tests.sandbox.http.serving import serving
 
@@ -27,32 +26,13 @@ class Router(FakeRouter):
         self.writes.append((request.config.description, self._witness.holder))
         return await super().UpdatePipeline(request, context)
 
-    @property
-    def last(self) -> str:
-        return self.writes[-1][0] if self.writes else ""
-
 
 async def test_a_stopped_leader_sends_a_router_nothing_after_its_lease(tmp_path: Path) -> None:
     async with serving() as server:
         kubeconfig = tmp_path / "kubeconfig"
         write_kubeconfig(kubeconfig, server.admin_kubeconfig())
-        router = Router(Witness(server))
+        witness = Witness(server)
+        router = Router(witness)
         await router.start()
-        async with contender(kubeconfig, "one", router.address) as one:
-            await until(lambda: router.last == "one", "the first one writes")
-            async with contender(kubeconfig, "two", router.address):
-                # Right after a write has arrived: the next is not on its way yet.
-                count = len(router.writes)
-                await until(lambda: len(router.writes) > count, "another write of the first")
-                one.send_signal(signal.SIGSTOP)
-                await until(lambda: router.last == "two", "the second takes over")
-                taken_over = len(router.writes)
-                one.send_signal(signal.SIGCONT)
-                # The first comes to, and tries fifty times a second, as the second goes on.
-                await until(lambda: len(router.writes) > taken_over + 100, "the second goes on")
-                assert {writer for writer, _ in router.writes[taken_over:]} == {"two"}
-                assert all(writer == holder for writer, holder in router.writes)
-            # It was no ghost: when the second goes for good, the first leads again.
-            await until(lambda: router.last == "one", "the first leads again")
-            assert all(writer == holder for writer, holder in router.writes)
+        await check_stopped_leader(kubeconfig, witness, router.writes, router.address)
         await router.stop()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +32,16 @@ def identity(obj: Object | None) -> tuple[str, str] | None:
 
 def shown(view: View | None) -> tuple[str, str] | None:
     return (view.uid, view.resource_version) if view is not None else None
+
+
+@asynccontextmanager
+async def observed(server: Server, **options: Any) -> AsyncIterator[tuple[Informer, list[Delta]]]:
+    """An informer that runs, and the deltas its handler was called with."""
+    informer = informer_of(server, **options)
+    deltas: list[Delta] = []
+    informer.add_handler(deltas.append)
+    async with running(informer):
+        yield informer, deltas
 
 
 @dataclass
@@ -98,10 +110,7 @@ def test_no_reader_ever_falls_behind_its_own_writes(actions: list[tuple[str, str
     async def scenario() -> None:
         server = Server()
         server.released = server.version
-        informer = informer_of(server, indexes={"name": lambda view: [view.key.name]})
-        deltas: list[Delta] = []
-        informer.add_handler(deltas.append)
-        async with running(informer):
+        async with observed(server, indexes={"name": lambda view: [view.key.name]}) as (informer, deltas):
             model = Model(server, informer)
             for action, name in actions:
                 if action == "deliver":
@@ -329,10 +338,7 @@ def test_an_object_that_came_and_went_in_a_gap_is_reported_gone() -> None:
     async def scenario() -> None:
         server = Server()
         server.released = server.version
-        informer = informer_of(server)
-        deltas: list[Delta] = []
-        informer.add_handler(deltas.append)
-        async with running(informer):
+        async with observed(server) as (informer, deltas):
             informer.written(server.put("x"))
             assert informer.get(key_of("x")) is not None
             server.remove("x")
@@ -349,10 +355,7 @@ def test_an_object_that_was_written_and_went_in_a_gap_ends_once() -> None:
     async def scenario() -> None:
         server = Server()
         server.put("x")
-        informer = informer_of(server)
-        deltas: list[Delta] = []
-        informer.add_handler(deltas.append)
-        async with running(informer):
+        async with observed(server) as (informer, deltas):
             server.released = server.version
             informer.written(server.put("x"))
             server.remove("x")
@@ -371,10 +374,7 @@ def test_an_object_the_stream_passes_over_is_reported_gone_once() -> None:
 
     async def scenario() -> None:
         server = Server()
-        informer = informer_of(server)
-        deltas: list[Delta] = []
-        informer.add_handler(deltas.append)
-        async with running(informer):
+        async with observed(server) as (informer, deltas):
             server.released = server.version
             informer.written(server.put("lost"))
             server._log.clear()
@@ -424,10 +424,7 @@ def test_handlers_do_not_see_the_overlay() -> None:
     async def scenario() -> None:
         server = Server()
         server.released = server.version
-        informer = informer_of(server)
-        deltas: list[Delta] = []
-        informer.add_handler(deltas.append)
-        async with running(informer):
+        async with observed(server) as (informer, deltas):
             informer.written(server.put("x"))
             late: list[Delta] = []
             informer.add_handler(late.append)

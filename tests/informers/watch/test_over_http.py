@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
@@ -33,6 +35,25 @@ async def seen(informer: Informer, version: str) -> None:
             await asyncio.sleep(0.01)
 
 
+@asynccontextmanager
+async def following(
+    answer: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    released: asyncio.Event,
+    read_deadline: float,
+) -> AsyncIterator[Informer]:
+    """An informer that runs against this server; ``released`` is set at the end."""
+    async with serving(answer) as url:
+        client = Client(HttpTransport(ClusterAccess(url)))
+        clock, rng = SystemClock(), random.Random(1)
+        informer = Informer(client, PODS, clock=clock, rng=rng, read_deadline=read_deadline)
+        try:
+            async with asyncio.timeout(HANGS), running(informer):
+                yield informer
+        finally:
+            released.set()
+            await client.close()
+
+
 async def test_a_connection_that_falls_silent_or_is_cut_is_replaced() -> None:
     queries: list[dict[str, str]] = []
     released = asyncio.Event()
@@ -56,16 +77,9 @@ async def test_a_connection_that_falls_silent_or_is_cut_is_replaced() -> None:
             await released.wait()
         return response
 
-    async with serving(answer) as url:
-        client = Client(HttpTransport(ClusterAccess(url)))
-        informer = Informer(client, PODS, clock=SystemClock(), rng=random.Random(1), read_deadline=0.3)
-        try:
-            async with running(informer):
-                await seen(informer, "9")
-                assert [query.get("resourceVersion") for query in queries[:3]] == [None, "7", "8"]
-        finally:
-            released.set()
-            await client.close()
+    async with following(answer, released, 0.3) as informer:
+        await seen(informer, "9")
+        assert [query.get("resourceVersion") for query in queries[:3]] == [None, "7", "8"]
 
 
 def pods(*names: str, token: str = "") -> bytes:
@@ -103,13 +117,6 @@ async def test_a_list_in_one_answer_may_trickle_but_not_fall_silent() -> None:
                 await released.wait()
         return response
 
-    async with serving(answer) as url:
-        client = Client(HttpTransport(ClusterAccess(url)))
-        informer = Informer(client, PODS, clock=SystemClock(), rng=random.Random(1), read_deadline=0.7)
-        try:
-            async with asyncio.timeout(HANGS), running(informer):
-                assert len(informer) == 2
-                assert len(whole) >= 2
-        finally:
-            released.set()
-            await client.close()
+    async with following(answer, released, 0.7) as informer:
+        assert len(informer) == 2
+        assert len(whole) >= 2

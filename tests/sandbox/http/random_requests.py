@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from informers.apiserver.protobuf import MAGIC
 from informers.objects import Object
+from tests.informers.apiserver.requests.breaking import broken
 from tests.sandbox.http.protobuf_bodies import as_message, field, varint
 from tests.sandbox.http.raw import Sent
 from tests.sandbox.http.samples import OBJECTS, an_object
@@ -27,21 +28,6 @@ _ODD: list[Any] = [
 ]  # fmt: skip
 _way = st.lists(st.integers(0, 7), min_size=1, max_size=9)
 _text = st.one_of(st.sampled_from([str(one) for one in _ODD]), st.text(max_size=8))
-
-
-def _broken(obj: Object, way: list[int], value: Any) -> Object:
-    """A copy with something else at a place the numbers lead to."""
-    result: Object = yaml.safe_load(json.dumps(obj))
-    inner: Any = result
-    for step, number in enumerate(way):
-        keys = list(inner) if isinstance(inner, dict) else list(range(len(inner)))
-        key = keys[number % len(keys)]
-        below = inner[key]
-        if step == len(way) - 1 or not isinstance(below, dict | list) or not below:
-            inner[key] = value
-            break
-        inner = below
-    return result
 
 
 @st.composite
@@ -254,7 +240,7 @@ def _quoted(text: str) -> str:
 def _bodies(draw: st.DrawFn, obj: Object, media: str) -> bytes:
     if "protobuf" in media:
         return draw(_protobuf(obj))
-    value: Any = _broken(obj, draw(_way), draw(st.sampled_from(_ODD)))
+    value: Any = broken(obj, draw(_way), draw(st.sampled_from(_ODD)))
     if "json-patch" in media:
         paths = st.sampled_from(
             ["", "/", "/data", "/data/a", "/metadata/labels", "/spec/x/-", "/metadata/name"]

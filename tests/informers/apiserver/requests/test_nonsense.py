@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from informers.apiserver.errors import StatusError
 from informers.objects import Object
+from tests.informers.apiserver.requests.breaking import broken
 from tests.informers.apiserver.served import (
     APPLY,
     CARTS,
@@ -66,21 +67,6 @@ SENT: dict[str, Object] = {
 _ODD: list[Any] = [None, True, 0, -1, 1.5, "", "a", "A b", "0", [], {}, [None], [1], {"": 1}, [[]], {"a": {}}]
 _leaf = st.sampled_from(_ODD)
 _seed = st.lists(st.integers(0, 7), min_size=1, max_size=8)
-
-
-def broken(obj: Object, way: list[int], value: Any) -> Object:
-    """A copy with something else at a place the numbers lead to."""
-    result = copy.deepcopy(obj)
-    inner: Any = result
-    for step, number in enumerate(way):
-        keys = list(inner) if isinstance(inner, dict) else list(range(len(inner)))
-        key = keys[number % len(keys)]
-        below = inner[key]
-        if step == len(way) - 1 or not isinstance(below, dict | list) or not below:
-            inner[key] = value
-            break
-        inner = below
-    return result
 
 
 @pytest.mark.parametrize("path", SENT)
