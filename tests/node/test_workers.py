@@ -24,8 +24,8 @@ from etl_operator.router.pb import (
 from tests.hanging import HANGS
 from tests.node.cluster import METRICS, RouterProcess, pipeline, running
 from tests.node.data.made import batch, line
+from tests.node.data.processes import accepted, disable, know, run
 from tests.node.data.services import FakeSink, Source
-from tests.node.data.test_node import accepted, disable, know, run
 from tests.processes import GRPC, until
 
 ACCEPTED, DUPLICATE = 1, 2
@@ -73,42 +73,39 @@ async def pushed(node: RouterProcess, sequences: Any) -> list[int]:
     return answers[0]
 
 
-async def test_a_worker_that_is_killed_is_replaced_and_no_record_is_lost(tmp_path: Path) -> None:
-    sink = FakeSink()
-    await sink.start()
-    try:
-        async with running(tmp_path, 3) as cluster:
-            node = await cluster.leader()
-            await know(node, sink)
-            await run(node, line())
-            await accepted(node, [1])
-            before = await node.status()
-            assert before is not None
+async def test_a_worker_that_is_killed_is_replaced_and_no_record_is_lost(
+    tmp_path: Path, sink: FakeSink
+) -> None:
+    async with running(tmp_path, 3) as cluster:
+        node = await cluster.leader()
+        await know(node, sink)
+        await run(node, line())
+        await accepted(node, [1])
+        before = await node.status()
+        assert before is not None
 
-            async def load() -> None:
-                for number in range(1, 61):
-                    await pushed(node, range(10 * number, 10 * number + 10))
+        async def load() -> None:
+            for number in range(1, 61):
+                await pushed(node, range(10 * number, 10 * number + 10))
 
-            loading = asyncio.create_task(load())
-            killed = set()
-            for reached in (100, 250, 400):
-                await until(lambda reached=reached: len(sink.counted()) > reached, node.logs)  # type: ignore[misc]
-                [pid] = node.workers()
-                os.kill(pid, signal.SIGKILL)
-                killed.add(pid)
-                await until(lambda: bool(set(node.workers()) - killed), node.logs)
-            await loading
-            assert set(sink.sequences) == {1, *range(10, 610)}
-            # At most the one batch that was not answered comes again.
-            assert len(sink.sequences) <= 601 + 10 * len(killed)
-            await until(lambda: ready(node), node.logs)
-            after = await node.status()
-            assert after is not None
-            assert (after.term, after.leader_id) == (before.term, before.leader_id)
-            assert await samples(node, "etl_router_worker_restarts_total") == {("0",): len(killed)}
-            assert node.logs().count("was killed by SIGKILL") == len(killed)
-    finally:
-        await sink.stop()
+        loading = asyncio.create_task(load())
+        killed = set()
+        for reached in (100, 250, 400):
+            await until(lambda reached=reached: len(sink.counted()) > reached, node.logs)  # type: ignore[misc]
+            [pid] = node.workers()
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+            await until(lambda: bool(set(node.workers()) - killed), node.logs)
+        await loading
+        assert set(sink.sequences) == {1, *range(10, 610)}
+        # At most the one batch that was not answered comes again.
+        assert len(sink.sequences) <= 601 + 10 * len(killed)
+        await until(lambda: ready(node), node.logs)
+        after = await node.status()
+        assert after is not None
+        assert (after.term, after.leader_id) == (before.term, before.leader_id)
+        assert await samples(node, "etl_router_worker_restarts_total") == {("0",): len(killed)}
+        assert node.logs().count("was killed by SIGKILL") == len(killed)
 
 
 async def test_no_worker_outlives_its_control_process(tmp_path: Path) -> None:
@@ -124,44 +121,39 @@ async def test_no_worker_outlives_its_control_process(tmp_path: Path) -> None:
         await cluster.leader()
 
 
-async def test_sigterm_waits_for_records_of_workers(tmp_path: Path) -> None:
-    sink = FakeSink()
-    await sink.start()
-    try:
-        async with running(tmp_path, 1) as cluster:
-            node = await cluster.leader()
-            await know(node, sink)
-            await run(node, line())
-            source = await accepted(node, [1])
-            sink.held = asyncio.Event()
-            await source.push(batch([2, 3]))
-            await until(lambda: sink.calls == 2, node.logs)
-            workers = node.workers()
-            assert node.process is not None
-            node.process.send_signal(signal.SIGTERM)
+async def test_sigterm_waits_for_records_of_workers(tmp_path: Path, sink: FakeSink) -> None:
+    async with running(tmp_path, 1) as cluster:
+        node = await cluster.leader()
+        await know(node, sink)
+        await run(node, line())
+        source = await accepted(node, [1])
+        sink.held = asyncio.Event()
+        await source.push(batch([2, 3]))
+        await until(lambda: sink.calls == 2, node.logs)
+        workers = node.workers()
+        assert node.process is not None
+        node.process.send_signal(signal.SIGTERM)
 
-            async def leaving() -> bool:
-                status, body = await node.get("/ready")
-                return status == 503 and "leaving" in body
+        async def leaving() -> bool:
+            status, body = await node.get("/ready")
+            return status == 503 and "leaving" in body
 
-            await until(leaving, node.logs)
-            assert (await node.get("/health"))[0] == 200
-            sink.held.set()
-            assert {each.status for each in (await source.ack()).record_acks} == {ACCEPTED}
-            assert (await source.end())[0] is grpc.StatusCode.UNAVAILABLE
-            assert await node.exit_code() == 0
-            assert not any(lives(pid) for pid in workers)
-            assert sink.sequences == [1, 2, 3]
-            # What was done last is committed: the node knows after its return.
-            sink.held = None
-            node.start([1])
-            await cluster.leader()
-            request = checkpoint_pb2.GetGroupOffsetsRequest(group_id="ns/p")
-            found = await call(node, "checkpoint.CheckpointService/GetGroupOffsets", request)
-            answer = checkpoint_pb2.GetGroupOffsetsResponse.FromString(found[2][0])
-            assert [dict(each.offsets) for each in answer.source_offsets.values()] == [{0: 3}]
-    finally:
-        await sink.stop()
+        await until(leaving, node.logs)
+        assert (await node.get("/health"))[0] == 200
+        sink.held.set()
+        assert {each.status for each in (await source.ack()).record_acks} == {ACCEPTED}
+        assert (await source.end())[0] is grpc.StatusCode.UNAVAILABLE
+        assert await node.exit_code() == 0
+        assert not any(lives(pid) for pid in workers)
+        assert sink.sequences == [1, 2, 3]
+        # What was done last is committed: the node knows after its return.
+        sink.held = None
+        node.start([1])
+        await cluster.leader()
+        request = checkpoint_pb2.GetGroupOffsetsRequest(group_id="ns/p")
+        found = await call(node, "checkpoint.CheckpointService/GetGroupOffsets", request)
+        answer = checkpoint_pb2.GetGroupOffsetsResponse.FromString(found[2][0])
+        assert [dict(each.offsets) for each in answer.source_offsets.values()] == [{0: 3}]
 
 
 async def test_a_node_without_a_worker_is_a_member_and_not_ready(tmp_path: Path) -> None:

@@ -63,6 +63,15 @@ async def accepted(node: RouterProcess, sequences: Any) -> Source:
     return found[0]
 
 
+async def disable(node: RouterProcess, pipeline_id: str, *, drain: bool = True) -> int:
+    """Disable a pipeline: records pending."""
+    request = router_pb2.DisablePipelineRequest(pipeline_id=pipeline_id, drain=drain)
+    answer = await node.admin.DisablePipeline(request, timeout=HANGS)
+    assert answer.success
+    pending: int = answer.pending_records
+    return pending
+
+
 @asynccontextmanager
 async def flowing(
     directory: Path, sink: FakeSink, **options: Any

@@ -19,7 +19,7 @@ from etl_operator.router.pb import registry_pb2, router_pb2
 from tests.hanging import HANGS
 from tests.node.cluster import CONFIG, METRICS, RouterCluster, RouterProcess, running
 from tests.node.data.made import batch, line
-from tests.node.data.processes import accepted, flowing, know, run
+from tests.node.data.processes import accepted, disable, flowing, know, run
 from tests.node.data.services import FakeSink, FakeTransform, Source, listening
 from tests.processes import until
 
@@ -84,15 +84,6 @@ async def test_a_node_that_leaves_answers_what_is_under_way_and_ends_its_streams
         assert await ending == 0
         assert sink.sequences == [1, 2, 3]
         assert "Traceback" not in node.logs()
-
-
-async def disable(node: RouterProcess, pipeline_id: str, *, drain: bool = True) -> int:
-    """Disable a pipeline: records pending."""
-    request = router_pb2.DisablePipelineRequest(pipeline_id=pipeline_id, drain=drain)
-    answer = await node.admin.DisablePipeline(request, timeout=HANGS)
-    assert answer.success
-    pending: int = answer.pending_records
-    return pending
 
 
 async def stages(node: RouterProcess, pipeline_id: str) -> dict[str, tuple[int, int, int]]:
