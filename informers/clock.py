@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from asyncio import BaseEventLoop, get_running_loop
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
@@ -51,3 +51,12 @@ def timestamp(seconds: float) -> str:
     :param seconds: since the epoch; parts of a second are dropped.
     """
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def micro_time(seconds: float) -> str:
+    """A ``MicroTime`` as leases and events have it: RFC 3339, UTC, with six digits of a second.
+
+    :param seconds: since the epoch.
+    """
+    moment = datetime.fromtimestamp(0, tz=UTC) + timedelta(seconds=seconds)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from informers.client import Client
-from informers.clock import Clock
+from informers.clock import Clock, micro_time
 from informers.errors import (
     AlreadyExists,
     ApiError,
@@ -30,7 +30,6 @@ from informers.errors import (
     TransportError,
     log_level,
 )
-from informers.leader import micro_time
 from informers.metrics import Metrics
 from informers.objects import Object, ObjectKey, Resource
 

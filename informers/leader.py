@@ -19,11 +19,10 @@ import asyncio
 import logging
 import math
 import random
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from informers.client import Client
-from informers.clock import Clock
+from informers.clock import Clock, micro_time
 from informers.errors import (
     AlreadyExists,
     Conflict,
@@ -302,15 +301,6 @@ class LeaderElector:
 
     def _now(self) -> str:
         return micro_time(self._clock.time())
-
-
-def micro_time(seconds: float) -> str:
-    """A ``MicroTime``: ``2027-01-15T08:00:00.000000Z``.
-
-    :param seconds: since the epoch, UTC.
-    """
-    moment = datetime.fromtimestamp(0, tz=UTC) + timedelta(seconds=seconds)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _holder(lease: Object) -> str:

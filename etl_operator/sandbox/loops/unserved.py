@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from etl_operator.sandbox.loops import kinds
 from informers.cache.informer import Informer
 from informers.client import Client
-from informers.clock import Clock
+from informers.clock import Clock, micro_time
 from informers.errors import AlreadyExists, NotFound
-from informers.leader import micro_time
 from informers.objects import Object, ObjectKey, Resource
 
 KINDS = (
