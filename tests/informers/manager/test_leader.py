@@ -9,8 +9,9 @@ import re
 import pytest
 
 from informers.apiserver.faults import Cut
+from informers.clock import micro_time
 from informers.errors import Fenced
-from informers.leader import LEASE, LeaderElector, LeaseLost, micro_time
+from informers.leader import LEASE, LeaderElector, LeaseLost
 from informers.objects import ObjectKey
 from informers.testing.clock import VirtualClock, run_virtual
 from informers.testing.simulation import Simulation, simulate
