@@ -121,8 +121,11 @@ class Workers:
 
     async def close(self) -> None:
         """End the processes."""
-        for worker in self._workers:
-            worker.stop()
+        for worker, task in zip(self._workers, self._tasks, strict=False):
+            if worker.has_begun:
+                worker.stop()
+            else:
+                task.cancel()
         if self._tasks:
             _, pending = await asyncio.wait(self._tasks, timeout=2 * STOP_SECONDS)
             for task in pending:
