@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from etl_operator.node.data import streaming
 from etl_operator.node.data.balance import Balancer, Endpoint, Key, selects, usable
 from etl_operator.node.data.chunk import Packed, Passed, Trace
-from etl_operator.node.data.frames import all_transformed, all_written, call_batch, nested
+from etl_operator.node.data.frames import all_transformed, all_written, call, nested
 from etl_operator.node.data.graph import Kind, Stage
 from etl_operator.node.data.policy import (
     BROKEN_WAIT,
@@ -402,7 +402,7 @@ def _request(stage_id: str, parcel: Parcel | Packed, rest: Message) -> bytes:
     :param rest: the other fields.
     """
     if isinstance(parcel, Packed):
-        batch = call_batch(2, parcel.bodies, parcel.batch_id, parcel.watermark)
-    else:
-        batch = nested(2, parcel.batch().SerializeToString())
+        data = rest.SerializeToString()
+        return call(stage_id, parcel.bodies, parcel.batch_id, parcel.watermark, data)
+    batch = nested(2, parcel.batch().SerializeToString())
     return b"".join([nested(1, stage_id.encode()), batch, rest.SerializeToString()])

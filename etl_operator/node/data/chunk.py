@@ -70,7 +70,7 @@ class Packed:
     cohorts: list[Cohort]
     heads: list[Sequence[bytes]]
     """Ids of the records by batch, see `frames.Batch.heads`."""
-    bodies: list[bytes]
+    bodies: list[bytes | memoryview]
     """See `frames.Batch.records`."""
     count: int
     size: int
@@ -105,7 +105,7 @@ class Packed:
         self.watermark = more.watermark or self.watermark
         self._records = None
 
-    def transformed(self, bodies: list[bytes]) -> Packed:
+    def transformed(self, bodies: list[bytes | memoryview]) -> Packed:
         """The same with other bytes, and the same ids in them."""
         return replace(self, bodies=bodies, size=2 * sum(map(len, bodies)), _records=None)
 

@@ -57,7 +57,7 @@ class Batch:
     """Position of the first record; above 0."""
     heads: list[bytes]
     """Of each record the field ``id``, which is the first, canonical, and as long as all the others."""
-    records: bytes
+    records: memoryview
     """The fields ``records`` of the ``RecordBatch``, and nothing else."""
     batch_id: str
     watermark: common_pb2.Watermark | None
@@ -69,18 +69,18 @@ class Batch:
 class Frame:
     """What a source pushed.
 
-    :param data: a serialised ``RecordBatch``.
+    :param data: a serialised ``RecordBatch``, in the buffer that came from the wire.
     """
 
     __slots__ = ("data", "usual")
 
-    def __init__(self, data: bytes, usual: Batch) -> None:
+    def __init__(self, data: memoryview, usual: Batch) -> None:
         self.data = data
         self.usual = usual
 
     def batch(self) -> common_pb2.RecordBatch:
         """The same with generated objects."""
-        return common_pb2.RecordBatch.FromString(self.data)
+        return common_pb2.RecordBatch.FromString(self.data)  # type: ignore[arg-type]
 
 
 def pushed(data: bytes) -> Frame | None:
@@ -95,38 +95,39 @@ def pushed(data: bytes) -> Frame | None:
         shift += 7
     if start + 1 + length != len(data):
         return None
-    body = data[start + 1 :]
+    body = memoryview(data)[start + 1 :]
     try:
         return Frame(body, read(body))
     except (Unusual, DecodeError):
         return None
 
 
-def read(data: bytes) -> Batch:
+def read(data: memoryview) -> Batch:
     """Read a serialised ``RecordBatch``.
 
     :raises Unusual: it has to be read as generated objects.
     :raises DecodeError: it cannot be read at all.
     """
-    parts = shapes_pb2.RecordBytes.FromString(data)
+    parts = shapes_pb2.RecordBytes.FromString(data)  # type: ignore[arg-type]
     if len(parts.batch_id) > 1 or len(parts.watermark) > 1:
         raise Unusual
     before = nested(1, parts.batch_id[0]) if parts.batch_id else b""
     after = nested(3, parts.watermark[0]) if parts.watermark else b""
-    if not (data.startswith(before) and data.endswith(after)):
+    end = len(data) - len(after)
+    if data[: len(before)] != before or data[max(end, 0) :] != after:
         raise Unusual
     records = list(parts.records)
     # Bytes that are none of these fields, or not in the shortest form, make a difference in length.
     if len(before) + _framed(records) + len(after) != len(data):
         raise Unusual
-    joined = shapes_pb2.JoinedBatch.FromString(data)
+    joined = shapes_pb2.JoinedBatch.FromString(data)  # type: ignore[arg-type]
     source, partition, first, heads = _identified(records, joined.records.id)
     return Batch(
         source,
         partition,
         first,
         heads,
-        data[len(before) : len(data) - len(after)],
+        data[len(before) : end],
         joined.batch_id,
         joined.watermark if joined.HasField("watermark") else None,
     )
@@ -182,18 +183,23 @@ def _identified(records: Sequence[bytes], ids: shapes_pb2.JoinedId) -> tuple[str
 # What goes out.
 
 
-def call_batch(
-    tag: int, bodies: Iterable[bytes], batch_id: str, watermark: common_pb2.Watermark | None
+def call(
+    stage_id: str,
+    bodies: Sequence[bytes | memoryview],
+    batch_id: str,
+    watermark: common_pb2.Watermark | None,
+    rest: bytes,
 ) -> bytes:
-    """A field with a ``RecordBatch`` of these records.
+    """A request with the stage's id as field 1 and a ``RecordBatch`` as field 2.
 
     :param bodies: as in `Batch.records`.
+    :param rest: its other fields.
     """
-    parts = [nested(1, batch_id.encode()) if batch_id else b"", *bodies]
-    if watermark is not None:
-        parts.append(nested(3, watermark.SerializeToString()))
-    size = sum(map(len, parts))
-    return b"".join([bytes([tag << 3 | 2]), varint(size), *parts])
+    before = nested(1, batch_id.encode()) if batch_id else b""
+    after = nested(3, watermark.SerializeToString()) if watermark is not None else b""
+    size = len(before) + sum(map(len, bodies)) + len(after)
+    # Copied once.
+    return b"".join([nested(1, stage_id.encode()), b"\x12", varint(size), before, *bodies, after, rest])
 
 
 def accepted(batch: Batch) -> bytes:

@@ -174,7 +174,7 @@ def test_what_is_read_as_bytes_means_what_the_objects_say(made: Made) -> None:
     assert [usual.partition] * len(ids) == [one.partition for one in ids]
     assert [usual.first + i for i in range(len(ids))] == [one.sequence_number for one in ids]
     assert [common_pb2.Record.FromString(head).id for head in usual.heads] == ids
-    call = frames.call_batch(2, [usual.records], usual.batch_id, usual.watermark)
+    call = frames.call("out", [usual.records], usual.batch_id, usual.watermark, b"")
     watermark = truth.watermark if truth.HasField("watermark") else None
     wanted = common_pb2.RecordBatch(batch_id=truth.batch_id, records=truth.records, watermark=watermark)
     assert sink_pb2.WriteBatchRequest.FromString(call).batch == wanted
