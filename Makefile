@@ -65,9 +65,10 @@ lint: $(VENV)/.dev ## Check style, types and layers: ruff, mypy --strict, import
 	@echo "==> layers: import-linter (4 of 5)"
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev ## Measure the runtime against kopf, controller-runtime and kube-rs (BENCH)
+bench: $(VENV)/.dev ## Measure the runtime against kopf, controller-runtime and kube-rs, and the data plane against an OpenTelemetry Collector (BENCH)
 	$(BIN)/python -m benchmarks $(BENCH)
 	$(BIN)/python -m benchmarks.servers
+	$(BIN)/python -m benchmarks.dataplane $(filter --quick --check,$(BENCH))
 
 fmt: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .

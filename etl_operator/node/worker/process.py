@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import resource
 import socket
@@ -156,4 +157,6 @@ async def run(end: socket.socket) -> int:
         level=logging.INFO,
         format=f"%(asctime)s %(levelname)s worker {begin.number} %(name)s: %(message)s",
     )
+    # What is imported stays: collections need not look at it again and again.
+    gc.freeze()
     return await WorkerProcess(control, begin).run()

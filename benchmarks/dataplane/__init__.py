@@ -1,0 +1,1 @@
+"""The router's data plane beside an OpenTelemetry Collector: ``python -m benchmarks.dataplane``."""
