@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from informers.client.transport import HttpRequest, HttpResponse, HttpStream, Transport
@@ -136,17 +136,11 @@ class TracedTransport:
 
     @asynccontextmanager
     async def _traced(self, request: HttpRequest) -> AsyncIterator[HttpStream]:
-        opening = self._transport.stream(request)
-        with self._tracing.request(request) as span:
-            stream = await opening.__aenter__()
-            self._tracing.answered(span, stream.status)
-        try:
+        async with AsyncExitStack() as opened:
+            with self._tracing.request(request) as span:
+                stream = await opened.enter_async_context(self._transport.stream(request))
+                self._tracing.answered(span, stream.status)
             yield stream
-        except BaseException as error:
-            if not await opening.__aexit__(type(error), error, error.__traceback__):
-                raise
-        else:
-            await opening.__aexit__(None, None, None)
 
     async def close(self) -> None:
         """Close pooled connections."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from informers.client.transport import HttpRequest, HttpResponse, HttpStream, Transport
 from informers.clock import Clock
@@ -68,20 +68,14 @@ class Contact:
 
     @asynccontextmanager
     async def _stream(self, request: HttpRequest) -> AsyncIterator[HttpStream]:
-        opening = self._transport.stream(request)
-        try:
-            stream = await opening.__aenter__()
-        except TransportError as error:
-            self._failed(error)
-            raise
-        self._answered()
-        try:
-            yield stream
-        except BaseException as error:
-            if not await opening.__aexit__(type(error), error, error.__traceback__):
+        async with AsyncExitStack() as opened:
+            try:
+                stream = await opened.enter_async_context(self._transport.stream(request))
+            except TransportError as error:
+                self._failed(error)
                 raise
-        else:
-            await opening.__aexit__(None, None, None)
+            self._answered()
+            yield stream
 
     def _failed(self, error: TransportError) -> None:
         self._failures += 1

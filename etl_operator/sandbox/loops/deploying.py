@@ -11,10 +11,10 @@ from etl_operator.sandbox.loops.deployment import (
     plan_rollout,
 )
 from etl_operator.sandbox.loops.kinds import DEPLOYMENT, POD, REPLICA_SET
+from etl_operator.sandbox.loops.owners import owner_reference
 from etl_operator.sandbox.loops.replicaset import (
     PodPlan,
     failed_condition,
-    owner_reference,
     plan_pods,
     wanted,
 )
@@ -69,7 +69,7 @@ class ReplicaSetLoop:
         return result.look_again_in
 
     async def _own(self, replica_set: Object, result: PodPlan) -> None:
-        mine = owner_reference(replica_set, REPLICA_SET.api_version, REPLICA_SET.kind)
+        mine = owner_reference(replica_set, REPLICA_SET)
         for pod in result.adopt:
             await _set_owners(self._client, self._caches.pods, pod, [mine])
         for pod in result.release:
@@ -143,7 +143,7 @@ class DeploymentLoop:
         return view.object() if view is not None and view.uid == replica_set["metadata"]["uid"] else None
 
     async def _own(self, deployment: Object, result: Plan) -> None:
-        mine = owner_reference(deployment, DEPLOYMENT.api_version, DEPLOYMENT.kind)
+        mine = owner_reference(deployment, DEPLOYMENT)
         for one in result.adopt:
             await _set_owners(self._client, self._caches.replica_sets, one, [mine])
         for one in result.release:

@@ -15,7 +15,8 @@ from typing import Any
 
 from etl_operator.sandbox.loops import pods as p
 from etl_operator.sandbox.loops.kinds import DEPLOYMENT, REPLICA_SET
-from etl_operator.sandbox.loops.replicaset import owner_reference, wanted
+from etl_operator.sandbox.loops.owners import owner_reference
+from etl_operator.sandbox.loops.replicaset import wanted
 from etl_operator.sandbox.loops.revisions import fingerprint
 from informers.objects import Object
 
@@ -123,7 +124,7 @@ def new_replica_set(deployment: Object, salt: str = "") -> Object:
             "namespace": meta["namespace"],
             "labels": labels,
             "annotations": _copied(deployment),
-            "ownerReferences": [owner_reference(deployment, DEPLOYMENT.api_version, DEPLOYMENT.kind)],
+            "ownerReferences": [owner_reference(deployment, DEPLOYMENT)],
         },
         "spec": {
             "replicas": 0,

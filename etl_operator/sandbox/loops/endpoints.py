@@ -7,6 +7,7 @@ from typing import Any
 
 from etl_operator.sandbox.loops import pods as p
 from etl_operator.sandbox.loops.kinds import ENDPOINT_SLICE, SERVICE
+from etl_operator.sandbox.loops.owners import owner_reference
 from etl_operator.sandbox.resolving import SERVICE_LABEL
 from informers.objects import Object
 
@@ -39,7 +40,7 @@ def endpoint_slice(service: Object, pods: Iterable[Object]) -> Object | None:
             "name": meta["name"],
             "namespace": meta["namespace"],
             "labels": labels,
-            "ownerReferences": [_owner(service)],
+            "ownerReferences": [owner_reference(service, SERVICE)],
         },
         "addressType": "IPv4",
         "endpoints": [_endpoint(service, pod) for pod in chosen],
@@ -100,14 +101,3 @@ def named_port(pod: Object, name: str) -> int | None:
             if port.get("name") == name:
                 return int(port["containerPort"])
     return None
-
-
-def _owner(service: Object) -> dict[str, Any]:
-    return {
-        "apiVersion": SERVICE.api_version,
-        "kind": SERVICE.kind,
-        "name": service["metadata"]["name"],
-        "uid": service["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }

@@ -13,6 +13,7 @@ from typing import Any
 
 from etl_operator.sandbox.loops import pods as p
 from etl_operator.sandbox.loops.kinds import POD, REPLICA_SET
+from etl_operator.sandbox.loops.owners import owner_reference
 from informers.objects import Object
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -76,18 +77,6 @@ def wanted(owner: Object) -> int:
     return 1 if replicas is None else int(replicas)
 
 
-def owner_reference(owner: Object, api_version: str, kind: str) -> dict[str, Any]:
-    """The reference by which an owner controls what it has created."""
-    return {
-        "apiVersion": api_version,
-        "kind": kind,
-        "name": owner["metadata"]["name"],
-        "uid": owner["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
-
-
 def next_available(owner: Object, pods: Iterable[Object], now: float) -> float | None:
     """Seconds until ``minReadySeconds`` have passed for the next of these pods, or ``None``."""
     moments = [p.available_at(pod, _min_ready(owner)) for pod in pods]
@@ -125,7 +114,7 @@ def _new_pod(replica_set: Object) -> Object:
     meta: dict[str, Any] = {
         "generateName": f"{replica_set['metadata']['name']}-",
         "namespace": replica_set["metadata"]["namespace"],
-        "ownerReferences": [owner_reference(replica_set, REPLICA_SET.api_version, REPLICA_SET.kind)],
+        "ownerReferences": [owner_reference(replica_set, REPLICA_SET)],
     }
     for name in ("labels", "annotations", "finalizers"):
         if template_meta.get(name):

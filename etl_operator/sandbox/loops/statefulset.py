@@ -13,8 +13,9 @@ from typing import Any
 
 from etl_operator.sandbox.loops import pods as p
 from etl_operator.sandbox.loops.kinds import POD, PVC, STATEFUL_SET
+from etl_operator.sandbox.loops.owners import owner_reference
 from etl_operator.sandbox.loops.revisions import LABEL, Revision
-from informers.objects import Object
+from informers.objects import Object, Resource
 
 POD_NAME_LABEL = "statefulset.kubernetes.io/pod-name"
 POD_INDEX_LABEL = "apps.kubernetes.io/pod-index"
@@ -110,14 +111,7 @@ def plan(
 
 def owner_of(stateful_set: Object) -> dict[str, Any]:
     """The owner reference pods and revisions carry."""
-    return {
-        "apiVersion": STATEFUL_SET.api_version,
-        "kind": STATEFUL_SET.kind,
-        "name": stateful_set["metadata"]["name"],
-        "uid": stateful_set["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
+    return owner_reference(stateful_set, STATEFUL_SET)
 
 
 def ordinal_of(pod: Object, stateful_set: Object) -> int | None:
@@ -277,7 +271,7 @@ def _new_claim(facts: _Facts, template: Mapping[str, Any], name: str) -> Object:
     if template["metadata"].get("annotations"):
         meta["annotations"] = dict(template["metadata"]["annotations"])
     if _retention(facts, "whenDeleted") == "Delete":
-        meta["ownerReferences"] = [_claim_owner(facts.stateful_set, STATEFUL_SET.api_version, "StatefulSet")]
+        meta["ownerReferences"] = [_claim_owner(facts.stateful_set, STATEFUL_SET)]
     return {
         "apiVersion": PVC.api_version,
         "kind": PVC.kind,
@@ -290,19 +284,16 @@ def _retention(facts: _Facts, when: str) -> str:
     return str((facts.spec.get("persistentVolumeClaimRetentionPolicy") or {}).get(when, "Retain"))
 
 
-def _claim_owner(owner: Object, api_version: str, kind: str) -> dict[str, Any]:
-    return {
-        "apiVersion": api_version,
-        "kind": kind,
-        "name": owner["metadata"]["name"],
-        "uid": owner["metadata"]["uid"],
-        "controller": True,
-    }
+def _claim_owner(owner: Object, resource: Resource) -> dict[str, Any]:
+    reference = owner_reference(owner, resource)
+    # A claim does not delay the deletion of its owner.
+    del reference["blockOwnerDeletion"]
+    return reference
 
 
 def _adopt_claims(facts: _Facts, result: Plan) -> None:
     """Claims follow the retention policy as it is now, not as it was when they were made."""
-    wanted = _claim_owner(facts.stateful_set, STATEFUL_SET.api_version, "StatefulSet")
+    wanted = _claim_owner(facts.stateful_set, STATEFUL_SET)
     for pod in facts.replicas:
         for claim in _claims_of(facts, pod) if pod is not None else ():
             owners = list(claim["metadata"].get("ownerReferences") or ())
@@ -318,7 +309,7 @@ def _handed_to_pod(facts: _Facts, pod: Object) -> list[Object]:
     """Claims that go with a pod that is scaled away."""
     if _retention(facts, "whenScaled") != "Delete":
         return []
-    owner = _claim_owner(pod, POD.api_version, POD.kind)
+    owner = _claim_owner(pod, POD)
     return [_with_owners(claim, [owner]) for claim in _claims_of(facts, pod)]
 
 

@@ -7,12 +7,12 @@ on ``Established`` finds the resource.
 
 from __future__ import annotations
 
-import asyncio
 import random
 
 from informers.apiserver.errors import StatusError
 from informers.apiserver.kinds.definitions import CLEANUP, condition_is_true, types_of, with_condition
 from informers.apiserver.kinds.table import DEFINITION
+from informers.apiserver.loops.delayed import DelayedQueue
 from informers.apiserver.requests.parameters import DeleteOptions
 from informers.apiserver.store import Change, StorageKey, Stored
 from informers.apiserver.writing.backend import Backend
@@ -42,11 +42,7 @@ class DefinitionController:
         self, backend: Backend, *, rng: random.Random, low: float = 0.001, high: float = 0.02
     ) -> None:
         self._backend = backend
-        self._rng = rng
-        self._low = low
-        self._high = high
-        self._waiting: asyncio.Queue[str] = asyncio.Queue()
-        self._queued: set[str] = set()
+        self._queue: DelayedQueue[str] = DelayedQueue(rng, low, high)
         self._served: dict[StorageKey, tuple[Object, bool]] = {}
 
     def serve(self, obj: Object) -> None:
@@ -75,11 +71,9 @@ class DefinitionController:
         stop = self._backend.store.subscribe(self._changed)
         try:
             for stored in self._backend.store.shelf(_STORAGE).items():
-                self._enqueue(stored.key.name)
+                self._queue.add(stored.key.name)
             while True:
-                name = await self._waiting.get()
-                self._queued.discard(name)
-                self._step(name)
+                self._step(await self._queue.get())
         finally:
             stop()
 
@@ -89,20 +83,14 @@ class DefinitionController:
                 self._withdraw(change.current.obj)
                 for other in self._backend.all(DEFINITION):
                     if not condition_is_true(other, "NamesAccepted"):
-                        self._enqueue(other["metadata"]["name"])
+                        self._queue.add(other["metadata"]["name"])
             else:
-                self._enqueue(change.key.name)
+                self._queue.add(change.key.name)
             return
         name = f"{change.resource.plural}.{change.resource.group}"
         if change.kind == "DELETED" and change.resource.group and self._find(name) is not None:
             # The last object may have been what a definition's deletion waited for.
-            self._enqueue(name)
-
-    def _enqueue(self, name: str) -> None:
-        if name not in self._queued:
-            self._queued.add(name)
-            delay = self._rng.uniform(self._low, self._high)
-            asyncio.get_running_loop().call_later(delay, self._waiting.put_nowait, name)
+            self._queue.add(name)
 
     def _find(self, name: str) -> Object | None:
         return self._backend.find(DEFINITION, ObjectKey("", name))
@@ -122,7 +110,7 @@ class DefinitionController:
                 self.serve(obj)
         except StatusError:
             # Someone was faster; their change has put the name into the queue again.
-            self._enqueue(name)
+            self._queue.add(name)
 
     def _write(self, obj: Object) -> None:
         key = ObjectKey.of(obj)

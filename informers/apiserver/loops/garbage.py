@@ -6,13 +6,13 @@ owner whose kind is not served: whether it exists cannot be known.
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
 from informers.apiserver.errors import StatusError
+from informers.apiserver.loops.delayed import DelayedQueue
 from informers.apiserver.requests.parameters import DeleteOptions, Propagation
 from informers.apiserver.store import Change
 from informers.apiserver.writing.backend import Backend
@@ -44,11 +44,7 @@ class GarbageCollector:
 
     def __init__(self, backend: Backend, *, rng: random.Random, low: float = 0.02, high: float = 0.3) -> None:
         self._backend = backend
-        self._rng = rng
-        self._low = low
-        self._high = high
-        self._waiting: asyncio.Queue[_Item] = asyncio.Queue()
-        self._queued: set[_Item] = set()
+        self._queue: DelayedQueue[_Item] = DelayedQueue(rng, low, high)
         self._dependents: dict[str, set[_Item]] = {}
 
     async def run(self) -> None:
@@ -59,13 +55,12 @@ class GarbageCollector:
                 for obj in self._backend.all(type_.resource):
                     self._noticed(_Item(type_.resource, ObjectKey.of(obj)), obj)
             while True:
-                item = await self._waiting.get()
-                self._queued.discard(item)
+                item = await self._queue.get()
                 try:
                     self._step(item)
                 except StatusError:
                     # Someone changed it in the same moment; look again.
-                    self._enqueue(item)
+                    self._queue.add(item)
         finally:
             stop()
 
@@ -78,12 +73,12 @@ class GarbageCollector:
                 self._forget(reference["uid"], item)
                 # It may be waiting for just this dependent.
                 if (owner := self._owner_item(item, reference)) is not None:
-                    self._enqueue(owner)
+                    self._queue.add(owner)
         if change.kind != "DELETED":
             self._noticed(item, obj)
             return
         for dependent in self._dependents.get(obj["metadata"]["uid"], ()):
-            self._enqueue(dependent)
+            self._queue.add(dependent)
 
     def _forget(self, uid: str, item: _Item) -> None:
         dependents = self._dependents.get(uid)
@@ -98,16 +93,9 @@ class GarbageCollector:
         metadata = obj["metadata"]
         if metadata.get("deletionTimestamp"):
             if {FOREGROUND, ORPHAN} & set(metadata.get("finalizers") or ()):
-                self._enqueue(item)
+                self._queue.add(item)
         elif metadata.get("ownerReferences"):
-            self._enqueue(item)
-
-    def _enqueue(self, item: _Item, delay: float | None = None) -> None:
-        if item not in self._queued:
-            self._queued.add(item)
-            if delay is None:
-                delay = self._rng.uniform(self._low, self._high)
-            asyncio.get_running_loop().call_later(delay, self._waiting.put_nowait, item)
+            self._queue.add(item)
 
     def _owner_item(self, item: _Item, reference: Mapping[str, Any]) -> _Item | None:
         type_ = self._backend.registry.of_kind(reference["apiVersion"], reference["kind"])
@@ -145,7 +133,7 @@ class GarbageCollector:
         uid, blocked = obj["metadata"]["uid"], False
         for dependent, content in self._dependents_of(obj):
             if not content["metadata"].get("deletionTimestamp"):
-                self._enqueue(dependent)
+                self._queue.add(dependent)
             blocked = blocked or any(
                 one.get("uid") == uid and one.get("blockOwnerDeletion")
                 for one in content["metadata"]["ownerReferences"]
@@ -166,7 +154,7 @@ class GarbageCollector:
             found[self._state_of(item, reference)].add(reference["uid"])
         lost = found[_Owner.ABSENT] | found[_Owner.WAITING]
         if found[_Owner.UNKNOWN]:
-            self._enqueue(item, _UNKNOWN_KIND_SECONDS)
+            self._queue.add(item, _UNKNOWN_KIND_SECONDS)
         elif found[_Owner.SOLID]:
             if lost:
                 edit(self._backend, *item, lambda live: _without_owners(live, lost))

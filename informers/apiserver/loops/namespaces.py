@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from informers.apiserver.errors import StatusError
 from informers.apiserver.kinds.table import NAMESPACE
+from informers.apiserver.loops.delayed import DelayedQueue
 from informers.apiserver.requests.parameters import DeleteOptions
 from informers.apiserver.store import Change
 from informers.apiserver.writing.backend import Backend
@@ -27,11 +27,7 @@ class NamespaceController:
 
     def __init__(self, backend: Backend, *, rng: random.Random, low: float = 0.02, high: float = 0.3) -> None:
         self._backend = backend
-        self._rng = rng
-        self._low = low
-        self._high = high
-        self._waiting: asyncio.Queue[str] = asyncio.Queue()
-        self._queued: set[str] = set()
+        self._queue: DelayedQueue[str] = DelayedQueue(rng, low, high)
 
     async def run(self) -> None:
         """Empty namespaces that are being deleted, until cancelled."""
@@ -40,8 +36,7 @@ class NamespaceController:
             for obj in self._backend.all(NAMESPACE):
                 self._enqueue(obj["metadata"]["name"])
             while True:
-                name = await self._waiting.get()
-                self._queued.discard(name)
+                name = await self._queue.get()
                 try:
                     self._step(name)
                 except StatusError:
@@ -57,10 +52,8 @@ class NamespaceController:
             self._enqueue(change.key.namespace)
 
     def _enqueue(self, name: str) -> None:
-        if name not in self._queued and self._terminating(name) is not None:
-            self._queued.add(name)
-            delay = self._rng.uniform(self._low, self._high)
-            asyncio.get_running_loop().call_later(delay, self._waiting.put_nowait, name)
+        if self._terminating(name) is not None:
+            self._queue.add(name)
 
     def _terminating(self, name: str) -> Object | None:
         obj = self._backend.find(NAMESPACE, ObjectKey("", name))
