@@ -26,6 +26,11 @@ _EVERY = 0.25
 _SECONDS = 2.0
 """Seconds a service has to show its metrics."""
 _SAMPLE = re.compile(r"^(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$", re.MULTILINE)
+_UNANSWERED = re.compile(
+    r"^etl_router_stage_(?:broken|unanswered_calls_total)"
+    r'\{pipeline="(?P<pipeline>[^"]*)",stage="(?P<stage>[^"]*)"\} [1-9]',
+    re.MULTILINE,
+)
 _RESULT = re.compile(r'result="(\w+)"')
 _IMAGES = ImageTable.default()
 _LETTERS = ("etl_router_pipeline_dead_letters_total", "etl_router_pipeline_parked_records")
@@ -116,8 +121,7 @@ class Flow:
 
         :param changed: called when the counts are others than before.
         """
-        timeout = aiohttp.ClientTimeout(total=_SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
+        async with _session() as session:
             while not self.done.is_set():
                 try:
                     counts, resumed = await self._look(session)
@@ -136,6 +140,15 @@ class Flow:
                 await asyncio.sleep(_EVERY)
         # The end of this part would be taken for a failure.
         await asyncio.Event().wait()
+
+    async def unanswered(self) -> list[str]:
+        """Stages whose services did not answer calls of a router, as ``stage X of pipeline Y``."""
+        found: set[str] = set()
+        async with _session() as session:
+            for namespace in sorted({one.namespace for one in self._services}):
+                for pod in await self._list(namespace):
+                    found |= set(unanswered_in(await _page(session, pod)))
+        return sorted(found)
 
     async def pods(self, kind: str) -> list[tuple[Service, Object]]:
         """The pods of the sources (``source``) or sinks (``sink``)."""
@@ -178,7 +191,11 @@ async def _all_metrics(session: aiohttp.ClientSession, pods: Sequence[Object]) -
 
 
 async def _metrics(session: aiohttp.ClientSession, pod: Object) -> list[tuple[str, int]]:
-    """What a pod counts; nothing from one that does not answer."""
+    return list(samples_in(await _page(session, pod)))
+
+
+async def _page(session: aiohttp.ClientSession, pod: Object) -> str:
+    """The metrics of a router or service; "" from one that does not answer, and from other pods."""
     port = next(
         (
             one["containerPort"]
@@ -189,13 +206,24 @@ async def _metrics(session: aiohttp.ClientSession, pod: Object) -> list[tuple[st
         ),
         None,
     )
-    if port is None:
-        return []
+    address = p.status_of(pod).get("podIP")
+    if port is None or not address:
+        return ""
     try:
-        async with session.get(f"http://{p.status_of(pod)['podIP']}:{port}/metrics") as answer:
-            return list(samples_in(await answer.text()))
+        async with session.get(f"http://{address}:{port}/metrics") as answer:
+            return await answer.text()
     except (aiohttp.ClientError, OSError, TimeoutError):
-        return []
+        return ""
+
+
+def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS), trust_env=False)
+
+
+def unanswered_in(text: str) -> Iterator[str]:
+    """The stages with unanswered calls, of a router's page of metrics."""
+    for match in _UNANSWERED.finditer(text):
+        yield f"stage {match['stage']} of pipeline {match['pipeline']}"
 
 
 def samples_in(text: str) -> Iterator[tuple[str, int]]:

@@ -81,6 +81,8 @@ class Report:
             f"{waited:.0f} s: {counts.filtered} filtered, {counts.dead_lettered} dead-lettered, "
             f"{counts.written} written"
         )
+        for stage in await self._flow.unanswered():
+            say(f"  {stage}: its service did not answer; check its Deployment, Service and endpoint")
         for kind in ("source", "transform", "sink"):
             for service, pod in await self._flow.pods(kind):
                 say(f"the last lines of {kind} {service.name}:")

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 
-from etl_operator.sandbox.flow import Counts, Flow, samples_in, services_in
+from etl_operator.sandbox.flow import Counts, Flow, samples_in, services_in, unanswered_in
 from etl_operator.sandbox.kubelet import ProcessNode
 from etl_operator.sandbox.manifests import built_in, load_manifests
 from etl_operator.sandbox.progress import Progress
@@ -88,6 +88,15 @@ other 5
     ]
 
 
+def test_stages_whose_services_do_not_answer_are_named() -> None:
+    page = """etl_router_stage_broken{pipeline="default/a",stage="one"} 1.0
+etl_router_stage_broken{pipeline="default/a",stage="two"} 0.0
+etl_router_stage_unanswered_calls_total{pipeline="default/a",stage="two"} 6.0
+etl_router_stage_unanswered_calls_total{pipeline="default/a",stage="three"} 0.0
+"""
+    assert list(unanswered_in(page)) == [f"stage {name} of pipeline default/a" for name in ("one", "two")]
+
+
 class World:
     """A cluster with a source and a sink, whose metrics this test serves."""
 
@@ -143,7 +152,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     results: dict[str, int] = {}
 
     async def page(_: web.Request) -> web.Response:
-        lines = [f'etl_service_records_total{{result="{name}"}} {value}' for name, value in results.items()]
+        lines = ['etl_router_stage_broken{pipeline="default/a",stage="one"} 1.0']
+        lines += [f'etl_service_records_total{{result="{name}"}} {value}' for name, value in results.items()]
         return web.Response(text="\n".join(lines))
 
     app = web.Application()
@@ -222,5 +232,6 @@ async def test_records_that_do_not_come_are_explained_by_counts_and_logs(world: 
         await report.explain(60)
     said = world.screen.getvalue()
     assert "everything is Ready, but only 7 of 100 records came within 60 s" in said
+    assert "stage one of pipeline default/a: its service did not answer" in said
     assert "the last lines of source source:" in said and "| source has a problem" in said
     assert "the last lines of sink sink:" in said
