@@ -370,3 +370,22 @@ async def test_two_workers_report_as_one_node(tmp_path: Path) -> None:
         for channel in channels:
             await channel.close(None)
         await sink.stop()
+
+
+async def test_a_worker_that_does_not_answer_is_not_taken_for_drained(tmp_path: Path) -> None:
+    async with running(tmp_path, 3) as cluster:
+        leader = await cluster.leader()
+        other = next(node for node in cluster.nodes.values() if node is not leader)
+        await run(leader, line())
+        [pid] = other.workers()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            # It may still take records: nobody knows.
+            assert await disable(leader, "ns/p", drain=True) >= 1
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+        async def drained() -> bool:
+            return await disable(leader, "ns/p", drain=True) == 0
+
+        await until(drained, cluster.logs)
