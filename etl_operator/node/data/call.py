@@ -294,7 +294,7 @@ class Services:
             opening = self._opening(stub.ProcessStream, parcel.trace)
             return await streaming.process(opening, stage.stage_id, stage.config, parcel.records)
         if isinstance(parcel, Packed):
-            outputs = all_transformed(answer, [head for group in parcel.heads for head in group])
+            outputs = all_transformed(answer, parcel.heads)
             if outputs is not None:
                 return Passed(parcel.transformed([outputs]))
         return transform_results(parcel.records, transform_pb2.ProcessBatchResponse.FromString(answer))

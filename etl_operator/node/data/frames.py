@@ -237,31 +237,43 @@ def all_written(answer: bytes, groups: Iterable[Sequence[bytes]]) -> bool:
     return not rest.results and rest.status != sink_pb2.WRITE_STATUS_PENDING
 
 
-def all_transformed(answer: bytes, heads: Sequence[bytes]) -> bytes | None:
+def all_transformed(answer: bytes, groups: Sequence[Sequence[bytes]]) -> bytes | None:
     """The outputs as the field ``records`` of a ``RecordBatch``, if a ``ProcessBatchResponse`` lists, in
     order, one output for each record, with its id; None if it does not: parse it.
 
+    :param groups: see `all_written`.
     :raises DecodeError: it cannot be parsed.
     """
-    results = shapes_pb2.ResultBytes.FromString(answer).results
-    if len(results) != len(heads):
+    results = list(shapes_pb2.ResultBytes.FromString(answer).results)
+    if len(results) != sum(map(len, groups)):
         return None
-    outputs: list[bytes] = []
-    sizes: dict[int, bytes] = {}
-    for result, head in zip(results, heads, strict=True):
-        left = len(result) - len(head) - len(_PASSED)
-        size = sizes.get(left)
-        if size is None:
-            size = sizes[left] = _size_within(left)
-        start = head + _PASSED + size
-        # The output begins with the same id.
-        if not result.startswith(start + head):
+    parts, counted, first = [], [0, 0, 0, 0], 0
+    for heads in groups:
+        outputs = _outputs(results[first : first + len(heads)], heads)
+        if outputs is None:
             return None
-        outputs.append(result[len(start) - len(size) :])
-    records = b"\x12" + b"\x12".join(outputs)
+        parts += outputs
+        one = _counts(shapes_pb2.JoinedRecord.FromString(heads[0]).id)
+        counted = [total + len(heads) * count for total, count in zip(counted, one, strict=True)]
+        first += len(heads)
+    records = b"\x12" + b"\x12".join(parts)
     # A second id in an output would be merged with the first.
-    ids = shapes_pb2.JoinedRecord.FromString(b"".join(heads)).id
-    return records if shapes_pb2.JoinedBatch.FromString(records).records.id == ids else None
+    return records if _counts(shapes_pb2.JoinedBatch.FromString(records).records.id) == counted else None
+
+
+def _outputs(results: Sequence[bytes], heads: Sequence[bytes]) -> list[bytes] | None:
+    """The output in each result, with its length in front of it, if it begins with the same id."""
+    at = len(heads[0]) + len(_PASSED)
+    sizes = list(map(len, results))
+    middles = {size: _PASSED + _size_within(size - at) for size in set(sizes)}
+    starts = [head + middles[size] + head for head, size in zip(heads, sizes, strict=True)]
+    if not all(map(bytes.startswith, results, starts)):
+        return None
+    return [result[at:] for result in results]
+
+
+def _counts(ids: shapes_pb2.JoinedId) -> list[int]:
+    return [len(ids.source_id), len(ids.partition), len(ids.sequence_number), len(ids.idempotency_key)]
 
 
 def _size_within(left: int) -> bytes:

@@ -369,3 +369,28 @@ def test_kinds_of_stages_have_the_fields_that_calls_rely_on() -> None:
         fields = kind.DESCRIPTOR.fields_by_number
         assert fields[1].type == fields[1].TYPE_STRING, name
         assert fields[2].message_type is common_pb2.RecordBatch.DESCRIPTOR, name
+
+
+def test_an_answer_of_a_transform_that_only_looks_usual_is_read_as_objects() -> None:
+    sent = batch([10, 11])
+    frame = frames.pushed(source_pb2.PushRequest(batch=sent).SerializeToString())
+    assert frame is not None
+    one, two = (record.SerializeToString() for record in sent.records)
+
+    def answer(*outputs: tuple[bytes, ...]) -> bytes:
+        return b"".join(
+            frames.nested(2, head + b"\x10\x01" + b"".join(frames.nested(3, each) for each in given))
+            for head, given in zip(frame.usual.heads, outputs, strict=True)
+        )
+
+    groups = [frame.usual.heads]
+    assert frames.all_transformed(answer((one,), (two,)), groups) == bytes(frame.usual.records)
+    for outputs in [
+        ((one, two), ()),
+        ((two,), (one,)),
+        ((one,), (two + frames.nested(1, number(2, 7)),)),
+        ((one,), (two + frames.nested(1, number(3, 7)),)),
+        ((one,), (b"",)),
+        ((), ()),
+    ]:
+        assert frames.all_transformed(answer(*outputs), groups) is None
