@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from typing import Any
 
-from etl_operator.node.settings import Grpc
+from etl_operator.node.settings import STREAM_BYTES, Grpc
 from informers.listener import CONNECTIONS
 
 MOST_CALLERS = 4096
@@ -56,6 +56,9 @@ def server_options(settings: Grpc, *, reuse_port: bool) -> list[tuple[str, Any]]
         ("grpc.max_allowed_incoming_connections", callers(raise_open_files())),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
         ("grpc.max_receive_message_length", settings.max_message_size),
+        # What gRPC takes of a stream that is not read. By itself it lets that grow to several times as much.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", STREAM_BYTES),
         ("grpc.max_send_message_length", settings.max_message_size),
         ("grpc.keepalive_time_ms", settings.keepalive_interval_secs * 1000),
         ("grpc.keepalive_timeout_ms", settings.keepalive_timeout_secs * 1000),

@@ -19,6 +19,9 @@ ENV_PREFIX = "ETL_ROUTER__"
 PackagePrefix = Literal["etl", "conveyor", "conveyor_etl"]
 FollowerAnswer = Literal["unavailable", "internal", "response"]
 
+STREAM_BYTES = 2**20
+"""What gRPC holds of a stream that is not read: the window of a node's server. Part of ``buffer_bytes``."""
+
 
 class SettingsError(Exception):
     """The settings cannot be used; the text says where and why."""

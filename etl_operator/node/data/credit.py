@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
+from etl_operator.node.settings import STREAM_BYTES
+
 GRANT_SECONDS = 30.0
 """How long a grant lasts."""
 FIRST_GRANT = 10_000
@@ -92,6 +94,15 @@ class Budget:
         self._sources: dict[str, Amount] = {}
         self._pipelines: dict[str, Amount] = {}
         self._given: dict[str, _Given] = {}
+        self._streams = 0
+
+    def opened(self) -> None:
+        """A stream begins: gRPC may hold `STREAM_BYTES` of it before anything is taken."""
+        self._streams += 1
+
+    def closed(self) -> None:
+        """A stream has ended."""
+        self._streams -= 1
 
     @property
     def used(self) -> Amount:
@@ -173,8 +184,10 @@ class Budget:
 
     def _concerned(self, source: str, pipelines: Iterable[str]) -> list[tuple[Amount, Amount]]:
         nothing, limits = Amount(0, 0), self.limits
+        # Many streams must not leave nothing for their records.
+        held = min(self._streams * STREAM_BYTES, limits.total.size // 2)
         return [
-            (self._total, limits.total),
+            (Amount(self._total.records, self._total.size + held), limits.total),
             (self._sources.get(source, nothing), limits.source),
             *((self._pipelines.get(pipeline, nothing), limits.pipeline) for pipeline in pipelines),
         ]

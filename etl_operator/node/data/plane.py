@@ -368,10 +368,12 @@ class DataPlane:
     def opened(self, stream: Stream) -> None:
         """A stream begins."""
         self.streams.add(stream)
+        self.budget.opened()
 
     def closed(self, stream: Stream) -> None:
         """A stream has ended."""
         self.streams.discard(stream)
+        self.budget.closed()
         self._moved()
 
     async def close(self) -> None:

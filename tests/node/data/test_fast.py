@@ -347,9 +347,9 @@ def test_bytes_and_objects_end_alike(
         for fast in (True, False):
             behaviour = Behaviour(listing, random.Random(1), *trouble, changes)
             answers = await deliver(messages, behaviour, transform=transform, fast=fast)
-            ends.append(
-                (answers, sorted(behaviour.kept), by_partition(behaviour.kept), len(behaviour.asked) > 0)
-            )
+            # Which records share a call may differ, and with it who overtakes whom when some are sent again.
+            order = {} if any(trouble) else by_partition(behaviour.kept)
+            ends.append((answers, sorted(behaviour.kept), order, len(behaviour.asked) > 0))
 
     play(both())
     assert ends[0] == ends[1]
