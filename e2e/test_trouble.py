@@ -37,7 +37,9 @@ def stopped(*processes: int) -> Iterator[None]:
         yield
     finally:
         for one in processes:
-            os.kill(one, signal.SIGCONT)
+            # A liveness probe may have ended it meanwhile.
+            with suppress(ProcessLookupError):
+                os.kill(one, signal.SIGCONT)
 
 
 async def flow(scene: Scene, cluster: str) -> None:

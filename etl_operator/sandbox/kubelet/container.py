@@ -166,6 +166,9 @@ class Container:
         )
         self._tell("Normal", "Started", "Starting", f"Started container {self.record.name}")
         self._changed()
+        if self._stopping.is_set():
+            # It was asked to stop before there was a process to stop.
+            self._kill(self._run)
         with self._limited(self._run):
             code = await self._supervise(self._run)
         self._run = None
@@ -259,9 +262,6 @@ class Container:
             if hook := (self.record.spec.get("lifecycle") or {}).get("postStart"):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._hook(hook), _HOOK_SECONDS)
-            if self._stopping.is_set():
-                # It was asked to stop between its start and now.
-                self._kill(run)
             return await run.wait()
 
     @contextlib.contextmanager

@@ -48,7 +48,7 @@ class TestReading:
                 server.remove("two")
                 await until(lambda: not team("blue"))
                 for indexed, known in ((informer, "team"), (informer_of(server), "none")):
-                    with pytest.raises(KeyError, match=f"pods have no index 'teams'; there are: {known}"):
+                    with pytest.raises(KeyError, match=f"no index 'teams'; existing indexes: {known}"):
                         indexed.by_index("teams", "red")
 
         run_virtual(scenario())
