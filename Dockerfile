@@ -1,9 +1,9 @@
-# Three images from one file: the operator (default), the reference router node (--target router) and the services
-# of the kit (--target service).
+# Three images: the operator (default), the reference router node (--target router) and the services
+# (--target service).
 #   docker build -t etl-operator:latest .
 #   docker build --target router -t etl-router:latest .
 #   docker build --target service -t etl-service:latest .
-# Dependencies come before the sources, so that a change of the sources installs nothing anew.
+# Dependencies are installed before the sources are copied, so that a change of the sources does not reinstall them.
 ARG PYTHON=python:3.13-slim
 
 FROM ${PYTHON} AS build
@@ -11,7 +11,7 @@ WORKDIR /src
 # Fixed dates and a fixed hash seed: two builds of one commit give the same files.
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
     SOURCE_DATE_EPOCH=315532800 PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1
-# Without pip in it, an environment that is copied below brings no build tools along.
+# The environment is copied below. Without pip, it has no build tools.
 RUN python -m venv --without-pip /opt/venv
 
 FROM build AS tools
@@ -26,7 +26,7 @@ COPY etl_operator etl_operator
 COPY config config
 RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheel .
 
-# What has no wheel is built by the locked tools above, not by what an index has today.
+# Packages without a wheel are built with the locked tools above, not with the newest ones of an index.
 FROM tools AS build-router
 COPY .ci/requirements/router.txt ./
 RUN python -m pip wheel --no-deps --no-build-isolation --require-hashes --wheel-dir /wheels -r router.txt \
@@ -52,7 +52,7 @@ RUN python -m pip --python /opt/venv/bin/python install --no-index --no-deps --n
  && python -m compileall -q -f --invalidation-mode unchecked-hash /opt/venv/lib
 
 FROM ${PYTHON} AS base
-# The root file system is read-only in a pod: without bytecode here, every start compiles the standard library again.
+# The root file system is read-only in a pod: without bytecode in the image, every start compiles the standard library.
 RUN python -m pip uninstall --yes --quiet --root-user-action=ignore pip \
  && PYTHONHASHSEED=0 python -m compileall -q -f -x '/(test|idlelib|ensurepip|tkinter|turtledemo|site-packages)/' \
     --invalidation-mode unchecked-hash "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
@@ -84,7 +84,7 @@ LABEL org.opencontainers.image.title=etl-service \
 
 FROM base AS operator
 COPY --from=build-operator /opt/venv /opt/venv
-# docker build --build-arg REVISION=$(git rev-parse HEAD) tells it to etl_operator_build_info.
+# docker build --build-arg REVISION=$(git rev-parse HEAD) sets the revision in etl_operator_build_info.
 ARG REVISION=""
 ENV ETL_OPERATOR_REVISION=$REVISION
 EXPOSE 8080 8081

@@ -1,12 +1,12 @@
-# Everything runs in a virtual environment of its own, made on first use. Only Python >= 3.11 and make are needed.
+# All targets use a virtual environment, which is created on first use. They need only Python >= 3.11 and make.
 #   make help    lists the targets and their variables
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# Most tests wait for processes: several at once are faster even on two cores.
+# Most tests wait for processes: parallel workers are faster even on two cores.
 export WORKERS ?= 3
 INSTALL := pyproject.toml .ci/requirements/install.py .ci/requirements/build.txt .ci/requirements/installer.txt
-# For every Python and system at once, with hashes; no index is named.
+# Locks for all Python versions and systems, with hashes and without the address of an index.
 LOCK := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-annotate
 LOCKED := $(LOCK) --constraints .ci/requirements/dev.txt
@@ -23,37 +23,37 @@ help: ## Show this list
 	@echo; echo "variables:"
 	@sed -nE 's/^#: ([A-Z]+) +/  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-#: PART      test, coverage: the tests of this part only, such as queue, sandbox or "queue watch"; a wrong name lists all
-#: WORKERS   test, coverage, conformance, e2e: tests that run at once (3); 0 runs one after the other in one process
+#: PART      test, coverage: only the tests of this part, such as queue, sandbox or "queue watch"; an unknown name lists all
+#: WORKERS   test, coverage, conformance, e2e: number of tests that run in parallel (3); 0 runs all in one process
 #: CLUSTER   conformance, peers: sandbox (default) or real, a kube-apiserver; conformance also kind or the path of a kubeconfig
-#: HISTORIES model: how many histories (10000)
+#: HISTORIES model: number of histories (10000)
 #: BENCH     bench: options of `python -m benchmarks`, such as --quick
-#: UPGRADE   lock: --upgrade takes the newest versions
-#: PYTHON    the Python that makes the virtual environment (python3); 3.11 or newer
-#: VENV      where the virtual environment is (.venv)
+#: UPGRADE   lock: --upgrade selects the newest versions
+#: PYTHON    the Python that creates the virtual environment (python3); 3.11 or newer
+#: VENV      directory of the virtual environment (.venv)
 
 demo: $(VENV)/.sandbox ## Run the operator, the samples and their services on the embedded control plane
-	@echo "==> the sandbox, the operator and the samples, until 10 000 records have arrived"
+	@echo "==> running the sandbox, the operator and the samples until 10 000 records have arrived"
 	$(BIN)/etl-operator sandbox --until-ready --timeout 600
 
-test: $(if $(PART),$(VENV)/.dev,lint) ## Check style, types and layers, then run every test; with PART only the tests of one part
+test: $(if $(PART),$(VENV)/.dev,lint) ## Check style, types and layers, then run all tests; with PART, run only the tests of one part
 	@echo "==> tests$(if $(PART), of $(PART),, 5 of 5), $(WORKERS) at a time$(if $(PART),,; they take ten minutes on two cores)"
 	$(BIN)/python -m tests.parts $(PART)
 
-coverage: $(VENV)/.dev ## Run the tests and print how much of each room they run, subprocesses included; PART as for test
+coverage: $(VENV)/.dev ## Run the tests and print the coverage of each package, including subprocesses; PART as for test
 	$(BIN)/python -m tests.parts --coverage $(PART)
 
-model: $(VENV)/.dev ## Play histories of the router's consensus engine in virtual time (two minutes; HISTORIES)
+model: $(VENV)/.dev ## Run random histories of the router's consensus engine in virtual time (two minutes; HISTORIES)
 	$(BIN)/python -m tests.node.model --histories $(or $(HISTORIES),10000)
 
-conformance: $(VENV)/.dev ## Compare the sandbox's API server with what a real one answers (CLUSTER)
+conformance: $(VENV)/.dev ## Compare the sandbox's API server with a real one (CLUSTER)
 	$(PYTEST) e2e/conformance --cluster $(or $(CLUSTER),sandbox)
 
 e2e: $(VENV)/.dev ## Run the end-to-end suite on a real kube-apiserver, from KUBEBUILDER_ASSETS or built with Go
 	$(BIN)/python -m e2e.realserver
 	$(PYTEST) e2e --cluster real
 
-peers: $(VENV)/.dev ## Run other projects' own suites on the sandbox's API server; needs Go (CLUSTER)
+peers: $(VENV)/.dev ## Run test suites of other projects on the sandbox's API server; needs Go (CLUSTER)
 	$(BIN)/python -m e2e.peers --cluster $(or $(CLUSTER),sandbox)
 
 lint: $(VENV)/.dev ## Check style, types and layers: ruff, mypy --strict, import-linter
@@ -65,7 +65,7 @@ lint: $(VENV)/.dev ## Check style, types and layers: ruff, mypy --strict, import
 	@echo "==> layers: import-linter (4 of 5)"
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev ## Measure the runtime against kopf, controller-runtime and kube-rs, and the data plane against an OpenTelemetry Collector (BENCH)
+bench: $(VENV)/.dev ## Run the benchmarks of the runtime, the sandbox and the data plane (BENCH)
 	$(BIN)/python -m benchmarks $(BENCH)
 	$(BIN)/python -m benchmarks.servers
 	$(BIN)/python -m benchmarks.dataplane $(filter --quick --check,$(BENCH))
@@ -74,7 +74,7 @@ fmt: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-hooks: $(VENV)/.dev ## Install the git hooks of .pre-commit-config.yaml: style before a commit, types and layers before a push
+hooks: $(VENV)/.dev ## Install the git hooks of .pre-commit-config.yaml: check style before a commit, types and layers before a push
 	$(BIN)/pre-commit install
 
 manifests: $(VENV)/.dev ## Regenerate the CRDs, the field tables of the docs and the gRPC code from their sources
@@ -86,11 +86,11 @@ manifests: $(VENV)/.dev ## Regenerate the CRDs, the field tables of the docs and
 versions: $(VENV)/.dev ## Run the unit tests at the lowest and the newest versions of the dependencies, on Python 3.11 and the newest
 	.ci/versions /dev/stdout
 
-clean: ## Remove what the other targets made
+clean: ## Remove the files that the other targets created
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .venv-versions build/coverage
 
-lock: $(VENV)/.dev ## Bring .ci/requirements/ in line with pyproject.toml (UPGRADE)
-	@# The first has everything; the others are parts of it, with the same versions.
+lock: $(VENV)/.dev ## Update .ci/requirements/ from pyproject.toml (UPGRADE)
+	@# The first file has all packages; the others have subsets with the same versions.
 	$(LOCK) --all-extras --group build --group installer pyproject.toml --output-file .ci/requirements/dev.txt
 	$(LOCKED) --extra sandbox pyproject.toml --output-file .ci/requirements/sandbox.txt
 	$(LOCKED) --extra tracing pyproject.toml --output-file .ci/requirements/operator.txt
@@ -100,9 +100,9 @@ lock: $(VENV)/.dev ## Bring .ci/requirements/ in line with pyproject.toml (UPGRA
 	$(LOCKED) --group installer --output-file .ci/requirements/installer.txt
 
 $(VENV)/bin/python:
-	@echo "==> making a virtual environment in $(VENV)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "etl-operator needs Python 3.11 or newer, this is " + sys.version.split()[0])'
-	@# Half an environment, such as one without pip, would pass for a whole one the next time.
+	@echo "==> creating a virtual environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "etl-operator needs Python 3.11 or newer; this is " + sys.version.split()[0])'
+	@# An incomplete environment, such as one without pip, would be used as a complete one in the next run.
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.sandbox: .ci/requirements/sandbox.txt $(INSTALL) | $(VENV)/bin/python

@@ -1,10 +1,10 @@
 """Install one of the locked sets into a virtual environment, with this project in editable form.
 
 ``python install.py VENV SET`` reads ``SET.txt`` beside this file and checks every download against its hash.
-uv does the work, because it is several times as fast. Where there is no uv for this machine, or it reaches no
-index, pip does: it reads all of the configuration that the user has made for it.
+uv installs the packages, because it is several times faster than pip. If uv is not available for this
+machine, or cannot connect to an index, pip installs them, with the complete configuration of the user.
 
-Needs nothing but Python's own library.
+Needs only the standard library.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 _OF_PIP = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "cert": "SSL_CERT_FILE"}
-"""What uv must know of pip's configuration: a company's index, and what it is trusted by."""
+"""Settings of pip that uv needs: the address of an index, and the certificate authorities to trust."""
 _EVERY = 10
-"""Packages between two lines about pip's progress."""
+"""pip's progress is printed each time this number of packages has been fetched."""
 
 
 def main(environment: Path, name: str) -> int:
@@ -45,17 +45,17 @@ def _with_uv(python: Path, wanted: Path) -> bool:
     (pin,) = _pins(HERE / "installer.txt")
     version = pin.split()[0].replace("==", " ")
     if _output(uv, "--version")[: len(version)] != version:
-        _say(f"fetching {version}, which installs the others")
+        _say(f"fetching {version}, the installer")
         arguments = ("--require-hashes", "--only-binary", ":all:", "-r", str(HERE / "installer.txt"))
         if _run(python, *_PIP, "install", "--quiet", *arguments):
-            _say("uv cannot be had; pip installs everything")
+            _say("uv cannot be installed; using pip")
             return False
     install = (uv, "pip", "install", "--python", str(python))
     environment = {**_from_pip(python), **os.environ}
     if _run(*install, *_BUILDERS, environment=environment) or _run(
         *install, *_LOCKED, str(wanted), environment=environment
     ):
-        _say("uv failed; pip installs everything, with its own configuration")
+        _say("uv failed; using pip, with its own configuration")
         return False
     return not _run(*install, *_ITSELF, environment=environment)
 
@@ -75,7 +75,7 @@ def _with_pip(python: Path, wanted: Path, count: int) -> bool:
                 if collected % _EVERY == 0:
                     print(f"    {collected} of {count} packages fetched", flush=True)
             elif line.startswith("Installing "):
-                print(f"    {count} of {count} packages fetched, unpacking them", flush=True)
+                print(f"    {count} of {count} packages fetched, installing them", flush=True)
     if running.returncode:
         print("".join(lines), end="", flush=True)
         return False
@@ -85,13 +85,13 @@ def _with_pip(python: Path, wanted: Path, count: int) -> bool:
 _PIP = ("-m", "pip", "--disable-pip-version-check")
 _BUILDERS = ("--require-hashes", "-r", str(HERE / "build.txt"))
 _LOCKED = ("--require-hashes", "--no-build-isolation", "-r")
-"""What has no wheel is built by what is locked as well."""
+"""Packages without a wheel are built with locked build tools."""
 _ITSELF = ("--no-index", "--no-deps", "--no-build-isolation", "--editable", str(PROJECT))
-"""The project itself: everything that builds it is installed already."""
+"""The project itself; its build tools are already installed."""
 
 
 def _from_pip(python: Path) -> Mapping[str, str]:
-    """What pip's configuration, from files and variables, is called in uv's variables."""
+    """pip's configuration, from files and variables, as variables of uv."""
     found = {}
     for line in _output(python, *_PIP, "config", "list").splitlines():
         key, _, value = line.partition("=")

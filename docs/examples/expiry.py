@@ -1,4 +1,4 @@
-"""Deletes ConfigMaps some seconds after their creation, where the annotation ``example.com/ttl`` says so."""
+"""Deletes ConfigMaps after the number of seconds in their annotation ``example.com/ttl``."""
 
 import asyncio
 from datetime import datetime

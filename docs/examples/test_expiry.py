@@ -1,4 +1,4 @@
-"""How to test a controller: a server in virtual time, faults on it, and a seed that repeats all of it."""
+"""How to test a controller: a server in virtual time, injected faults, and a seed that reproduces a run."""
 
 import pytest
 from expiry import CONFIG_MAP, TTL, setup
@@ -35,16 +35,16 @@ def test_what_has_lived_long_enough_goes_and_nothing_else() -> None:
 def test_whatever_server_and_network_do(seed: int) -> None:
     async def play(world: Simulation) -> None:
         setup(manager := world.manager())
-        world.fault(verb="delete", cut="after", probability=0.5)  # the answer is lost
+        world.fault(verb="delete", cut="after", probability=0.5)  # the response is lost
         world.fault(verb="list", status=429, retry_after=3, times=2)
-        world.fault(verb="list", stale=5, times=1)  # from a cache that lags behind
+        world.fault(verb="list", stale=5, times=1)  # from a stale cache
         world.fault(spread=5.0, probability=0.3)  # requests overtake each other
         async with world.running(manager):
             for number in range(10):
                 world.server.create(config_map(f"short-{number}", "60"))
                 await world.sleep(world.rng.uniform(0, 20))
                 if number == 5:
-                    world.compact()  # 410 for who comes back
+                    world.compact()  # watches that resume get 410
                     world.cut_watches()
             speak = world.silence("", "configmaps")
             await world.sleep(60)

@@ -1,4 +1,4 @@
-"""A resource of one's own, its children, and what becomes of them when the leader is cut off."""
+"""A custom resource, its children, and a leader that loses its connection."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def scaled(world: Simulation) -> int | None:
 
 
 def start(world: Simulation) -> None:
-    """What the cluster's own controller would do."""
+    """Does what the StatefulSet controller of a cluster does."""
 
     def started(obj: Object) -> Object:
         count = obj["spec"]["replicas"]
@@ -69,7 +69,7 @@ def test_another_leader_takes_over() -> None:
         one, two = world.manager("one", elect=True), world.manager("two", elect=True)
         setup(one)
         setup(two)
-        with pytest.raises(LeaseLost):  # what ends the first, once it is sure that it may not write any more
+        with pytest.raises(LeaseLost):  # ends the first one when its lease has expired
             async with world.running(one):
                 await world.until(lambda: scaled(world) == 1)
                 async with world.running(two):

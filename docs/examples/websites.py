@@ -1,5 +1,5 @@
-"""Runs a StatefulSet for every Website: a resource of its own, by server-side apply, with a status, an input
-gate and leader election. The definition is in websites.yaml."""
+"""Runs a StatefulSet for every Website, a custom resource. It uses server-side apply, a status, an input
+gate and leader election. The CustomResourceDefinition is in websites.yaml."""
 
 import argparse
 import asyncio
@@ -33,7 +33,7 @@ class WebsiteSpec(BaseModel):
 
 
 class Status(BaseModel):
-    """Of a Website, and what is of interest in that of a StatefulSet."""
+    """Status of a Website; also reads the replica count from the status of a StatefulSet."""
 
     readyReplicas: int = 0
     conditions: list[dict[str, Any]] = []
@@ -42,17 +42,17 @@ class Status(BaseModel):
 class Websites:
     def __init__(self, manager: Manager, gate: Gate, *namespaces: str) -> None:
         self.client, self.clock, self.events = manager.client, manager.clock, manager.events
-        # Objects read through the gate are inputs: without a change of one of them there is no run.
+        # Objects read through the gate are inputs: without a change of an input, the reconcile is skipped.
         self.websites = gate.reads(manager.informer(WEBSITE, namespaces=namespaces))
         self.sets = gate.reads(manager.informer(STATEFUL_SET, namespaces=namespaces))
 
     async def reconcile(self, key: ObjectKey) -> Result:
         website = self.websites.get(key)
         if website is None or website.deleting:
-            return Result.done()  # the garbage collector deletes what it owns
+            return Result.done()  # the garbage collector deletes its children
         wanted = stateful_set(website, read_spec(website, WebsiteSpec))
         stored = await self.client.apply(STATEFUL_SET, wanted, field_manager=NAME, force=True)
-        self.sets.written(stored)  # reads return it until the watch has delivered it
+        self.sets.written(stored)  # reads return this version until the watch delivers it
         child = self.sets.get(key)
         ready = read_status(child, Status) if child is not None else None
         await self.report(website, (ready or Status()).readyReplicas, wanted["spec"]["replicas"])
@@ -112,7 +112,7 @@ async def main(identity: str, *namespaces: str) -> None:
     clock, metrics = SystemClock(), Metrics()
     access = load_default()
     transport = MeasuredTransport(HttpTransport(access), metrics, clock)
-    # The client of the election has no fence: the elector must not be checked by itself.
+    # The elector's client has no fence, because the fence depends on the elector.
     leader = LeaderElector(Client(transport), access.namespace, NAME, identity, clock=clock)
     client = Client(transport, clock=clock, fence=leader.fence)
     manager = Manager(

@@ -1,7 +1,7 @@
-"""Where the embedded server is known to answer otherwise than a real one, and why: the one list of it.
+"""Known differences between the embedded server and a real one, with reasons: the only list of them.
 
 The conformance suite and the tests on recorded answers mark these checks as expected failures, so that an
-entry which is no longer true fails; ``docs/generate.py`` writes the list into ``docs/sandbox.md``.
+entry that is no longer true fails. ``docs/generate.py`` writes the list into ``docs/sandbox.md``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """One thing that is different.
+    """One difference.
 
     :param reason: a sentence without its full stop, as users read it.
     :param scenarios: names of the scenarios of ``tests/informers/apiserver/scenarios`` that show it.
@@ -30,7 +30,7 @@ class Deviation:
 
 DEVIATIONS = (
     Deviation(
-        "the refusal of a changed claim does not show the change as a difference of Go values",
+        "the error for a change of a PersistentVolumeClaim's spec does not contain the diff of Go values",
         ("update: claim modes",),
     ),
     Deviation(

@@ -138,9 +138,9 @@ class SqlSink(Sink):
         key = sql.inspect(connection).get_pk_constraint(self._table.name)["constrained_columns"]
         if missing or set(key) != set(_KEYS):
             raise StartError(
-                f"table {self._table.name} in {self._name} is not one of this sink: it needs the columns "
+                f"table {self._table.name} in {self._name} is not a table of this sink: it needs the columns "
                 f"{', '.join(column.name for column in self._table.columns)} with the primary key "
-                f"({', '.join(_KEYS)}); name another one with --table"
+                f"({', '.join(_KEYS)}); use another table with --table"
             )
 
     @property
@@ -167,7 +167,7 @@ def _engine(url: str) -> sql.Engine:
     except exc.ArgumentError:
         # The text of the error would show the password.
         raise StartError(
-            "--url is no database URL, such as sqlite:////data/records.db or postgresql://user:password@host/name"
+            "--url is not a database URL, such as sqlite:////data/records.db or postgresql://user:password@host/name"
         ) from None
     except (ImportError, exc.NoSuchModuleError) as error:
         raise StartError(f"the driver of {parsed.drivername} is not installed: {error}") from error

@@ -116,12 +116,12 @@ class Source(Service):
     def _conclude(self, pushing: asyncio.Task[None], reading: asyncio.Task[None]) -> None:
         if not pushing.done():
             log.warning(
-                "%d records have no answer yet: they are sent again after the next start",
+                "%d records have no answer yet: they will be sent again after the next start",
                 self._outstanding.records,
             )
         else:
             pushing.result()
-            log.info("everything that was sent is answered")
+            log.info("all records have an answer")
         if not reading.cancelled():
             reading.result()
 

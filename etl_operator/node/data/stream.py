@@ -31,9 +31,9 @@ PAUSE_MS = 1000
 TRACE_KEYS = frozenset({"traceparent", "tracestate", "baggage"})
 PIPELINE_KEY = "etl-pipeline"
 
-LEAVING = "the node is leaving: connect again; what was not answered must be sent again"
-AGED = "the stream has reached its age: connect again"
-LET_GO = "records were let go: connect again and send again what was not answered"
+LEAVING = "the node is shutting down: connect again, and send the records without an answer again"
+AGED = "the stream has reached its maximum age: connect again"
+LET_GO = "the node released records: connect again, and send the records without an answer again"
 
 
 class End(NamedTuple):

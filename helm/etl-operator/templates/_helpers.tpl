@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* Short enough for every suffix the templates add. */}}
+{{/* Truncated, to leave room for the suffixes that the templates add. */}}
 {{- define "etl-operator.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
@@ -28,7 +28,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Selectors cannot be changed: no version and no chart in here. */}}
+{{/* Selectors are immutable: they have no version and no chart name. */}}
 {{- define "etl-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "etl-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -1,4 +1,4 @@
-{{/* What the operator may do in the namespaces it watches; why is written in config/rbac/role.yaml. */}}
+{{/* Permissions in the namespaces that the operator watches; config/rbac/role.yaml has the reasons. */}}
 {{- define "etl-operator.rules" -}}
 - apiGroups: [etl.router]
   resources: [etlrouterclusters]
