@@ -35,7 +35,7 @@ def health_routes(
         status = engine.status()
         if leaving():
             return json_page(
-                HTTPStatus.SERVICE_UNAVAILABLE, {"ready": False, "reason": "the node is leaving"}
+                HTTPStatus.SERVICE_UNAVAILABLE, {"ready": False, "reason": "the node is shutting down"}
             )
         if status.leader_id is None:
             return json_page(HTTPStatus.SERVICE_UNAVAILABLE, {"ready": False, "reason": "no leader is known"})

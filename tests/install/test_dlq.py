@@ -99,7 +99,7 @@ def test_a_router_that_does_not_answer_is_named(tmp_path: Path) -> None:
     done = dlq(tmp_path, "replay", "--router", "127.0.0.1:1", letters=[letter(1)])
     assert done.exit_code == 1
     assert "router 127.0.0.1:1, stage flow-sink: UNAVAILABLE" in done.stderr
-    assert "0 of 1 records were taken before" in done.stderr
+    assert "0 of 1 records were accepted before" in done.stderr
 
 
 TEXTS = st.text(max_size=8)

@@ -31,9 +31,9 @@ PAUSE_MS = 1000
 TRACE_KEYS = frozenset({"traceparent", "tracestate", "baggage"})
 PIPELINE_KEY = "etl-pipeline"
 
-LEAVING = "the node is leaving: connect again; what was not answered must be sent again"
-AGED = "the stream has reached its age: connect again"
-LET_GO = "records were let go: connect again and send again what was not answered"
+LEAVING = "the node is shutting down; connect again, and send unacknowledged records again"
+AGED = "the stream has reached its maximum age; connect again"
+LET_GO = "the node dropped records that did not end; connect again, and send unacknowledged records again"
 
 
 class End(NamedTuple):
@@ -278,7 +278,7 @@ def source_of(batch: common_pb2.RecordBatch) -> str:
     for number, record in enumerate(batch.records):
         if record.id.source_id != source:
             raise ValueError(
-                f"batch.records[{number}].id.source_id: {record.id.source_id!r} is not {source!r}: "
-                "one source per batch"
+                f"batch.records[{number}].id.source_id: {record.id.source_id!r} is not {source!r}; "
+                "all records of a batch must have the same source"
             )
     return source
