@@ -37,7 +37,7 @@ def test_the_demo_ends_by_itself_once_all_records_have_come(start_sandbox: Start
         assert f"ready   {sample}" in demo.output
     assert "everything is Ready" in demo.output
     said = re.search(
-        r"10000 records came: (\d+) filtered, (\d+) dead-lettered, (\d+) written, \d+ records a second",
+        r"10000 records arrived: (\d+) filtered, (\d+) dead-lettered, (\d+) written, \d+ records/s",
         demo.output,
     )
     assert said is not None, demo.output
@@ -158,7 +158,7 @@ def test_no_process_outlives_the_sandbox(start_sandbox: Start, how: signal.Signa
     assert code == (-signal.SIGKILL if how == signal.SIGKILL else 0), sandbox.output
     sandbox.wait_for_no_process()
     if how != signal.SIGKILL:
-        assert "stopped; no process is left behind" in sandbox.output
+        assert "stopped; all processes have ended" in sandbox.output
         assert "Traceback" not in sandbox.output
 
 

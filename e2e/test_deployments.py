@@ -117,7 +117,7 @@ def test_an_installed_operator_takes_the_place_of_the_sandboxes_own(
     assert any(pod["metadata"]["uid"] in holder for pod in pods), holder
 
     run(sandbox, *there, "delete", "deployment", name)
-    sandbox.wait_for_output("the operator of the sandbox starts again")
+    sandbox.wait_for_output("starting the operator of the sandbox again")
     run(sandbox, "delete", "etlsink", "later", WITHIN)
 
 

@@ -137,4 +137,4 @@ def test_measures_are_not_to_be_had_and_say_so(sandbox: Sandbox) -> None:
 def test_what_needs_a_container_runtime_is_refused(
     sandbox: Sandbox, arguments: tuple[str, ...], what: str
 ) -> None:
-    assert f"does not serve {what}" in refused(sandbox, *arguments)
+    assert f"does not support {what}" in refused(sandbox, *arguments)

@@ -118,7 +118,7 @@ async def test_the_status_has_what_moved_what_failed_and_what_is_left(scene: Sce
         out.bad = {}
         letters = tmp_path / "dead.jsonl"
         letters.write_bytes(b"".join(map(line_of, dead.records)))
-        assert await replayed(scene, letters) == "the router took 1 of 1 records\n"
+        assert await replayed(scene, letters) == "the router accepted 1 of 1 records\n"
         assert 7 in out.sequences
         # Disabled: Ready when the last record has left.
         out.held, calls = asyncio.Event(), out.calls

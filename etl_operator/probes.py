@@ -96,7 +96,7 @@ class HttpServer:
         method, _, rest = head.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")
         path = rest.partition(" ")[0].partition("?")[0]
         if method not in ("GET", "HEAD"):
-            page = text_page(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n")
+            page = text_page(HTTPStatus.METHOD_NOT_ALLOWED, "method not allowed; use GET or HEAD\n")
         elif path in self._routes:
             made = self._routes[path]()
             page = made if isinstance(made, Page) else await made

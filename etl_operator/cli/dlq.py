@@ -127,14 +127,14 @@ async def replay(letters: Sequence[Letter], address: str, say: Callable[[str], N
                 done = outcomes[sidecar_pb2.ACK_STATUS_SUCCESS]
                 raise DlqError(
                     f"router {address}, stage {request.stage_id}: {error.code().name}: {error.details()} "
-                    f"({done} of {len(letters)} records were taken before)"
+                    f"({done} of {len(letters)} records were accepted before)"
                 ) from None
             for ack in answer.record_acks:
                 outcomes[ack.status] += 1
                 if ack.status != sidecar_pb2.ACK_STATUS_SUCCESS:
-                    say(f"{name_of(ack.record_id)}: {ack.error or 'not decided; send it again'}")
+                    say(f"{name_of(ack.record_id)}: {ack.error or 'not processed yet; replay it again'}")
     taken = outcomes[sidecar_pb2.ACK_STATUS_SUCCESS]
-    say(f"the router took {taken} of {len(letters)} records")
+    say(f"the router accepted {taken} of {len(letters)} records")
     return taken == len(letters)
 
 

@@ -32,7 +32,9 @@ def _selecting(command: Callable[..., None]) -> Callable[..., None]:
             multiple=True,
             help="Only this error code, such as SINK_FAILED; can be repeated.",
         ),
-        click.option("--stage", "stages", multiple=True, help="Only of this stage; can be repeated."),
+        click.option(
+            "--stage", "stages", multiple=True, help="Only dead letters of this stage; can be repeated."
+        ),
         click.option(
             "--file",
             required=True,
@@ -83,7 +85,7 @@ def show(file: IO[bytes], **selected: Any) -> None:
     "--router",
     required=True,
     metavar="HOST:PORT",
-    help="gRPC address of a member of the pipeline's cluster, for example of `kubectl port-forward`.",
+    help="gRPC address of a member of the pipeline's cluster, such as that of `kubectl port-forward`.",
 )
 @_selecting
 def replay_(file: IO[bytes], router: str, **selected: Any) -> None:

@@ -63,25 +63,38 @@ class NodeCollector(Collector):
         enabled = sum(pipeline.enabled for pipeline in self._pipelines)
         healthy = sum(member.healthy for member in status.members)
         plain = {
-            "etl_router_raft_term": ("Raft term.", status.term),
-            "etl_router_raft_is_leader": ("1 on the leader.", status.leader_id == status.node_id),
-            "etl_router_raft_has_leader": ("1 where a leader is known.", status.leader_id is not None),
-            "etl_router_raft_commit_index": ("Last committed log entry.", status.commit_index),
-            "etl_router_raft_applied_index": ("Last applied log entry.", status.applied_index),
-            "etl_router_raft_members": ("Members by configuration.", len(status.members)),
-            "etl_router_raft_members_healthy": ("Members that answered recently.", healthy),
-            "etl_router_registered_services": ("Services in this node's registry.", len(self._registry)),
+            "etl_router_raft_term": ("Current Raft term.", status.term),
+            "etl_router_raft_is_leader": (
+                "1 if this node is the leader, otherwise 0.",
+                status.leader_id == status.node_id,
+            ),
+            "etl_router_raft_has_leader": (
+                "1 if this node knows a leader, otherwise 0.",
+                status.leader_id is not None,
+            ),
+            "etl_router_raft_commit_index": ("Index of the last committed log entry.", status.commit_index),
+            "etl_router_raft_applied_index": ("Index of the last applied log entry.", status.applied_index),
+            "etl_router_raft_members": ("Members in the Raft configuration.", len(status.members)),
+            "etl_router_raft_members_healthy": (
+                "Members that answered this node recently, itself included.",
+                healthy,
+            ),
+            "etl_router_registered_services": ("Services registered with this node.", len(self._registry)),
         }
         for name, (text, value) in plain.items():
             yield GaugeMetricFamily(name, text, value=float(value))
-        pipelines = GaugeMetricFamily("etl_router_pipelines", "Pipelines.", labels=["enabled"])
+        pipelines = GaugeMetricFamily(
+            "etl_router_pipelines", "Pipelines in the cluster, by enabled.", labels=["enabled"]
+        )
         pipelines.add_metric(["true"], enabled)
         pipelines.add_metric(["false"], len(self._pipelines) - enabled)
         yield pipelines
         yield CounterMetricFamily(
-            "etl_router_journal_flushes", "Disk flushes of the journal.", value=self._flushes()
+            "etl_router_journal_flushes", "Flushes of the Raft journal to disk.", value=self._flushes()
         )
-        calls = CounterMetricFamily("etl_router_grpc_calls", "gRPC calls.", labels=["method"])
+        calls = CounterMetricFamily(
+            "etl_router_grpc_calls", "gRPC calls that this node received, by method.", labels=["method"]
+        )
         for method, count in sorted((Counter(self._calls) + Counter(self._worker_calls())).items()):
             calls.add_metric([method], count)
         yield calls
@@ -95,22 +108,29 @@ def data_metrics(report: Report) -> Iterator[Metric]:
     gauges = {
         "records_buffered": GaugeMetricFamily(
             "etl_router_stage_records_buffered",
-            "Records that wait for a stage or are in its calls.",
+            "Records that wait for a call of the stage or are in one.",
             labels=labels,
         ),
         "broken": GaugeMetricFamily(
-            "etl_router_stage_broken", "1 if no service can be called.", labels=labels
+            "etl_router_stage_broken",
+            "1 after a service of the stage answered UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED or an "
+            "invalid result, until a call succeeds; otherwise 0. Unreachable services do not count.",
+            labels=labels,
         ),
     }
     counters = {
         name: CounterMetricFamily(f"etl_router_stage_{name}", text, labels=labels)
         for name, text in (
-            ("records", "Records that left a stage."),
-            ("record_errors", "Records that failed finally."),
-            ("unanswered_calls", "Calls that nobody answered."),
+            ("records", "Records that the stage processed, filtered records included."),
+            ("record_errors", "Records that failed in the stage and are not tried again."),
+            ("unanswered_calls", "Calls of the stage that failed without a decision about their records."),
         )
     }
-    seconds = SummaryMetricFamily("etl_router_stage_call_seconds", "Calls that were answered.", labels=labels)
+    seconds = SummaryMetricFamily(
+        "etl_router_stage_call_seconds",
+        "Duration of the answered calls of the stage, in seconds.",
+        labels=labels,
+    )
     stages = (
         ([pipeline_id, stage_id], stage)
         for pipeline_id, pipeline in sorted(report.pipelines.items())
@@ -126,9 +146,15 @@ def data_metrics(report: Report) -> Iterator[Metric]:
     yield from (*gauges.values(), *counters.values(), seconds)
     yield from _pipeline_metrics(report)
     plain = {
-        "etl_router_credits_granted": ("Records granted to sources and not used.", report.credits),
-        "etl_router_pending_bytes": ("Bytes that records under way count with.", report.pending_bytes),
-        "etl_router_streams": ("Open streams of sources.", report.streams),
+        "etl_router_credits_granted": (
+            "Credits granted to sources and not used, in records.",
+            report.credits,
+        ),
+        "etl_router_pending_bytes": (
+            "Bytes of the buffer that records in progress take.",
+            report.pending_bytes,
+        ),
+        "etl_router_streams": ("Open streams from sources.", report.streams),
     }
     for name, (text, value) in plain.items():
         yield GaugeMetricFamily(name, text, value=float(value))
@@ -136,18 +162,22 @@ def data_metrics(report: Report) -> Iterator[Metric]:
 
 def _pipeline_metrics(report: Report) -> Iterator[Metric]:
     pending = GaugeMetricFamily(
-        "etl_router_pipeline_pending_records", "Records taken and not decided.", labels=["pipeline"]
+        "etl_router_pipeline_pending_records",
+        "Records that were received and are not acknowledged.",
+        labels=["pipeline"],
     )
     parked = GaugeMetricFamily(
         "etl_router_pipeline_parked_records",
-        "Failed records held without a dead-letter sink.",
+        "Failed records that are kept in memory because the pipeline has no dead-letter sink.",
         labels=["pipeline"],
     )
     letters = CounterMetricFamily(
         "etl_router_pipeline_dead_letters", "Records written to the dead-letter sink.", labels=["pipeline"]
     )
     rejected = CounterMetricFamily(
-        "etl_router_pipeline_rejected_records", "Failed records that nothing keeps.", labels=["pipeline"]
+        "etl_router_pipeline_rejected_records",
+        "Failed records that were rejected, because dead letters are disabled or their sink refused them.",
+        labels=["pipeline"],
     )
     for pipeline_id, pipeline in islice(sorted(report.pipelines.items()), MOST_STAGES):
         pending.add_metric([pipeline_id], pipeline.pending)
@@ -159,13 +189,17 @@ def _pipeline_metrics(report: Report) -> Iterator[Metric]:
 
 def _worker_metrics(workers: Sequence[Figures]) -> Iterator[Metric]:
     labels = ["worker"]
-    serving = GaugeMetricFamily("etl_router_worker_serving", "1 if the worker serves.", labels=labels)
-    restarts = CounterMetricFamily(
-        "etl_router_worker_restarts", "Times the worker ended and was started again.", labels=labels
+    serving = GaugeMetricFamily(
+        "etl_router_worker_serving", "1 if the worker is serving, otherwise 0.", labels=labels
     )
-    cpu = CounterMetricFamily("etl_router_worker_cpu_seconds", "CPU time of the worker.", labels=labels)
+    restarts = CounterMetricFamily(
+        "etl_router_worker_restarts", "Restarts of the worker after it ended.", labels=labels
+    )
+    cpu = CounterMetricFamily(
+        "etl_router_worker_cpu_seconds", "User and system CPU time of the worker, in seconds.", labels=labels
+    )
     memory = GaugeMetricFamily(
-        "etl_router_worker_resident_memory_bytes", "Resident memory of the worker.", labels=labels
+        "etl_router_worker_resident_memory_bytes", "Resident memory of the worker, in bytes.", labels=labels
     )
     for worker in workers:
         where = [str(worker.number)]

@@ -52,7 +52,7 @@ def built_in(name: str) -> Path:
 def _resources(kustomization: Path) -> Iterator[Path]:
     document = _documents(kustomization)
     if len(document) != 1 or not isinstance(document[0], dict):
-        raise ManifestError(f"{kustomization}: a kustomization is one mapping")
+        raise ManifestError(f"{kustomization}: a kustomization must be a single YAML mapping")
     unknown = sorted(set(document[0]) - _UNDERSTOOD)
     if unknown:
         raise ManifestError(

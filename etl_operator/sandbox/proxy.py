@@ -131,7 +131,7 @@ class NameProxy:
             # Only stop() cancels; a handler that ends cancelled would be reported as a failure.
             pass
         except _BROKEN as error:
-            log.debug("a tunnel broke: %s", error)
+            log.debug("a connection through the name proxy failed: %s", error)
         finally:
             self._handlers.discard(task)
             writer.transport.abort()
@@ -143,7 +143,7 @@ class NameProxy:
             to_reader, to_writer, address = await _connect(self._targets(host, port))
         except _Refused as refusal:
             reason = str(refusal)
-            log.info("refused: %s", reason)
+            log.info("name proxy: request refused: %s", reason)
             body = f"{reason}\n".encode()
             # gRPC shows the status line alone, so the reason stands there as well.
             head = f"HTTP/1.1 {refusal.status} {_one_line(reason)}\r\nContent-Type: text/plain\r\n"
@@ -160,7 +160,7 @@ class NameProxy:
                 group.create_task(_pump(reader, to_writer))
                 group.create_task(_pump(to_reader, writer))
         except* _BROKEN as errors:
-            log.debug("a tunnel to %s broke: %s", address, errors.exceptions[0])
+            log.debug("a connection through the name proxy to %s failed: %s", address, errors.exceptions[0])
         finally:
             self._tunnels.discard(tunnel)
             tunnel.cut()
@@ -225,7 +225,7 @@ async def _asked_for(reader: asyncio.StreamReader) -> tuple[str, int, str]:
         raise _Refused("431", "the request's head is too large")
     words = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
-        raise _Refused("400", "this is no HTTP/1 request")
+        raise _Refused("400", "not an HTTP/1 request")
     method, target, _ = words
     if method != "CONNECT":
         raise _Refused("405", "this proxy supports only CONNECT")

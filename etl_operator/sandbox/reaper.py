@@ -45,7 +45,7 @@ class Reaper:
         )
         assert self._process.stdout is not None
         if not await self._process.stdout.readline():
-            raise OSError(f"the reaper process did not start: exit code {await self._process.wait()}")
+            raise OSError(f"the guard process did not start: exit code {await self._process.wait()}")
         return self
 
     async def __aexit__(
@@ -72,7 +72,7 @@ class Reaper:
 
     def _running(self) -> asyncio.subprocess.Process:
         if self._process is None:
-            raise RuntimeError("the reaper is not running")
+            raise RuntimeError("the guard process is not running")
         return self._process
 
 

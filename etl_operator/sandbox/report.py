@@ -47,8 +47,8 @@ class Report:
     async def _finish(self) -> None:
         counts, say = self._flow.counts, self._progress.say
         say(
-            f"{counts.came} records came: {counts.filtered} filtered, {counts.dead_lettered} dead-lettered, "
-            f"{counts.written} written, {self._flow.rate:.0f} records a second"
+            f"{counts.came} records arrived: {counts.filtered} filtered, "
+            f"{counts.dead_lettered} dead-lettered, {counts.written} written, {self._flow.rate:.0f} records/s"
         )
         for file in await self._outputs():
             say(f"output: {file}")
@@ -77,12 +77,12 @@ class Report:
         """
         counts, say = self._flow.counts, self._progress.say
         say(
-            f"everything is Ready, but only {counts.came} of {self._flow.expected} records came within "
+            f"everything is Ready, but only {counts.came} of {self._flow.expected} records arrived within "
             f"{waited:.0f} s: {counts.filtered} filtered, {counts.dead_lettered} dead-lettered, "
             f"{counts.written} written"
         )
         for stage in await self._flow.unanswered():
-            say(f"  {stage}: its service did not answer; check its Deployment, Service and endpoint")
+            say(f"  {stage}: calls of its service failed; check its Deployment, Service, endpoint and log")
         for kind in ("source", "transform", "sink"):
             for service, pod in await self._flow.pods(kind):
                 say(f"the last lines of {kind} {service.name}:")

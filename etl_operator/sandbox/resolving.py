@@ -64,12 +64,12 @@ class ClusterNames:
         """
         match = self._pattern.fullmatch(host.lower())
         if match is None:
-            raise Unresolvable(f"{host} is not a cluster name")
+            raise Unresolvable(f"{host} is not a DNS name of the cluster")
         pod, name, namespace = match.groups()
         key = ObjectKey(namespace, name)
         service = self._services(key)
         if service is None:
-            raise Unresolvable(f"there is no Service {key}")
+            raise Unresolvable(f"Service {key} not found")
         slices = list(self._slices(key))
         if pod is not None:
             return self._of_pod(pod, key, slices, port)

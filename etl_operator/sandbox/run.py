@@ -95,7 +95,7 @@ async def run_sandbox(settings: SandboxSettings, control_plane: MakeControlPlane
             code = await main
         except asyncio.CancelledError:
             code = 128 + received[0] if settings.until_ready and received else 0
-        progress.say("stopped; no process is left behind")
+        progress.say("stopped; all processes have ended")
         return code
     except ManifestError as error:
         click.echo(f"error: {error}", err=True)
@@ -384,7 +384,9 @@ def _state_dir(wanted: Path | None) -> Iterator[Path]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ManifestError(f"{directory} is in use by another sandbox") from None
+            raise ManifestError(
+                f"{directory} is in use by another sandbox; choose another --state-dir"
+            ) from None
         yield directory
 
 

@@ -59,9 +59,9 @@ class AnotherOperator:
                     own.cancel()
                     await asyncio.gather(own, return_exceptions=True)
                 other = self._found() or "a Deployment"
-                say(f"{other} runs an operator: the operator of the sandbox is stopped")
+                say(f"{other} runs an operator; the operator of the sandbox is stopped")
                 await self._until(lambda: not self._found())
-                say("no Deployment runs an operator any more: the operator of the sandbox starts again")
+                say("no Deployment runs an operator any more; starting the operator of the sandbox again")
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():

@@ -51,7 +51,7 @@ class Discovery:
             return self._known[api_version, kind]
         except KeyError:
             raise ManifestError(
-                f"{kind}/{obj['metadata']['name']}: the server knows no kind {kind} in {api_version}"
+                f"{kind}/{obj['metadata']['name']}: the API server has no kind {kind} in {api_version}"
             ) from None
 
     async def _learn(self, api_version: str) -> None:
@@ -98,7 +98,7 @@ async def apply_all(client: Client, objects: Sequence[Object]) -> list[Applied]:
             refused.append(f"{obj['kind']}/{obj['metadata']['name']}: {error}")
     await asyncio.gather(*(_established(client, one) for one in new_kinds))
     if refused:
-        raise ManifestError("the server refused:\n  " + "\n  ".join(refused))
+        raise ManifestError("the API server rejected:\n  " + "\n  ".join(refused))
     return applied
 
 

@@ -81,7 +81,6 @@ def generate(count: int | None, rate: float, seed: int, size: int, **flags: Any)
     show_default=True,
     help="Seconds between polls.",
 )
-@click.option("--record-type", default="line", show_default=True, help="Type of the records.")
 @with_options(SOURCE, SERVICE)
 def read_file(path: Path, follow: bool, poll_seconds: float, record_type: str, **flags: Any) -> None:
     """Send each line of a file as a record, beginning at the router's checkpoint."""

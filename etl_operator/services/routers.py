@@ -128,7 +128,7 @@ class Routers:
         :param worked: it did, until now: routers end streams now and then.
         """
         code, details = error.code(), (error.details() or "").splitlines()
-        text = f"{code.name}: {details[0] if details else 'no reason given'}"
+        text = f"{code.name}: {details[0] if details else 'no details'}"
         where = {"router": self.address}
         if worked:
             log.info("the stream ended, opening another: %s", text, extra=where)

@@ -56,7 +56,9 @@ class Source(Service):
     def __init__(self, pushing: Pushing) -> None:
         super().__init__()
         if not pushing.routers or not pushing.source_id:
-            raise StartError("a source needs the address of a router and the name of its EtlSource")
+            raise StartError(
+                "a source needs the address of a router (routers) and the name of its EtlSource (source_id)"
+            )
         self.pushing = pushing
         self._outstanding = Outstanding(pushing.window)
         self._routers: Routers | None = None
@@ -148,8 +150,8 @@ class Source(Service):
                 record_id.sequence_number = before + 1
             if record_id.sequence_number <= before:
                 raise ValueError(
-                    f"sequence number {record_id.sequence_number} of partition {record_id.partition} comes "
-                    f"after {before}: they must rise"
+                    f"sequence number {record_id.sequence_number} of partition {record_id.partition} is not "
+                    f"greater than the one before, {before}; sequence numbers must increase"
                 )
             last[record_id.partition] = record_id.sequence_number
 

@@ -90,7 +90,7 @@ class FileSource(Source):
         except FileNotFoundError:
             if not self._follow:
                 raise StartError(
-                    f"cannot read {self._path}: there is no such file; --follow waits for it"
+                    f"cannot read {self._path}: no such file; use --follow to wait for it"
                 ) from None
         else:
             file.close()
@@ -144,7 +144,7 @@ class FileSource(Source):
         inode = os.fstat(at.file.fileno()).st_ino
         mark = Mark(at.segment, inode, len(beginning), zlib.crc32(beginning))
         if not await self.save(msgspec.json.encode(mark)):
-            log.debug("the router does not keep what the file is known by")
+            log.debug("the router did not store the identity of the file")
 
     def _file(self) -> io.FileIO:
         try:
@@ -243,12 +243,12 @@ def _another(file: io.FileIO, segment: int, offset: int, mark: Mark | None) -> s
         return ""
     status = os.fstat(file.fileno())
     if status.st_size < offset:
-        return f"the file has {status.st_size} bytes, and {offset} were read before"
+        return f"the file has {status.st_size} bytes, but {offset} were read before"
     if mark is not None and mark.segment == segment:
         beginning = os.pread(file.fileno(), mark.length, 0)
         if (status.st_ino, zlib.crc32(beginning)) != (mark.inode, mark.checksum):
-            return "the file is another one than before"
+            return "the file is not the one that was read before"
     # A file without a line break at its end was read to its end.
     if status.st_size > offset and os.pread(file.fileno(), 1, offset - 1) != b"\n":
-        return f"no line ends at byte {offset}"
+        return f"no line ends at byte {offset}, where reading stopped"
     return ""

@@ -66,7 +66,7 @@ class FaultRule:
         # A rule that never matches, or does nothing, makes a test that proves nothing.
         for word, known in ((self.verb, ("", *VERBS)), (self.cut, get_args(Cut))):
             if word not in known:
-                raise ValueError(f"{word!r} is none of {', '.join(filter(None, known))}")
+                raise ValueError(f"{word!r} must be one of {', '.join(filter(None, known))}")
 
     @property
     def certain(self) -> bool:

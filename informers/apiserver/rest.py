@@ -40,7 +40,7 @@ def handle(core: ApiServer, call: Call) -> Outcome:
     if info.type is REVIEW:
         return review(call, core.faults.forbids)
     if info.subresource in ELSEWHERE:
-        raise not_implemented(f"this server has no {info.subresource}: nothing runs behind it")
+        raise not_implemented(f"this server does not support the subresource {info.subresource}")
     if info.verb == "watch":
         return watch(core.store, call, core.flow, core.rng)
     special = pods.bind_any if info.type.resource == BINDING else _SUBRESOURCES.get(info.subresource)

@@ -241,7 +241,7 @@ def test_what_a_definition_defines_can_be_there_from_the_start() -> None:
         assert world.server.find(boxes, key("a")) is not None
         with pytest.raises(StatusError) as caught:
             world.server.create(box("Crate"))
-        assert caught.value.__notes__ == ["nothing here serves Crate of example.com/v1 (yet)"]
+        assert caught.value.__notes__ == ["this server does not serve Crate of example.com/v1"]
         with pytest.raises(ValueError, match=r"others\.example\.com is not served: .*already in use"):
             await world.create(defined("others", "Box"))
         await world.create(defined("crates", "Crate"))

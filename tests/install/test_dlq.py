@@ -92,14 +92,14 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path, line: str) -> None:
     path.write_bytes(line_of(letter(1)) + line.encode() + b"\n")
     done = CliRunner().invoke(main, ["dlq", "list", "etl/flow", "--file", str(path)])
     assert done.exit_code == 1
-    assert f"{path}, line 2: no record of the sink file: " in done.stderr
+    assert f"{path}, line 2: not a record that the file sink wrote: " in done.stderr
 
 
 def test_a_router_that_does_not_answer_is_named(tmp_path: Path) -> None:
     done = dlq(tmp_path, "replay", "--router", "127.0.0.1:1", letters=[letter(1)])
     assert done.exit_code == 1
     assert "router 127.0.0.1:1, stage flow-sink: UNAVAILABLE" in done.stderr
-    assert "0 of 1 records were taken before" in done.stderr
+    assert "0 of 1 records were accepted before" in done.stderr
 
 
 TEXTS = st.text(max_size=8)

@@ -94,7 +94,7 @@ async def test_what_cannot_run_is_refused_with_its_field_and_not_stored(tmp_path
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call(request)
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-            assert caught.value.details() == "config.edges[0].to_stage: there is no stage 'nowhere'"
+            assert caught.value.details() == "config.edges[0].to_stage: stage 'nowhere' not found"
         held = await get(node, "ns/p")
         assert (list(held.config.edges), held.status.version) == ([], 1)
 

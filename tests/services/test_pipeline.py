@@ -147,7 +147,7 @@ async def test_a_file_that_was_replaced_while_its_source_was_down(tmp_path: Path
         fill(log, "abcde\nfghij\nklmno\n")
         source.start()
         assert await source.exit_code() == 0, source.logs()
-    assert "the file is another one than before" in source.logs()
+    assert "the file is not the one that was read before" in source.logs()
     written = [json.loads(row) for row in lines(output)]
     assert [row["payload"] for row in written[:2]] == [12345, 67890]
     texts = [b64decode(row["payload_base64"]) for row in written[2:]]

@@ -141,7 +141,7 @@ async def test_answers_that_come_twice_or_leave_records_out(tmp_path: Path) -> N
     assert list(range(251, 301)) in node.batches
     assert node.seen[250] == 1
     assert node.streams == 2
-    assert "leaves out 50 of 100 records" in process.logs()
+    assert "lacks 50 of 100 records" in process.logs()
 
 
 async def test_a_source_that_is_killed_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ async def test_sigterm_ends_in_time_without_answers(tmp_path: Path) -> None:
         async with service(tmp_path, *arguments) as process:
             await until(lambda: len(node.batches) == 8, process.logs)
             assert await process.terminate() == 0
-    assert "800 records have no answer yet" in process.logs()
+    assert "800 records are not acknowledged" in process.logs()
 
 
 async def test_a_rate_is_kept(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Committer:
                 self._plane.confirm(part)
         except ConsensusError as error:
             if str(error) != self._trouble:
-                log.warning("checkpoints lag behind, records go on: %s", error)
+                log.warning("cannot commit checkpoints, trying again; records are still processed: %s", error)
             self._trouble = str(error)
             # Without a leader the next second is soon enough, however much is done meanwhile.
             await asyncio.sleep(INTERVAL)

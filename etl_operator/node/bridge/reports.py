@@ -106,7 +106,7 @@ class Reports:
         found = dict(zip([status.node_id, *others], reports, strict=True))
         missing = {member for member, report in found.items() if report is None}
         for member in sorted(missing - self._missing):
-            log.warning("node %d does not report its records: its counters are left out", member)
+            log.warning("node %d does not report its records; its counters are not included", member)
         self._missing = missing
         return found
 

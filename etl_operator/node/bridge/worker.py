@@ -95,7 +95,7 @@ class Worker:
             lasted = time.monotonic() - started
             wait = _FIRST_WAIT if lasted > _STEADY or not wait else min(wait * 2, _LONGEST_WAIT)
             self.restarts += 1
-            log.error("data worker %d %s; it is started again in %g s", self.number, how, wait)
+            log.error("data worker %d %s; starting it again in %g s", self.number, how, wait)
             await asyncio.sleep(wait)
 
     def send(self, message: link.Message) -> None:
@@ -174,7 +174,7 @@ class Worker:
                     end.send(self._begin(self.number))
                     self._link = end
                 case link.Serving():
-                    log.info("data worker %d serves", self.number)
+                    log.info("data worker %d is serving", self.number)
                     self.serving = True
                     self._on_serving()
                 case link.Answer():

@@ -85,11 +85,13 @@ class CheckpointService:
         await _require(request.service_id, "service_id", context)
         size = len(request.data)
         if size > MOST_DATA:
-            text = f"data: {size} bytes, more than {MOST_DATA}"
+            text = f"data: {size} bytes; the maximum is {MOST_DATA}"
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
         old = self._state.checkpoints.saved.get(request.service_id)
         if self._state.checkpoints.saved_bytes - (len(old.data) if old else 0) + size > MOST_SAVED:
-            text = f"all services together have saved {MOST_SAVED} bytes, and may not save more"
+            text = (
+                f"data: the checkpoints of all services would have more than {MOST_SAVED} bytes, the maximum"
+            )
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
         saved = Saved(
             request.service_id,
@@ -183,12 +185,12 @@ class CheckpointService:
 
     async def _commit(self, command: state.Idempotent, context: Context) -> state.Outcome:
         if self._state.checkpoints.rows >= MOST_ROWS:
-            text = f"{MOST_ROWS} partitions are remembered, and no more may be"
+            text = f"the offsets of {MOST_ROWS} partitions are stored, the maximum"
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
         try:
             return await self._peers.propose(command)
         except NotLeader:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "no leader is known, retry")
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "no leader is known; retry")
         except ConsensusError as error:
             await abort(context, error)
         raise AssertionError("abort returned")

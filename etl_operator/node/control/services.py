@@ -102,7 +102,7 @@ class RouterAdmin:
         if not request.force:
             pending = await self._records.known_pending(request.pipeline_id)
             if pending:
-                text = f"{pending} records are pending: disable the pipeline with drain, or use force"
+                text = f"{pending} records are pending; disable the pipeline with drain, or set force"
                 return router_pb2.DeletePipelineResponse(error=text)
         command = state.Delete(request.pipeline_id)
         return await self._write(command, router_pb2.DeletePipelineResponse(), context)

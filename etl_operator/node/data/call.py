@@ -251,7 +251,7 @@ class Services:
             return None
         except ProtocolFault as fault:
             self._pause(endpoint, Failure.BROKEN)
-            stats.broke(f"{endpoint.service.service_id}: {fault}")
+            stats.broke(f"service {endpoint.service.service_id}: invalid answer: {fault}")
             return None
         except BatchRefused as refused:
             stats.answered(self._monotonic() - began)
@@ -271,7 +271,7 @@ class Services:
         self._pause(endpoint, failure)
         stats.unanswered += 1
         if failure is Failure.BROKEN:
-            stats.broke(f"{endpoint.service.service_id} answers {code}: {details}")
+            stats.broke(f"service {endpoint.service.service_id} answered {code}: {details}")
 
     def _pause(self, endpoint: Endpoint, failure: Failure) -> None:
         endpoint.failures += 1
@@ -324,7 +324,7 @@ class Services:
             flush = sink_pb2.FlushRequest(sink_id=stage.stage_id, wait_for_completion=True)
             method = stub(self._channel(endpoint.service)).Flush  # type: ignore[no-untyped-call]
             if not (await self._call(method, flush, parcel.trace)).success:
-                raise ProtocolFault("it answers PENDING, and its Flush fails")
+                raise ProtocolFault("WriteBatch returned PENDING, and Flush failed")
         return written.results
 
     async def flush(self, stage: Stage) -> None:

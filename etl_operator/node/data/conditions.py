@@ -51,7 +51,7 @@ def compiled(condition: router_pb2.Condition, field: str, depth: int = 0) -> Pre
     The function raises `ConditionError`.
     """
     if depth > _DEEPEST:
-        raise PlanError(field, f"conditions nest deeper than {_DEEPEST} levels")
+        raise PlanError(field, f"conditions are nested more than {_DEEPEST} levels deep")
     kind = condition.WhichOneof("condition")
     match kind:
         case "always":
@@ -71,7 +71,7 @@ def compiled(condition: router_pb2.Condition, field: str, depth: int = 0) -> Pre
         case "not":
             inner = compiled(getattr(condition, "not").condition, f"{field}.not.condition", depth + 1)
             return lambda record: not inner(record)
-    raise PlanError(field, "is empty: set one of its fields, or leave the condition out")
+    raise PlanError(field, "is empty; set one of its fields, or remove the condition")
 
 
 def _always(record: common_pb2.Record) -> bool:
@@ -101,7 +101,7 @@ def _pattern(pattern: str, field: str) -> Callable[[str], Any]:
     except ImportError as error:
         raise PlanError(field, f"needs the package google-re2 on the node: {error}") from error
     except ValueError as error:
-        raise PlanError(field, f"is not a regular expression of RE2: {error}") from error
+        raise PlanError(field, f"is not a valid RE2 regular expression: {error}") from error
 
 
 @lru_cache(maxsize=_CACHED)
@@ -138,7 +138,7 @@ def _expression(expression: str, field: str) -> Predicate:
             raise ConditionError(f"{field}: {str(result.value()).splitlines()[0]}")
         value = result.value()
         if not isinstance(value, bool):
-            raise ConditionError(f"{field}: is neither true nor false for this record")
+            raise ConditionError(f"{field}: must evaluate to true or false, and does not for this record")
         return value
 
     return holds
@@ -152,7 +152,7 @@ def _program(expression: str) -> Any:
         text = str(error).removeprefix("INVALID_ARGUMENT: ").removesuffix("[INVALID_ARGUMENT]").strip()
         raise ValueError(f"does not compile as CEL: {text}") from None
     if program.return_type().name() not in ("BOOL", "DYN"):
-        raise ValueError("is CEL, but not true or false")
+        raise ValueError("must evaluate to true or false (BOOL)")
     return program
 
 
@@ -173,4 +173,4 @@ def _bounded(text: str, field: str) -> None:
     if not text:
         raise PlanError(field, "is required")
     if len(text) > _LONGEST:
-        raise PlanError(field, f"has {len(text)} characters, more than {_LONGEST}")
+        raise PlanError(field, f"has {len(text)} characters; the maximum is {_LONGEST}")

@@ -105,7 +105,8 @@ class Flow:
                     await self._emptied.wait()
         except TimeoutError:
             log.warning(
-                "pipeline %s: %d records did not end by the old plan; their sources must send them again",
+                "pipeline %s: dropping %d records that did not end before the change; "
+                "their sources must send them again",
                 self.pipeline_id,
                 self.pending,
             )

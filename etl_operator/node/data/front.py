@@ -146,7 +146,7 @@ class SourceRouter:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "source_id: is required")
         pipelines = [request.pipeline_id] if request.pipeline_id else []
         if request.pipeline_id and self._plane.flow(request.pipeline_id) is None:
-            text = f"pipeline_id: there is no pipeline {request.pipeline_id!r}"
+            text = f"pipeline_id: pipeline {request.pipeline_id!r} not found"
             await context.abort(grpc.StatusCode.NOT_FOUND, text)
         priorities = {each.value for each in Priority}
         priority = Priority(request.priority) if request.priority in priorities else Priority.NORMAL
@@ -172,7 +172,7 @@ class SidecarDataPlane:
         """As `SourceRouter.PushRecords`, for the one pipeline that the first message names."""
         first = await context.read()
         if not isinstance(first, sidecar_pb2.PushRecordsRequest) or not first.HasField("init"):
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "init: the first message must have it")
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "init: must be set in the first message")
         if not first.init.pipeline_id:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "init.pipeline_id: is required")
         await SourceStream(self._plane, SidecarWire(), context, first.init.pipeline_id).serve()
@@ -196,7 +196,11 @@ class SidecarDataPlane:
             way = await self._way(request, context)
         ticket = await self._decided(batch, source, way, amount, context)
         success = all(verdict <= Verdict.ACCEPTED for verdict in ticket.verdicts)
-        text = "" if success else next(iter(ticket.errors.values()), "send again what has the status RETRY")
+        text = (
+            ""
+            if success
+            else next(iter(ticket.errors.values()), "send the records with the status RETRY again")
+        )
         return sidecar_pb2.ReceiveRecordsResponse(
             success=success, error=text, record_acks=_sidecar_acks(batch, ticket)
         )
@@ -204,19 +208,19 @@ class SidecarDataPlane:
     async def _way(self, request: sidecar_pb2.ReceiveRecordsRequest, context: Context) -> Way:
         flow = self._plane.flow(request.pipeline_id)
         if flow is None and not self._plane.is_told:
-            text = "the node has not caught up with its cluster yet"
+            text = "the node has not loaded the state of its cluster yet; try again"
             await context.abort(grpc.StatusCode.UNAVAILABLE, text)
         if flow is None:
-            text = f"pipeline_id: there is no pipeline {request.pipeline_id!r}"
+            text = f"pipeline_id: pipeline {request.pipeline_id!r} not found"
             await context.abort(grpc.StatusCode.NOT_FOUND, text)
         if self._plane.leaving:
             await context.abort(grpc.StatusCode.UNAVAILABLE, LEAVING)
         if not flow.enabled:
-            text = f"disabled: {request.pipeline_id}"
+            text = f"pipeline {request.pipeline_id} is disabled"
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, text)
         stage = flow.stage(request.stage_id)
         if stage is None:
-            text = f"stage_id: there is no stage {request.stage_id!r} in {request.pipeline_id}"
+            text = f"stage_id: stage {request.stage_id!r} not found in pipeline {request.pipeline_id}"
             await context.abort(grpc.StatusCode.NOT_FOUND, text)
         return Way(flow, [stage])
 

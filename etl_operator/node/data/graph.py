@@ -134,7 +134,7 @@ def plan_of(config: router_pb2.PipelineConfig) -> Plan:
         stage.id: _stage(i, stage, kinds, edges[stage.id], config) for i, stage in enumerate(config.stages)
     }
     if Kind.SOURCE not in kinds.values():
-        raise PlanError("stages", "there is no stage of type SOURCE")
+        raise PlanError("stages", "at least one stage of type SOURCE is required")
     letters = _dead_letters(config, stages)
     return Plan(config.id, _ordered(stages), letters)
 
@@ -150,25 +150,29 @@ def refusal(config: router_pb2.PipelineConfig) -> str:
 
 def _checked_stages(config: router_pb2.PipelineConfig) -> dict[str, Kind]:
     if len(config.stages) > MOST_STAGES:
-        raise PlanError("stages", f"there are {len(config.stages)} stages, more than {MOST_STAGES}")
+        raise PlanError("stages", f"{len(config.stages)} stages; the maximum is {MOST_STAGES}")
     kinds: dict[str, Kind] = {}
     for i, stage in enumerate(config.stages):
         where = f"stages[{i}]"
         if not stage.id:
             raise PlanError(f"{where}.id", "is required")
         if stage.id in kinds:
-            raise PlanError(f"{where}.id", f"stage {stage.id!r} exists already")
+            raise PlanError(f"{where}.id", f"duplicate stage {stage.id!r}")
         if stage.stage_type not in _KINDS:
             raise PlanError(f"{where}.stage_type", "must be SOURCE, TRANSFORM or SINK")
         selector = stage.service_selector
         if not (selector.service_name or selector.group_id or selector.labels):
-            raise PlanError(f"{where}.service_selector", "selects no service: set a name, a group or labels")
+            raise PlanError(
+                f"{where}.service_selector", "selects no service; set service_name, group_id or labels"
+            )
         if selector.load_balance not in _BALANCE:
             raise PlanError(
-                f"{where}.service_selector.load_balance", f"{selector.load_balance} is not a strategy"
+                f"{where}.service_selector.load_balance", f"{selector.load_balance} is not a known strategy"
             )
         if stage.parallelism > MOST_LANES:
-            raise PlanError(f"{where}.parallelism", f"{stage.parallelism} is more than {MOST_LANES}")
+            raise PlanError(
+                f"{where}.parallelism", f"{stage.parallelism} is greater than the maximum {MOST_LANES}"
+            )
         kinds[stage.id] = _KINDS[stage.stage_type]
     return kinds
 
@@ -178,12 +182,14 @@ def _edges(config: router_pb2.PipelineConfig, kinds: Mapping[str, Kind]) -> dict
     for i, edge in enumerate(config.edges):
         where = f"edges[{i}]"
         if edge.from_stage not in kinds:
-            raise PlanError(f"{where}.from_stage", f"there is no stage {edge.from_stage!r}")
+            raise PlanError(f"{where}.from_stage", f"stage {edge.from_stage!r} not found")
         if kinds[edge.from_stage] is Kind.SINK:
-            raise PlanError(f"{where}.from_stage", f"stage {edge.from_stage!r} is a sink: nothing leaves it")
+            raise PlanError(
+                f"{where}.from_stage", f"stage {edge.from_stage!r} is a sink; a sink has no outgoing edges"
+            )
         _check_target(edge.to_stage, f"{where}.to_stage", kinds)
         if any(other.target == edge.to_stage for other in found[edge.from_stage]):
-            raise PlanError(where, f"there is an edge from {edge.from_stage!r} to {edge.to_stage!r} already")
+            raise PlanError(where, f"duplicate edge from {edge.from_stage!r} to {edge.to_stage!r}")
         condition = compiled(edge.condition, f"{where}.condition") if edge.HasField("condition") else None
         found[edge.from_stage].append(Edge(edge.to_stage, condition))
     return found
@@ -191,9 +197,9 @@ def _edges(config: router_pb2.PipelineConfig, kinds: Mapping[str, Kind]) -> dict
 
 def _check_target(target: str, where: str, kinds: Mapping[str, Kind]) -> None:
     if target not in kinds:
-        raise PlanError(where, f"there is no stage {target!r}")
+        raise PlanError(where, f"stage {target!r} not found")
     if kinds[target] is Kind.SOURCE:
-        raise PlanError(where, f"stage {target!r} is a source: nothing enters it")
+        raise PlanError(where, f"stage {target!r} is a source; a source has no incoming edges")
 
 
 def _stage(
@@ -219,7 +225,7 @@ def _stage(
 def _rules(number: int, stage: router_pb2.Stage, kinds: Mapping[str, Kind]) -> tuple[Rule, ...]:
     where = f"stages[{number}].routing_rules"
     if stage.routing_rules and kinds[stage.id] is Kind.SINK:
-        raise PlanError(where, f"stage {stage.id!r} is a sink: nothing leaves it")
+        raise PlanError(where, f"stage {stage.id!r} is a sink; a sink has no routing rules")
     found: list[tuple[int, Rule]] = []
     for i, rule in enumerate(stage.routing_rules):
         for j, target in enumerate(rule.target_stages):
@@ -275,7 +281,7 @@ def _dead_letters(config: router_pb2.PipelineConfig, stages: Mapping[str, Stage]
     metadata = config.metadata
     kept = metadata.get(f"{DLQ_PREFIX}enabled", "false")
     if kept not in ("true", "false"):
-        raise PlanError(_key("enabled"), f"{kept!r} is neither true nor false")
+        raise PlanError(_key("enabled"), f"{kept!r} is not true or false")
     if kept == "false":
         return DeadLetters()
     backoff = _number(config, "retry-backoff-ms", 100, 0, _LONGEST_BACKOFF_MS)
@@ -301,7 +307,7 @@ def _dead_letter_stage(config: router_pb2.PipelineConfig, stages: Mapping[str, S
         if stage.kind is Kind.SINK and stage.selector.name == service and stage.stage_id not in entered
     ]
     if not found:
-        raise PlanError(_key("sink"), f"no stage of type SINK without edges selects the service {service!r}")
+        raise PlanError(_key("sink"), f"no SINK stage without edges selects the service {service!r}")
     # The operator's own comes last.
     return found[-1]
 
@@ -311,7 +317,7 @@ def _number(config: router_pb2.PipelineConfig, name: str, default: int, least: i
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) < 12 and least <= int(text) <= most):
-        raise PlanError(_key(name), f"{text!r} is not a whole number from {least} to {most}")
+        raise PlanError(_key(name), f"{text!r} is not an integer from {least} to {most}")
     return int(text)
 
 

@@ -119,7 +119,7 @@ class Lane:
                 await self._finish(chunk)
                 self.flying = 0
         except Exception:
-            log.exception("stage %s: a fault in the data plane", self.stage.stage_id)
+            log.exception("stage %s: internal error in the data plane", self.stage.stage_id)
             self.sink.broken_lane()
         finally:
             self.flying = 0
@@ -225,7 +225,7 @@ class Lane:
         """
         most = self.tuning.message_bytes
         if isinstance(parcel, Parcel) and len(parcel.records) == 1 and parcel.records[0].ByteSize() > most:
-            text = f"{parcel.records[0].ByteSize()} bytes, more than a message may have ({most})"
+            text = f"the record has {parcel.records[0].ByteSize()} bytes; the maximum is {most}"
             return [Result(error=text, code="RECORD_TOO_LARGE", final=True)]
         try:
             return await self.deliver(parcel)

@@ -216,7 +216,7 @@ class DataPlane:
 
     def _found_ways(self, source_id: str, only: str) -> list[Way]:
         if not self.is_told:
-            raise NoPipeline("the node has not caught up with its cluster yet", lasting=False)
+            raise NoPipeline("the node has not loaded the state of its cluster yet; try again", lasting=False)
         flows = [flow for flow in self._flows.values() if only in ("", flow.pipeline_id)]
         services = self._standing_for(source_id)
         found = [Way(flow, entries) for flow in flows if (entries := flow.entries(source_id, services))]
@@ -224,10 +224,12 @@ class DataPlane:
         if enabled:
             return enabled
         if only and only not in self._flows:
-            raise NoPipeline(f"there is no pipeline {only!r}", lasting=True)
+            raise NoPipeline(f"pipeline {only!r} not found", lasting=True)
         if found:
             ids = ", ".join(way.flow.pipeline_id for way in found)
-            raise NoPipeline(f"disabled: {ids}", lasting=True)
+            raise NoPipeline(
+                f"no enabled pipeline selects the source {source_id!r}; disabled: {ids}", lasting=True
+            )
         if not self._held.services:
             raise NoPipeline("no service is registered with this node yet", lasting=False)
         wanted = f"pipeline {only!r}" if only else "no pipeline"
@@ -349,7 +351,9 @@ class DataPlane:
                 await asyncio.gather(*(flow.flush() for flow in self._flows.values()))
         except TimeoutError:
             log.warning(
-                "%d records did not end in %g s; their sources must send them again", self.pending, seconds
+                "dropping %d records that did not end within %g s; their sources must send them again",
+                self.pending,
+                seconds,
             )
         left = self.pending
         for stream in list(self.streams):

@@ -129,9 +129,11 @@ def transform_results(
     for each in answer.results:
         number = inputs.take(each.original_id)
         if number is None:
-            raise ProtocolFault(f"a result names record {_shown(each.original_id)}, which was not sent")
+            raise ProtocolFault(
+                f"a result has the ID {_shown(each.original_id)}, which no record of the call has"
+            )
         found[number] = _transformed(records[number], each)
-    missing = Result(error="the transform returned no result for it", code="TRANSFORM_FAILED")
+    missing = Result(error="the transform returned no result for the record", code="TRANSFORM_FAILED")
     return [missing if result is None else result for result in found]
 
 
@@ -147,7 +149,7 @@ def _transformed(record: common_pb2.Record, result: transform_pb2.TransformResul
                 if len(outputs) > 1 or status == transform_pb2.TRANSFORM_STATUS_SPLIT:
                     output.id.idempotency_key = _child_key(record.id, k)
         return Result(outputs)
-    return Result(error=result.error_message or "the transform failed", code="TRANSFORM_FAILED")
+    return Result(error=result.error_message or "the transform gave no reason", code="TRANSFORM_FAILED")
 
 
 def _child_key(parent: common_pb2.RecordId, k: int) -> bytes:
@@ -177,7 +179,7 @@ def sink_results(records: list[common_pb2.Record], answer: sink_pb2.WriteBatchRe
     status = answer.status
     taken = status in (sink_pb2.WRITE_STATUS_SUCCESS, sink_pb2.WRITE_STATUS_PENDING)
     if not taken and not answer.results and len(records) > 1 and status != sink_pb2.WRITE_STATUS_PARTIAL:
-        raise BatchRefused("the sink failed the batch and listed no results")
+        raise BatchRefused("the sink failed the batch and returned no results")
     durable = status != sink_pb2.WRITE_STATUS_PENDING
     if taken and not answer.results:
         return Written([Result()] * len(records), durable)
@@ -187,9 +189,13 @@ def sink_results(records: list[common_pb2.Record], answer: sink_pb2.WriteBatchRe
         number = inputs.take(each.record_id)
         if number is not None:
             found[number] = Result() if each.success else _refused(each)
-    silent = Result() if taken else Result(error="the sink reported no result for it", code="SINK_FAILED")
+    silent = (
+        Result() if taken else Result(error="the sink returned no result for the record", code="SINK_FAILED")
+    )
     return Written([silent if result is None else result for result in found], durable)
 
 
 def _refused(result: sink_pb2.RecordWriteResult) -> Result:
-    return Result(error=result.error or "the sink refused it", code="SINK_FAILED", final=not result.retryable)
+    return Result(
+        error=result.error or "the sink gave no reason", code="SINK_FAILED", final=not result.retryable
+    )

@@ -196,7 +196,7 @@ class Run:
                 lost.append((i, self._cause("VALIDATION_FAILED", str(error))))
                 continue
             if not all(targets for _, targets in ways):
-                text = f"no routing rule and no edge of stage {stage.stage_id} takes it"
+                text = f"no routing rule or edge of stage {stage.stage_id} matches the record"
                 lost.append((i, self._cause("NO_ROUTE", text)))
                 continue
             copies = sum(len(targets) for _, targets in ways)

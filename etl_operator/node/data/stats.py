@@ -35,7 +35,7 @@ class StageStats:
         self.call_seconds += seconds
 
     def broke(self, why: str) -> None:
-        """The stage cannot be called at all; said once."""
+        """A service answered in a way that repeating the call does not change; logged once."""
         if why != self.broken:
             log.error("stage %s: %s", self.stage_id, why)
         self.broken = why

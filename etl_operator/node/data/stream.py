@@ -278,7 +278,7 @@ def source_of(batch: common_pb2.RecordBatch) -> str:
     for number, record in enumerate(batch.records):
         if record.id.source_id != source:
             raise ValueError(
-                f"batch.records[{number}].id.source_id: {record.id.source_id!r} is not {source!r}: "
-                "one source per batch"
+                f"batch.records[{number}].id.source_id: {record.id.source_id!r} is not {source!r}; "
+                "all records of a batch must have the same source"
             )
     return source

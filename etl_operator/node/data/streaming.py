@@ -115,4 +115,4 @@ async def write(
                     return sink_results(records, answer).results
     finally:
         stream.cancel()
-    raise ProtocolFault("its stream ended before it acknowledged the commit")
+    raise ProtocolFault("WriteStream ended before the commit was acknowledged")

@@ -63,7 +63,8 @@ class StageCounters(msgspec.Struct, frozen=True):
     unanswered: int = 0
     """Calls that nobody answered."""
     broken: str = ""
-    """Why the stage cannot be called at all; empty if it can."""
+    """The last answer of a service that repeating the call does not change; empty after a call that
+    succeeded. Services that cannot be reached do not set it."""
 
 
 class PipelineReport(msgspec.Struct, frozen=True):

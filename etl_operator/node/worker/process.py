@@ -104,7 +104,7 @@ class WorkerProcess:
             case link.Leave(seconds):
                 self._spawn(self._leave(seconds))
             case _:
-                raise ValueError(f"not for a worker: {message}")
+                raise ValueError(f"unexpected message from the control process: {message}")
 
     def _answer(self, asked: link.Ask) -> link.Answer:
         progress = view.Progress()

@@ -70,7 +70,9 @@ class Access:
             name for name in headers if name.lower().startswith(("impersonate-uid", "impersonate-extra-"))
         ]
         if others:
-            raise StatusError(501, "NotImplemented", f"the sandbox does not understand {', '.join(others)}")
+            raise StatusError(
+                501, "NotImplemented", f"the sandbox does not support the headers {', '.join(others)}"
+            )
         if not wanted:
             if groups:
                 raise StatusError(400, "BadRequest", "groups are impersonated without a user")

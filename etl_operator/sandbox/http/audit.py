@@ -45,7 +45,7 @@ class Audit:
             self._file.write(json.dumps(line) + "\n")
         except OSError as error:
             if not self._failed:
-                log.warning("the audit log is not complete: %s", error)
+                log.warning("cannot write to the audit log, decisions are missing in it: %s", error)
             self._failed = True
 
     def close(self) -> None:
@@ -53,4 +53,4 @@ class Audit:
         try:
             self._file.close()
         except OSError as error:
-            log.warning("the end of the audit log is lost: %s", error)
+            log.warning("cannot close the audit log, its last decisions are missing: %s", error)

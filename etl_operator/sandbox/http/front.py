@@ -127,7 +127,7 @@ class Front:
             return web.Response(status=499)
         except Exception:
             log.exception("%s %s", request.method, request.path)
-            return _refusal(StatusError(500, "InternalError", "internal error; the server's log says more"))
+            return _refusal(StatusError(500, "InternalError", "internal error; see the log of the sandbox"))
 
     async def _answer(
         self, request: web.BaseRequest, user: Identity, deadline: Deadline

@@ -49,23 +49,25 @@ def fault_rule(raw: Any) -> FaultRule:
     :raises ValueError: what makes no sense, in words.
     """
     if not isinstance(raw, Mapping):
-        raise ValueError(f"a fault rule is a map of {', '.join(_FIELDS)}, not {raw!r}")
+        raise ValueError(f"a fault rule must be a mapping with the fields {', '.join(_FIELDS)}, not {raw!r}")
     unknown = sorted(set(map(str, raw)) - set(_FIELDS))
     if unknown:
-        raise ValueError(f"a fault rule has no {', '.join(unknown)}; it has {', '.join(_FIELDS)}")
+        raise ValueError(
+            f"unknown fields of a fault rule: {', '.join(unknown)}; known fields: {', '.join(_FIELDS)}"
+        )
     found: dict[str, Any] = {}
     for name, value in raw.items():
         try:
             found[name] = _READERS.get(name, str)(value)
         except (KeyError, TypeError, ValueError):
-            raise ValueError(f"{name} of a fault rule cannot be {value!r}") from None
+            raise ValueError(f"fault rule: {name} has the invalid value {value!r}") from None
     if found.get("cut", "") not in _CUTS:
-        raise ValueError(f"cut of a fault rule is before or after, not {found['cut']!r}")
+        raise ValueError(f"fault rule: cut must be before or after, not {found['cut']!r}")
     rule = FaultRule(**found)
     if rule == FaultRule(**{name: value for name, value in found.items() if name not in _EFFECTS}):
-        raise ValueError(f"a fault rule needs one of {', '.join(_EFFECTS)}: without one nothing happens")
+        raise ValueError(f"fault rule: set at least one of {', '.join(_EFFECTS)}")
     if rule.status and not 400 <= rule.status < 600:
-        raise ValueError(f"status of a fault rule is a refusal, 400 to 599, not {rule.status}")
+        raise ValueError(f"fault rule: status must be from 400 to 599, not {rule.status}")
     return rule
 
 
@@ -82,7 +84,7 @@ def fault_rules(text: str) -> list[FaultRule]:
     try:
         raw = yaml.safe_load(Path(text).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{text} cannot be read as a file of fault rules: {error}") from None
+        raise ValueError(f"cannot read fault rules from the file {text}: {error}") from None
     return [fault_rule(one) for one in (raw if isinstance(raw, list) else [raw])]
 
 
@@ -101,7 +103,9 @@ class Hooks:
         if what == "writes" and method == "GET":
             return self._writes(query)
         if what != "faults":
-            raise StatusError(404 if what != "writes" else 405, "NotFound", f"the sandbox has no {path}")
+            raise StatusError(
+                404 if what != "writes" else 405, "NotFound", f"the sandbox does not serve {path}"
+            )
         faults = self._core.faults
         if method == "POST":
             for rule in _rules_in(body):
@@ -109,13 +113,13 @@ class Hooks:
         elif method == "DELETE":
             faults.clear()
         elif method != "GET":
-            raise StatusError(405, "MethodNotAllowed", "fault rules are read, posted and deleted")
+            raise StatusError(405, "MethodNotAllowed", "fault rules support only GET, POST and DELETE")
         return {"faults": [asdict(rule) for rule in faults.rules]}
 
     def _writes(self, query: Mapping[str, str]) -> Any:
         since = query.get("since", "0")
         if set(query) - {"since"} or not _REVISION.fullmatch(since):
-            raise StatusError(400, "BadRequest", "writes are asked for with since=REVISION")
+            raise StatusError(400, "BadRequest", "the only parameter of writes is since=REVISION")
         records = self._core.journal.since(int(since))
         return {
             "revision": self._core.store.revision,

@@ -88,5 +88,5 @@ class Journal:
                 self._database.execute("INSERT OR REPLACE INTO counters VALUES ('revision', ?)", (revision,))
         except sqlite3.Error as error:
             raise JournalFailed(
-                f"the sandbox cannot store objects in its state directory, so it takes none: {error}"
+                f"cannot store objects in the state directory of the sandbox: {error}"
             ) from error

@@ -44,7 +44,7 @@ def reconcile(core: ApiServer, address: str, port: int) -> None:
     try:
         _reconcile(core, address, port)
     except StatusError as error:
-        log.warning("the Service default/kubernetes cannot be kept up to date: %s", error)
+        log.warning("cannot update the Service default/kubernetes: %s", error)
 
 
 def _reconcile(core: ApiServer, address: str, port: int) -> None:

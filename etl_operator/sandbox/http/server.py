@@ -199,7 +199,7 @@ class EmbeddedServer:
         namespace, _, name = account.partition("/")
         uid = self._account_uid(namespace, name)
         if uid is None:
-            raise LookupError(f"there is no service account {account}")
+            raise LookupError(f"service account {account} not found")
         issued = self._tokens.issue(namespace, name, uid, seconds=_TOKEN_SECONDS)
         return kubeconfig(self.url, self.ca_pem, name, issued.token, namespace)
 
@@ -255,4 +255,4 @@ def _request(
 
 def _report_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("the API server's own controllers ended", exc_info=error)
+        log.error("the controllers of the API server failed", exc_info=error)

@@ -33,7 +33,7 @@ def refuse_unserved(subresource: str) -> None:
     """:raises StatusError: 501 for subresources that need a container runtime."""
     if subresource in _REFUSED:
         raise StatusError(
-            501, "NotImplemented", f"the sandbox does not serve {subresource}: it has no container runtime"
+            501, "NotImplemented", f"the sandbox does not support {subresource}: it has no container runtime"
         )
 
 
@@ -51,9 +51,11 @@ async def stream_logs(
     """
     unserved = [name for name, harmless in _UNSERVED.items() if query.get(name, harmless) != harmless]
     if unserved:
-        raise StatusError(400, "BadRequest", f"the sandbox's logs do not serve {', '.join(unserved)}")
+        raise StatusError(
+            400, "BadRequest", f"the sandbox does not support the parameters {', '.join(unserved)} of logs"
+        )
     if logs is None:
-        raise StatusError(501, "NotImplemented", "this control plane has no node, so there are no logs")
+        raise StatusError(501, "NotImplemented", "logs are not available: this control plane has no node")
     metadata = pod["metadata"]
     tail = number_of(query, "tailLines")
     if tail is not None and tail < 0:

@@ -64,7 +64,7 @@ def authority(directory: Path | None) -> Authority:
         key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise ValueError(
-                f"{key_file} is not an elliptic-curve key; remove it and ca.crt to make new ones"
+                f"{key_file} is not an elliptic-curve key; remove it and ca.crt to create new ones"
             )
         return Authority(x509.load_pem_x509_certificate(certificate_file.read_bytes()), key)
     made = _new_authority()

@@ -40,7 +40,7 @@ class AddressBook:
                 self._save()
             except OSError as error:
                 # The same address follows from the name; only a neighbour's might differ next time.
-                log.warning("addresses are not remembered: %s", error)
+                log.warning("cannot save the addresses of pods: %s", error)
         return self._by_pod[name]
 
     def _free(self, name: str) -> str:
@@ -51,7 +51,7 @@ class AddressBook:
             address = ".".join(str(octet) for octet in number.to_bytes(4, "big"))
             if number & 0xFF not in (0, 0xFF) and address not in self._taken:
                 return address
-        raise RuntimeError("every loopback address is taken")
+        raise RuntimeError("no loopback address is free")
 
     def _save(self) -> None:
         # A reader must never see half a file, and neither must the next sandbox after a crash.

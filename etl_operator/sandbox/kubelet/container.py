@@ -389,4 +389,4 @@ class Container:
 
 def _report_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("the probes of a container failed", exc_info=error)
+        log.error("the probe loop of a container failed", exc_info=error)

@@ -94,7 +94,7 @@ class ImageTable:
     def refusal(self, reference: str) -> str:
         """Why an image cannot be run, and which ones can."""
         known = ", ".join(sorted(image.pattern for image in self._images)) or "none"
-        return f'the sandbox runs local programs and has none for image "{reference}"; it knows: {known}'
+        return f'the sandbox runs local programs and has none for image "{reference}"; known images: {known}'
 
 
 def _short(reference: str) -> str:

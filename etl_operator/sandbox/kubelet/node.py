@@ -181,7 +181,9 @@ class ProcessNode:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("%s: the node gave it up", task.get_name(), exc_info=error)
+            log.error(
+                "%s: internal error, the node does not run it any more", task.get_name(), exc_info=error
+            )
 
     def _on_config(self, delta: Delta) -> None:
         view = delta.new or delta.old

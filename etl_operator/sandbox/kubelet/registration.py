@@ -60,7 +60,7 @@ class Registration:
                     await self._report()
                     reported = self._clock.monotonic()
             except RuntimeFault as error:
-                log.warning("the node's lease: %s", error)
+                log.warning("cannot renew the lease of the node, trying again: %s", error)
             await asyncio.sleep(_RENEW_EVERY)
 
     async def _report(self) -> None:

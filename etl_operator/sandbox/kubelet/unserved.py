@@ -12,10 +12,10 @@ def unserved(spec: Object) -> str | None:
     """
     runtime = spec.get("runtimeClassName")
     if runtime:
-        return (
-            f'RuntimeClass "{runtime}": the process node has no runtime but its own; remove runtimeClassName'
-        )
+        return f'RuntimeClass "{runtime}": not supported by the process node; remove runtimeClassName'
     claims = [str(one.get("name")) for one in spec.get("resourceClaims") or ()]
     if claims:
-        return f"resource claims {', '.join(claims)}: the process node has no devices; remove resourceClaims"
+        return (
+            f"resource claims {', '.join(claims)}: not supported by the process node; remove resourceClaims"
+        )
     return None

@@ -177,7 +177,7 @@ def _refuse_unknown(volume: Mapping[str, Any]) -> None:
     unknown |= {kind for source in sources for kind in source if kind not in _PROJECTED}
     if unknown:
         raise VolumeMissing(
-            f'volume "{volume["name"]}": the process node has no {", ".join(sorted(unknown))}'
+            f'volume "{volume["name"]}": the process node does not support {", ".join(sorted(unknown))}'
         )
 
 
@@ -187,7 +187,7 @@ def _sub_path(mount: Mapping[str, Any], variables: Mapping[str, str]) -> str:
     try:
         return expand_known(str(expression), variables)
     except KeyError as error:
-        raise VolumeMissing(f"subPathExpr {expression}: there is no variable {error.args[0]}") from None
+        raise VolumeMissing(f"subPathExpr {expression}: variable {error.args[0]} is not defined") from None
 
 
 def _inside(root: Path, relative: str) -> Path:
@@ -197,7 +197,7 @@ def _inside(root: Path, relative: str) -> Path:
     """
     path = root / relative
     if ".." in Path(relative).parts or not path.resolve().is_relative_to(root.resolve()):
-        raise VolumeMissing(f'path "{relative}" leads out of its volume')
+        raise VolumeMissing(f'path "{relative}" is outside of its volume')
     return path
 
 

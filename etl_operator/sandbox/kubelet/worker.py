@@ -155,7 +155,7 @@ class PodWorker:
                 # Someone else was faster, unless it was an earlier try of ours whose answer got lost.
                 return await self._is_ours()
             except RuntimeFault as error:
-                log.warning("pod %s cannot be bound yet: %s", self.key, error)
+                log.warning("cannot bind pod %s, trying again: %s", self.key, error)
                 await self._pause(_RETRY)
             else:
                 note = f"Successfully assigned {self.key} to {self._place.node}"
@@ -307,7 +307,7 @@ class PodWorker:
             except (NotFound, Conflict):
                 break
             except RuntimeFault as error:
-                log.warning("pod %s cannot be removed yet: %s", self.key, error)
+                log.warning("cannot delete pod %s, trying again: %s", self.key, error)
                 await asyncio.sleep(_RETRY)
             else:
                 break

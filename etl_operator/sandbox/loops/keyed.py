@@ -57,7 +57,7 @@ class KeyedLoop:
         except RuntimeFault as error:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             again = min(_FIRST_RETRY * 2 ** (failures - 1), _LAST_RETRY)
-            log.debug("%s %s: %s; again in %.1f s", self.name, key, error, again)
+            log.debug("%s %s: %s; trying again in %.1f s", self.name, key, error, again)
         else:
             self._failures.pop(key, None)
         if timer := self._timers.pop(key, None):

@@ -170,7 +170,7 @@ class _Loops:
             await self._write_endpoints(key)
         except Invalid as error:
             # A real server takes no loopback addresses; names are resolved without slices, so let it be.
-            log.info("endpoints of Service %s: %s", key, error)
+            log.info("cannot write the EndpointSlices of Service %s: %s", key, error)
 
     async def _write_endpoints(self, key: ObjectKey) -> None:
         service = self._caches.services.get(key)

@@ -64,7 +64,7 @@ def not_run(obj: Object, kind: str, now: str) -> Object:
         "type": "Warning",
         "reason": "NotSupported",
         "action": "Reconciling",
-        "note": f"The sandbox has no controller for {kind}s: the object is stored, and nothing acts on it",
+        "note": f"The sandbox has no controller for {kind}s; the object is stored and has no effect",
         "eventTime": now,
         "reportingController": "etl-operator-sandbox",
         "reportingInstance": "sandbox",

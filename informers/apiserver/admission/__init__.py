@@ -44,7 +44,7 @@ class Admission:
         unknown = sorted(set(disabled) - {one.name for one in ALL})
         if unknown:
             names = ", ".join(one.name for one in ALL)
-            raise ValueError(f"no admission plugin is called {', '.join(unknown)}; there are {names}")
+            raise ValueError(f"unknown admission plugins: {', '.join(unknown)}; known plugins: {names}")
         found: dict[tuple[str, str], list[Plugin]] = {}
         for plugin in ALL:
             if plugin.name not in disabled:

@@ -24,9 +24,7 @@ def too_large(problem: str) -> StatusError:
 
 def too_deep() -> StatusError:
     """The refusal of what nests too deep."""
-    return StatusError(
-        400, "BadRequest", f"the object nests deeper than this server takes: {MAX_DEPTH} levels"
-    )
+    return StatusError(400, "BadRequest", f"the object is nested more than {MAX_DEPTH} levels deep")
 
 
 def check_depth(value: Any) -> None:

@@ -56,7 +56,9 @@ def check(new: Object, old: Object | None) -> Iterator[Cause]:
     """
     spec = new["spec"]
     if (spec.get("conversion") or {}).get("strategy") != "None":
-        raise not_implemented("this server does not call conversion webhooks")
+        raise not_implemented(
+            "this server does not call conversion webhooks; set spec.conversion.strategy to None"
+        )
     names, group = spec["names"], spec.get("group", "")
     plural = names.get("plural", "")
     if old is not None:

@@ -93,7 +93,7 @@ def _read(name: str, data: bytes) -> Any:
         kind: Any = kubernetes(name)
     except KeyError:
         raise StatusError(
-            415, "UnsupportedMediaType", f"this server does not read {name} in protobuf form; send JSON"
+            415, "UnsupportedMediaType", f"this server does not accept {name} in protobuf form; send JSON"
         ) from None
     try:
         return kind.FromString(data)

@@ -130,9 +130,7 @@ def delete_options(query: Mapping[str, str], body: Any) -> DeleteOptions:
         raise bad_request("the body of a deletion must be a DeleteOptions object")
     grace = given.get("gracePeriodSeconds")
     if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
-        raise bad_request(
-            f"gracePeriodSeconds of the DeleteOptions is not a whole number: {json.dumps(grace)}"
-        )
+        raise bad_request(f"gracePeriodSeconds of the DeleteOptions is not an integer: {json.dumps(grace)}")
     preconditions, dry_run = given.get("preconditions") or {}, given.get("dryRun") or []
     if not isinstance(preconditions, Mapping) or not isinstance(given.get("propagationPolicy"), str | None):
         raise bad_request("preconditions of the DeleteOptions must be an object, propagationPolicy a string")

@@ -50,7 +50,7 @@ class Rule:
         if not self.text:
             raise CompileError("rule", "", "rule is not specified")
         if raw.get("optionalOldSelf"):
-            raise CompileError("optionalOldSelf", self.text, "this server does not evaluate optionalOldSelf")
+            raise CompileError("optionalOldSelf", self.text, "this server does not support optionalOldSelf")
         self.program = _compiled("rule", self.text)
         self.transition: bool = "oldSelf" in self.text
         expression = str(raw.get("messageExpression") or "")

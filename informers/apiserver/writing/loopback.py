@@ -28,7 +28,7 @@ def create(backend: Backend, obj: Object) -> Object:
     type_ = backend.registry.of_kind(obj["apiVersion"], obj["kind"])
     if type_ is None:
         error = no_such_path()
-        error.add_note(f"nothing here serves {obj['kind']} of {obj['apiVersion']} (yet)")
+        error.add_note(f"this server does not serve {obj['kind']} of {obj['apiVersion']}")
         raise error
     namespace = obj["metadata"].get("namespace", "") if type_.resource.namespaced else ""
     if type_.resource.namespaced and not namespace:

@@ -129,7 +129,7 @@ def _sent(write: Write, current: Object) -> Any:
     if isinstance(body, list):
         return json_patch(current, body)
     if not isinstance(body, dict):
-        raise bad_request(f"the patch is not an object, as {MERGE_PATCH} wants it")
+        raise bad_request(f"the patch is not an object; {MERGE_PATCH} requires one")
     # A scale has neither lists nor directives: a strategic merge is a merge.
     return merge_patch(current, body)
 
@@ -145,7 +145,7 @@ def _replicas(write: Write, sent: Any, live: Stored) -> int:
     check_expected(write, metadata, live, required=False)
     replicas = spec.get("replicas", 0)
     if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise bad_request("spec.replicas is not a whole number")
+        raise bad_request("spec.replicas is not an integer")
     if replicas < 0:
         raise _negative(write.type, live.key.name, replicas)
     return replicas

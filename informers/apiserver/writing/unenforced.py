@@ -14,30 +14,30 @@ from informers.objects import Object, Resource
 
 _ADMISSION = "admissionregistration.k8s.io"
 _FLOW = "flowcontrol.apiserver.k8s.io"
-_WEBHOOKS = "this server calls no admission webhooks, so {name} would be stored and not enforced"
+_WEBHOOKS = "this server does not call admission webhooks; {name} would have no effect"
 _POLICIES = (
-    "this server does not enforce admission policies, so {name} would be stored without effect; "
-    "policies themselves can be stored, because they have no effect before they are bound"
+    "this server does not enforce admission policies; {name} would have no effect; "
+    "policies without a binding can be stored"
 )
 _REFUSED: Mapping[tuple[str, str], str] = {
     (_ADMISSION, "mutatingwebhookconfigurations"): _WEBHOOKS,
     (_ADMISSION, "validatingwebhookconfigurations"): _WEBHOOKS,
     (_ADMISSION, "mutatingadmissionpolicybindings"): _POLICIES,
     (_ADMISSION, "validatingadmissionpolicybindings"): _POLICIES,
-    ("apiregistration.k8s.io", "apiservices"): "this server forwards no requests to other API servers, so "
+    ("apiregistration.k8s.io", "apiservices"): "this server does not forward requests to other API servers; "
     "spec.service of {name} would have no effect",
-    ("networking.k8s.io", "servicecidrs"): "this server gives Services addresses of one range, that of the "
-    "ServiceCIDR kubernetes; {name} would have no effect",
+    ("networking.k8s.io", "servicecidrs"): "this server supports only the ServiceCIDR kubernetes; "
+    "{name} would have no effect",
 }
 _FIRST_RANGE = "kubernetes"
 _WARNED: Mapping[tuple[str, str], str] = {
-    (_FLOW, "flowschemas"): "this server has no priority and fairness: FlowSchemas have no effect",
-    (_FLOW, "prioritylevelconfigurations"): "this server has no priority and fairness: "
+    (_FLOW, "flowschemas"): "this server does not support priority and fairness; FlowSchemas have no effect",
+    (_FLOW, "prioritylevelconfigurations"): "this server does not support priority and fairness; "
     "PriorityLevelConfigurations have no effect",
-    ("", "limitranges"): "this server has no LimitRanger: LimitRanges have no effect",
-    ("", "resourcequotas"): "this server enforces no quota: ResourceQuotas have no effect",
-    ("storagemigration.k8s.io", "storageversionmigrations"): "this server migrates no stored objects: "
-    "nothing acts on StorageVersionMigrations",
+    ("", "limitranges"): "this server does not run the LimitRanger; LimitRanges have no effect",
+    ("", "resourcequotas"): "this server does not enforce quotas; ResourceQuotas have no effect",
+    ("storagemigration.k8s.io", "storageversionmigrations"): "this server does not migrate stored objects; "
+    "StorageVersionMigrations have no effect",
 }
 
 

@@ -421,7 +421,7 @@ async def test_leaving_with_a_dead_sink_ends_in_time_and_says_how_many_are_left(
         assert await w.plane.leave(0.2) == 3
         assert (await source.end())[0] is grpc.StatusCode.UNAVAILABLE
         assert source.signals[-1].level == 4
-        assert "3 records did not end" in caplog.text
+        assert "3 records that did not end" in caplog.text
         late = w.source()
         await late.push(batch([4]))
         assert (await late.end())[0] is grpc.StatusCode.UNAVAILABLE

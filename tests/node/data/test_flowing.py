@@ -138,7 +138,7 @@ async def test_all_pipelines_of_a_source_decide() -> None:
             "FAILED_PRECONDITION",
             "no pipeline selects the source 'stranger'",
         ),
-        (batch([1]), "ns/none", "FAILED_PRECONDITION", "there is no pipeline 'ns/none'"),
+        (batch([1]), "ns/none", "FAILED_PRECONDITION", "pipeline 'ns/none' not found"),
         (batch([1]), "ns/off", "FAILED_PRECONDITION", "disabled: ns/off"),
         (batch([1], source=""), "", "INVALID_ARGUMENT", "batch.records[0].id.source_id: is required"),
         (

@@ -48,12 +48,12 @@ def broken(**changes: Any) -> router_pb2.PipelineConfig:
 
 REFUSED = [
     (broken(edge=edge("t", "t")), "edges: stages form a cycle: t"),
-    (broken(edge=edge("t", "none")), "edges[2].to_stage: there is no stage 'none'"),
-    (broken(edge=edge("none", "t")), "edges[2].from_stage: there is no stage 'none'"),
+    (broken(edge=edge("t", "none")), "edges[2].to_stage: stage 'none' not found"),
+    (broken(edge=edge("none", "t")), "edges[2].from_stage: stage 'none' not found"),
     (broken(edge=edge("out", "t")), "edges[2].from_stage: stage 'out' is a sink"),
     (broken(edge=edge("t", "src")), "edges[2].to_stage: stage 'src' is a source"),
-    (broken(edge=edge("src", "t")), "edges[2]: there is an edge from 'src' to 't' already"),
-    (broken(stage=stage("t", SINK)), "stages[3].id: stage 't' exists already"),
+    (broken(edge=edge("src", "t")), "edges[2]: duplicate edge from 'src' to 't'"),
+    (broken(stage=stage("t", SINK)), "stages[3].id: duplicate stage 't'"),
     (broken(stage=stage("", SINK)), "stages[3].id: is required"),
     (broken(stage=stage("x", SINK, service="")), "stages[3].service_selector: selects no service"),
     (broken(stage=stage("x", SINK, parallelism=257)), "stages[3].parallelism: 257"),
@@ -72,7 +72,7 @@ REFUSED = [
         broken(edge=edge("src", "out", condition(expression="record.x"))),
         "edges[2].condition.expression: does",
     ),
-    (broken(edge=edge("src", "out", condition(expression="1 + 1"))), "is CEL, but not true or false"),
+    (broken(edge=edge("src", "out", condition(expression="1 + 1"))), "must evaluate to true or false (BOOL)"),
     (broken(edge=edge("src", "out", condition(expression=""))), "edges[2].condition.expression: is required"),
     (
         broken(edge=edge("src", "out", condition(**{"not": router_pb2.NotCondition(condition=condition())}))),
@@ -90,8 +90,8 @@ REFUSED = [
         ),
         "edges[2].condition.and.conditions[1].metadata_match.pattern",
     ),
-    (config("p", [stage("out", SINK)], []), "stages: there is no stage of type SOURCE"),
-    (router_pb2.PipelineConfig(id="p"), "stages: there is no stage of type SOURCE"),
+    (config("p", [stage("out", SINK)], []), "stages: at least one stage of type SOURCE is required"),
+    (router_pb2.PipelineConfig(id="p"), "stages: at least one stage of type SOURCE is required"),
     (line(dlq="lost", max_retries="many"), "metadata[\"etl.router/dlq.max-retries\"]: 'many' is not"),
     (line(dlq="lost", max_retries="1001"), 'metadata["etl.router/dlq.max-retries"]'),
     (line(enabled="yes"), 'metadata["etl.router/dlq.enabled"]'),
@@ -106,13 +106,13 @@ def test_what_cannot_run_is_refused_with_its_field(pipeline: router_pb2.Pipeline
 def test_a_dead_letter_sink_needs_a_stage_without_edges() -> None:
     made = line(dlq="lost")
     made.metadata["etl.router/dlq.sink"] = "out"
-    assert refusal(made).startswith('metadata["etl.router/dlq.sink"]: no stage of type SINK without edges')
+    assert refusal(made).startswith('metadata["etl.router/dlq.sink"]: no SINK stage without edges')
 
 
 def test_targets_of_rules_are_checked_and_count_for_cycles() -> None:
     made = line(transforms=["t"])
     rule = made.stages[1].routing_rules.add(target_stages=["out", "gone"])
-    assert refusal(made) == "stages[1].routing_rules[0].target_stages[1]: there is no stage 'gone'"
+    assert refusal(made) == "stages[1].routing_rules[0].target_stages[1]: stage 'gone' not found"
     rule.target_stages[1] = "t"
     assert refusal(made) == "edges: stages form a cycle: t"
     del rule.target_stages[:]

@@ -171,7 +171,7 @@ async def test_a_node_that_has_not_caught_up_takes_no_records(tmp_path: Path, si
         source = Source(node.channel)
         await source.push(batch([5]))
         code, text = await source.end()
-        assert (code, "caught up" in text) == (grpc.StatusCode.UNAVAILABLE, True)
+        assert (code, "has not loaded the state" in text) == (grpc.StatusCode.UNAVAILABLE, True)
         assert sorted(sink.sequences) == [1, 2]
         cluster.node(2).start([1, 2])
         await accepted(node, [5])

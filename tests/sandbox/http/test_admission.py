@@ -167,5 +167,5 @@ async def test_who_may_approve_certificates_is_a_right_on_the_signer(server: Emb
 
 
 def test_only_plugins_that_are_there_can_be_disabled() -> None:
-    with pytest.raises(ValueError, match="no admission plugin is called Odd"):
+    with pytest.raises(ValueError, match="unknown admission plugins: Odd"):
         Admission(disabled=("Odd",))

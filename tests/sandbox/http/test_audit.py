@@ -42,7 +42,7 @@ def test_a_disk_that_is_full_costs_lines_and_no_answers(caplog: pytest.LogCaptur
     audit = Audit(full, lambda: 0.0)
     for _ in range(2):
         audit(Identity("bob"), Attributes("get"), True)
-    assert [record.message for record in caplog.records if "not complete" in record.message] == [
-        "the audit log is not complete: [Errno 28] No space left on device"
-    ]
+    assert [
+        record.message for record in caplog.records if "cannot write to the audit log" in record.message
+    ] == ["cannot write to the audit log, decisions are missing in it: [Errno 28] No space left on device"]
     audit.close()

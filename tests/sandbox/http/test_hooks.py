@@ -125,13 +125,13 @@ def test_rules_on_the_command_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("status=abc", "status of a fault rule cannot be 'abc'"),
+        ("status=abc", "status has the invalid value 'abc'"),
         ("status=200", "400 to 599, not 200"),
         ("cut=now", "before or after, not 'now'"),
-        ("verb=get", "needs one of status"),
-        ("colour=red", "has no colour"),
-        ("no-such-file.yaml", "cannot be read as a file of fault rules"),
-        ("duplicate=often", "duplicate of a fault rule cannot be 'often'"),
+        ("verb=get", "set at least one of status"),
+        ("colour=red", "unknown fields of a fault rule: colour"),
+        ("no-such-file.yaml", "cannot read fault rules from the file"),
+        ("duplicate=often", "duplicate has the invalid value 'often'"),
     ],
 )
 def test_rules_that_make_no_sense_say_why(text: str, said: str) -> None:
@@ -140,5 +140,5 @@ def test_rules_that_make_no_sense_say_why(text: str, said: str) -> None:
 
 
 def test_a_rule_is_a_map() -> None:
-    with pytest.raises(ValueError, match="a fault rule is a map"):
+    with pytest.raises(ValueError, match="a fault rule must be a mapping"):
         fault_rule(["status"])

@@ -50,7 +50,7 @@ def test_a_full_disk_refuses_loudly_and_changes_nothing(tmp_path: Path) -> None:
     journal.put("secrets", "ns", "a", 1, b"kept")
     with full_disk(path.with_name("objects.sqlite-wal").stat().st_size + 100):
         for _ in range(2):
-            with pytest.raises(JournalFailed, match="cannot store objects in its state directory"):
+            with pytest.raises(JournalFailed, match="cannot store objects in the state directory"):
                 journal.put("secrets", "ns", "a", 2, b"x" * 500_000)
         assert (list(journal.load()), journal.revision()) == ([b"kept"], 1)
     journal.put("secrets", "ns", "b", 3, b"too")

@@ -96,5 +96,5 @@ async def test_an_address_that_is_taken_is_logged(caplog: pytest.LogCaptureFixtu
         except StatusError as error:
             pytest.fail(f"the address is free here: {error}")
         reconcile(server.core, "127.0.0.1", port_of(server))
-        assert "default/kubernetes cannot be kept up to date" in caplog.text
+        assert "cannot update the Service default/kubernetes" in caplog.text
         assert "10.96.0.1" in caplog.text

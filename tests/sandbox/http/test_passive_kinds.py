@@ -23,8 +23,12 @@ HOOK: Object = {
 }
 BINDING: Object = {"spec": {"policyName": "p", "validationActions": ["Deny"]}}
 REFUSED: list[tuple[str, Object, str]] = [
-    (f"{ADMISSION}/validatingwebhookconfigurations", {"webhooks": [HOOK]}, "calls no admission webhooks"),
-    (f"{ADMISSION}/mutatingwebhookconfigurations", {"webhooks": [HOOK]}, "calls no admission webhooks"),
+    (
+        f"{ADMISSION}/validatingwebhookconfigurations",
+        {"webhooks": [HOOK]},
+        "does not call admission webhooks",
+    ),
+    (f"{ADMISSION}/mutatingwebhookconfigurations", {"webhooks": [HOOK]}, "does not call admission webhooks"),
     (f"{ADMISSION}/validatingadmissionpolicybindings", BINDING, "does not enforce admission policies"),
     (f"{ADMISSION}/mutatingadmissionpolicybindings", BINDING, "does not enforce admission policies"),
     (
@@ -38,9 +42,13 @@ REFUSED: list[tuple[str, Object, str]] = [
                 "service": {"namespace": "a", "name": "b"},
             }
         },
-        "forwards no requests",
+        "does not forward requests",
     ),
-    ("/apis/networking.k8s.io/v1/servicecidrs", {"spec": {"cidrs": ["10.3.0.0/24"]}}, "of one range"),
+    (
+        "/apis/networking.k8s.io/v1/servicecidrs",
+        {"spec": {"cidrs": ["10.3.0.0/24"]}},
+        "supports only the ServiceCIDR",
+    ),
 ]
 
 
@@ -66,7 +74,7 @@ async def test_what_only_tunes_a_server_is_stored_with_a_warning(http: aiohttp.C
     obj = {"metadata": {"name": "a"}, "spec": {"priorityLevelConfiguration": {"name": "p"}}}
     async with http.post("/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas", json=obj) as response:
         assert response.status == 201
-        assert "no priority and fairness" in response.headers["Warning"]
+        assert "does not support priority and fairness" in response.headers["Warning"]
 
 
 async def test_a_certificate_request_says_who_made_it_and_is_decided_once(

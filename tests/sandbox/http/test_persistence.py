@@ -185,7 +185,7 @@ async def test_a_full_disk_refuses_writes_and_serves_on(tmp_path: Path) -> None:
             for written in range(1000):
                 await client.create(CONFIG_MAP, config_map(f"big-{written}", value="x" * 50_000))
         assert refused.value.status == 507
-        assert "cannot store objects in its state directory" in str(refused.value)
+        assert "cannot store objects in the state directory" in str(refused.value)
         assert written > 2
         with pytest.raises(NotFound):
             await client.get(CONFIG_MAP, ObjectKey("default", f"big-{written}"))

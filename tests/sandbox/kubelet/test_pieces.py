@@ -146,8 +146,8 @@ def test_limits_become_files(tmp_path: Path) -> None:
         ),
         ({"persistentVolumeClaim": {"claimName": "none"}}, 'persistentvolumeclaim "none" not found'),
         ({"persistentVolumeClaim": {"claimName": "new"}}, "is not bound"),
-        ({"hostPath": {"path": "/etc"}}, "the process node has no hostPath"),
-        ({"projected": {"sources": [{"clusterTrustBundle": {}}]}}, "has no clusterTrustBundle"),
+        ({"hostPath": {"path": "/etc"}}, "the process node does not support hostPath"),
+        ({"projected": {"sources": [{"clusterTrustBundle": {}}]}}, "does not support clusterTrustBundle"),
     ],
 )
 def test_a_volume_waits_for_what_it_refers_to(tmp_path: Path, volume: Object, said: str) -> None:
@@ -186,7 +186,7 @@ def test_a_sub_path_is_expanded_with_the_variables_of_its_container(tmp_path: Pa
     volumes.prepare(Shelf())
     container, inside = pod["spec"]["containers"][0], tmp_path / "pod" / "volumes" / "v"
     assert volumes.mounts(container, Shelf(), {"POD": "p-0"}) == {"/data": str(inside / "logs" / "p-0")}
-    with pytest.raises(VolumeMissing, match="there is no variable POD"):
+    with pytest.raises(VolumeMissing, match="variable POD is not defined"):
         volumes.mounts(container, Shelf(), {})
 
 
@@ -198,7 +198,7 @@ def test_no_mount_leads_out_of_its_volume(tmp_path: Path, path: str) -> None:
     volumes = volumes_of(pod, tmp_path / "pod", tmp_path)
     volumes.prepare(Shelf())
     (tmp_path / "pod" / "volumes" / "v" / "link").symlink_to(tmp_path)
-    with pytest.raises(VolumeMissing, match="leads out of its volume"):
+    with pytest.raises(VolumeMissing, match="is outside of its volume"):
         volumes.mounts(pod["spec"]["containers"][0], Shelf(), {"UP": "../.."})
     assert not (tmp_path / "x").exists()
 
@@ -211,7 +211,7 @@ def test_no_file_is_written_outside_of_its_volume(tmp_path: Path, path: str) -> 
     directory = tmp_path / "pod" / "volumes" / "v"
     directory.mkdir(parents=True)
     (directory / "link").symlink_to(tmp_path)
-    with pytest.raises(VolumeMissing, match="leads out of its volume"):
+    with pytest.raises(VolumeMissing, match="is outside of its volume"):
         volumes_of(pod, tmp_path / "pod", tmp_path).prepare(shelf)
     assert not (tmp_path / "stolen").exists()
 

@@ -162,7 +162,7 @@ async def test_a_pods_name_leads_to_the_pod_and_half_closing_is_passed_on(world:
     [
         ("db-7.db.default.svc.cluster.local", "Service default/db has no pod db-7"),
         ("db-1.db.default.svc", "pod db-1 of Service default/db is not ready"),
-        ("none.default.svc", "there is no Service default/none"),
+        ("none.default.svc", "Service default/none not found"),
     ],
 )
 async def test_names_behind_which_nothing_is_are_refused_at_once_with_the_reason(

@@ -71,12 +71,12 @@ def test_names_lead_to_their_pods(host: str, port: int, targets: list[Any]) -> N
     [
         ("db-1.db.ns.svc", 1, "pod db-1 of Service ns/db is not ready"),
         ("db-7.db.ns.svc", 1, "Service ns/db has no pod db-7"),
-        ("x.other.svc", 1, "there is no Service other/x"),
+        ("x.other.svc", 1, "Service other/x not found"),
         ("empty.ns.svc", 1, "Service ns/empty has no ready endpoint"),
         ("web.ns.svc", 82, "Service ns/web has no port 82"),
         ("web.ns.svc", 81, "Service ns/web has no ready endpoint"),
         ("web-0.web.ns.svc", 80, "Service ns/web has no pod web-0"),
-        ("example.com", 80, "example.com is not a cluster name"),
+        ("example.com", 80, "example.com is not a DNS name of the cluster"),
     ],
 )
 def test_what_is_missing_is_said(host: str, port: int, said: str) -> None:

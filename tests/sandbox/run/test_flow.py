@@ -206,7 +206,7 @@ async def test_the_numbers_are_said_once_all_have_come_and_the_output_is_kept(
         await report.finished.wait()
     said = world.screen.getvalue()
     assert "ready   records: all arrived: 100 of 100" in said
-    assert "100 records came: 20 filtered, 0 dead-lettered, 80 written, 50 records a second" in said
+    assert "100 records arrived: 20 filtered, 0 dead-lettered, 80 written, 50 records/s" in said
     copy = tmp_path / "sandbox.sink.jsonl"
     assert f"output: {copy}" in said
     assert copy.read_text(encoding="utf-8") == '{"a": 1}\n'
@@ -231,7 +231,7 @@ async def test_records_that_do_not_come_are_explained_by_counts_and_logs(world: 
         await eventually(counted, what="some records")
         await report.explain(60)
     said = world.screen.getvalue()
-    assert "everything is Ready, but only 7 of 100 records came within 60 s" in said
-    assert "stage one of pipeline default/a: its service did not answer" in said
+    assert "everything is Ready, but only 7 of 100 records arrived within 60 s" in said
+    assert "stage one of pipeline default/a: calls of its service failed" in said
     assert "the last lines of source source:" in said and "| source has a problem" in said
     assert "the last lines of sink sink:" in said
