@@ -150,4 +150,4 @@ def test_the_installation_kustomization_is_accepted(sandbox: Sandbox) -> None:
     # The operator that it runs takes the place of the sandbox's own, which the other tests here ask.
     sandbox.wait_for_output(f"Deployment etl-operator-system/{name} runs an operator")
     run(sandbox, "delete", "deployment", name, *there)
-    sandbox.wait_for_output("the operator of the sandbox starts again")
+    sandbox.wait_for_output("starting the operator of the sandbox again")

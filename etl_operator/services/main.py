@@ -49,7 +49,7 @@ def sink() -> None:
 
 
 @source.command("generate")
-@click.option("--count", type=click.IntRange(min=1), help="Number of records. Default: no limit.")
+@click.option("--count", type=click.IntRange(min=1), help="Number of records to send. Default: no limit.")
 @click.option(
     "--rate",
     type=click.FloatRange(min=0),
@@ -57,13 +57,9 @@ def sink() -> None:
     show_default=True,
     help="Records per second; 0: no limit.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the generator.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same records.")
 @click.option(
-    "--size",
-    type=click.IntRange(0, 1_000_000),
-    default=200,
-    show_default=True,
-    help="Size of a payload in bytes.",
+    "--size", type=click.IntRange(0, 1_000_000), default=200, show_default=True, help="Bytes per payload."
 )
 @with_options(SOURCE, SERVICE)
 def generate(count: int | None, rate: float, seed: int, size: int, **flags: Any) -> None:
@@ -73,17 +69,20 @@ def generate(count: int | None, rate: float, seed: int, size: int, **flags: Any)
 
 @source.command("file")
 @click.argument("path", type=_FILE)
-@click.option("--follow", is_flag=True, help="Wait for more lines, and for a file that does not exist yet.")
+@click.option("--follow", is_flag=True, help="Wait for new lines, and for the file if it does not exist.")
 @click.option(
     "--poll-seconds",
     type=click.FloatRange(0.01),
     default=0.5,
     show_default=True,
-    help="Seconds between polls.",
+    help="Seconds between two checks for new lines.",
+)
+@click.option(
+    "--record-type", default="line", show_default=True, help="The field record_type of all records."
 )
 @with_options(SOURCE, SERVICE)
 def read_file(path: Path, follow: bool, poll_seconds: float, record_type: str, **flags: Any) -> None:
-    """Send each line of a file as a record, beginning at the router's checkpoint."""
+    """Read the lines of a JSON Lines file, from the position that the router has stored for the source."""
     start(
         flags,
         lambda: FileSource(pushing(flags), path, follow=follow, poll=poll_seconds, record_type=record_type),
@@ -91,12 +90,12 @@ def read_file(path: Path, follow: bool, poll_seconds: float, record_type: str, *
 
 
 @transform.command("filter")
-@click.option("--where", metavar="CEL", required=True, help="Pass on records for which this is true.")
+@click.option("--where", metavar="CEL", required=True, help="Expression; records for which it is true pass.")
 @with_options(SERVICE)
 def filter_records(where: str, **flags: Any) -> None:
-    """Pass on records for which an expression is true.
+    """Pass only the records for which an expression is true.
 
-    CEL variables: `record` (etl.common.Record) and `payload` (the payload parsed as JSON). Example:
+    The expression can use `record` (etl.common.Record) and `payload` (the payload parsed as JSON), as in
     --where 'payload.active && record.record_type == "user"'.
     """
     start(flags, lambda: FilterTransform(where))
@@ -104,14 +103,19 @@ def filter_records(where: str, **flags: Any) -> None:
 
 @transform.command("map")
 @click.option(
-    "--set", "assignments", metavar="FIELD=CEL", multiple=True, required=True, help="Can be repeated."
+    "--set",
+    "assignments",
+    metavar="FIELD=CEL",
+    multiple=True,
+    required=True,
+    help="Field and the expression for its value; can be repeated.",
 )
 @with_options(SERVICE)
 def map_records(assignments: tuple[str, ...], **flags: Any) -> None:
-    """Set fields of records to the results of expressions.
+    """Set fields of records to the values of expressions.
 
-    FIELD is payload, payload.NAME (or payload.NAME.NAME), metadata.NAME, record_type or key. CEL variables:
-    `record`, the original record, and `payload`, its payload parsed as JSON.
+    FIELD is payload, payload.NAME (payload.NAME.NAME for a nested field), metadata.NAME, record_type or key.
+    Expressions can use the record as received: `record`, and `payload`, its payload parsed as JSON.
     """
     start(flags, lambda: MapTransform(assignments))
 
@@ -120,7 +124,7 @@ def map_records(assignments: tuple[str, ...], **flags: Any) -> None:
 @click.argument("path", type=_FILE)
 @with_options(SERVICE)
 def write_file(path: Path, **flags: Any) -> None:
-    """Append records to a JSON Lines file. A batch is flushed to disk before it is acknowledged."""
+    """Append records to a JSON Lines file. A batch is on disk before it is acknowledged."""
     start(flags, lambda: FileSink(path))
 
 
@@ -129,13 +133,13 @@ def write_file(path: Path, **flags: Any) -> None:
     "--url",
     default="sqlite:///records.db",
     show_default=True,
-    help="SQLAlchemy URL: sqlite:////data/records.db, postgresql://user:password@host/name.",
+    help="URL for SQLAlchemy: sqlite:////data/records.db or postgresql://user:password@host/name.",
 )
-@click.option("--table", default="records", show_default=True, help="Table; created if it does not exist.")
+@click.option("--table", default="records", show_default=True, help="Created if it does not exist.")
 @with_options(SERVICE)
 def write_sql(url: str, table: str, **flags: Any) -> None:
-    """Upsert records into a table by idempotency key. A repeated batch changes nothing."""
-    # Imported here: the import takes longer than all others, and the package is an extra.
+    """Upsert records into a table, by idempotency key: a repeated batch changes nothing."""
+    # Imported here: it takes longer than everything else together, and is an extra.
     try:
         from etl_operator.services.sink_sql import SqlSink
     except ImportError as error:

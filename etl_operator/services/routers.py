@@ -131,10 +131,10 @@ class Routers:
         text = f"{code.name}: {details[0] if details else 'no details'}"
         where = {"router": self.address}
         if worked:
-            log.info("the stream ended, opening another: %s", text, extra=where)
+            log.info("the stream ended, opening another stream: %s", text, extra=where)
             return
         level = logging.DEBUG if text == self._said else logging.WARNING
-        log.log(level, "no router accepts records: %s", text, extra=where)
+        log.log(level, "cannot push records to the router, trying again: %s", text, extra=where)
         self._said = text
 
     def works(self) -> None:

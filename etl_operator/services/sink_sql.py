@@ -138,9 +138,9 @@ class SqlSink(Sink):
         key = sql.inspect(connection).get_pk_constraint(self._table.name)["constrained_columns"]
         if missing or set(key) != set(_KEYS):
             raise StartError(
-                f"table {self._table.name} in {self._name} is not a table of this sink: it needs the columns "
-                f"{', '.join(column.name for column in self._table.columns)} with the primary key "
-                f"({', '.join(_KEYS)}); use another table with --table"
+                f"table {self._table.name} in {self._name} cannot be used: the sink needs the columns "
+                f"{', '.join(column.name for column in self._table.columns)} and the primary key "
+                f"({', '.join(_KEYS)}); choose another table with --table"
             )
 
     @property

@@ -118,12 +118,12 @@ class Source(Service):
     def _conclude(self, pushing: asyncio.Task[None], reading: asyncio.Task[None]) -> None:
         if not pushing.done():
             log.warning(
-                "%d records have no answer yet: they will be sent again after the next start",
+                "%d records are not acknowledged; they are sent again after the next start",
                 self._outstanding.records,
             )
         else:
             pushing.result()
-            log.info("all records have an answer")
+            log.info("all records that were sent are acknowledged")
         if not reading.cancelled():
             reading.result()
 

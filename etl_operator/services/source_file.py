@@ -127,12 +127,12 @@ class FileSource(Source):
                 file = self._file()
                 break
             except FileNotFoundError:
-                log.warning("waiting for a file that does not exist", extra={"path": self._path})
+                log.warning("the file does not exist, waiting for it", extra={"path": self._path})
                 await asyncio.sleep(self._poll)
         segment, offset = divmod(position.offsets.get(0, 0), SEGMENT)
         reason = _another(file, segment, offset, _mark_of(position.state))
         if reason:
-            log.warning("%s: reading it from the beginning", reason, extra={"path": self._path})
+            log.warning("%s; reading the file from its beginning", reason, extra={"path": self._path})
             segment, offset = segment + 1, 0
         at = _Open(file, segment, offset)
         await self._remember(at)
@@ -162,13 +162,15 @@ class FileSource(Source):
             return None
         before = os.fstat(at.file.fileno())
         if (now.st_dev, now.st_ino) != (before.st_dev, before.st_ino):
-            log.info("the file was replaced", extra={"path": self._path})
+            log.info("the file was replaced, reading the new file", extra={"path": self._path})
             try:
                 return _Open(self._file(), at.segment + 1, 0)
             except FileNotFoundError:
                 return None
         if now.st_size < at.read_to:
-            log.warning("the file was truncated: reading it from the beginning", extra={"path": self._path})
+            log.warning(
+                "the file was truncated; reading the file from its beginning", extra={"path": self._path}
+            )
             # Nothing is left of what was not read.
             at.offset, at.rest = at.read_to, b""
             return _Open(self._file(), at.segment + 1, 0)
@@ -224,7 +226,7 @@ class FileSource(Source):
     def _too_long(self, at: _Open) -> None:
         self.metrics.records.labels("skipped").inc()
         log.error(
-            "a line is skipped: it has more than %d bytes",
+            "a line was skipped: it is longer than %d bytes",
             MAX_LINE,
             extra={"path": self._path, "before_byte": at.offset},
         )

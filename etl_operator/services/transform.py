@@ -112,7 +112,7 @@ class Transform(Service):
         failed = [one for one in results if one.status == _STATUS.TRANSFORM_STATUS_ERROR]
         if failed:
             log.warning(
-                "%d of %d records failed, the first error: %s",
+                "%d of %d records failed; error of the first one: %s",
                 len(failed),
                 len(results),
                 failed[0].error_message,

@@ -53,7 +53,7 @@ def test_the_version_and_the_commands_are_told() -> None:
         (("sink", "file", "/no/such/directory/x"), 1, "cannot open /no/such/directory/x: No such file"),
         (("sink", "file", "/dev/null"), 1, "/dev/null is not a regular file"),
         (("sink", "sql", "--url=nonsense"), 1, "--url is not a database URL"),
-        (("sink", "sql", "--url=mysql://h/d"), 1, "only to sqlite and postgresql"),
+        (("sink", "sql", "--url=mysql://h/d"), 1, "only sqlite and postgresql"),
         (("sink", "sql", "--url=sqlite:////no/such/x.db"), 1, "unable to open database file"),
         (("sink", "sql", "--url=postgresql://u:secret@127.0.0.1:1/d"), 1, "u:***@127.0.0.1:1/d"),
         (("source", "file", "/no/such/file", *SOURCE), 1, "use --follow to wait for it"),

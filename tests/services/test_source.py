@@ -23,7 +23,7 @@ def to(*nodes: FakeRouter) -> list[str]:
 
 async def done(process: ServiceProcess) -> None:
     assert await process.exit_code() == 0, process.logs()
-    assert "all records have an answer" in process.logs()
+    assert "all records that were sent are acknowledged" in process.logs()
 
 
 async def test_every_record_arrives_once_and_in_order_and_the_process_ends(tmp_path: Path) -> None:
@@ -114,7 +114,9 @@ async def test_a_router_that_restarts_gets_what_it_did_not_answer(tmp_path: Path
             await until(lambda: len(node.batches) == 8, process.logs)
             await node.stop()
             node.taking = node.accept
-            await until(lambda: "no router accepts records: UNAVAILABLE" in process.logs())
+            await until(
+                lambda: "cannot push records to the router, trying again: UNAVAILABLE" in process.logs()
+            )
             await node.start()
             await done(process)
     assert node.seen.keys() == set(range(1, COUNT + 1))
@@ -172,7 +174,7 @@ async def test_rejected_and_duplicate_records_do_not_stop_a_source(tmp_path: Pat
 
         node.taking = mixed
         async with started(tmp_path, *GENERATE, *to(node), "--stay") as process:
-            await until(lambda: "all records have an answer" in process.logs(), process.logs)
+            await until(lambda: "all records that were sent are acknowledged" in process.logs(), process.logs)
             values = process.values()
             assert values["etl_service_records_total", "rejected"] == COUNT / 100
             assert values["etl_service_records_total", "duplicate"] == COUNT - COUNT / 100
@@ -262,7 +264,8 @@ async def test_a_source_waits_for_its_pipeline(tmp_path: Path) -> None:
         async with started(tmp_path, *GENERATE, *to(node)) as process:
             await done(process)
     assert node.seen.keys() == set(range(1, COUNT + 1))
-    said = "no router accepts records: FAILED_PRECONDITION: no pipeline has the source events"
+    refused = "FAILED_PRECONDITION: no pipeline has the source events"
+    said = f"cannot push records to the router, trying again: {refused}"
     assert process.logs().count(said) == 1, process.logs()
 
 
@@ -282,7 +285,7 @@ async def test_sigterm_finishes_what_is_in_flight(tmp_path: Path) -> None:
         async with service(tmp_path, *arguments) as process:
             await until(lambda: len(node.batches) > 20, process.logs)
             assert await process.terminate() == 0
-    assert "all records have an answer" in process.logs()
+    assert "all records that were sent are acknowledged" in process.logs()
     numbers = [number for batch in node.batches for number in batch]
     assert numbers == list(range(1, len(numbers) + 1))
     assert not held

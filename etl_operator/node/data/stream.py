@@ -31,9 +31,9 @@ PAUSE_MS = 1000
 TRACE_KEYS = frozenset({"traceparent", "tracestate", "baggage"})
 PIPELINE_KEY = "etl-pipeline"
 
-LEAVING = "the node is shutting down: connect again, and send the records without an answer again"
-AGED = "the stream has reached its maximum age: connect again"
-LET_GO = "the node released records: connect again, and send the records without an answer again"
+LEAVING = "the node is shutting down; connect again, and send unacknowledged records again"
+AGED = "the stream has reached its maximum age; connect again"
+LET_GO = "the node dropped records that did not end; connect again, and send unacknowledged records again"
 
 
 class End(NamedTuple):
