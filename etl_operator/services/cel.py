@@ -39,7 +39,7 @@ class Expression:
             self._program = self._with_payload(text)
         kind = self._program.return_type().name()
         if boolean and kind not in ("BOOL", "DYN"):
-            raise ExpressionError(f"{text!r} has the type {kind}; it must have the type BOOL")
+            raise ExpressionError(f"{text!r} is of type {kind}, it must be true or false (BOOL)")
         self._boolean = boolean
 
     @staticmethod
@@ -69,7 +69,7 @@ class Expression:
             raise ExpressionError(f"{self.text!r}: {_plain(str(result.value()))}")
         value = result.value() if isinstance(result.value(), Message) else result.plain_value()
         if self._boolean and not isinstance(value, bool):
-            raise ExpressionError(f"{self.text!r} evaluates to {kind}; it must evaluate to BOOL")
+            raise ExpressionError(f"{self.text!r} gave {kind}, it must be true or false (BOOL)")
         return value
 
 

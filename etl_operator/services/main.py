@@ -49,40 +49,34 @@ def sink() -> None:
 
 
 @source.command("generate")
-@click.option("--count", type=click.IntRange(min=1), help="Number of records to send. Default: no limit.")
+@click.option("--count", type=click.IntRange(min=1), help="Records in all. Default: without end.")
 @click.option(
     "--rate",
     type=click.FloatRange(min=0),
     default=0,
     show_default=True,
-    help="Records per second; 0: no limit.",
+    help="Records a second; 0: no limit.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same records.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Other seeds make other records.")
 @click.option(
-    "--size", type=click.IntRange(0, 1_000_000), default=200, show_default=True, help="Bytes per payload."
+    "--size", type=click.IntRange(0, 1_000_000), default=200, show_default=True, help="Bytes of a payload."
 )
 @with_options(SOURCE, SERVICE)
 def generate(count: int | None, rate: float, seed: int, size: int, **flags: Any) -> None:
-    """Generate events of users as JSON. The same seed gives the same records, also after a restart."""
+    """Made-up events of users, as JSON. The same seed makes the same records, also after a restart."""
     start(flags, lambda: GenerateSource(pushing(flags), count=count, rate=rate, seed=seed, size=size))
 
 
 @source.command("file")
 @click.argument("path", type=_FILE)
-@click.option("--follow", is_flag=True, help="Wait for new lines, and for the file if it does not exist.")
+@click.option("--follow", is_flag=True, help="Wait for more lines, and for a file that is not there.")
 @click.option(
-    "--poll-seconds",
-    type=click.FloatRange(0.01),
-    default=0.5,
-    show_default=True,
-    help="Seconds between two checks for new lines.",
+    "--poll-seconds", type=click.FloatRange(0.01), default=0.5, show_default=True, help="Between looks."
 )
-@click.option(
-    "--record-type", default="line", show_default=True, help="The field record_type of all records."
-)
+@click.option("--record-type", default="line", show_default=True, help="Type of the records.")
 @with_options(SOURCE, SERVICE)
 def read_file(path: Path, follow: bool, poll_seconds: float, record_type: str, **flags: Any) -> None:
-    """Read the lines of a JSON Lines file, from the position that the router has stored for the source."""
+    """The lines of a JSON Lines file, from where the router says that the source was."""
     start(
         flags,
         lambda: FileSource(pushing(flags), path, follow=follow, poll=poll_seconds, record_type=record_type),
@@ -90,32 +84,25 @@ def read_file(path: Path, follow: bool, poll_seconds: float, record_type: str, *
 
 
 @transform.command("filter")
-@click.option("--where", metavar="CEL", required=True, help="Expression; records for which it is true pass.")
+@click.option("--where", metavar="CEL", required=True, help="Records for which this is true go on.")
 @with_options(SERVICE)
 def filter_records(where: str, **flags: Any) -> None:
-    """Pass only the records for which an expression is true.
+    """Let records pass for which an expression is true.
 
-    The expression can use `record` (etl.common.Record) and `payload` (the payload parsed as JSON), as in
+    CEL sees `record` (etl.common.Record) and `payload` (the payload read as JSON), as in
     --where 'payload.active && record.record_type == "user"'.
     """
     start(flags, lambda: FilterTransform(where))
 
 
 @transform.command("map")
-@click.option(
-    "--set",
-    "assignments",
-    metavar="FIELD=CEL",
-    multiple=True,
-    required=True,
-    help="Field and the expression for its value; can be repeated.",
-)
+@click.option("--set", "assignments", metavar="FIELD=CEL", multiple=True, required=True, help="Repeatable.")
 @with_options(SERVICE)
 def map_records(assignments: tuple[str, ...], **flags: Any) -> None:
-    """Set fields of records to the values of expressions.
+    """Set fields of records to what expressions give.
 
-    FIELD is payload, payload.NAME (payload.NAME.NAME for a nested field), metadata.NAME, record_type or key.
-    Expressions can use the record as received: `record`, and `payload`, its payload parsed as JSON.
+    FIELD is payload, payload.NAME (with more names for fields inside), metadata.NAME, record_type or key. CEL
+    sees the record as it came: `record`, and `payload`, its payload read as JSON.
     """
     start(flags, lambda: MapTransform(assignments))
 
@@ -133,9 +120,9 @@ def write_file(path: Path, **flags: Any) -> None:
     "--url",
     default="sqlite:///records.db",
     show_default=True,
-    help="URL for SQLAlchemy: sqlite:////data/records.db or postgresql://user:password@host/name.",
+    help="As SQLAlchemy reads it: sqlite:////data/records.db, postgresql://user:password@host/name.",
 )
-@click.option("--table", default="records", show_default=True, help="Created if it does not exist.")
+@click.option("--table", default="records", show_default=True, help="Created if it is not there.")
 @with_options(SERVICE)
 def write_sql(url: str, table: str, **flags: Any) -> None:
     """Upsert records into a table, by idempotency key: a repeated batch changes nothing."""

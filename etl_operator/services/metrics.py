@@ -25,18 +25,16 @@ class ServiceMetrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.records = Counter(
-            "etl_service_records", "Records, by result.", ["result"], registry=self.registry
+            "etl_service_records", "Records by what became of them.", ["result"], registry=self.registry
         )
         self.batch_seconds = Histogram(
             "etl_service_batch_seconds",
-            "Time from sending or receiving a batch to its answer, in seconds.",
+            "Seconds from a batch to its answer.",
             buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30),
             registry=self.registry,
         )
         self.in_flight = Gauge(
-            "etl_service_in_flight_records",
-            "Records that were sent or received and are not answered yet.",
-            registry=self.registry,
+            "etl_service_in_flight_records", "Records without an answer.", registry=self.registry
         )
 
     @contextmanager
@@ -64,15 +62,9 @@ class SourceMetrics(ServiceMetrics):
     def __init__(self) -> None:
         super().__init__()
         self.connected = Gauge(
-            "etl_service_connected",
-            "1 if a stream is open and a router answered on it, otherwise 0.",
-            registry=self.registry,
+            "etl_service_connected", "1 while a stream to a router is open.", registry=self.registry
         )
         self.paused = Gauge(
-            "etl_service_paused",
-            "1 if the router asked to send no records (backpressure), otherwise 0.",
-            registry=self.registry,
+            "etl_service_paused", "1 while the router asks to send nothing.", registry=self.registry
         )
-        self.streams = Counter(
-            "etl_service_streams", "Streams that were opened to routers.", registry=self.registry
-        )
+        self.streams = Counter("etl_service_streams", "Streams opened to routers.", registry=self.registry)

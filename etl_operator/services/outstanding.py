@@ -102,9 +102,7 @@ class Outstanding:
         """
         known = {identity_of(record.id): record for record in records}
         if not records or batch_id in self._batches or len(known) != len(records):
-            raise ValueError(
-                f"batch {batch_id!r} is empty, contains a record twice, or has the ID of an outstanding batch"
-            )
+            raise ValueError(f"batch {batch_id!r} is empty, is there already, or has a record twice")
         message = RecordBatch(batch_id=batch_id, records=records)
         self._batches[batch_id] = _Sent(message, known)
 
@@ -178,7 +176,7 @@ class Outstanding:
             del batch.open[key]
         if batch.open:
             answer.fault = (
-                f"the acknowledgement of batch {ack.batch_id} lacks {len(batch.open)} of "
+                f"the answer to batch {ack.batch_id} leaves out {len(batch.open)} of "
                 f"{len(batch.message.records)} records"
             )
         else:

@@ -113,11 +113,7 @@ class Pusher:
                 if task.done():
                     task.result()
         except _Fault as fault:
-            log.error(
-                "invalid acknowledgement, opening another stream: %s",
-                fault,
-                extra={"router": self._routers.address},
-            )
+            log.error("the stream is opened anew: %s", fault, extra={"router": self._routers.address})
         except grpc.aio.AioRpcError as error:
             if _is_unknown(error):
                 return self._code

@@ -128,13 +128,13 @@ class Routers:
         :param worked: it did, until now: routers end streams now and then.
         """
         code, details = error.code(), (error.details() or "").splitlines()
-        text = f"{code.name}: {details[0] if details else 'no details'}"
+        text = f"{code.name}: {details[0] if details else 'no reason given'}"
         where = {"router": self.address}
         if worked:
-            log.info("the stream ended, opening another stream: %s", text, extra=where)
+            log.info("the stream ended, another is opened: %s", text, extra=where)
             return
         level = logging.DEBUG if text == self._said else logging.WARNING
-        log.log(level, "cannot push records to the router, trying again: %s", text, extra=where)
+        log.log(level, "no router takes records: %s", text, extra=where)
         self._said = text
 
     def works(self) -> None:

@@ -57,7 +57,7 @@ def _tls(flags: dict[str, Any]) -> Tls | None:
     if not (certificate or key or authority):
         return None
     if not (certificate and key):
-        raise click.UsageError("--tls-cert and --tls-key must be given together; --tls-client-ca needs both.")
+        raise click.UsageError("--tls-cert and --tls-key belong together, --tls-client-ca needs both.")
     return Tls(certificate, key, authority)
 
 

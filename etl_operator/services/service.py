@@ -145,9 +145,7 @@ async def serve(service: Service, serving: Serving) -> None:
             async with asyncio.timeout(ending.remaining()):
                 await service._finish()
         except TimeoutError:
-            log.warning(
-                "calls or records in flight did not end within the grace period of %s s", serving.grace
-            )
+            log.warning("what was in flight did not end within %s s", serving.grace)
 
 
 class _Ending:

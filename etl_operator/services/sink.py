@@ -103,12 +103,7 @@ class Sink(Service):
         self.metrics.records.labels("written").inc(number - len(refused))
         if refused:
             first = next(iter(refused.values()))
-            log.warning(
-                "%d of %d records were not stored; error of the first one: %s",
-                len(refused),
-                number,
-                first.error,
-            )
+            log.warning("%d of %d records are not stored, the first: %s", len(refused), number, first.error)
             self.metrics.records.labels("refused").inc(len(refused))
 
     async def _flushed(self) -> int:
@@ -205,9 +200,7 @@ class _Servicer:
 
 async def _promised(options: sink_pb2.WriteOptions, context: grpc.aio.ServicerContext[Any, Any]) -> None:
     if options.guarantee == sink_pb2.DELIVERY_GUARANTEE_EXACTLY_ONCE:
-        await context.abort(
-            grpc.StatusCode.UNIMPLEMENTED, "options.guarantee: this sink supports at-least-once delivery only"
-        )
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this sink offers at-least-once delivery only")
 
 
 def _result(record: Record, refusal: Refusal | None) -> sink_pb2.RecordWriteResult:

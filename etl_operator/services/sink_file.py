@@ -45,9 +45,7 @@ class FileSink(Sink):
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             if not stat.S_ISREG(os.fstat(self._file).st_mode):
-                raise StartError(
-                    f"{self._path} is not a regular file; records can only be stored in a regular file"
-                )
+                raise StartError(f"{self._path} is no regular file: records could not be kept there")
             self._lock()
             self._end = self._whole()
             os.lseek(self._file, self._end, os.SEEK_SET)
@@ -95,7 +93,7 @@ class FileSink(Sink):
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StartError(
-                f"another process writes to {self._path}; use a different file for each sink"
+                f"another process writes {self._path}: give every sink a file of its own"
             ) from None
 
     def _whole(self) -> int:
@@ -107,10 +105,10 @@ class FileSink(Sink):
         torn = os.pread(self._file, len(_BEGINNING), end)
         if not (_BEGINNING.startswith(torn) or torn.startswith(_BEGINNING)):
             raise StartError(
-                f"{self._path} does not end with a line break, and this sink did not write its last line; "
-                "use another file, or add the line break"
+                f"{self._path} does not end with a line break, and its last line is not one of this sink: "
+                "name another file, or end the line"
             )
-        log.warning("removed an incomplete last line", extra={"path": self._path, "bytes": size - end})
+        log.warning("cut off an unfinished line", extra={"path": self._path, "bytes": size - end})
         os.ftruncate(self._file, end)
         return end
 

@@ -138,9 +138,9 @@ class SqlSink(Sink):
         key = sql.inspect(connection).get_pk_constraint(self._table.name)["constrained_columns"]
         if missing or set(key) != set(_KEYS):
             raise StartError(
-                f"table {self._table.name} in {self._name} cannot be used: the sink needs the columns "
-                f"{', '.join(column.name for column in self._table.columns)} and the primary key "
-                f"({', '.join(_KEYS)}); choose another table with --table"
+                f"table {self._table.name} in {self._name} is not one of this sink: it needs the columns "
+                f"{', '.join(column.name for column in self._table.columns)} with the primary key "
+                f"({', '.join(_KEYS)}); name another one with --table"
             )
 
     @property
@@ -154,7 +154,7 @@ def _engine(url: str) -> sql.Engine:
         parsed = sql.make_url(url)
         dialect = parsed.get_backend_name()
         if dialect not in DIALECTS:
-            raise StartError(f"--url: {dialect!r} databases are not supported, only {' and '.join(DIALECTS)}")
+            raise StartError(f"cannot write to {dialect!r} databases, only to {' and '.join(DIALECTS)}")
         options: dict[str, Any] = {"connect_args": {"timeout": _CONNECT_SECONDS}}
         if dialect == "postgresql":
             options = {"pool_pre_ping": True}
@@ -167,10 +167,10 @@ def _engine(url: str) -> sql.Engine:
     except exc.ArgumentError:
         # The text of the error would show the password.
         raise StartError(
-            "--url is not a database URL, such as sqlite:////data/records.db or postgresql://user:password@host/name"
+            "--url is no database URL, such as sqlite:////data/records.db or postgresql://user:password@host/name"
         ) from None
     except (ImportError, exc.NoSuchModuleError) as error:
-        raise StartError(f"--url: the driver for {parsed.drivername} is not installed: {error}") from error
+        raise StartError(f"the driver of {parsed.drivername} is not installed: {error}") from error
     if dialect == "sqlite":
         sql.event.listen(engine, "connect", _durable)
     return engine
@@ -218,9 +218,9 @@ def values_of(record: Record) -> dict[str, Any]:
     :raises ValueError: no database can hold it.
     """
     if record.id.sequence_number > _LARGEST:
-        raise ValueError(f"id.sequence_number: {record.id.sequence_number} is greater than {_LARGEST}")
+        raise ValueError(f"sequence number {record.id.sequence_number} is above {_LARGEST}")
     if len(record.id.source_id) > _LONGEST_KEY:
-        raise ValueError(f"id.source_id: longer than {_LONGEST_KEY} characters")
+        raise ValueError(f"the source id is longer than {_LONGEST_KEY} characters")
     payload = _json(record.payload)
     event_time = None
     if record.HasField("event_time"):

@@ -56,9 +56,7 @@ class Source(Service):
     def __init__(self, pushing: Pushing) -> None:
         super().__init__()
         if not pushing.routers or not pushing.source_id:
-            raise StartError(
-                "a source needs the address of a router (routers) and the name of its EtlSource (source_id)"
-            )
+            raise StartError("a source needs the address of a router and the name of its EtlSource")
         self.pushing = pushing
         self._outstanding = Outstanding(pushing.window)
         self._routers: Routers | None = None
@@ -118,12 +116,12 @@ class Source(Service):
     def _conclude(self, pushing: asyncio.Task[None], reading: asyncio.Task[None]) -> None:
         if not pushing.done():
             log.warning(
-                "%d records are not acknowledged; they are sent again after the next start",
+                "%d records have no answer yet: they are sent again after the next start",
                 self._outstanding.records,
             )
         else:
             pushing.result()
-            log.info("all records that were sent are acknowledged")
+            log.info("everything that was sent is answered")
         if not reading.cancelled():
             reading.result()
 
@@ -150,8 +148,8 @@ class Source(Service):
                 record_id.sequence_number = before + 1
             if record_id.sequence_number <= before:
                 raise ValueError(
-                    f"sequence number {record_id.sequence_number} of partition {record_id.partition} is not "
-                    f"greater than the one before, {before}; sequence numbers must increase"
+                    f"sequence number {record_id.sequence_number} of partition {record_id.partition} comes "
+                    f"after {before}: they must rise"
                 )
             last[record_id.partition] = record_id.sequence_number
 

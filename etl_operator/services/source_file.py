@@ -90,7 +90,7 @@ class FileSource(Source):
         except FileNotFoundError:
             if not self._follow:
                 raise StartError(
-                    f"cannot read {self._path}: no such file; use --follow to wait for it"
+                    f"cannot read {self._path}: there is no such file; --follow waits for it"
                 ) from None
         else:
             file.close()
@@ -127,12 +127,12 @@ class FileSource(Source):
                 file = self._file()
                 break
             except FileNotFoundError:
-                log.warning("the file does not exist, waiting for it", extra={"path": self._path})
+                log.warning("waiting for a file that is not there", extra={"path": self._path})
                 await asyncio.sleep(self._poll)
         segment, offset = divmod(position.offsets.get(0, 0), SEGMENT)
         reason = _another(file, segment, offset, _mark_of(position.state))
         if reason:
-            log.warning("%s; reading the file from its beginning", reason, extra={"path": self._path})
+            log.warning("%s: reading it from its beginning", reason, extra={"path": self._path})
             segment, offset = segment + 1, 0
         at = _Open(file, segment, offset)
         await self._remember(at)
@@ -144,7 +144,7 @@ class FileSource(Source):
         inode = os.fstat(at.file.fileno()).st_ino
         mark = Mark(at.segment, inode, len(beginning), zlib.crc32(beginning))
         if not await self.save(msgspec.json.encode(mark)):
-            log.debug("the router did not store the identity of the file")
+            log.debug("the router does not keep what the file is known by")
 
     def _file(self) -> io.FileIO:
         try:
@@ -162,15 +162,13 @@ class FileSource(Source):
             return None
         before = os.fstat(at.file.fileno())
         if (now.st_dev, now.st_ino) != (before.st_dev, before.st_ino):
-            log.info("the file was replaced, reading the new file", extra={"path": self._path})
+            log.info("another file is there now", extra={"path": self._path})
             try:
                 return _Open(self._file(), at.segment + 1, 0)
             except FileNotFoundError:
                 return None
         if now.st_size < at.read_to:
-            log.warning(
-                "the file was truncated; reading the file from its beginning", extra={"path": self._path}
-            )
+            log.warning("the file was truncated: reading it from its beginning", extra={"path": self._path})
             # Nothing is left of what was not read.
             at.offset, at.rest = at.read_to, b""
             return _Open(self._file(), at.segment + 1, 0)
@@ -226,7 +224,7 @@ class FileSource(Source):
     def _too_long(self, at: _Open) -> None:
         self.metrics.records.labels("skipped").inc()
         log.error(
-            "a line was skipped: it is longer than %d bytes",
+            "a line is left out: it has more than %d bytes",
             MAX_LINE,
             extra={"path": self._path, "before_byte": at.offset},
         )
@@ -245,12 +243,12 @@ def _another(file: io.FileIO, segment: int, offset: int, mark: Mark | None) -> s
         return ""
     status = os.fstat(file.fileno())
     if status.st_size < offset:
-        return f"the file has {status.st_size} bytes, but {offset} were read before"
+        return f"the file has {status.st_size} bytes, and {offset} were read before"
     if mark is not None and mark.segment == segment:
         beginning = os.pread(file.fileno(), mark.length, 0)
         if (status.st_ino, zlib.crc32(beginning)) != (mark.inode, mark.checksum):
-            return "the file is not the one that was read before"
+            return "the file is another one than before"
     # A file without a line break at its end was read to its end.
     if status.st_size > offset and os.pread(file.fileno(), 1, offset - 1) != b"\n":
-        return f"no line ends at byte {offset}, where reading stopped"
+        return f"no line ends at byte {offset}"
     return ""

@@ -112,7 +112,7 @@ class Transform(Service):
         failed = [one for one in results if one.status == _STATUS.TRANSFORM_STATUS_ERROR]
         if failed:
             log.warning(
-                "%d of %d records failed; error of the first one: %s",
+                "%d of %d records failed, the first with: %s",
                 len(failed),
                 len(results),
                 failed[0].error_message,
@@ -202,9 +202,7 @@ def _result(original: RecordId, made: Any) -> transform_pb2.TransformResult:
         outputs = list(made)
     for output in outputs:
         if not isinstance(output, Record):
-            raise TypeError(
-                f"process returned {type(output).__name__}; it must return a Record, records or None"
-            )
+            raise TypeError(f"process gave {type(output).__name__}, not a Record, records or None")
     if len({id(output) for output in outputs}) != len(outputs):
         # The same object twice: each gets an id of its own below.
         outputs = [_record(output) for output in outputs]

@@ -71,8 +71,8 @@ def _assignment(text: str) -> tuple[list[str], Expression]:
         field = ["metadata", name.strip().partition(".")[2]]
     if not equals or not known.get(field[0]) or not all(field):
         raise StartError(
-            f"--set {text!r} is not FIELD=CEL; FIELD must be payload, payload.NAME, metadata.NAME, "
-            "record_type or key"
+            f"--set {text!r} is not FIELD=CEL: FIELD is one of payload, payload.NAME, metadata.NAME, "
+            "record_type and key"
         )
     return field, _compiled(f"--set {name.strip()}", expression.strip())
 
@@ -83,9 +83,7 @@ def _set_inside(payload: Any, path: list[str], value: Any) -> None:
         if isinstance(place, dict):
             place = place.setdefault(name, {})
     if not isinstance(place, dict):
-        raise ValueError(
-            f"payload.{'.'.join(path)} cannot be set: the value that would contain it is not a JSON object"
-        )
+        raise ValueError(f"payload.{'.'.join(path)} cannot be set: what it is in is no JSON object")
     place[path[-1]] = value
 
 
