@@ -67,7 +67,7 @@ spec: {source: nowhere, steps: [], sink: nothing}
         encoding="utf-8",
     )
     sandbox = start_sandbox("--manifests", str(manifest), "--until-ready", "--timeout", "15")
-    assert sandbox.process.wait(90) == 1, sandbox.output
+    assert sandbox.process.wait(HANGS) == 1, sandbox.output
     assert "not Ready after 15 s" in sandbox.output
     assert "EtlPipeline/lonely: ClusterNotFound" in sandbox.output
     assert "--state-dir DIR" not in sandbox.output, "it was given"
@@ -102,7 +102,7 @@ def test_manifests_that_cannot_be_read_end_it_at_once(
     if text is not None:
         manifest.write_text(text, encoding="utf-8")
     sandbox = start_sandbox("--manifests", str(manifest))
-    assert sandbox.process.wait(60) == 2, sandbox.output
+    assert sandbox.process.wait(HANGS) == 2, sandbox.output
     assert said in sandbox.output
     assert str(manifest) in sandbox.output
     assert "Traceback" not in sandbox.output
@@ -115,7 +115,7 @@ def test_a_manifest_the_server_refuses_is_named_with_the_field(start_sandbox: St
         encoding="utf-8",
     )
     sandbox = start_sandbox("--manifests", str(manifest))
-    assert sandbox.process.wait(60) == 2, sandbox.output
+    assert sandbox.process.wait(HANGS) == 2, sandbox.output
     assert "spec.replicas" in sandbox.output
     sandbox.wait_for_no_process()
 
@@ -124,7 +124,7 @@ def test_it_never_replaces_a_kubeconfig_that_is_somebody_elses(start_sandbox: St
     precious = tmp_path / "config"
     precious.write_text("current-context: production\n", encoding="utf-8")
     sandbox = start_sandbox("--kubeconfig", str(precious))
-    assert sandbox.process.wait(60) == 2, sandbox.output
+    assert sandbox.process.wait(HANGS) == 2, sandbox.output
     assert "not the kubeconfig of a sandbox" in sandbox.output
     assert precious.read_text(encoding="utf-8") == "current-context: production\n"
 
@@ -135,7 +135,7 @@ def test_two_sandboxes_do_not_share_a_kubeconfig(start_sandbox: Start, tmp_path:
     first.wait_for_output("the control plane is up")
     written = kubeconfig.read_text(encoding="utf-8")
     second = start_sandbox("--no-operator", "--kubeconfig", str(kubeconfig))
-    assert second.process.wait(60) == 2, second.output
+    assert second.process.wait(HANGS) == 2, second.output
     assert f"{kubeconfig} is in use by another sandbox" in second.output
     assert kubeconfig.read_text(encoding="utf-8") == written
     first.stop()

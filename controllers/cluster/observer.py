@@ -12,7 +12,7 @@ from controllers.cluster.rollout import plan_members
 from controllers.cluster.volumes import VolumePlan, plan_volumes
 from controllers.members import naming
 from controllers.members.facts import NodeFacts, PodFacts, judge
-from controllers.members.reach import facts_of
+from controllers.members.reach import BY_CLUSTER, facts_of
 from controllers.objects.kinds import POD, PVC, STATEFUL_SET
 from controllers.wiring.context import Context
 from etl_operator.api import CLUSTER, EtlRouterCluster
@@ -100,7 +100,7 @@ class Observer:
         if live is None:
             return []
         uid = live["metadata"]["uid"]
-        views = self._context.informers[POD].by_index("cluster", str(key))
+        views = self._context.informers[POD].by_index(BY_CLUSTER, str(key))
         found = [facts_of(view, key.name) for view in views if view.owner_uid == uid]
         pods = [_gone(pod) if pod.uid in memory.deleted_pods else pod for pod in found if pod]
         memory.deleted_pods &= {pod.uid for pod in pods}

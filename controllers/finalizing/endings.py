@@ -12,7 +12,7 @@ from informers.errors import Forbidden, NotFound
 from informers.objects import ObjectKey, Resource
 
 _AGE = 1.0
-"""Seconds an answer about a definition is shared: when it goes, thousands of objects go at once."""
+"""Seconds an answer about a definition or a namespace is shared: thousands of objects go together with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Endings:
         self._client = client
         self._clock = clock
         self._definitions: dict[Resource, tuple[float, bool]] = {}
+        self._ended: dict[str, float] = {}
+        """Namespaces that are being deleted, and when that was seen."""
 
     async def of(self, resource: Resource, key: ObjectKey, cluster: ObjectKey) -> Ending | None:
         """What ends around an object, or ``None``.
@@ -44,9 +46,18 @@ class Endings:
         if await self.definition_goes(resource):
             why = f"the CRD of {resource.kind} is being deleted"
             return Ending(why, await self.definition_goes(CLUSTER))
-        if await self._goes(NAMESPACE, key.namespace):
+        if await self._namespace_goes(key.namespace):
             return Ending(f"namespace {key.namespace} is being deleted", cluster.namespace == key.namespace)
         return None
+
+    async def _namespace_goes(self, name: str) -> bool:
+        now = self._clock.monotonic()
+        self._ended = {one: seen for one, seen in self._ended.items() if now - seen < _AGE}
+        if name not in self._ended:
+            if not await self._goes(NAMESPACE, name):
+                return False
+            self._ended[name] = now
+        return True
 
     async def definition_goes(self, resource: Resource) -> bool:
         """Whether the kind itself is being deleted, and all objects of it."""

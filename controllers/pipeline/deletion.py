@@ -70,7 +70,6 @@ class PipelineDeletion:
 
         Never depends on a spec that is valid: where it is not, defaults apply.
         """
-        waited = self._waiting.seconds(key, obj["metadata"]["uid"])
         if release := forced(obj, _LEFT):
             return Attempt(release)
         clusters = self._context.informers[CLUSTER]
@@ -87,11 +86,9 @@ class PipelineDeletion:
         ending = await self._endings.of(PIPELINE, key, cluster.key)
         if ending and ending.with_cluster:
             return Attempt(release_with(ending, cluster))
-        return await self._ask(key, obj, cluster, waited, ending)
+        return await self._ask(key, obj, cluster, ending)
 
-    async def _ask(
-        self, key: ObjectKey, obj: Object, cluster: View, waited: float, ending: Ending | None
-    ) -> Attempt:
+    async def _ask(self, key: ObjectKey, obj: Object, cluster: View, ending: Ending | None) -> Attempt:
         """Have the router do it.
 
         :param ending: nothing is waited for, not even draining.
@@ -101,12 +98,16 @@ class PipelineDeletion:
         problem = frozen(cluster) or ("" if where else f"cluster {cluster.key} has no running member")
         if not problem:
             try:
-                return await self._done(key, obj, cluster, where, 0.0 if ending else drain_seconds(obj))
+                attempt = await self._done(key, obj, cluster, where, 0.0 if ending else drain_seconds(obj))
             except RouterError as error:
                 problem = f"{verdict(error)[0]}: {error}"
+            else:
+                # The router answers: only an outage from now on counts.
+                self._waiting.over(key)
+                return attempt
         if ending:
             return Attempt(let_go(ending, problem))
-        if waited >= settings.release_deadline:
+        if self._waiting.seconds(key, obj["metadata"]["uid"]) >= settings.release_deadline:
             return Attempt(give_up(settings.release_deadline, problem))
         return Attempt(waits=waiting_to_go(settings.release_deadline, problem))
 

@@ -59,8 +59,13 @@ class Departures:
         self._drained.discard(stay)
         return found
 
+    def stays(self, cluster: ObjectKey, pipeline: str) -> None:
+        """It does not leave the cluster, or has left it: the next time it has all its time again."""
+        self._since.pop((cluster, pipeline), None)
+        self._drained.discard((cluster, pipeline))
+
     def forget(self, pipeline: str) -> None:
-        """The pipeline's object is gone, or the pipeline stays."""
+        """The pipeline's object is gone."""
         self._since = {stay: since for stay, since in self._since.items() if stay[1] != pipeline}
         self._drained = {stay for stay in self._drained if stay[1] != pipeline}
 

@@ -10,7 +10,7 @@ import re
 
 from controllers.members.reach import frozen, running_addresses
 from controllers.objects.kinds import POD
-from controllers.objects.specs import spec_of, status_of, text
+from controllers.objects.specs import spec_of, status_in, status_of, text
 from controllers.pipeline.departure import Departures
 from controllers.pipeline.graph import DELETION_POLICY, OWNER_UID
 from controllers.pipeline.sync import foreign
@@ -80,8 +80,12 @@ class LeftoversReconciler:
             elif why := await self._leftover(key_of(config.id), cluster.key):
                 pending = await self._departures.remove(cluster.key, where, config.id, DRAIN, owner=owner)
                 left += pending or 0
+                if not pending:
+                    self._departures.stays(cluster.key, config.id)
                 if pending == 0:
                     self._told(cluster, config.id, why)
+            else:
+                self._departures.stays(cluster.key, config.id)
         self._context.metrics.unmanaged(cluster.key, unmanaged)
         return left
 
@@ -99,6 +103,9 @@ class LeftoversReconciler:
     async def _leftover(self, pipeline: ObjectKey, cluster: ObjectKey) -> str:
         """Why the pipeline has no business in this cluster, or ""."""
         view = self._context.informers[PIPELINE].get(pipeline)
+        if view is not None and text(status_in(view), "cluster") in ("", str(cluster)):
+            # As nearly always: nothing else of it has to be decoded.
+            return ""
         if view is not None and not self._elsewhere(view.object(), cluster):
             return ""
         # A cache may be behind; what is removed is gone. So the server has the last word.

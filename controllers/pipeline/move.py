@@ -28,6 +28,7 @@ async def leave_former_cluster(
     """
     name = text(status_of(obj), "cluster")
     if name in ("", str(cluster.key)):
+        departures.stays(cluster.key, pipeline_id(key))
         return None
     old = context.informers[CLUSTER].get(key_of(name))
     if old is None or old.deleting:

@@ -28,6 +28,9 @@ def resolve(key: ObjectKey, obj: Object, informers: _Informers, conditions: Cond
     problem = _problem(key, obj, choice.cluster, informers)
     if problem is not None:
         conditions.set(r.REFERENCES_RESOLVED, False, *problem)
+    elif choice.cluster is None:
+        # Whether the services belong to its cluster is open.
+        conditions.set(r.REFERENCES_RESOLVED, None, choice.reason, choice.message)
     else:
         conditions.set(r.REFERENCES_RESOLVED, True, r.REFERENCES_RESOLVED, "all references exist")
     if choice.cluster is None:

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from controllers.status.reasons import READY, RECONCILING, STALLED
 from informers.conditions import get_condition, remove_condition, set_condition
 from informers.objects import Object
-
-
-def seconds_of(stamp: str) -> float:
-    """Seconds since the epoch of an RFC 3339 timestamp."""
-    return datetime.fromisoformat(stamp).timestamp()
 
 
 class Conditions:

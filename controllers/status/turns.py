@@ -30,10 +30,12 @@ class Turns:
         if last is not None and now - last < self._each:
             return last + self._each - now
         at = self._booked.get(key)
-        if at is None:
-            at = self._book(key, now)
-        # Who comes late for its turn must not crowd those after it.
-        at = max(at, self._taken + self._every)
+        soonest = self._taken + self._every
+        if at is None or (now < soonest and now - at >= self._every):
+            # Of many that come late together each gets a new turn, or all would ask again at once.
+            at = self._book(key, max(now, soonest))
+        # A key that comes late for its turn must not crowd those after it.
+        at = max(at, soonest)
         if now < at:
             return at - now
         del self._booked[key]

@@ -125,6 +125,9 @@ class Flow:
             while not self.done.is_set():
                 try:
                     counts, resumed = await self._look(session)
+                    if counts.came >= self.expected:
+                        # All pages are read at once: a sink's may be older than the source's.
+                        counts, resumed = await self._look(session)
                 except RuntimeFault:
                     # The control plane is asked again, as the services are.
                     counts, resumed = self.counts, False

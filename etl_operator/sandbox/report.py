@@ -42,7 +42,8 @@ class Report:
     def _show(self) -> None:
         came, expected = self._flow.counts.came, self._flow.expected
         done = self._flow.done.is_set()
-        self._progress.update(_ROW, State(done, f"{'all' if done else 'some'} arrived: {came} of {expected}"))
+        share = "all" if came >= expected else "some"
+        self._progress.update(_ROW, State(done, f"{share} arrived: {came} of {expected}"))
 
     async def _finish(self) -> None:
         counts, say = self._flow.counts, self._progress.say

@@ -70,7 +70,7 @@ class Sink(Service):
         raise NotImplementedError
 
     def flush(self) -> None:
-        """Called when a pipeline drains and when the process ends. Nothing to do where ``write`` stores."""
+        """Called when a router node shuts down, and at the end. Nothing to do where ``write`` stores."""
 
     @property
     def _work(self) -> Worker:

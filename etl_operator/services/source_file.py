@@ -108,12 +108,14 @@ class FileSource(Source):
                 await asyncio.sleep(self._poll)
                 following = self._followed(at)
                 if following is not None:
-                    # Whoever wrote to the old file may not yet have noticed.
-                    await asyncio.sleep(self._poll)
-                    # What was written to the old file since the last look comes first.
-                    while records := self._lines(at):
-                        yield records
-                    yield self._last_line(at)
+                    # Of a file that was truncated nothing old is left.
+                    if _inode(at) != _inode(following):
+                        # Whoever wrote to the old file may not yet have noticed.
+                        await asyncio.sleep(self._poll)
+                        # What was written to the old file since the last look comes first.
+                        while records := self._lines(at):
+                            yield records
+                        yield self._last_line(at)
                     at.file.close()
                     at = following
                     await self._remember(at)
@@ -141,8 +143,7 @@ class FileSource(Source):
     async def _remember(self, at: _Open) -> None:
         """Let the router keep what tells whether a file is this one."""
         beginning = os.pread(at.file.fileno(), _MARKED, 0)
-        inode = os.fstat(at.file.fileno()).st_ino
-        mark = Mark(at.segment, inode, len(beginning), zlib.crc32(beginning))
+        mark = Mark(at.segment, _inode(at), len(beginning), zlib.crc32(beginning))
         if not await self.save(msgspec.json.encode(mark)):
             log.debug("the router does not keep what the file is known by")
 
@@ -228,6 +229,10 @@ class FileSource(Source):
             MAX_LINE,
             extra={"path": self._path, "before_byte": at.offset},
         )
+
+
+def _inode(at: _Open) -> int:
+    return os.fstat(at.file.fileno()).st_ino
 
 
 def _mark_of(state: bytes) -> Mark | None:

@@ -30,8 +30,8 @@ class Worker:
         return await asyncio.shield(task)
 
     async def idle(self) -> None:
-        """Wait until nothing runs."""
-        while self._running:
+        """Wait until what runs now has ended; what starts meanwhile is not waited for."""
+        if self._running:
             await asyncio.wait(self._running)
 
     def _done(self, task: asyncio.Task[Any]) -> None:

@@ -86,3 +86,10 @@ def test_progress_is_the_furthest_and_each_worker_gets_back_its_own(parts: list[
     said = [row for part in parts for row in part.offsets]
     assert all(row in said for row in whole.offsets)
     assert len(whole.offsets) == len({(row.pipeline_id, row.source, row.partition) for row in said})
+
+
+def test_a_position_above_what_was_committed_is_not_confirmed() -> None:
+    """A worker whose answer was missed may have got further than what was committed."""
+    committed = Progress([Offset("p", "s", 0, 3)], [])
+    assert merging.share_of(committed, Progress([Offset("p", "s", 0, 5)], [])) == Progress()
+    assert merging.share_of(committed, Progress([Offset("p", "s", 0, 2)], [])).offsets[0].position == 2

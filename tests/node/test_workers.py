@@ -136,7 +136,7 @@ async def test_sigterm_waits_for_records_of_workers(tmp_path: Path, sink: FakeSi
 
         async def leaving() -> bool:
             status, body = await node.get("/ready")
-            return status == 503 and "leaving" in body
+            return status == 503 and "shutting down" in body
 
         await until(leaving, node.logs)
         assert (await node.get("/health"))[0] == 200

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,33 @@ async def test_a_truncated_file_is_read_from_its_beginning(tmp_path: Path, path:
         append(path, "after 1")
         await arrived(node, process, "before 1", "before 2", "after 1")
         assert node.records[-1].id.sequence_number == SEGMENT + 8
+
+
+async def test_a_truncated_file_that_grows_past_its_old_end_is_read_once(path: Path) -> None:
+    append(path, "old")
+    source = FileSource(Pushing(["127.0.0.1:1"], "s"), path, follow=True, poll=0.001)
+    real = source._followed
+
+    async def keep(_: bytes) -> bool:
+        return True
+
+    def noticed(at: Any) -> Any:
+        found = real(at)
+        if found is not None:
+            fill(path, b"first line\nsecond\n")
+        return found
+
+    source.save = keep  # type: ignore[method-assign, assignment]
+    source._followed = noticed  # type: ignore[method-assign]
+    seen: list[bytes] = []
+    async with aclosing(source.read(Position())) as lists:
+        async for records in lists:
+            seen += [one.payload for one in records]
+            if seen == [b"old"]:
+                fill(path, b"")
+            if seen[-1:] == [b"second"]:
+                break
+    assert seen == [b"old", b"first line", b"second"]
 
 
 @pytest.mark.parametrize("keeps_state", [True, False])

@@ -102,9 +102,13 @@ def progress_of(parts: Sequence[view.Progress]) -> view.Progress:
 
 def share_of(confirmed: view.Progress, own: view.Progress) -> view.Progress:
     """What a worker said itself of what has been committed."""
-    where = {(one.pipeline_id, one.source, one.partition) for one in confirmed.offsets}
-    keys = {(one.source, one.partition) for one in confirmed.watermarks}
+    reached = {(one.pipeline_id, one.source, one.partition): one.position for one in confirmed.offsets}
+    marks = {(one.source, one.partition): one.position for one in confirmed.watermarks}
     return view.Progress(
-        [one for one in own.offsets if (one.pipeline_id, one.source, one.partition) in where],
-        [one for one in own.watermarks if (one.source, one.partition) in keys],
+        [
+            one
+            for one in own.offsets
+            if one.position <= reached.get((one.pipeline_id, one.source, one.partition), -1)
+        ],
+        [one for one in own.watermarks if one.position <= marks.get((one.source, one.partition), -1)],
     )

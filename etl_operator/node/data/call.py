@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
@@ -39,8 +39,6 @@ from etl_operator.node.data.view import Service
 from etl_operator.router.pb import common_pb2, sink_pb2, sink_pb2_grpc, transform_pb2, transform_pb2_grpc
 
 log = logging.getLogger(__name__)
-
-_Answer = TypeVar("_Answer")
 
 _TYPES = {Kind.TRANSFORM: common_pb2.SERVICE_TYPE_TRANSFORM, Kind.SINK: common_pb2.SERVICE_TYPE_SINK}
 _FAILED = {Kind.TRANSFORM: "TRANSFORM_FAILED", Kind.SINK: "SINK_FAILED"}
@@ -194,7 +192,7 @@ class Services:
         """
         while True:
             endpoint = await self._free(stage, parcel.key, balancer)
-            service, count = endpoint.service.service_id, len(parcel.records)
+            service, count = endpoint.service.service_id, parcel.count
             endpoint.outstanding += 1
             self.outstanding[service] += count
             try:

@@ -107,7 +107,7 @@ class Packed:
 
     def transformed(self, bodies: list[bytes | memoryview]) -> Packed:
         """The same with other bytes, and the same ids in them."""
-        return replace(self, bodies=bodies, size=2 * sum(map(len, bodies)), _records=None)
+        return replace(self, bodies=bodies, size=sum(map(len, bodies)), _records=None)
 
     def finish(self) -> None:
         """All records are done."""

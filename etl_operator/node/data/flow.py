@@ -46,8 +46,6 @@ class Flow:
         self.problem = ""
         """Why it cannot run."""
         self.enabled = False
-        self.decided = 0
-        """Records decided so far."""
         self._services = services
         self._clock = clock
         self._spawn = spawn
@@ -246,16 +244,23 @@ class Flow:
         ledger = self._ledgers.pop(key, None) or Ledger(self._settled)
         self._ledgers[key] = ledger
         if len(self._ledgers) > _MOST_LEDGERS:
-            idle = next((k for k, other in self._ledgers.items() if not other.open and k != key), None)
+            # What a dirty ledger has decided is not reported yet, and would never be committed.
+            idle = next(
+                (
+                    other_key
+                    for other_key, other in self._ledgers.items()
+                    if not other.open and other not in self._dirty and other_key != key
+                ),
+                None,
+            )
             if idle is not None:
                 del self._ledgers[idle]
         return ledger
 
     def _settled(self, tally: Tally) -> None:
         self._undecided.pop(tally, None)
-        self.decided += 1
         self._dirty.add(tally.ledger)
-        if not self.pending:
+        if not self._undecided and not self._cohorts:
             self._emptied.set()
 
     def _cohort_ended(self, cohort: Cohort) -> None:
@@ -264,9 +269,8 @@ class Flow:
         if not cohort.is_whole:
             self._undecided.update(dict.fromkeys(cohort.tallies()))
             return
-        self.decided += cohort.count
         self._dirty.add(cohort.ledger)
-        if not self.pending:
+        if not self._undecided and not self._cohorts:
             self._emptied.set()
 
     # What it tells.

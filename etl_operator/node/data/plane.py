@@ -271,11 +271,11 @@ class DataPlane:
         ticket = self._ticket(amount.records, source, ways, amount, answered)
         if isinstance(batch, Frame):
             if len(ways) == 1:
-                ways[0].flow.admit_frame(ways[0].stages, batch, ticket, amount.size, trace)
+                ways[0].flow.admit_frame(ways[0].stages, batch, ticket, _bytes_of(amount), trace)
                 return
             batch = batch.batch()
         for way in ways:
-            way.flow.admit(way.stages, batch, ticket, amount.size, trace)
+            way.flow.admit(way.stages, batch, ticket, _bytes_of(amount), trace)
 
     def inject(
         self,
@@ -288,7 +288,7 @@ class DataPlane:
     ) -> None:
         """Take records at the one stage of ``way``."""
         ticket = self._ticket(len(batch.records), source, [way], amount, answered)
-        way.flow.inject(way.stages[0], batch, ticket, amount.size, trace)
+        way.flow.inject(way.stages[0], batch, ticket, _bytes_of(amount), trace)
 
     def _ticket(
         self,
@@ -410,3 +410,8 @@ def amount_of(batch: common_pb2.RecordBatch | Frame) -> Amount:
     else:
         count, size = len(batch.records), batch.ByteSize()
     return Amount(count, 2 * size + count * _RECORD_COST)
+
+
+def _bytes_of(amount: Amount) -> int:
+    """The bytes of a batch whose cost `amount_of` computed."""
+    return (amount.size - amount.records * _RECORD_COST) // 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from heapq import heappop, heappush
 from itertools import pairwise
 from typing import Any
 
@@ -364,3 +365,19 @@ def test_turns_keep_both_distances(asked: list[tuple[int, float]]) -> None:
     for key in {key for _, key in taken}:
         own = [at for at, one in taken if one == key]
         assert all(after - before >= 60 - 1e-6 for before, after in pairwise(own))
+
+
+def test_pipelines_that_are_late_together_do_not_all_ask_again_at_once() -> None:
+    world = World()
+    turns, many = Turns(world, 60.0, 0.2), 300
+    asking = [(world.store.now + turns.take(ObjectKey("n", str(number))), number) for number in range(many)]
+    world.store.now += 600
+    asking = [(max(at, world.store.now), number) for at, number in asking if at > world.store.now - 600]
+    calls = 0
+    while asking:
+        at, number = heappop(asking)
+        world.store.now = max(world.store.now, at)
+        calls += 1
+        if wait := turns.take(ObjectKey("n", str(number))):
+            heappush(asking, (world.store.now + wait, number))
+    assert calls < 3 * many

@@ -419,6 +419,9 @@ async def test_each_trouble_that_lasts_has_its_own_event(spec: Any, reason: str)
         add_cluster(running.world, "second")
     assert await running.once() == running.world.context.settings.warn_after
     assert running.condition("Ready")["reason"] == reason
+    resolved = running.condition("ReferencesResolved")
+    assert resolved["status"] == ("False" if reason == "ReferenceNotFound" else "Unknown")
+    assert resolved["reason"] == reason
     assert running.world.events.seen == [], "it may be on its way: objects come in any order"
     running.store.now += running.world.context.settings.warn_after
     assert await running.once() is None
@@ -531,6 +534,23 @@ async def test_records_have_their_time_with_every_move() -> None:
         await running.once()
         assert running.status["cluster"] == f"{NAMESPACE}/{target}"
         running.world.store.now += 1000
+    assert running.world.routers.forced == []
+
+
+async def test_records_have_their_time_after_a_move_that_was_taken_back() -> None:
+    running = await Running(clusterRef={"name": "prod"}, drainTimeoutSeconds=30).started()
+    add_cluster(running.world, "other")
+    running.remote.pending = 3
+    for target in ("other", "prod"):
+        running.services_to(target)
+        running.store.edit(PIPELINE, NAME, {"spec": {"clusterRef": {"name": target}}})
+        await running.once()
+    running.world.store.now += 1000
+    running.remote.pending = 3
+    running.services_to("other")
+    running.store.edit(PIPELINE, NAME, {"spec": {"clusterRef": {"name": "other"}}})
+    await running.once()
+    assert "drains 3 records" in running.condition("Ready")["message"]
     assert running.world.routers.forced == []
 
 
@@ -675,6 +695,21 @@ async def test_an_unreachable_router_holds_for_a_bounded_time() -> None:
     await running.once()
     assert not running.exists
     assert running.world.events.seen[-1][:2] == ("Warning", "Orphaned")
+
+
+async def test_a_long_drain_takes_nothing_from_the_time_for_an_outage() -> None:
+    running = await Running(drainTimeoutSeconds=3600).started()
+    running.remote.pending = 3
+    running.delete()
+    await running.once()
+    running.world.store.now += running.world.context.settings.release_deadline + 1
+    await running.once()
+    running.world.routers.down = {"prod-0", "prod-1", "prod-2"}
+    await running.once()
+    assert running.exists
+    running.world.store.now += running.world.context.settings.release_deadline
+    await running.once()
+    assert not running.exists
 
 
 async def test_the_end_of_the_namespace_asks_nobody() -> None:

@@ -114,7 +114,7 @@ async def test_a_hanging_loop_shows_in_the_metrics_and_its_stack_on_standard_err
 ) -> None:
     metrics = Metrics(process=False)
     monitor = asyncio.create_task(LoopMonitor(SystemClock(), metrics, limit=0.2).run())
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0)  # The monitor begins: it arms in its first step.
     time.sleep(1.5)  # noqa: ASYNC251 - the point is to block
     async with asyncio.timeout(HANGS):
         while b"event_loop_lag_seconds_count" not in metrics.render():  # noqa: ASYNC110

@@ -61,13 +61,18 @@ def line(
 
 
 def record(
-    sequence: int, source: str = "src", partition: int = 0, kind: str = "", **metadata: str
+    sequence: int,
+    source: str = "src",
+    partition: int = 0,
+    kind: str = "",
+    payload: bytes = b"",
+    **metadata: str,
 ) -> common_pb2.Record:
-    """A record whose payload names its id."""
+    """A record whose payload names its id, unless another one is given."""
     return common_pb2.Record(
         id=common_pb2.RecordId(source_id=source, partition=partition, sequence_number=sequence),
         record_type=kind,
-        payload=f"{source}/{partition}/{sequence}".encode(),
+        payload=payload or f"{source}/{partition}/{sequence}".encode(),
         metadata=metadata,
     )
 

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from math import log2
+from typing import Any
 
 import grpc
 import pytest
 
 from etl_operator.node.data.call import Tuning
 from etl_operator.node.data.credit import Amount, Limits
+from etl_operator.node.data.stream import End
 from etl_operator.router.pb import common_pb2, router_pb2, sidecar_pb2, sink_pb2
 from tests.hanging import HANGS
 from tests.node.data import made
@@ -440,9 +442,19 @@ async def test_a_fault_in_the_data_plane_lets_the_records_go(monkeypatch: pytest
 
 
 async def test_a_stream_ends_at_its_age_after_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("etl_operator.node.data.stream.MOST_AGE", 0.05)
-    sink = FakeSink()
+    loop, sink = asyncio.get_running_loop(), FakeSink()
+    later, ages = loop.call_later, list[Any]()
+
+    def call_later(delay: float, callback: Any, *arguments: Any, **options: Any) -> Any:
+        if arguments and isinstance(arguments[0], End):
+            ages.append((delay, callback, arguments[0]))
+        return later(delay, callback, *arguments, **options)
+
+    monkeypatch.setattr(loop, "call_later", call_later)
     async with under_way(sink, sequences=[1]) as (_, source):
+        [(delay, stop, end)] = ages
+        assert 24 * 60 <= delay <= 36 * 60
+        stop(end)
         sink.release()
         await source.ack()
         code, text = await source.end()

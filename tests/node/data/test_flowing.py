@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
+from etl_operator.node.data.chunk import Packed
 from etl_operator.router.pb import common_pb2, router_pb2, sidecar_pb2, sink_pb2, source_pb2, transform_pb2
 from tests.hanging import HANGS
 from tests.node.data import made
@@ -48,6 +49,21 @@ async def test_records_arrive_in_order_and_are_accepted_after_the_sink_has_them(
             "out": (100, 0),
         }
         assert stages["out"].average_ms > 0
+
+
+async def test_a_usual_batch_stays_bytes_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to 1000 records and 2 MiB are one call, and nothing makes objects of them."""
+
+    def unpacked(_: Packed) -> list[common_pb2.Record]:
+        raise AssertionError("a batch was parsed")
+
+    monkeypatch.setattr(Packed, "records", property(unpacked))
+    sink = FakeSink()
+    async with world(sink) as w:
+        w.run(line())
+        usual = batch(range(1001, 2001), payload=bytes(1500))
+        assert await w.source().send(usual) == [ACCEPTED] * 1000
+        assert sink.calls == 1
 
 
 async def test_what_is_done_is_a_duplicate_and_what_is_under_way_is_joined() -> None:

@@ -232,12 +232,13 @@ async def test_in_a_settled_cluster_nothing_is_written(world: World) -> None:
     async def version() -> str:
         return (await world.client.list(kinds.POD, namespace="default")).resource_version
 
-    before = await version()
+    before, looks = await version(), 0
 
     async def quiet() -> bool:
-        nonlocal before
+        nonlocal before, looks
         last, before = before, await version()
-        return last == before
+        looks = looks + 1 if last == before else 0
+        return looks >= 25
 
     await eventually(quiet, what="it settles")
     # Every loop looks at everything once more, and finds nothing to do.

@@ -217,6 +217,7 @@ async def test_a_source_that_goes_on_after_a_restart_is_not_waited_for(world: Wo
     world.results["accepted"] = 0
     async with running(report := world.report()):
         await report.finished.wait()
+    assert "records: some arrived: 0 of 100" in world.screen.getvalue()
 
 
 async def test_records_that_do_not_come_are_explained_by_counts_and_logs(world: World) -> None:
