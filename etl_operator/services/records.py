@@ -119,7 +119,7 @@ def record_of(line: bytes) -> Record:
         if found.event_time:
             record.event_time.FromJsonString(found.event_time)
     except (msgspec.DecodeError, UnicodeError, ValueError) as error:
-        raise LineError(f"no record of the sink file: {error}") from None
+        raise LineError(f"not a record that the file sink wrote: {error}") from None
     return record
 
 
