@@ -108,7 +108,8 @@ class RouterAdmin:
         return await self._write(command, router_pb2.DeletePipelineResponse(), context)
 
     async def EnablePipeline(self, request: router_pb2.EnablePipelineRequest, context: Context) -> Any:
-        """Set the flag."""
+        """Set the flag, unless the stored config, of an earlier version of this program, cannot run."""
+        await self._check_stored(request.pipeline_id, context)
         command = state.SetEnabled(request.pipeline_id, True, time.time())
         return await self._write(command, router_pb2.EnablePipelineResponse(), context)
 
@@ -189,6 +190,18 @@ class RouterAdmin:
         problem = self._refusal(config)
         if problem:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _details(f"config.{problem}"))
+
+    async def _check_stored(self, pipeline_id: str, context: Context) -> None:
+        """As `_check`. Only the leader knows what is stored; every other member refuses the write anyway."""
+        status = self._engine.status()
+        if status.leader_id != status.node_id:
+            return
+        await self._before_read(context)
+        stored = self._pipelines.get(pipeline_id)
+        problem = "" if stored is None else self._refusal(_config(stored))
+        if problem:
+            text = f"pipeline {pipeline_id} cannot run: config.{problem}; update it, then enable it"
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _details(text))
 
     async def _write(self, command: state.Command, answer: Any, context: Context) -> Any:
         try:
