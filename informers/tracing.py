@@ -1,4 +1,4 @@
-"""Spans, where OpenTelemetry is installed (``pip install 'etl-operator[tracing]'``) and wanted.
+"""Spans, where OpenTelemetry is installed (``pip install '.[tracing]'`` in a clone) and wanted.
 
 Nothing here imports it before :func:`open_tracing` is called. Where spans go, which are kept and what the
 service is called is for the standard ``OTEL_*`` environment variables to say.
@@ -91,7 +91,8 @@ def open_tracing(service: str, version: str) -> Tracing:
     missing = [name for name in _NEEDS if not _installed(name)]
     if missing:
         raise ConfigError(
-            f"tracing needs {' and '.join(missing)}: pip install 'etl-operator[tracing]', or remove --tracing"
+            f"tracing needs {' and '.join(missing)}; run pip install '.[tracing]' in a clone of "
+            "etl-operator, or remove --tracing"
         )
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource

@@ -120,7 +120,7 @@ def crds(output_dir: Path | None) -> None:
 @click.option(
     "--tracing",
     is_flag=True,
-    help="Send OpenTelemetry spans over OTLP/HTTP, set up by OTEL_* variables. Needs etl-operator[tracing].",
+    help="Send OpenTelemetry spans over OTLP/HTTP, set up by OTEL_* variables. Needs the extra tracing.",
 )
 @click.option(
     "--router-image",
@@ -308,7 +308,7 @@ def sandbox(
     missing = [name for name in _SANDBOX_NEEDS if importlib.util.find_spec(name) is None]
     if missing:
         raise click.ClickException(
-            f"the sandbox needs {', '.join(missing)}: pip install 'etl-operator[sandbox]'"
+            f"the sandbox needs {', '.join(missing)}; run pip install '.[sandbox]' in a clone of etl-operator"
         )
     from etl_operator.sandbox.run import SandboxSettings, run_sandbox
 

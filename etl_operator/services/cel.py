@@ -88,7 +88,8 @@ def _environment(*, payload: bool) -> Any:
         from cel_expr_python.ext import ext_bindings, ext_math, ext_optional, ext_strings
     except ImportError:
         raise StartError(
-            "CEL expressions need the package cel-expr-python: pip install 'etl-operator[services]'"
+            "CEL expressions need the package cel-expr-python; "
+            "run pip install '.[services]' in a clone of etl-operator"
         ) from None
     variables = {"record": cel.Type(Record.DESCRIPTOR.full_name)}
     if payload:

@@ -131,7 +131,7 @@ def write_sql(url: str, table: str, **flags: Any) -> None:
         from etl_operator.services.sink_sql import SqlSink
     except ImportError as error:
         raise click.ClickException(
-            f"sink sql needs SQLAlchemy: pip install 'etl-operator[sql]' ({error})"
+            f"sink sql needs SQLAlchemy ({error}); run pip install '.[sql]' in a clone of etl-operator"
         ) from error
     start(flags, lambda: SqlSink(url, table))
 

@@ -335,8 +335,8 @@ def _credentials(
     if values.get("auth-provider"):
         if find_spec("kubernetes") is None:
             raise user.error(
-                "a user with an auth-provider needs the official Kubernetes client: "
-                "pip install 'etl-operator[auth-providers]'"
+                "a user with an auth-provider needs the official Kubernetes client; "
+                "run pip install '.[auth-providers]' in a clone of etl-operator"
             )
         return LoadedCredentials(_official_loader(config, context), clock)
     if values.get("username"):

@@ -136,7 +136,7 @@ def test_nothing_is_imported_unless_it_is_asked_for() -> None:
 
 def test_without_the_packages_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("informers.tracing.importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match=r"pip install 'etl-operator\[tracing\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[tracing\]'"):
         open_tracing("x", "1")
 
 
