@@ -186,7 +186,7 @@ class Services:
     ) -> list[Result] | Passed:
         """Have a stage's service process records; waits until one answers.
 
-        :returns: one result per record, in their order; or, only for `Packed`, that all had the same fate.
+        :returns: one result per record, in their order; or, only for `Packed`, that none of them failed.
         :raises Refused: a service answered and took none of them.
         :raises TooMany: the service that would be called takes fewer.
         """
@@ -292,9 +292,9 @@ class Services:
             opening = self._opening(stub.ProcessStream, parcel.trace)
             return await streaming.process(opening, stage.stage_id, stage.config, parcel.records)
         if isinstance(parcel, Packed):
-            outputs = all_transformed(answer, parcel.heads)
-            if outputs is not None:
-                return Passed(parcel.transformed([outputs]))
+            passed = all_transformed(answer, parcel.heads)
+            if passed is not None:
+                return parcel.transformed(*passed)
         return transform_results(parcel.records, transform_pb2.ProcessBatchResponse.FromString(answer))
 
     async def _write(

@@ -61,15 +61,18 @@ class Chunk:
 
 @dataclass(slots=True)
 class Packed:
-    """Whole batches of one partition, in order, as bytes: one cohort for each, and a group of heads.
+    """What is left of whole batches of one partition, in order, as bytes: one cohort for each, and a group of
+    heads.
 
-    Where a service does not treat all of them alike it becomes a `Chunk`.
+    Where records fail it becomes a `Chunk`.
     """
 
     key: Key
     cohorts: list[Cohort]
     heads: list[Sequence[bytes]]
     """Ids of the records by batch, see `frames.Batch.heads`."""
+    places: list[Sequence[int]]
+    """Numbers of these records in their cohort. A transform filtered the others: they end with the cohort."""
     bodies: list[bytes | memoryview]
     """See `frames.Batch.records`."""
     count: int
@@ -91,23 +94,59 @@ class Packed:
         return common_pb2.RecordBatch(batch_id=self.batch_id, records=self.records, watermark=self.watermark)
 
     def unpacked(self) -> Chunk:
-        """The same with objects."""
-        tallies = [tally for cohort in self.cohorts for tally in cohort.tallies()]
+        """The same with objects. What was filtered ends here."""
+        tallies = []
+        for cohort, places in zip(self.cohorts, self.places, strict=True):
+            left = set(places)
+            for place, tally in enumerate(cohort.tallies()):
+                if place in left:
+                    tallies.append(tally)
+                else:
+                    tally.finish()
         return Chunk(self.key, self.records, tallies, self.size, self.watermark, self.batch_id, self.trace)
 
     def absorb(self, more: Packed) -> None:
         """Put what follows behind this."""
         self.cohorts += more.cohorts
         self.heads += more.heads
+        self.places += more.places
         self.bodies += more.bodies
         self.count += more.count
         self.size += more.size
         self.watermark = more.watermark or self.watermark
         self._records = None
 
-    def transformed(self, bodies: list[bytes | memoryview]) -> Packed:
-        """The same with other bytes, and the same ids in them."""
-        return replace(self, bodies=bodies, size=sum(map(len, bodies)), _records=None)
+    def transformed(self, records: bytes, kept: Sequence[Sequence[int]]) -> Passed:
+        """What a transform made of it.
+
+        :param records: as in ``bodies``, with the same ids.
+        :param kept: by batch, numbers of the records in it that have an output.
+        """
+        cohorts, heads, places, ended, numbers, before = [], [], [], [], list[int](), 0
+        groups = zip(self.cohorts, self.heads, self.places, kept, strict=True)
+        for cohort, some_heads, some_places, left in groups:
+            numbers += [before + number for number in left]
+            before += len(some_heads)
+            if len(left) < len(some_heads):
+                some_heads = [some_heads[number] for number in left]
+                some_places = [some_places[number] for number in left]
+            if not some_heads:
+                ended.append(cohort)
+                continue
+            cohorts.append(cohort)
+            heads.append(some_heads)
+            places.append(some_places)
+        outputs = replace(
+            self,
+            cohorts=cohorts,
+            heads=heads,
+            places=places,
+            bodies=[records],
+            count=len(numbers),
+            size=len(records),
+            _records=None,
+        )
+        return Passed(outputs, numbers, ended)
 
     def finish(self) -> None:
         """All records are done."""
@@ -117,7 +156,11 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A service treated all records of a `Packed` alike: written, or one output for each."""
+    """No record of a `Packed` failed: a sink has written all, or a transform has passed or filtered each."""
 
     outputs: Packed | None = None
-    """Of a transform."""
+    """Of a transform: one for each record that it did not filter."""
+    numbers: Sequence[int] = ()
+    """Of these records in the `Packed`."""
+    ended: Sequence[Cohort] = ()
+    """Batches of which nothing is left."""

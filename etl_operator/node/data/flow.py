@@ -196,6 +196,7 @@ class Flow:
             key,
             [cohort],
             [batch.heads],
+            [range(len(batch))],
             [batch.records],
             len(batch),
             size,

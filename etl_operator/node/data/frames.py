@@ -21,6 +21,15 @@ _SUCCESS = b"\x10\x01"
 """``RecordWriteResult.success``."""
 _PASSED = b"\x10" + bytes([transform_pb2.TRANSFORM_STATUS_SUCCESS]) + b"\x1a"
 """``TransformResult.status`` and the tag of ``output_records``."""
+_FILTERED = tuple(
+    b"\x10" + bytes([status])
+    for status in (
+        transform_pb2.TRANSFORM_STATUS_FILTERED,
+        transform_pb2.TRANSFORM_STATUS_SUCCESS,
+        transform_pb2.TRANSFORM_STATUS_SPLIT,
+    )
+)
+"""``TransformResult.status`` of a record that ends without an output, if nothing follows it."""
 _SHORT = 256
 """Bytes of an answer that is parsed without a second thought."""
 
@@ -237,9 +246,12 @@ def all_written(answer: bytes, groups: Iterable[Sequence[bytes]]) -> bool:
     return not rest.results and rest.status != sink_pb2.WRITE_STATUS_PENDING
 
 
-def all_transformed(answer: bytes, groups: Sequence[Sequence[bytes]]) -> bytes | None:
-    """The outputs as the field ``records`` of a ``RecordBatch``, if a ``ProcessBatchResponse`` lists, in
-    order, one output for each record, with its id; None if it does not: parse it.
+def all_transformed(
+    answer: bytes, groups: Sequence[Sequence[bytes]]
+) -> tuple[bytes, list[Sequence[int]]] | None:
+    """The outputs as the field ``records`` of a ``RecordBatch``, and the numbers of the records in each group
+    that have one, if a ``ProcessBatchResponse`` says of each record, in order, that it is filtered or has one
+    output with its id; None if it does not: parse it.
 
     :param groups: see `all_written`.
     :raises DecodeError: it cannot be parsed.
@@ -247,18 +259,39 @@ def all_transformed(answer: bytes, groups: Sequence[Sequence[bytes]]) -> bytes |
     results = list(shapes_pb2.ResultBytes.FromString(answer).results)
     if len(results) != sum(map(len, groups)):
         return None
-    parts, counted, first = [], [0, 0, 0, 0], 0
+    parts, kept, counted, first = [b""], list[Sequence[int]](), [0, 0, 0, 0], 0
     for heads in groups:
-        outputs = _outputs(results[first : first + len(heads)], heads)
+        some = results[first : first + len(heads)]
+        first += len(heads)
+        numbers = _kept(some, heads)
+        if len(numbers) < len(heads):
+            some, heads = [some[number] for number in numbers], [heads[number] for number in numbers]
+        kept.append(numbers)
+        if not heads:
+            continue
+        outputs = _outputs(some, heads)
         if outputs is None:
             return None
         parts += outputs
         one = _counts(shapes_pb2.JoinedRecord.FromString(heads[0]).id)
         counted = [total + len(heads) * count for total, count in zip(counted, one, strict=True)]
-        first += len(heads)
-    records = b"\x12" + b"\x12".join(parts)
+    records = b"\x12".join(parts)
     # A second id in an output would be merged with the first.
-    return records if _counts(shapes_pb2.JoinedBatch.FromString(records).records.id) == counted else None
+    if _counts(shapes_pb2.JoinedBatch.FromString(records).records.id) != counted:
+        return None
+    return records, kept
+
+
+def _kept(results: Sequence[bytes], heads: Sequence[bytes]) -> Sequence[int]:
+    """Numbers of the results that do not say that the record is filtered."""
+    size = len(heads[0]) + len(_FILTERED[0])
+    if size not in map(len, results):
+        return range(len(heads))
+    return [
+        number
+        for number, (result, head) in enumerate(zip(results, heads, strict=True))
+        if len(result) != size or not (result.startswith(head) and result.endswith(_FILTERED))
+    ]
 
 
 def _outputs(results: Sequence[bytes], heads: Sequence[bytes]) -> list[bytes] | None:

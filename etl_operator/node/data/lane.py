@@ -48,7 +48,7 @@ class Sink(Protocol):
         """Outputs go to the next stages; a record without any is done."""
 
     async def pass_on(self, stage: Stage, packed: Packed, passed: Passed) -> None:
-        """The same, where all records had the same fate."""
+        """The same, where no record failed."""
 
     async def fail(self, stage: Stage, record: common_pb2.Record, tally: Tally, cause: Cause) -> None:
         """A record failed finally."""

@@ -169,10 +169,16 @@ class Run:
             return
         target = stage.only_target
         if target is None:
-            results = [Result([output]) for output in passed.outputs.records]
+            results = [Result() for _ in range(packed.count)]
+            for number, output in zip(passed.numbers, passed.outputs.records, strict=True):
+                results[number].outputs.append(output)
             await self.hand_on(stage, packed.unpacked(), results)
             return
         self._counted.stage(stage.stage_id).processed += packed.count
+        for cohort in passed.ended:
+            cohort.finish()
+        if not passed.outputs.count:
+            return
         lane = self._lane(target, packed.key)
         await lane.room()
         if not self._stopped:

@@ -211,7 +211,7 @@ def failed(record: common_pb2.Record) -> transform_pb2.TransformResult:
 
 
 class FakeTransform(transform_pb2_grpc.TransformServiceServicer, Served):
-    """Answers with ``change`` of each record, in an order of its own."""
+    """Answers with ``change`` of each record."""
 
     kind = TRANSFORM
 
@@ -220,6 +220,8 @@ class FakeTransform(transform_pb2_grpc.TransformServiceServicer, Served):
         self.change = change
         self.sizes: list[int] = []
         self.configs: list[dict[str, str]] = []
+        self.shuffled = False
+        """Its results are in an order of its own."""
         self.most = 0
         self.asked = 0
         self.streaming = False
@@ -253,7 +255,8 @@ class FakeTransform(transform_pb2_grpc.TransformServiceServicer, Served):
         self.configs.append(dict(request.transform_config))
         self.sizes.append(len(request.input_batch.records))
         results = [self.change(record) for record in request.input_batch.records]
-        random.Random(self.calls).shuffle(results)
+        if self.shuffled:
+            random.Random(self.calls).shuffle(results)
         return transform_pb2.ProcessBatchResponse(batch_id=request.input_batch.batch_id, results=results)
 
 

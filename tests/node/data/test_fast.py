@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import grpc
@@ -141,11 +143,11 @@ class Made:
 
 
 @st.composite
-def pushes(draw: st.DrawFn, first: int = 0) -> Made:
-    """Mostly usual batches, with something odd in some."""
+def pushes(draw: st.DrawFn, first: int = 0, *, usual: bool = False) -> Made:
+    """Mostly usual batches, with something odd in some, unless all are to be usual."""
     count = draw(st.integers(1, 6))
     some = st.integers(0, count - 1)
-    odd = draw(st.booleans())
+    odd = not usual and draw(st.booleans())
     return Made(
         first=first or draw(st.sampled_from([1, 2, 125, 1000, 0])),
         partition=draw(st.sampled_from([0, 3, 300])),
@@ -244,13 +246,15 @@ class Behaviour:
             if change in ("filtered", "failed"):
                 filtered = change == "filtered"
                 result.status = kinds.TRANSFORM_STATUS_FILTERED if filtered else kinds.TRANSFORM_STATUS_ERROR
-            elif change != "nothing":
+            elif change not in ("nothing", "split to none"):
                 result.output_records.add().CopyFrom(one)
                 result.output_records[0].payload = one.payload.upper()
             if change in ("two", "split"):
                 result.output_records.add(payload=b"second")
-            if change == "split":
+            if change in ("split", "split to none"):
                 result.status = kinds.TRANSFORM_STATUS_SPLIT
+            if change == "filtered, with an output":
+                result.status = kinds.TRANSFORM_STATUS_FILTERED
             if change == "renamed":
                 result.output_records[0].id.sequence_number += 1000
             if change == "nameless":
@@ -286,11 +290,14 @@ class Answering(Services):
         return self._behaviour.write(sink_pb2.WriteBatchRequest.FromString(body)).SerializeToString()
 
 
-async def deliver(messages: list[bytes], behaviour: Behaviour, *, transform: bool, fast: bool) -> list[Any]:
+async def deliver(
+    messages: list[bytes], behaviour: Behaviour, transforms: Sequence[str], *, fast: bool
+) -> list[Any]:
     """Push messages and return the answer to each: an ack, or the error that ends the stream."""
     plane = DataPlane(services=Answering(behaviour), clock=ModelClock(random.Random(1)))
-    services = [Service("ns/t", TRANSFORM, "t", "h", 1), Service("ns/out", SINK, "out", "h", 2)]
-    config = line(transforms=["t"] if transform else [])
+    services = [Service(f"ns/{name}", TRANSFORM, name, "h", 1) for name in transforms]
+    services.append(Service("ns/out", SINK, "out", "h", 2))
+    config = line(transforms=transforms)
     plane.update(Snapshot(1, [Pipeline("ns/p", config.SerializeToString(), True)], services))
     wire, answers = SourceWire(), list[Any]()
     for place, message in enumerate(messages):
@@ -322,31 +329,66 @@ async def deliver(messages: list[bytes], behaviour: Behaviour, *, transform: boo
     return answers
 
 
+NO_TROUBLE: tuple[frozenset[int], frozenset[int], frozenset[int]] = (frozenset(), frozenset(), frozenset())
 NUMBERS = st.frozensets(st.integers(1, 12), max_size=2)
-CHANGES = ["filtered", "failed", "nothing", "two", "split", "renamed", "nameless", "missing"]
+ENDS = ["filtered", "nothing", "split to none"]
+"""Of a record, by a transform: the batch stays bytes."""
+CHANGES = [*ENDS, "failed", "two", "split", "renamed", "nameless", "missing", "filtered, with an output"]
 
 
 @given(
     st.lists(st.integers(1, 9).flatmap(pushes), min_size=1, max_size=4),
     st.sampled_from(["none", "all", "all", "shuffled", "pending"]),
-    st.one_of(st.just((frozenset(), frozenset(), frozenset())), st.tuples(NUMBERS, NUMBERS, NUMBERS)),
-    st.one_of(st.just({}), st.dictionaries(st.integers(1, 12), st.sampled_from(CHANGES), max_size=3)),
-    st.booleans(),
+    st.one_of(st.just(NO_TROUBLE), st.tuples(NUMBERS, NUMBERS, NUMBERS)),
+    st.one_of(
+        st.just({}),
+        st.dictionaries(st.integers(1, 12), st.sampled_from(CHANGES), max_size=3),
+        st.dictionaries(st.integers(1, 12), st.sampled_from(ENDS), max_size=12),
+    ),
+    st.sampled_from([(), ("t",), ("t", "u")]),
 )
 def test_bytes_and_objects_end_alike(
     mades: list[Made],
     listing: str,
     trouble: tuple[frozenset[int], frozenset[int], frozenset[int]],
     changes: dict[int, str],
-    transform: bool,
+    transforms: tuple[str, ...],
 ) -> None:
+    assert_alike(mades, listing, trouble, changes, transforms)
+
+
+@given(
+    st.lists(st.integers(1, 9).flatmap(partial(pushes, usual=True)), min_size=1, max_size=3),
+    st.sampled_from(["none", "all"]),
+    st.one_of(st.just(NO_TROUBLE), st.tuples(NUMBERS, NUMBERS, NUMBERS)),
+    st.dictionaries(st.integers(1, 12), st.sampled_from(ENDS), min_size=1, max_size=8),
+    st.sampled_from([("t",), ("t", "u")]),
+)
+def test_what_is_filtered_ends_alike_as_bytes(
+    mades: list[Made],
+    listing: str,
+    trouble: tuple[frozenset[int], frozenset[int], frozenset[int]],
+    changes: dict[int, str],
+    transforms: tuple[str, ...],
+) -> None:
+    assert_alike(mades, listing, trouble, changes, transforms)
+
+
+def assert_alike(
+    mades: list[Made],
+    listing: str,
+    trouble: tuple[frozenset[int], frozenset[int], frozenset[int]],
+    changes: dict[int, str],
+    transforms: tuple[str, ...],
+) -> None:
+    """Bytes and objects: the same answers, counters and checkpoints, and the same at the sink."""
     messages = [made.message() for made in mades if made.odd != "heartbeat"]
     ends = []
 
     async def both() -> None:
         for fast in (True, False):
             behaviour = Behaviour(listing, random.Random(1), *trouble, changes)
-            answers = await deliver(messages, behaviour, transform=transform, fast=fast)
+            answers = await deliver(messages, behaviour, transforms, fast=fast)
             # Which records share a call may differ, and with it who overtakes whom when some are sent again.
             order = {} if any(trouble) else by_partition(behaviour.kept)
             ends.append((answers, sorted(behaviour.kept), order, len(behaviour.asked) > 0))
@@ -384,13 +426,20 @@ def test_an_answer_of_a_transform_that_only_looks_usual_is_read_as_objects() -> 
         )
 
     groups = [frame.usual.heads]
-    assert frames.all_transformed(answer((one,), (two,)), groups) == bytes(frame.usual.records)
+    assert frames.all_transformed(answer((one,), (two,)), groups) == (bytes(frame.usual.records), [range(2)])
+    assert frames.all_transformed(answer((), (two,)), groups) == (frames.nested(2, two), [[1]])
+    assert frames.all_transformed(answer((), ()), groups) == (b"", [[]])
     for outputs in [
         ((one, two), ()),
         ((two,), (one,)),
+        ((two,), ()),
         ((one,), (two + frames.nested(1, number(2, 7)),)),
         ((one,), (two + frames.nested(1, number(3, 7)),)),
         ((one,), (b"",)),
-        ((), ()),
     ]:
         assert frames.all_transformed(answer(*outputs), groups) is None
+    filtered = frames.nested(2, frame.usual.heads[0] + b"\x10\x02")
+    for wrong in (b"\x10\x00", b"\x10\x03", b"\x22\x00"):
+        failed = frames.nested(2, frame.usual.heads[1] + wrong)
+        assert frames.all_transformed(filtered + failed, groups) is None
+    assert frames.all_transformed(filtered + filtered, groups) is None

@@ -53,17 +53,75 @@ async def test_records_arrive_in_order_and_are_accepted_after_the_sink_has_them(
 
 async def test_a_usual_batch_stays_bytes_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to 1000 records and 2 MiB are one call, and nothing makes objects of them."""
-
-    def unpacked(_: Packed) -> list[common_pb2.Record]:
-        raise AssertionError("a batch was parsed")
-
-    monkeypatch.setattr(Packed, "records", property(unpacked))
+    monkeypatch.setattr(Packed, "records", property(no_objects))
     sink = FakeSink()
     async with world(sink) as w:
         w.run(line())
         usual = batch(range(1001, 2001), payload=bytes(1500))
         assert await w.source().send(usual) == [ACCEPTED] * 1000
         assert sink.calls == 1
+
+
+def no_objects(_: Packed) -> list[common_pb2.Record]:
+    raise AssertionError("a batch was parsed")
+
+
+@pytest.mark.parametrize("keys", [False, True])
+async def test_a_usual_batch_that_a_transform_changes_and_filters_stays_bytes(
+    monkeypatch: pytest.MonkeyPatch, keys: bool
+) -> None:
+    """Also behind a second transform, where two batches are in one call, and where a sink lists results."""
+
+    def first(one: common_pb2.Record) -> transform_pb2.TransformResult:
+        if one.id.sequence_number < 1100:
+            return filtered(one)
+        return filtered(one) if one.id.sequence_number % 3 else upper(one)
+
+    def second(one: common_pb2.Record) -> transform_pb2.TransformResult:
+        result = upper(one)
+        if one.id.sequence_number % 2:
+            result.ClearField("output_records")
+        return result
+
+    def listing(request: sink_pb2.WriteBatchRequest) -> sink_pb2.WriteBatchResponse:
+        sink.records += request.batch.records
+        results = [
+            sink_pb2.RecordWriteResult(record_id=one.id, success=True) for one in request.batch.records
+        ]
+        return sink_pb2.WriteBatchResponse(status=sink_pb2.WRITE_STATUS_SUCCESS, results=results)
+
+    monkeypatch.setattr(Packed, "records", property(no_objects))
+    sink, transforms = FakeSink(), [FakeTransform("t", first), FakeTransform("u", second)]
+    sink.say = listing
+    sink.held = asyncio.Event()
+    async with world(sink, *transforms) as w:
+        w.run(line(transforms=["t", "u"]))
+        source = w.source()
+        for start in range(1000, 1400, 100):
+            usual = batch(range(start, start + 100), f"b{start}")
+            for one in usual.records if keys else ():
+                one.id.idempotency_key = b"key %d" % one.id.sequence_number
+            await source.push(usual)
+        await until(lambda: w.plane.report().pipelines["ns/p"].stages["u"].processed == 100)
+        sink.held.set()
+        acks = [await source.ack() for _ in range(4)]
+        # All of the first batch is filtered, so its answer does not wait for the sink.
+        assert [ack.batch_id for ack in acks] == ["b1000", "b1100", "b1200", "b1300"]
+        for start, ack in zip(range(1000, 1400, 100), acks, strict=True):
+            numbers = [each.record_id.sequence_number for each in ack.record_acks]
+            assert numbers == list(range(start, start + 100))
+            assert {each.status for each in ack.record_acks} == {ACCEPTED}
+        assert sink.sequences == [n for n in range(1100, 1400) if n % 6 == 0]
+        assert sink.calls < 4
+        assert w.plane.budget.used == (0, 0)
+        stages = w.plane.report().pipelines["ns/p"].stages
+        assert [(c.processed, c.errors, c.buffered) for c in stages.values()] == [
+            (400, 0, 0),
+            (400, 0, 0),
+            (100, 0, 0),
+            (50, 0, 0),
+        ]
+        assert [each.position for each in w.plane.progress().offsets] == [1399]
 
 
 async def test_what_is_done_is_a_duplicate_and_what_is_under_way_is_joined() -> None:

@@ -36,6 +36,9 @@ FAULTS_END = 60.0
 WINDOW = 4
 """Batches of a source without an answer."""
 
+UNSPLIT = 60
+"""Positions up to this one are filtered or passed, so that their batches stay bytes."""
+
 Key = tuple[str, int, int, bytes]
 
 
@@ -145,14 +148,15 @@ class World:
 
     def transform(self, request: transform_pb2.ProcessBatchRequest) -> transform_pb2.ProcessBatchResponse:
         results = [self.changed(one) for one in request.input_batch.records]
-        self.chance.shuffle(results)
+        if self.chance.random() < 0.2:
+            self.chance.shuffle(results)
         return transform_pb2.ProcessBatchResponse(results=results)
 
     def changed(self, one: common_pb2.Record) -> transform_pb2.TransformResult:
         number, kinds = one.id.sequence_number, transform_pb2
         if number % 7 == 0:
             return kinds.TransformResult(original_id=one.id, status=kinds.TRANSFORM_STATUS_FILTERED)
-        if number % 5 == 0:
+        if number % 5 == 0 and number > UNSPLIT:
             children = [common_pb2.Record(payload=b"a"), common_pb2.Record(payload=b"b")]
             return kinds.TransformResult(
                 original_id=one.id, status=kinds.TRANSFORM_STATUS_SPLIT, output_records=children
@@ -397,7 +401,7 @@ def children(whose: tuple[str, int, int]) -> list[Key]:
     source, partition, position = whose
     if position % 7 == 0:
         return []
-    if position % 5 == 0:
+    if position % 5 == 0 and position > UNSPLIT:
         return [(*whose, f"{source}/{partition}/{position}#{k}".encode()) for k in range(2)]
     return [(*whose, b"")]
 
