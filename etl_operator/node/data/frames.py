@@ -6,11 +6,11 @@ into generated objects, whose meaning is the one that holds. What is recognised 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
 from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from etl_operator.router.pb import common_pb2, shapes_pb2, sink_pb2, source_pb2, transform_pb2
 
@@ -30,6 +30,8 @@ _FILTERED = tuple(
     )
 )
 """``TransformResult.status`` of a record that ends without an output, if nothing follows it."""
+_HIGHEST = 2**64 - 1
+"""Position."""
 _SHORT = 256
 """Bytes of an answer that is parsed without a second thought."""
 
@@ -117,76 +119,71 @@ def read(data: memoryview) -> Batch:
     :raises Unusual: it has to be read as generated objects.
     :raises DecodeError: it cannot be read at all.
     """
-    parts = shapes_pb2.RecordBytes.FromString(data)  # type: ignore[arg-type]
-    if len(parts.batch_id) > 1 or len(parts.watermark) > 1:
-        raise Unusual
-    before = nested(1, parts.batch_id[0]) if parts.batch_id else b""
-    after = nested(3, parts.watermark[0]) if parts.watermark else b""
-    end = len(data) - len(after)
-    if data[: len(before)] != before or data[max(end, 0) :] != after:
-        raise Unusual
-    records = list(parts.records)
-    # Bytes that are none of these fields, or not in the shortest form, make a difference in length.
-    if len(before) + _framed(records) + len(after) != len(data):
-        raise Unusual
     joined = shapes_pb2.JoinedBatch.FromString(data)  # type: ignore[arg-type]
-    source, partition, first, heads = _identified(records, joined.records.id)
-    return Batch(
-        source,
-        partition,
-        first,
-        heads,
-        data[len(before) : end],
-        joined.batch_id,
-        joined.watermark if joined.HasField("watermark") else None,
-    )
-
-
-def _framed(records: Sequence[bytes]) -> int:
-    """Bytes of the records as fields of a batch."""
-    sizes = list(map(len, records))
-    if not sizes:
+    watermark = joined.watermark if joined.HasField("watermark") else None
+    before = nested(1, joined.batch_id.encode()) if joined.batch_id else b""
+    after = nested(3, watermark.SerializeToString()) if watermark is not None else b""
+    end = len(data) - len(after)
+    if end < len(before) or data[: len(before)] != before or data[end:] != after:
         raise Unusual
-    least, most = len(varint(min(sizes))), len(varint(max(sizes)))
-    prefixes = len(sizes) * most if least == most else sum(len(varint(size)) for size in sizes)
-    return sum(sizes) + len(sizes) + prefixes
+    between = data[len(before) : end]
+    parts = shapes_pb2.RecordBytes.FromString(between)  # type: ignore[arg-type]
+    if parts.batch_id or parts.watermark or len(UnknownFieldSet(parts)):
+        raise Unusual
+    records, ids = list(parts.records), joined.records.id
+    # As many ids as records, of which each begins with one: no record has a second one.
+    if not records or len(ids) != len(records):
+        raise Unusual
+    one = common_pb2.RecordId.FromString(ids[0])
+    heads = _heads(records, one)
+    source, first = one.source_id, one.sequence_number
+    return Batch(source, one.partition, first, heads, between, joined.batch_id, watermark)
 
 
-def _identified(records: Sequence[bytes], ids: shapes_pb2.JoinedId) -> tuple[str, int, int, list[bytes]]:
-    """Source, partition, first position, and the field ``id`` of each record.
+def _heads(records: Sequence[bytes], one: common_pb2.RecordId) -> list[bytes]:
+    """The field ``id`` of each record.
 
-    Every head begins with the tags that are counted: as many values as heads means one of each in every head.
+    :param one: of the first record.
     """
-    count = len(records)
-    positions, keys, partitions = list(ids.sequence_number), len(ids.idempotency_key), len(ids.partition)
-    if len(positions) != count or len(ids.source_id) != count or not positions[0]:
+    count, first, partition = len(records), one.sequence_number, one.partition
+    last, digits = first + count - 1, len(varint(first))
+    if not one.source_id or not first or last > _HIGHEST or len(varint(last)) != digits:
         raise Unusual
-    first, source = positions[0], ids.source_id[0]
-    if positions != list(range(first, first + count)) or keys not in (0, count) or not source:
+    prefix = nested(1, one.source_id.encode()) + (b"\x10" + varint(partition) if partition else b"") + b"\x18"
+    key_size = len(one.idempotency_key)
+    key = b"\x22" + varint(key_size) if key_size else b""
+    prefix = b"\x0a" + varint(len(prefix) + digits + len(key) + key_size) + prefix
+    least = prefix + bytes(digits) + key + bytes(key_size)
+    heads = [record[: len(least)] for record in records]
+    found = b"".join(heads)
+    if len(found) != len(least) * count:
         raise Unusual
-    if partitions not in (0, count):
+    # What the heads must be, written column by column: a loop over records costs more than all the rest.
+    wanted = bytearray(least * count)
+    for at, column in enumerate(columns(first, count, digits), len(prefix)):
+        wanted[at :: len(least)] = column
+    for at in range(len(least) - key_size, len(least)):
+        wanted[at :: len(least)] = found[at :: len(least)]
+    if wanted != found:
         raise Unusual
-    partition = ids.partition[0] if partitions else 0
-    if bool(partitions) != bool(partition):
-        raise Unusual
-    digits = len(varint(first))
-    if len(varint(positions[-1])) != digits:
-        raise Unusual
-    prefix = nested(1, source.encode()) + (b"\x10" + varint(partition) if partition else b"") + b"\x18"
-    key, key_size = b"", 0
-    if keys:
-        key_size = len(ids.idempotency_key[0])
-        key = b"\x22" + varint(key_size)
-    size = len(prefix) + digits + len(key) + key_size
-    frame = b"\x0a" + varint(size)
-    total = len(frame) + size
-    heads = [record[:total] for record in records]
-    if not all(map(bytes.startswith, heads, repeat(frame + prefix))):
-        raise Unusual
-    at = len(frame) + len(prefix) + digits
-    if keys and not all(map(bytes.startswith, heads, repeat(key), repeat(at))):
-        raise Unusual
-    return source, partition, first, heads
+    return heads
+
+
+def columns(first: int, count: int, digits: int) -> Iterator[bytes]:
+    """Of ``count`` numbers from ``first`` on, all with so many bytes as varints: the first bytes, the second
+    bytes, and so on."""
+    for place in range(digits):
+        more, shift = 0x80 if place < digits - 1 else 0, 7 * place
+        if not place:
+            cycle = bytes(range(more, more + 0x80)) * (count // 0x80 + 2)
+            yield cycle[first & 0x7F :][:count]
+            continue
+        starts = range(first >> shift, (first + count - 1 >> shift) + 1)
+        yield b"".join(
+            bytes([value & 0x7F | more])
+            * (min(first + count, value + 1 << shift) - max(first, value << shift))
+            for value in starts
+        )
 
 
 # What goes out.
@@ -259,7 +256,7 @@ def all_transformed(
     results = list(shapes_pb2.ResultBytes.FromString(answer).results)
     if len(results) != sum(map(len, groups)):
         return None
-    parts, kept, counted, first = [b""], list[Sequence[int]](), [0, 0, 0, 0], 0
+    parts, kept, first = [b""], list[Sequence[int]](), 0
     for heads in groups:
         some = results[first : first + len(heads)]
         first += len(heads)
@@ -273,13 +270,10 @@ def all_transformed(
         if outputs is None:
             return None
         parts += outputs
-        one = _counts(shapes_pb2.JoinedRecord.FromString(heads[0]).id)
-        counted = [total + len(heads) * count for total, count in zip(counted, one, strict=True)]
     records = b"\x12".join(parts)
     # A second id in an output would be merged with the first.
-    if _counts(shapes_pb2.JoinedBatch.FromString(records).records.id) != counted:
-        return None
-    return records, kept
+    ids = shapes_pb2.JoinedBatch.FromString(records).records.id
+    return (records, kept) if len(ids) == len(parts) - 1 else None
 
 
 def _kept(results: Sequence[bytes], heads: Sequence[bytes]) -> Sequence[int]:
@@ -303,10 +297,6 @@ def _outputs(results: Sequence[bytes], heads: Sequence[bytes]) -> list[bytes] | 
     if not all(map(bytes.startswith, results, starts)):
         return None
     return [result[at:] for result in results]
-
-
-def _counts(ids: shapes_pb2.JoinedId) -> list[int]:
-    return [len(ids.source_id), len(ids.partition), len(ids.sequence_number), len(ids.idempotency_key)]
 
 
 def _size_within(left: int) -> bytes:

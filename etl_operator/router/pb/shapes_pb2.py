@@ -26,27 +26,21 @@ from etl_operator.router.pb import common_pb2 as common__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0cshapes.proto\x12\netl.shapes\x1a\x0c\x63ommon.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"C\n\x0bRecordBytes\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x03(\x0c\x12\x0f\n\x07records\x18\x02 \x03(\x0c\x12\x11\n\twatermark\x18\x03 \x03(\x0c\"t\n\x0bJoinedBatch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12)\n\x07records\x18\x02 \x01(\x0b\x32\x18.etl.shapes.JoinedRecord\x12(\n\twatermark\x18\x03 \x01(\x0b\x32\x15.etl.common.Watermark\"\xec\x01\n\x0cJoinedRecord\x12 \n\x02id\x18\x01 \x01(\x0b\x32\x14.etl.shapes.JoinedId\x12\x13\n\x0brecord_type\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\x0c\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12#\n\x08metadata\x18\x05 \x03(\x0b\x32\x11.etl.shapes.Entry\x12.\n\nevent_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eingestion_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"j\n\x08JoinedId\x12\x11\n\tsource_id\x18\x01 \x03(\t\x12\x15\n\tpartition\x18\x02 \x03(\rB\x02\x10\x00\x12\x1b\n\x0fsequence_number\x18\x03 \x03(\x04\x42\x02\x10\x00\x12\x17\n\x0fidempotency_key\x18\x04 \x03(\x0c\"#\n\x05\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"0\n\x0bResultBytes\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x0f\n\x07results\x18\x02 \x03(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0cshapes.proto\x12\netl.shapes\x1a\x0c\x63ommon.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"C\n\x0bRecordBytes\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x03(\x0c\x12\x0f\n\x07records\x18\x02 \x03(\x0c\x12\x11\n\twatermark\x18\x03 \x03(\x0c\"t\n\x0bJoinedBatch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12)\n\x07records\x18\x02 \x01(\x0b\x32\x18.etl.shapes.JoinedRecord\x12(\n\twatermark\x18\x03 \x01(\x0b\x32\x15.etl.common.Watermark\"\xd6\x01\n\x0cJoinedRecord\x12\n\n\x02id\x18\x01 \x03(\x0c\x12\x13\n\x0brecord_type\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\x0c\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12#\n\x08metadata\x18\x05 \x01(\x0b\x32\x11.etl.shapes.Entry\x12.\n\nevent_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eingestion_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"#\n\x05\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"0\n\x0bResultBytes\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x0f\n\x07results\x18\x02 \x03(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shapes_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOINEDID'].fields_by_name['partition']._loaded_options = None
-  _globals['_JOINEDID'].fields_by_name['partition']._serialized_options = b'\020\000'
-  _globals['_JOINEDID'].fields_by_name['sequence_number']._loaded_options = None
-  _globals['_JOINEDID'].fields_by_name['sequence_number']._serialized_options = b'\020\000'
   _globals['_RECORDBYTES']._serialized_start=75
   _globals['_RECORDBYTES']._serialized_end=142
   _globals['_JOINEDBATCH']._serialized_start=144
   _globals['_JOINEDBATCH']._serialized_end=260
   _globals['_JOINEDRECORD']._serialized_start=263
-  _globals['_JOINEDRECORD']._serialized_end=499
-  _globals['_JOINEDID']._serialized_start=501
-  _globals['_JOINEDID']._serialized_end=607
-  _globals['_ENTRY']._serialized_start=609
-  _globals['_ENTRY']._serialized_end=644
-  _globals['_RESULTBYTES']._serialized_start=646
-  _globals['_RESULTBYTES']._serialized_end=694
+  _globals['_JOINEDRECORD']._serialized_end=477
+  _globals['_ENTRY']._serialized_start=479
+  _globals['_ENTRY']._serialized_end=514
+  _globals['_RESULTBYTES']._serialized_start=516
+  _globals['_RESULTBYTES']._serialized_end=564
 # @@protoc_insertion_point(module_scope)

@@ -39,26 +39,14 @@ class JoinedRecord(_message.Message):
     METADATA_FIELD_NUMBER: _ClassVar[int]
     EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
     INGESTION_TIME_FIELD_NUMBER: _ClassVar[int]
-    id: JoinedId
+    id: _containers.RepeatedScalarFieldContainer[bytes]
     record_type: str
     key: bytes
     payload: bytes
-    metadata: _containers.RepeatedCompositeFieldContainer[Entry]
+    metadata: Entry
     event_time: _timestamp_pb2.Timestamp
     ingestion_time: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[_Union[JoinedId, _Mapping]] = ..., record_type: _Optional[str] = ..., key: _Optional[bytes] = ..., payload: _Optional[bytes] = ..., metadata: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ingestion_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
-
-class JoinedId(_message.Message):
-    __slots__ = ("source_id", "partition", "sequence_number", "idempotency_key")
-    SOURCE_ID_FIELD_NUMBER: _ClassVar[int]
-    PARTITION_FIELD_NUMBER: _ClassVar[int]
-    SEQUENCE_NUMBER_FIELD_NUMBER: _ClassVar[int]
-    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
-    source_id: _containers.RepeatedScalarFieldContainer[str]
-    partition: _containers.RepeatedScalarFieldContainer[int]
-    sequence_number: _containers.RepeatedScalarFieldContainer[int]
-    idempotency_key: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, source_id: _Optional[_Iterable[str]] = ..., partition: _Optional[_Iterable[int]] = ..., sequence_number: _Optional[_Iterable[int]] = ..., idempotency_key: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    def __init__(self, id: _Optional[_Iterable[bytes]] = ..., record_type: _Optional[str] = ..., key: _Optional[bytes] = ..., payload: _Optional[bytes] = ..., metadata: _Optional[_Union[Entry, _Mapping]] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ingestion_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("key", "value")

@@ -200,6 +200,35 @@ def test_a_usual_batch_is_read_as_bytes(count: int, partition: int, keys: bool) 
     assert len(frame.usual) == count
 
 
+def test_a_watermark_in_front_is_not_found_at_the_end_of_the_last_record() -> None:
+    """Cut off there, the bytes would be half a record once another batch follows in the same call."""
+    mark = frames.nested(3, number(3, 7))
+    identity = frames.nested(1, frames.nested(1, b"src") + number(3, 7))
+    one = frames.nested(2, identity + frames.nested(4, b"payload" + mark))
+    for parts in ([mark, one], [one, mark, one], [mark]):
+        assert frames.pushed(frames.nested(1, b"".join(parts))) is None
+    assert frames.pushed(frames.nested(1, one + mark)) is not None
+
+
+def test_a_position_beyond_64_bits_is_not_read_as_bytes() -> None:
+    highest = 2**64 - 1
+
+    def one(position: int) -> bytes:
+        return frames.nested(2, frames.nested(1, frames.nested(1, b"src") + number(3, position)))
+
+    assert frames.pushed(frames.nested(1, one(highest - 1) + one(highest))) is not None
+    assert frames.pushed(frames.nested(1, one(highest) + one(highest + 1))) is None
+
+
+@given(st.integers(1, 2**40), st.integers(1, 300))
+def test_columns_are_the_bytes_of_the_numbers_side_by_side(first: int, count: int) -> None:
+    wanted = [frames.varint(first + i) for i in range(count)]
+    digits = len(wanted[0])
+    if len(wanted[-1]) == digits:
+        columns = list(frames.columns(first, count, digits))
+        assert [bytes(each) for each in zip(*columns, strict=True)] == wanted
+
+
 @dataclass
 class Behaviour:
     """How the services answer; what becomes of a record depends on the record alone."""
