@@ -300,7 +300,8 @@ class RouterNode:
         :raises Unimplemented: when the node does not serve that prefix.
         """
         request = registry_pb2.GetServiceEndpointsRequest()
-        await self._once(m.GET_SERVICE_ENDPOINTS, request, prefix, self._clients.deadline)
+        end = asyncio.get_running_loop().time() + self._clients.deadline
+        await self._repeatedly(m.GET_SERVICE_ENDPOINTS, request, prefix, end)
 
     def _accepted(self, success: bool, error: str, method: str) -> None:
         if not success:

@@ -35,6 +35,7 @@ FORWARD = "Raft error: has to forward request to: Some(2), Some(BasicNode { addr
         (Code.FAILED_PRECONDITION, "pipeline is disabled: a/b", Rejected),
         (Code.INTERNAL, "Timed out waiting for commit", TimedOut),
         (Code.INTERNAL, "disk full", Faulty),
+        (Code.INTERNAL, "Internal error from Core", Unreachable),
         (Code.UNKNOWN, "Unexpected <class 'KeyError'>", Faulty),
         (Code.DATA_LOSS, "", Faulty),
         (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", TimedOut),

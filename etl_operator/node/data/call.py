@@ -351,7 +351,7 @@ class Services:
         try:
             answer = await self._call(stub.GetCapabilities, common_pb2.Empty(), ())
         except grpc.aio.AioRpcError as error:
-            if failure_of(error.code().name, "") is Failure.AWAY:
+            if failure_of(error.code().name, error.details() or "") is Failure.AWAY:
                 raise
             answer = transform_pb2.Capabilities()
         endpoint.most_records = answer.max_batch_size

@@ -35,6 +35,10 @@ def test_a_message_that_is_too_large_is_halved() -> None:
     assert failure_of("RESOURCE_EXHAUSTED", details) is Failure.REFUSED
 
 
+def test_an_answer_that_grpc_lost_counts_against_no_record() -> None:
+    assert failure_of("INTERNAL", "Internal error from Core") is Failure.AWAY
+
+
 @given(st.integers(1, 10_000), st.floats(0, 1))
 def test_pauses_grow_up_to_a_limit(attempt: int, chance: float) -> None:
     assert 0.05 <= wait_before(attempt, 0.1, 30.0, chance) <= 30.0
