@@ -8,6 +8,7 @@ from controllers.cluster.reconciler import ClusterReconciler
 from controllers.finalizing.farewell import Farewell
 from controllers.members.reach import (
     POD_INDEXES,
+    calls_with_tls,
     index_pod_cluster,
     leader_or_readiness_changed,
     reach_changed,
@@ -75,6 +76,7 @@ def setup(
         metrics=ControllerMetrics(manager.metrics),
         statuses=StatusMemory(manager.clock),
     )
+    clients.await_certificates(lambda address: calls_with_tls(informers[POD], address))
     manager.ready.add("status-fields", context.statuses.health)
     rpcs, clusters = RpcMetrics(manager.metrics), informers[CLUSTER]
     manager.metrics.before_scrape(lambda: rpcs.keep(lambda key: clusters.get(key) is not None))

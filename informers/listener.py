@@ -15,9 +15,10 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 log = logging.getLogger(__name__)
 
@@ -179,6 +180,13 @@ class Connections:
             connection.close()
 
 
+Choice: TypeAlias = Callable[[socket.socket], Awaitable[ssl.SSLContext | None]]
+"""Which TLS an accepted connection gets; none without.
+
+:raises OSError: the connection is broken.
+"""
+
+
 class Listener:
     """Accepts connections of one socket, and hands each to a protocol.
 
@@ -186,7 +194,8 @@ class Listener:
     :param protocol: makes the protocol of a connection. It says when it is busy, by
         :meth:`Connections.answering`.
     :param what: what it is for, for the log.
-    :param context: for TLS; without it, plain TCP.
+    :param context: for TLS; without it, plain TCP. A function says it for each connection, before anything of
+        it has been read.
     :param limit: connections at a time.
     """
 
@@ -196,7 +205,7 @@ class Listener:
         protocol: Callable[[], asyncio.BaseProtocol],
         *,
         what: str,
-        context: ssl.SSLContext | None = None,
+        context: ssl.SSLContext | Choice | None = None,
         limit: int = CONNECTIONS,
     ) -> None:
         self._listening = listening
@@ -260,14 +269,24 @@ class Listener:
         """The TLS handshake, where there is one; then the protocol takes over."""
         this = asyncio.current_task()
         try:
+            context = await self._choose(accepted)
             transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
-                self._protocol, accepted, ssl=self._context
+                self._protocol, accepted, ssl=context
             )
         except OSError:
             # It closed the connection, or does not use TLS.
             self.connections.drop(this)
         else:
             self.connections.settle(this, transport)
+
+    async def _choose(self, accepted: socket.socket) -> ssl.SSLContext | None:
+        if not callable(self._context):
+            return self._context
+        try:
+            return await self._context(accepted)
+        except OSError:
+            accepted.close()
+            raise
 
     def _complain(self, why: str) -> None:
         now = asyncio.get_running_loop().time()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import grpc.aio
 
+from etl_operator.tls.credentials import ChannelTls
 from tests.hanging import HANGS
 
 GRPC = 50051
@@ -49,6 +50,8 @@ class LoggedProcess:
         self.ip = ip
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
+        self.tls: ChannelTls | None = None
+        """Set: its main port is called so."""
         self._channel: grpc.aio.Channel | None = None
 
     def spawn(self, command: Sequence[str], env: Mapping[str, str]) -> None:
@@ -89,7 +92,12 @@ class LoggedProcess:
         """A channel to its main port."""
         if self._channel is None:
             options = [("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 200)]
-            self._channel = grpc.aio.insecure_channel(f"{self.ip}:{GRPC}", options=options)
+            target = f"{self.ip}:{GRPC}"
+            self._channel = (
+                grpc.aio.insecure_channel(target, options=options)
+                if self.tls is None
+                else grpc.aio.secure_channel(target, self.tls.credentials(), options=options)
+            )
         return self._channel
 
     async def close(self) -> None:

@@ -64,7 +64,10 @@ def headless_service(cluster: EtlRouterCluster) -> Object:
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
             "selector": naming.selector_labels(cluster.metadata.name),
-            "ports": [_service_port(name, port) for name, port in ports(cluster).items()],
+            "ports": [
+                _service_port(name, port, tls=cluster.spec.tls is not None)
+                for name, port in ports(cluster).items()
+            ],
         },
     }
 
@@ -80,7 +83,11 @@ def client_service(cluster: EtlRouterCluster) -> Object:
         "spec": {
             "type": service.type,
             "selector": naming.selector_labels(cluster.metadata.name),
-            "ports": [_service_port(n, p) for n, p in ports(cluster).items() if n != "raft"],
+            "ports": [
+                _service_port(n, p, tls=cluster.spec.tls is not None)
+                for n, p in ports(cluster).items()
+                if n != "raft"
+            ],
         },
     }
 
@@ -137,10 +144,10 @@ def desired(cluster: EtlRouterCluster, members: int) -> list[tuple[Resource, Obj
     return [(resource, obj) for resource, obj in maybe if obj is not None]
 
 
-def _service_port(name: str, port: int) -> dict[str, Any]:
+def _service_port(name: str, port: int, *, tls: bool) -> dict[str, Any]:
     # By number: a name means the first container of the pod with a port of that name, and others may have put
     # theirs before the router. Two containers of a pod cannot listen on one number.
     entry: dict[str, Any] = {"name": name, "port": port, "targetPort": port, "protocol": "TCP"}
-    if name == "grpc":
+    if name == "grpc" and not tls:
         entry["appProtocol"] = "kubernetes.io/h2c"
     return entry

@@ -72,7 +72,7 @@ class ChildEnsurer:
         return outcome is not Outcome.UNCHANGED
 
     def _stateful_set(self, cluster: EtlRouterCluster, seen: Observation) -> Object:
-        desired = stateful_set(cluster, self._context.settings, seen.members.target)
+        desired = stateful_set(cluster, self._context.settings, seen.members.target, seen.encryption)
         return desired if seen.stateful_set is None else with_claims_of(desired, seen.stateful_set)
 
     def _record_outcome(self, obj: Object, outcome: Outcome, seen: Observation, members: int) -> None:

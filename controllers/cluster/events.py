@@ -50,7 +50,7 @@ def transitions(
         found.append(("Normal", r.RESUMED, "Resume", "the annotation etl.router/paused was removed"))
     ready = conditions.turned(r.READY)
     stalled = (
-        r.TLS_NOT_SUPPORTED,
+        r.TLS_NOT_READY,
         r.NAME_CONFLICT,
         r.VALIDATION_FAILED,
         r.SCALE_DOWN_UNSUPPORTED,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from controllers.cluster.certificates import Reading
 from controllers.cluster.explaining import Explanations
 from controllers.cluster.sights import FirstSight
 from controllers.members.facts import PodFacts
@@ -38,6 +39,8 @@ class Memory:
     """Why something does not start, as far as events say so."""
     troubles: dict[tuple[str, str], str] = field(default_factory=dict)
     """Why a pod waited in the pass before, by its uid and image."""
+    certificates: Reading = field(default_factory=Reading)
+    """What was read of the Secrets of ``spec.tls``."""
     refusal: Refusal | None = None
     at_start: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Pod whose volume waits for its start, to its uid when that was first seen, and when that was."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from controllers.cluster.certificates import Certificates
+from controllers.cluster.encryption import Encryption
 from controllers.cluster.rollout import Members, Step, outdated
 from controllers.cluster.volumes import VolumePlan
 from controllers.members import naming
@@ -27,8 +29,11 @@ class Observation:
     volumes_error: str = ""
     conflict: str = ""
     """A child's name is taken by someone else."""
-    unsupported: str = ""
-    """The spec asks for what the operator cannot do; nothing is changed until that is taken back."""
+    encryption: Encryption = field(default_factory=Encryption)
+    """What the template of the pods is to say about TLS."""
+    certificates: Certificates = field(default_factory=Certificates)
+    """Those of ``spec.tls``. While they cannot be used, nothing is changed: a member that restarts with them
+    could not reach the others."""
     in_vain: frozenset[str] = frozenset()
     """Pods that have started again for the sake of their volumes, which have not grown."""
     absent: str = ""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from controllers.cluster import polling
+from controllers.cluster.certificates import CertificateReader
+from controllers.cluster.encryption import next_encryption, wanted_encryption
 from controllers.cluster.memory import Memory
 from controllers.cluster.observation import Observation, live_members
 from controllers.cluster.rollout import plan_members
@@ -14,16 +16,16 @@ from controllers.members import naming
 from controllers.members.facts import NodeFacts, PodFacts, judge
 from controllers.members.reach import BY_CLUSTER, facts_of
 from controllers.objects.kinds import POD, PVC, STATEFUL_SET
+from controllers.objects.specs import spec_in
+from controllers.references.services import BY_SECRETS, SERVICES, service_secrets
+from controllers.service.registration import home_of
 from controllers.wiring.context import Context
 from etl_operator.api import CLUSTER, EtlRouterCluster
 from etl_operator.router.cluster import RouterCluster
+from etl_operator.tls.credentials import ChannelTls
 from informers.objects import Object, ObjectKey
 
 PAUSED_ANNOTATION = "etl.router/paused"
-_NO_TLS = (
-    "spec.tls is not supported yet: the router would not encrypt connections. Remove spec.tls; until then "
-    "the operator neither creates nor changes objects of the cluster"
-)
 _ELECTIONS = 3
 """Elections that may fail in a row, by split votes, until a missing leader is no ordinary hand-over."""
 
@@ -33,13 +35,18 @@ class Observer:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._certificates = CertificateReader(context)
 
     async def observe(self, key: ObjectKey, cluster: EtlRouterCluster, memory: Memory) -> Observation:
         """Read the caches, ask the members, and compare with earlier passes."""
         live = self._live(key)
         pods = memory.lasting(self._pods(key, live, memory))
-        nodes = await self._ask(key, pods)
         members = live_members(live)
+        certificates = await self._certificates.of(key, cluster, live, members, memory.certificates)
+        nodes = await self._ask(key, pods, certificates.tls)
+        if any(node.error for node in nodes):
+            # They may have been replaced.
+            memory.certificates.doubt()
         claims = self._claims(key, members or 0)
         volumes = plan_volumes(list(claims.values()), cluster.spec.storage.size)
         seen = Observation(
@@ -53,8 +60,10 @@ class Observer:
             paused=(cluster.metadata.annotations or {}).get(PAUSED_ANNOTATION) == "true",
             protocol=self._protocol(cluster, nodes),
             domain=self._context.settings.cluster_domain,
-            unsupported=_NO_TLS if cluster.spec.tls is not None else "",
+            certificates=certificates,
         )
+        wanted = wanted_encryption(cluster, self._service_secrets(key))
+        seen = replace(seen, encryption=next_encryption(wanted, live, pods, settled=seen.settled))
         seen = self._over_time(cluster, seen, memory)
         now = self._context.clock.monotonic()
         return await memory.explanations.applied(
@@ -80,10 +89,25 @@ class Observer:
         in_vain = memory.in_vain(seen.at_start(cluster.metadata.name))
         return replace(seen, in_vain=in_vain, silent=frozenset(silent), momentary=momentary)
 
-    async def _ask(self, key: ObjectKey, pods: Sequence[PodFacts]) -> list[NodeFacts]:
+    async def _ask(self, key: ObjectKey, pods: Sequence[PodFacts], tls: ChannelTls | None) -> list[NodeFacts]:
         domain = self._context.settings.cluster_domain
         where = polling.addresses(key, pods, domain)
+        for pod in pods:
+            address = naming.address(key, pod.ordinal, domain, pod.grpc_port)
+            # Whoever calls this member, and for whatever, calls it so.
+            self._context.clients.secure(address, tls if pod.tls != naming.PLAIN else None)
         return await polling.poll(RouterCluster(self._context.clients, where), key, pods, domain)
+
+    def _service_secrets(self, key: ObjectKey) -> list[str]:
+        """Secrets that services of the cluster name, in its own namespace: others cannot be mounted."""
+        informers = self._context.informers
+        found: set[str] = set()
+        for resource in SERVICES:
+            for view in informers[resource].by_index(BY_SECRETS, key.namespace):
+                home = home_of(view, informers[CLUSTER])
+                if home is not None and home.key == key and not view.deleting:
+                    found.update(service_secrets(spec_in(view)))
+        return sorted(found - {""})
 
     def _protocol(self, cluster: EtlRouterCluster, nodes: Sequence[NodeFacts]) -> str:
         """By the first member that answers; while none does, as last known."""

@@ -41,7 +41,7 @@ class ClusterReconciler:
         seen = await self._observer.observe(key, cluster, memory)
         if seen.paused:
             seen = replace(seen, held_back=self._children.held_back(obj, cluster, seen))
-        elif not seen.unsupported:
+        elif not seen.certificates.problem:
             try:
                 seen = await self._steps.take(obj, cluster, seen, memory)
             except Forbidden as error:

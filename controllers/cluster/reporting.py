@@ -49,6 +49,7 @@ class Reporter:
             record_transitions(self._context.events, obj, conditions, led=bool(memory.leader_id), own=own)
         self._note_leader(key, obj, seen, memory)
         self._note_blocked(obj, seen, memory)
+        self._note_expiring(obj, seen, memory)
         self._context.metrics.consensus(key, seen.consensus)
         ready = conditions.is_true(r.READY)
         self._context.metrics.ready(CLUSTER.kind, key, ready)
@@ -75,6 +76,16 @@ class Reporter:
             memory.told_blocked = True
             note = f"the rollout has been waiting for {waited:.0f} s: {blocked}"
             self._event(obj, "Warning", r.ROLLOUT_BLOCKED, "Restart", note)
+
+    def _note_expiring(self, obj: Object, seen: Observation, memory: Memory) -> None:
+        """Warn of a certificate that nobody has renewed in time, once."""
+        if seen.certificates.problem:
+            return
+        for one in seen.certificates.known:
+            if one.expires_soon(self._context.clock.time()) and one not in memory.certificates.told:
+                memory.certificates.told.add(one)
+                note = f"Secret {one.secret}: {one.key} expires at {timestamp(one.not_after)}"
+                self._event(obj, "Warning", r.CERTIFICATE_EXPIRING, "Observe", note)
 
     def _note_leader(self, key: ObjectKey, obj: Object, seen: Observation, memory: Memory) -> None:
         leader = seen.consensus.leader_id

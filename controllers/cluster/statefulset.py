@@ -7,6 +7,7 @@ from typing import Any
 from controllers.applying.comparing import contains
 from controllers.cluster.children import key_of, metadata, ports
 from controllers.cluster.config import ROUTER_FILE, SCRIPT_FILE, config_data, config_hash
+from controllers.cluster.encryption import Encryption, annotations_of, flags_of, mounts_of, volumes_of
 from controllers.members import naming
 from controllers.objects.kinds import STATEFUL_SET
 from controllers.wiring.settings import ControllerSettings
@@ -15,19 +16,24 @@ from informers.objects import Object
 
 CONFIG_DIR = "/etc/etl-router"
 DATA_DIR = "/data"
-TLS_DIR = "/etc/etl-router-tls"
-CA_DIR = "/etc/etl-router-ca"
 RESTART_ANNOTATION = "etl.router/restart-requested-at"
 _USER = 65532
 _HEALTH_TIMEOUT = 6
 """Seconds; a router answers ``/health`` only after a write that waits up to 5 s for its commit."""
 
 
-def stateful_set(cluster: EtlRouterCluster, settings: ControllerSettings, members: int) -> Object:
+def stateful_set(
+    cluster: EtlRouterCluster,
+    settings: ControllerSettings,
+    members: int,
+    encryption: Encryption | None = None,
+) -> Object:
     """``<name>``, with ``members`` Raft members.
 
     :param members: the member count this pass works towards; never more than one above the live count.
+    :param encryption: what the pods are to know of TLS; none by default.
     """
+    encryption = encryption or Encryption()
     name = cluster.metadata.name
     annotations = {naming.MEMBERS_ANNOTATION: str(members)}
     return {
@@ -44,8 +50,8 @@ def stateful_set(cluster: EtlRouterCluster, settings: ControllerSettings, member
             "selector": {"matchLabels": naming.selector_labels(name)},
             "persistentVolumeClaimRetentionPolicy": _retention(cluster),
             "template": {
-                "metadata": _template_metadata(cluster, members),
-                "spec": _pod_spec(cluster, settings, members),
+                "metadata": _template_metadata(cluster, members, encryption),
+                "spec": _pod_spec(cluster, settings, members, encryption),
             },
             "volumeClaimTemplates": [_claim_template(cluster)],
         },
@@ -69,10 +75,11 @@ def _retention(cluster: EtlRouterCluster) -> dict[str, str]:
     return {"whenDeleted": deleted, "whenScaled": policy.when_scaled}
 
 
-def _template_metadata(cluster: EtlRouterCluster, members: int) -> dict[str, Any]:
+def _template_metadata(cluster: EtlRouterCluster, members: int, encryption: Encryption) -> dict[str, Any]:
     annotations = dict(cluster.spec.pod_annotations or {})
     annotations[naming.CONFIG_HASH_ANNOTATION] = config_hash(config_data(cluster))
     annotations[naming.MEMBERS_ANNOTATION] = str(members)
+    annotations |= annotations_of(encryption)
     restart = (cluster.metadata.annotations or {}).get(RESTART_ANNOTATION)
     if restart:
         annotations[RESTART_ANNOTATION] = restart
@@ -81,7 +88,9 @@ def _template_metadata(cluster: EtlRouterCluster, members: int) -> dict[str, Any
     return {"labels": labels, "annotations": annotations}
 
 
-def _pod_spec(cluster: EtlRouterCluster, settings: ControllerSettings, members: int) -> dict[str, Any]:
+def _pod_spec(
+    cluster: EtlRouterCluster, settings: ControllerSettings, members: int, encryption: Encryption
+) -> dict[str, Any]:
     spec = cluster.spec
     pod: dict[str, Any] = {
         "serviceAccountName": spec.service_account_name or cluster.metadata.name,
@@ -97,8 +106,8 @@ def _pod_spec(cluster: EtlRouterCluster, settings: ControllerSettings, members: 
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(cluster, settings, members)],
-        "volumes": _volumes(cluster),
+        "containers": [_container(cluster, settings, members, encryption)],
+        "volumes": _volumes(cluster) + volumes_of(encryption),
         "affinity": dump(spec.affinity) or _spread_over_hosts(cluster.metadata.name),
         "topologySpreadConstraints": dump(spec.topology_spread_constraints)
         or _spread_over_zones(cluster.metadata.name),
@@ -112,7 +121,9 @@ def _pod_spec(cluster: EtlRouterCluster, settings: ControllerSettings, members: 
     return pod | {key: value for key, value in optional.items() if value}
 
 
-def _container(cluster: EtlRouterCluster, settings: ControllerSettings, members: int) -> dict[str, Any]:
+def _container(
+    cluster: EtlRouterCluster, settings: ControllerSettings, members: int, encryption: Encryption
+) -> dict[str, Any]:
     spec = cluster.spec
     container: dict[str, Any] = {
         "name": naming.CONTAINER,
@@ -132,10 +143,10 @@ def _container(cluster: EtlRouterCluster, settings: ControllerSettings, members:
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
         },
-        "volumeMounts": _mounts(cluster),
+        "volumeMounts": _mounts() + mounts_of(encryption),
     }
     optional = {
-        "args": list(spec.args or ()),
+        "args": [*flags_of(encryption), *(spec.args or ())],
         "resources": dump(spec.resources),
     }
     return container | {key: value for key, value in optional.items() if value}
@@ -166,31 +177,19 @@ def _environment(
     return own + [entry for entry in dump(cluster.spec.env) or [] if entry["name"] not in reserved]
 
 
-def _mounts(cluster: EtlRouterCluster) -> list[dict[str, Any]]:
-    mounts: list[dict[str, Any]] = [
+def _mounts() -> list[dict[str, Any]]:
+    return [
         {"name": "config", "mountPath": CONFIG_DIR, "readOnly": True},
         {"name": naming.VOLUME, "mountPath": DATA_DIR},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
     ]
-    tls = cluster.spec.tls
-    if tls and tls.secret_name:
-        mounts.append({"name": "tls", "mountPath": TLS_DIR, "readOnly": True})
-    if tls and tls.ca_secret_name:
-        mounts.append({"name": "tls-ca", "mountPath": CA_DIR, "readOnly": True})
-    return mounts
 
 
 def _volumes(cluster: EtlRouterCluster) -> list[dict[str, Any]]:
-    volumes: list[dict[str, Any]] = [
+    return [
         {"name": "config", "configMap": {"name": naming.config_name(cluster.metadata.name)}},
         {"name": "tmp", "emptyDir": {}},
     ]
-    tls = cluster.spec.tls
-    if tls and tls.secret_name:
-        volumes.append({"name": "tls", "secret": {"secretName": tls.secret_name}})
-    if tls and tls.ca_secret_name:
-        volumes.append({"name": "tls-ca", "secret": {"secretName": tls.ca_secret_name}})
-    return volumes
 
 
 def _claim_template(cluster: EtlRouterCluster) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from controllers.status.conditions import Conditions
 from etl_operator.api import EtlRouterCluster
 from etl_operator.api.cluster import ClusterStatus
 from etl_operator.api.fitting import fitted
+from informers.clock import timestamp
 
 
 def cluster_status(cluster: EtlRouterCluster, seen: Observation, conditions: Conditions) -> dict[str, Any]:
@@ -47,6 +48,11 @@ def _figures(cluster: EtlRouterCluster, seen: Observation) -> dict[str, Any]:
         "commitIndex": consensus.commit_index if consensus.answered else None,
         "clusterHealth": consensus.health,
         "nodes": [_node(key.name, node, seen) for node in seen.nodes],
+        "certificates": [
+            {"name": one.secret, "key": one.key, "notAfter": timestamp(one.not_after)}
+            for one in seen.certificates.known
+        ]
+        or None,
         "endpoint": f"{key.name}.{key.namespace}.svc.{seen.domain}:{ports(cluster)['grpc']}",
         "protocol": seen.protocol or None,
         "currentRevision": _revision_before(seen) or live_status.get("currentRevision"),
@@ -170,8 +176,10 @@ def _growth_message(cluster: EtlRouterCluster, seen: Observation) -> str:
 
 
 def _ready_condition(cluster: EtlRouterCluster, seen: Observation, conditions: Conditions) -> None:
-    if seen.unsupported:
-        return conditions.stalled(r.TLS_NOT_SUPPORTED, seen.unsupported)
+    if seen.certificates.problem:
+        # What is missing may be on its way: nobody is to give up for that.
+        say = conditions.working if seen.certificates.missing else conditions.stalled
+        return say(r.TLS_NOT_READY, seen.certificates.problem)
     if seen.conflict:
         return conditions.stalled(r.NAME_CONFLICT, seen.conflict)
     if seen.refused:

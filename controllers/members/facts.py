@@ -44,6 +44,10 @@ class PodFacts:
     """Its creationTimestamp."""
     withheld: bool = False
     """The router is ready and the pod is not, so that Services leave the member out."""
+    tls: str = naming.PLAIN
+    """How its ports are secured, from its annotation."""
+    service_secrets: tuple[str, ...] = ()
+    """Secrets for calls to services that it mounts, from its annotation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,8 @@ def pod_facts(pod: Object, cluster: str) -> PodFacts | None:
         return None
     status = pod.get("status") or {}
     router = _router(status.get("containerStatuses"))
-    members = (meta.get("annotations") or {}).get(naming.MEMBERS_ANNOTATION, "")
+    annotations = meta.get("annotations") or {}
+    members = annotations.get(naming.MEMBERS_ANNOTATION, "")
     terminating = "deletionTimestamp" in meta
     conditions = {c["type"]: c["status"] for c in status.get("conditions") or ()}
     ready = _ready(router, conditions) and not terminating
@@ -195,6 +200,8 @@ def pod_facts(pod: Object, cluster: str) -> PodFacts | None:
         image=str(_router(pod["spec"].get("containers")).get("image") or ""),
         created=str(meta.get("creationTimestamp") or ""),
         withheld=ready and conditions.get("Ready") != "True",
+        tls=annotations.get(naming.TLS_ANNOTATION, naming.PLAIN),
+        service_secrets=naming.service_secrets(annotations),
     )
 
 

@@ -10,6 +10,12 @@ CLUSTER_LABEL = "etl.router/cluster"
 MEMBERS_ANNOTATION = "etl.router/members"
 """How many Raft members a pod (template) or StatefulSet was configured for."""
 CONFIG_HASH_ANNOTATION = "etl.router/config-hash"
+TLS_ANNOTATION = "etl.router/tls"
+"""On pods and their template: how their ports are secured."""
+PLAIN, MIXED, ENCRYPTED = "", "Allowed", "Required"
+"""Values of :data:`TLS_ANNOTATION`: not at all (no annotation), as each client likes, for everybody."""
+SERVICE_SECRETS_ANNOTATION = "etl.router/service-secrets"
+"""On pods and their template: Secrets for calls to services that they mount, separated by commas."""
 VOLUME = "data"
 CONTAINER = "router"
 
@@ -58,6 +64,11 @@ def address(key: ObjectKey, ordinal: int, domain: str, port: int) -> str:
 def raft_peers(key: ObjectKey, members: int, domain: str, port: int) -> str:
     """All members as ``id:host:port``, comma separated; the start script leaves out its own."""
     return ",".join(f"{node_id(i)}:{host(key, i, domain)}:{port}" for i in range(members))
+
+
+def service_secrets(annotations: Mapping[str, str]) -> tuple[str, ...]:
+    """The Secrets in :data:`SERVICE_SECRETS_ANNOTATION`."""
+    return tuple(one for one in annotations.get(SERVICE_SECRETS_ANNOTATION, "").split(",") if one)
 
 
 def selector_labels(cluster: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -23,6 +23,25 @@ BY_CLUSTER = "cluster"
 def ready_addresses(pods: Informer, cluster: View, domain: str) -> list[str]:
     """``host:port`` of every ready pod, in order of ordinal."""
     return [_address(cluster, pod, domain) for pod in _pods(pods, cluster) if pod.ready]
+
+
+def without_secrets(pods: Informer, cluster: View, domain: str, secrets: Collection[str]) -> dict[str, str]:
+    """The first of these Secrets that a ready pod does not mount, by the pod's ``host:port``."""
+    found: dict[str, str] = {}
+    for pod in _pods(pods, cluster):
+        lacking = next((one for one in secrets if one and one not in pod.service_secrets), "")
+        if pod.ready and lacking:
+            found[_address(cluster, pod, domain)] = lacking
+    return found
+
+
+def calls_with_tls(pods: Informer, address: str) -> bool:
+    """Whether the pod behind ``host:port`` is called with TLS."""
+    name, _, rest = address.partition(".")
+    parts = rest.split(".")
+    view = pods.get(ObjectKey(parts[1], name)) if len(parts) > 1 else None
+    pod = facts_of(view, view.labels.get(naming.CLUSTER_LABEL) or "") if view is not None else None
+    return pod is not None and pod.tls != naming.PLAIN
 
 
 def running_addresses(pods: Informer, cluster: View, domain: str) -> list[str]:
@@ -75,7 +94,8 @@ def reach_changed(delta: Delta) -> bool:
 def _reach(view: View) -> tuple[Any, ...]:
     pod = facts_of(view, view.labels.get(naming.CLUSTER_LABEL) or "")
     address = (read_status(view, dict[str, Any]) or {}).get("podIP")
-    return pod and (pod.ready, pod.running, pod.terminating, pod.grpc_port), address
+    seen = pod and (pod.ready, pod.running, pod.terminating, pod.grpc_port, pod.service_secrets)
+    return seen, address
 
 
 def _pods(pods: Informer, cluster: View) -> list[PodFacts]:

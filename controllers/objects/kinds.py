@@ -13,6 +13,8 @@ EVENT = Resource("", "v1", "events", "Event")
 NAMESPACE = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 POD = Resource("", "v1", "pods", "Pod")
 PVC = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+SECRET = Resource("", "v1", "secrets", "Secret")
+"""Read by name, where a Role allows it; never listed or watched."""
 SERVICE = Resource("", "v1", "services", "Service")
 SERVICE_ACCOUNT = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 STATEFUL_SET = Resource("apps", "v1", "statefulsets", "StatefulSet")

@@ -20,6 +20,9 @@ BY_NAME = "name"
 """Index of services by bare name, which is all a router knows them by, and the namespaces their cluster may
 be in: ``namespace/name``. Tenants who use the same names must not cost each other anything."""
 
+BY_SECRETS = "secrets"
+"""Index of services that name Secrets for calls to them, by namespace."""
+
 SERVICES: tuple[Resource, ...] = (SOURCE, TRANSFORM, SINK)
 
 
@@ -120,5 +123,22 @@ def namesakes(informer: Informer) -> Mapper:
     return reference_mapper(informer, BY_NAME, index_name)
 
 
+def service_secrets(spec: Mapping[str, Any]) -> tuple[str, str]:
+    """Names of the Secrets with the authority and with the client certificate for calls; "" for none."""
+    tls = section(section(spec, "grpc"), "tls")
+    if tls.get("enabled") is not True:
+        return "", ""
+    return text(tls, "caSecretName"), text(tls, "clientSecretName")
+
+
+def index_secrets(view: View) -> Iterable[str]:
+    """For :data:`BY_SECRETS`."""
+    return (view.key.namespace,) if any(service_secrets(spec_in(view))) else ()
+
+
 PIPELINE_INDEXES = {BY_CLUSTER_REF: index_cluster_ref, BY_SERVICE: index_services}
-SERVICE_INDEXES = {BY_CLUSTER_REF: index_cluster_ref, BY_NAME: index_name}
+SERVICE_INDEXES = {
+    BY_CLUSTER_REF: index_cluster_ref,
+    BY_NAME: index_name,
+    BY_SECRETS: index_secrets,
+}

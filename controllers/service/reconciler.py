@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from controllers.finalizing.finalizer import Finalizer
-from controllers.members.reach import ready_addresses, wanted_members
+from controllers.members.reach import ready_addresses, wanted_members, without_secrets
 from controllers.objects.kinds import POD
 from controllers.objects.specs import spec_of, status_of, text
 from controllers.references.clusters import choose_cluster
+from controllers.references.services import service_secrets
 from controllers.retrying.pauses import Pauses, sooner
 from controllers.retrying.troubles import Alarms, Troubles
 from controllers.service.announcement import ALARMS
@@ -17,6 +18,7 @@ from controllers.service.deletion import Attempt, ServiceDeletion
 from controllers.service.health import EndpointHealth
 from controllers.service.registration import (
     endpoint_problem,
+    foreign_secrets,
     probe_settings,
     probe_target,
     registration,
@@ -84,6 +86,8 @@ class ServiceReconciler:
             return await self._homeless(key, obj, conditions, r.NAME_CONFLICT, rival)
         if broken := endpoint_problem(obj):
             return await self._homeless(key, obj, conditions, r.VALIDATION_FAILED, broken)
+        if foreign := foreign_secrets(obj, choice.cluster.key):
+            return await self._homeless(key, obj, conditions, r.NOT_ALLOWED, foreign)
         return await self._register(key, obj, choice.cluster, conditions)
 
     def _rival(self, view: View, cluster: View) -> str:
@@ -101,11 +105,17 @@ class ServiceReconciler:
         probed, health = self._health(obj)
         self._context.keeper.want(wanted, where, health)
         state = self._context.keeper.state(wanted.service_id)
+        lacking = without_secrets(pods, cluster, domain, service_secrets(spec_of(obj)))
         registered = Registered(
             total=wanted_members(cluster),
             addresses=where,
-            done=[address for address in where if address in state and state[address].registered],
+            done=[
+                address
+                for address in where
+                if address in state and state[address].registered and address not in lacking
+            ],
             errors={address: one.error for address, one in state.items() if one.error},
+            mounting=next(iter(lacking.values()), ""),
         )
         if self._joins(key, registered, conditions):
             # The keeper brings this key back as soon as it is done; the pause is for when it is not.

@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 
 from controllers.objects.specs import number, problems, section, spec_in, spec_of, status_in, text
 from controllers.references.clusters import choose_cluster
-from controllers.references.services import BY_NAME, SERVICES, registered_with, service_references
+from controllers.references.services import (
+    BY_NAME,
+    SERVICES,
+    registered_with,
+    service_references,
+    service_secrets,
+)
 from controllers.service.names import candidates, seen_from
 from etl_operator.api import CLUSTER, SINK, SOURCE, TRANSFORM
 from etl_operator.router.registry import Registration
@@ -15,6 +21,9 @@ from informers.cache.informer import Delta, Informer
 from informers.controller import predicates
 from informers.objects import Object, ObjectKey, Resource
 from informers.views.view import View
+
+TLS_LABELS = "etl.router/tls."
+"""Prefix of the labels that tell the router how to call a service with TLS."""
 
 SERVICE_TYPES: Mapping[Resource, int] = {SOURCE: 1, TRANSFORM: 2, SINK: 3}
 """``etl.common.ServiceType`` on the wire."""
@@ -43,9 +52,35 @@ def registration(resource: Resource, obj: Object, cluster: ObjectKey, domain: st
         host=seen_from(host, meta["namespace"], cluster.namespace, domain),
         port=port,
         use_tls=section(grpc, "tls").get("enabled") is True,
-        labels=_texts(section(meta, "labels")) | _texts(section(spec, "labels")),
+        labels=_labels(meta, spec, cluster),
         weight=number(spec, "weight", 100, 1000) or 100,
         max_concurrent_requests=number(spec, "maxConcurrentRequests", 0, 2**31 - 1),
+    )
+
+
+def _labels(meta: Mapping[str, Any], spec: Mapping[str, Any], cluster: ObjectKey) -> dict[str, str]:
+    """Labels of the object and of its spec, and those that say how the service is called: the API has no
+    fields for that."""
+    found = _texts(section(meta, "labels")) | _texts(section(spec, "labels"))
+    found = {key: value for key, value in found.items() if not key.startswith(TLS_LABELS)}
+    tls = section(section(spec, "grpc"), "tls")
+    if tls.get("enabled") is not True:
+        return found
+    # The members mount Secrets of their own namespace.
+    authority, client = service_secrets(spec) if meta["namespace"] == cluster.namespace else ("", "")
+    how = {"ca-secret": authority, "client-secret": client}
+    how["insecure-skip-verify"] = "true" if tls.get("insecureSkipVerify") is True else ""
+    return found | {f"{TLS_LABELS}{name}": value for name, value in how.items() if value}
+
+
+def foreign_secrets(obj: Object, cluster: ObjectKey) -> str:
+    """Why the Secrets of ``spec.grpc.tls`` cannot be used, or ""."""
+    named = [one for one in service_secrets(spec_of(obj)) if one]
+    if not named or obj["metadata"]["namespace"] == cluster.namespace:
+        return ""
+    return (
+        f"spec.grpc.tls names Secret {named[0]}: members mount only Secrets of their own namespace, which is "
+        "not that of this object; register the service with a cluster of its namespace"
     )
 
 

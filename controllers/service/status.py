@@ -25,6 +25,8 @@ class Registered:
     done: Sequence[str]
     """Those of them that do."""
     errors: Mapping[str, str]
+    mounting: str = ""
+    """A Secret for calls to the service that some ready pods do not mount yet."""
 
     @property
     def everywhere(self) -> bool:
@@ -71,6 +73,8 @@ def judge_service(where: Registered, health: Health | None, probed: bool, condit
     if not where.everywhere:
         first = next((where.errors[a] for a in where.addresses if where.errors.get(a)), "")
         message = f"registered with {counted}" + (f": {first}" if first else "")
+        if where.mounting and not first:
+            message += f"; members are restarted one at a time to mount Secret {where.mounting}"
         reason = r.RETRYING if first else r.PROGRESSING
         conditions.set(r.REGISTERED, False, reason, message)
         return conditions.working(reason, message)

@@ -20,6 +20,7 @@ from etl_operator.api.fields import (
     Quantity,
     ShortText,
     Text,
+    Timestamp,
 )
 from etl_operator.api.metadata import ObjectMeta, Status
 from etl_operator.api.pods import (
@@ -188,14 +189,22 @@ class Metrics(Model):
 
 
 class Tls(Model):
-    """Tls names the Secrets with the router's certificates."""
+    """Tls names the Secrets with the router's certificates, and says who must use them."""
 
     secret_name: ObjectName | None = None
-    """secretName is the name of a Secret with tls.crt and tls.key, mounted at /etc/etl-router-tls. If not
-    set, none is mounted."""
+    """secretName is the name of a Secret of the same namespace with tls.crt and tls.key, as cert-manager
+    creates it. All members use it, as servers and as clients of each other, and the operator uses it as a
+    client of the members. Required."""
     ca_secret_name: ObjectName | None = None
-    """caSecretName is the name of a Secret with ca.crt, mounted at /etc/etl-router-ca. If not set, none is
-    mounted."""
+    """caSecretName is the name of a Secret with the ca.crt that signs the certificates of the members and of
+    clients. If not set, the ca.crt of the Secret in secretName is used."""
+    client_auth: Literal["None", "Require"] = "None"
+    """clientAuth specifies whether clients of the gRPC API need a certificate that ca.crt signs. The members
+    always require one of each other. Defaults to None."""
+    plaintext: Literal["Deny", "Allow"] = "Deny"
+    """plaintext specifies whether the gRPC port and the Raft port also accept connections without TLS. Allow
+    is for the time in which clients are changed: data can then be read and changed by others on the way.
+    Defaults to Deny."""
 
 
 class DisruptionBudget(Model):
@@ -247,9 +256,10 @@ class ClusterSpec(Model):
     metrics: Metrics = section(Metrics)
     """metrics describes the Prometheus metrics of the members."""
     tls: Tls | None = None
-    """tls names the Secrets with the router's certificates. Not supported yet: while it is set, the cluster
-    is Stalled with reason TLSNotSupported, and the operator neither creates nor changes its child objects. If
-    not set, connections are not encrypted."""
+    """tls encrypts the gRPC API and the traffic among the members. The operator needs the permission to get
+    the Secrets. While they are missing or cannot be used, the cluster is not Ready, for the reason
+    TLSNotReady, and the operator neither creates nor changes its child objects. If not set, connections are
+    not encrypted."""
     env: Environment | None = None
     """env is a list of environment variables to set in the router container, after those the operator sets.
     If not set, none are added."""
@@ -311,6 +321,17 @@ class NodeStatus(Model):
     """matchIndex is the index of the last log entry that the member is known to have."""
 
 
+class CertificateStatus(Model):
+    """CertificateStatus is one certificate that the members use."""
+
+    name: ShortText
+    """name is the name of the Secret."""
+    key: ShortText
+    """key is the key of the Secret."""
+    not_after: Timestamp
+    """notAfter is the time at which the certificate expires."""
+
+
 class ClusterStatus(Status):
     """ClusterStatus is the observed state of a cluster."""
 
@@ -335,6 +356,8 @@ class ClusterStatus(Status):
     Unhealthy: fewer do. Unknown: no member could be called."""
     nodes: Annotated[list[NodeStatus], Field(max_length=64)] | None = None
     """nodes is the list of members, ordered by ordinal."""
+    certificates: Annotated[list[CertificateStatus], Field(max_length=8)] | None = None
+    """certificates is the list of the certificates in the Secrets of spec.tls. Not set without TLS."""
     endpoint: Text | None = None
     """endpoint is the host:port of the Service for clients."""
     current_revision: ShortText | None = None

@@ -25,14 +25,15 @@ class GrpcTls(Model):
     enabled: bool = False
     """enabled specifies whether the router connects with TLS. Defaults to false."""
     ca_secret_name: ObjectName | None = None
-    """caSecretName is the name of a Secret with the ca.crt that verifies the service. Informational: the
-    router's API has no field for it. If not set, the router uses its own trust store."""
+    """caSecretName is the name of a Secret with the ca.crt that signs the service's certificate, in the
+    namespace of the cluster, which must be that of this object. If not set, the router uses the authorities
+    that gRPC trusts."""
     client_secret_name: ObjectName | None = None
-    """clientSecretName is the name of a Secret with the tls.crt and tls.key that the router presents.
-    Informational, like caSecretName. If not set, the router presents none."""
+    """clientSecretName is the name of a Secret with the tls.crt and tls.key that the router presents, in the
+    same namespace as caSecretName. If not set, the router presents none."""
     insecure_skip_verify: bool = False
-    """insecureSkipVerify specifies that the service's certificate is not verified. Informational, like
-    caSecretName. Defaults to false."""
+    """insecureSkipVerify specifies that the service's certificate is not verified: anyone on the way can read
+    and change the records. Defaults to false."""
 
 
 class Grpc(Model):

@@ -12,6 +12,7 @@ import grpc.aio
 
 from etl_operator.router.pb import common_pb2, sidecar_pb2, sidecar_pb2_grpc
 from etl_operator.services.records import LineError, name_of, record_of
+from etl_operator.tls.credentials import ChannelTls
 
 PREFIX = "_dlq_"
 """Metadata keys with it are the router's."""
@@ -109,16 +110,23 @@ def table(letters: Sequence[Letter]) -> Iterator[str]:
         ).rstrip()
 
 
-async def replay(letters: Sequence[Letter], address: str, say: Callable[[str], None]) -> bool:
+async def replay(
+    letters: Sequence[Letter], address: str, say: Callable[[str], None], tls: ChannelTls | None = None
+) -> bool:
     """Send letters to the stages where they failed. True if the router took all of them.
 
     :param address: ``host:port`` of any member.
     :param say: is told what came of it.
+    :param tls: of the connection, or None.
     :raises DlqError: the router refuses the call, or does not answer. What was sent before is decided.
     """
     outcomes: Counter[int] = Counter()
     options = [*_UNLIMITED, ("grpc.enable_http_proxy", 0)]
-    async with grpc.aio.insecure_channel(address, options=options) as channel:
+    if tls is None:
+        opened = grpc.aio.insecure_channel(address, options=options)
+    else:
+        opened = grpc.aio.secure_channel(address, tls.credentials(), options=options)
+    async with opened as channel:
         stub = sidecar_pb2_grpc.SidecarDataPlaneStub(channel)  # type: ignore[no-untyped-call]
         for request in _requests(letters):
             try:

@@ -96,11 +96,29 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         show_default=True,
         help="YAML, TOML or JSON file; defaults apply if it does not exist.",
     ),
+    click.option("--tls-cert", metavar="FILE", help="TLS of the gRPC API: the certificate."),
+    click.option("--tls-key", metavar="FILE", help="Private key of --tls-cert."),
+    click.option("--tls-ca", metavar="FILE", help="CA certificate of the clients of the gRPC API."),
+    click.option(
+        "--tls-client-auth",
+        type=click.Choice(["none", "require"]),
+        help="require: clients of the gRPC API need a certificate of --tls-ca.  [default: none]",
+    ),
+    click.option(
+        "--tls-plaintext",
+        type=click.Choice(["deny", "allow"]),
+        help="allow: clients and nodes may also connect without TLS.  [default: deny]",
+    ),
     click.option(
         "--raft-tls-cert", type=_FILE, help="Certificate of this node, for mutual TLS between nodes."
     ),
     click.option("--raft-tls-key", type=_FILE, help="Private key of --raft-tls-cert."),
     click.option("--raft-tls-ca", type=_FILE, help="CA certificate of all nodes."),
+    click.option(
+        "--service-tls-dir",
+        metavar="DIRECTORY",
+        help="Directory with the certificates for calls to services, one directory per Secret.",
+    ),
     click.option(
         "--upstream-faithful",
         is_flag=True,
@@ -145,6 +163,12 @@ _NODE_KEYS = (
     "lease_seconds",
     "answer_delay_ms",
     "drop_heartbeats",
+    "tls_cert",
+    "tls_key",
+    "tls_ca",
+    "tls_client_auth",
+    "tls_plaintext",
+    "service_tls_dir",
 )
 
 
@@ -172,7 +196,8 @@ def main(**flags: Any) -> None:
     # Imported here: a wrong command line should not cost the time to load gRPC.
     from etl_operator.node import settings
     from etl_operator.node.consensus.engine import ConsensusError
-    from etl_operator.node.process import Identity, RaftTls, StartError, run
+    from etl_operator.node.process import Identity, StartError, run
+    from etl_operator.tls.files import TlsError, TlsFiles
 
     try:
         loaded = settings.load(flags["config_file"], os.environ, _node_flags(flags))
@@ -186,10 +211,10 @@ def main(**flags: Any) -> None:
             metrics=flags["metrics_addr"],
             peers=peers,
             data_dir=flags["data_dir"],
-            tls=RaftTls(*tls_files) if all(tls_files) else None,
+            tls=TlsFiles(*tls_files) if all(tls_files) else None,
         )
         asyncio.new_event_loop().run_until_complete(run(identity, loaded.settings))
-    except (settings.SettingsError, StartError, ConsensusError) as error:
+    except (settings.SettingsError, StartError, TlsError, ConsensusError) as error:
         raise click.ClickException(str(error)) from error
     # Not by way of the interpreter's own end: that waits for threads, and one may be asking a DNS server that
     # does not answer. Everything of value is on disk.

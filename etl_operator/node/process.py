@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import ssl
 import sys
 import tempfile
 import time
@@ -31,43 +30,18 @@ from etl_operator.node.control.registry import Registry
 from etl_operator.node.data.graph import refusal
 from etl_operator.node.http import health_routes
 from etl_operator.node.limits import GRACE, server_options
-from etl_operator.node.settings import Settings
+from etl_operator.node.settings import Node, Settings
+from etl_operator.node.worker.port import Port
 from etl_operator.probes import HttpServer
 from etl_operator.router.pb import checkpoint_pb2, registry_pb2, router_pb2
+from etl_operator.tls.files import TlsFiles
+from etl_operator.tls.peers import PeerTls
 
 log = logging.getLogger(__name__)
 
 
 class StartError(Exception):
     """The node cannot start; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class RaftTls:
-    """PEM files of mutual TLS between the nodes."""
-
-    certificate: Path
-    key: Path
-    authority: Path
-    """Signs the certificates of all nodes. Host names are not compared: whom it signed is a peer."""
-
-    def contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-        """For the listener and for dialling.
-
-        :raises StartError: a file cannot be used.
-        """
-        try:
-            server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            client.check_hostname = False
-            for context in (server, client):
-                context.minimum_version = ssl.TLSVersion.TLSv1_3
-                context.load_cert_chain(self.certificate, self.key)
-                context.load_verify_locations(self.authority)
-                context.verify_mode = ssl.CERT_REQUIRED
-        except OSError as error:
-            raise StartError(f"cannot use the Raft TLS files: {error}") from error
-        return server, client
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +55,8 @@ class Identity:
     metrics: Address | None
     peers: Mapping[int, Address]
     data_dir: Path
-    tls: RaftTls | None = None
+    tls: TlsFiles | None = None
+    """Of the Raft port: all nodes have a certificate of its authority, for the names in ``peers``."""
 
 
 class NodeProcess:
@@ -141,12 +116,15 @@ class NodeProcess:
                 await server.start()
             stack.push_async_callback(server.stop)
         rpc = self._rpc_server()
+        port = Port(str(identity.listen), self._settings)
+        port.check()
         with _explained("gRPC", identity.listen):
             if self._settings.node.data_workers:
                 await port_is_free(identity.listen)
                 rpc.add_insecure_port(self._control)
             else:
-                rpc.add_insecure_port(str(identity.listen))
+                await port.open(rpc)
+                stack.push_async_callback(port.close)
         await rpc.start()
         # Left in reverse order: gRPC first would cut calls off while leadership is handed over.
         stack.push_async_callback(rpc.stop, GRACE)
@@ -259,11 +237,13 @@ def _engine(identity: Identity, settings: Settings, machine: state.RouterState) 
         )
     except ValueError as error:
         raise StartError(f"cluster: {error}") from error
-    server_tls, client_tls = identity.tls.contexts() if identity.tls else (None, None)
-    if identity.peers and identity.tls is None:
+    node = settings.node
+    if open_ports := _open_ports(identity, node):
         log.warning(
-            "Raft traffic is neither encrypted nor authenticated: keep port %d private", identity.raft.port
+            "without TLS, connections are neither encrypted nor authenticated: restrict access to %s",
+            " and ".join(open_ports),
         )
+    plaintext = node.tls_plaintext == "allow"
     return EmbeddedEngine(
         identity.node_id,
         identity.raft,
@@ -273,9 +253,16 @@ def _engine(identity: Identity, settings: Settings, machine: state.RouterState) 
         timing=timing,
         snapshot_every=cluster.snapshot_interval,
         cluster=lambda: machine.cluster_id,
-        server_tls=server_tls,
-        client_tls=client_tls,
+        tls=PeerTls(identity.tls, plaintext=plaintext) if identity.tls else None,
     )
+
+
+def _open_ports(identity: Identity, node: Node) -> list[str]:
+    """Which ports accept connections without TLS."""
+    ports = [] if node.tls_cert and node.tls_plaintext == "deny" else [f"port {identity.listen.port} (gRPC)"]
+    if identity.peers and (identity.tls is None or node.tls_plaintext == "allow"):
+        ports.append(f"port {identity.raft.port} (Raft)")
+    return ports
 
 
 def _control_target() -> str:

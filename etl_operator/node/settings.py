@@ -18,6 +18,8 @@ ENV_PREFIX = "ETL_ROUTER__"
 
 PackagePrefix = Literal["etl", "conveyor", "conveyor_etl"]
 FollowerAnswer = Literal["unavailable", "internal", "response"]
+ClientAuth = Literal["none", "require"]
+Plaintext = Literal["deny", "allow"]
 
 STREAM_BYTES = 2**20
 """What gRPC holds of a stream that is not read: the window of a node's server. Part of ``buffer_bytes``."""
@@ -95,6 +97,20 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Fault: every gRPC answer of the control services is late by this much."""
     drop_heartbeats: bool = False
     """Fault: registry heartbeats are read and not answered."""
+    tls_cert: str = ""
+    """PEM file: certificate of the gRPC port. Empty: no TLS."""
+    tls_key: str = ""
+    """PEM file: its key."""
+    tls_ca: str = ""
+    """PEM file: who signs the certificates of clients."""
+    tls_client_auth: ClientAuth = "none"
+    """``require``: only clients with a certificate of ``tls_ca`` may call."""
+    tls_plaintext: Plaintext = "deny"
+    """``allow``: the gRPC and the Raft port accept connections without TLS as well, and members that have no
+    TLS are dialled without it."""
+    service_tls_dir: str = ""
+    """Directory with one directory for each Secret that services name, with its ``ca.crt``, ``tls.crt`` and
+    ``tls.key``."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -136,6 +152,8 @@ def load(path: Path, environment: Mapping[str, str], node_flags: Mapping[str, An
         node = msgspec.convert(own, Node, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(f"node: {error}") from error
+    if unfit := _tls_problem(node):
+        raise SettingsError(unfit)
     # A missing file stands for all defaults, so that single variables can change it.
     if not values:
         values = msgspec.to_builtins(Settings())
@@ -153,6 +171,17 @@ def load(path: Path, environment: Mapping[str, str], node_flags: Mapping[str, An
         sections = {}
         warnings.append(f"the configuration is ignored and defaults are used: {problem}")
     return Loaded(Settings(**sections, node=node), tuple(warnings))
+
+
+def _tls_problem(node: Node) -> str:
+    """Why the settings of TLS do not fit together, or ""."""
+    if bool(node.tls_cert) != bool(node.tls_key):
+        return "--tls-cert and --tls-key must be given together"
+    if node.tls_ca and not node.tls_cert:
+        return "--tls-ca needs --tls-cert and --tls-key"
+    if node.tls_client_auth == "require" and not node.tls_ca:
+        return "--tls-client-auth require needs --tls-ca, which signs the certificates of clients"
+    return ""
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[str]]:

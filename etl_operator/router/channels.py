@@ -10,6 +10,8 @@ from typing import Any
 
 import grpc
 
+from etl_operator.tls.credentials import ChannelTls
+
 Fence = Callable[[], None]
 """Lets a write pass, or raises what its author is to see: this process must not write any more."""
 
@@ -43,8 +45,13 @@ _UNDECIDED = (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING
 class Connection:
     """One channel, with who uses it and since when not."""
 
-    def __init__(self, address: str) -> None:
-        self.channel = grpc.aio.insecure_channel(address, options=list(OPTIONS.items()))
+    def __init__(self, address: str, tls: ChannelTls | None = None) -> None:
+        options = list(OPTIONS.items())
+        self.tls = tls
+        if tls is None:
+            self.channel = grpc.aio.insecure_channel(address, options=options)
+        else:
+            self.channel = grpc.aio.secure_channel(address, tls.credentials(), options=options)
         self.users = 0
         self.unused_since = 0.0
         self.closed = False
@@ -83,12 +90,44 @@ class Channels:
     def __init__(self, *, limit: int = 1_000, idle: float = 300.0) -> None:
         self._limit = limit
         self._idle = idle
+        self._tls: dict[str, ChannelTls] = {}
+        self._decided: set[str] = set()
+        self._changed = asyncio.Event()
+        self.awaits: Callable[[str], bool] = lambda address: False
+        """Whether an address needs certificates that are still being read."""
+        self._former: set[Connection] = set()
+        """Connections whose certificates were replaced while they were in use."""
         self._open: OrderedDict[str, Connection] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def secure(self, address: str, tls: ChannelTls | None) -> None:
+        """Use these certificates for an address from now on; ``None``: no TLS, as before the first call.
+
+        Calls under way continue on the connection that they have.
+        """
+        if address not in self._decided:
+            self._decided.add(address)
+            self._changed.set()
+            self._changed = asyncio.Event()
+        if tls is None:
+            self._tls.pop(address, None)
+        else:
+            self._tls[address] = tls
+
+    def undecided(self, address: str) -> bool:
+        """Whether it is not known yet how an address is to be called."""
+        return address not in self._decided and self.awaits(address)
+
+    async def decided(self, address: str, seconds: float) -> None:
+        """Wait until it is known how an address is to be called; so many seconds at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.undecided(address):
+                    await self._changed.wait()
 
     @contextmanager
     def use(self, address: str) -> Iterator[Connection]:
@@ -101,9 +140,15 @@ class Channels:
 
     def acquire(self, address: str) -> Connection:
         """Like :meth:`use`, for holders that outlive a block; to be given back to :meth:`release`."""
-        connection = self._open.get(address)
+        connection, tls = self._open.get(address), self._tls.get(address)
+        if connection is not None and connection.tls != tls:
+            if connection.users:
+                self._former.add(self._open.pop(address))
+            else:
+                self._drop(address)
+            connection = None
         if connection is None:
-            connection = self._open[address] = Connection(address)
+            connection = self._open[address] = Connection(address, tls)
             self._shrink()
             self._schedule()
         self._open.move_to_end(address)
@@ -113,6 +158,9 @@ class Channels:
     def release(self, connection: Connection) -> None:
         """One user less."""
         connection.users -= 1
+        if connection in self._former and not connection.users:
+            self._former.discard(connection)
+            self._close(connection)
         connection.unused_since = asyncio.get_running_loop().time()
 
     async def close(self) -> None:
@@ -122,6 +170,8 @@ class Channels:
             self._timer = None
         for address in list(self._open):
             self._drop(address)
+        while self._former:
+            self._close(self._former.pop())
         await asyncio.gather(*self._closing)
 
     def _shrink(self) -> None:
@@ -146,7 +196,9 @@ class Channels:
             self._schedule()
 
     def _drop(self, address: str) -> None:
-        connection = self._open.pop(address)
+        self._close(self._open.pop(address))
+
+    def _close(self, connection: Connection) -> None:
         connection.closed = True
         task = asyncio.get_running_loop().create_task(connection.channel.close(None))
         self._closing.add(task)

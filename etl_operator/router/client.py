@@ -29,6 +29,7 @@ from etl_operator.router.methods import PREFIXES, A, Method, Q
 from etl_operator.router.pb import registry_pb2, router_pb2
 from etl_operator.router.registration import DEFAULT_TTL, Lease, Registration
 from etl_operator.router.sharing import UnderWay
+from etl_operator.tls.credentials import ChannelTls
 
 Observer = Callable[[str, str, str, float], None]
 """Called after each RPC with cluster, method, gRPC code by name, seconds."""
@@ -105,6 +106,17 @@ class RouterClients:
     def node(self, address: str) -> RouterNode:
         """The node at ``host:port``. Costs nothing until it is called."""
         return RouterNode(self, address)
+
+    def secure(self, address: str, tls: ChannelTls | None) -> None:
+        """How the node at an address is called from now on: with these certificates, or without TLS.
+
+        The node's certificate must be valid for the host of the address.
+        """
+        self.channels.secure(address, tls)
+
+    def await_certificates(self, needed: Callable[[str], bool]) -> None:
+        """Let calls of addresses for which this is true wait, within their deadline, for :meth:`secure`."""
+        self.channels.awaits = needed
 
     def may_write(self) -> bool:
         """Whether the fence would let a write pass now."""
@@ -342,6 +354,9 @@ class RouterNode:
         clients, loop = self._clients, asyncio.get_running_loop()
         began = loop.time()
         code = grpc.StatusCode.OK
+        if clients.channels.undecided(self.address):
+            await clients.channels.decided(self.address, seconds)
+            seconds -= loop.time() - began
         with clients.channels.use(self.address) as connection:
             if method.writes:
                 await connection.settle(seconds)

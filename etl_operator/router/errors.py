@@ -121,6 +121,13 @@ _STABLE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), message)
     for pattern, message in (
         ("connection refused", "connection refused"),
+        (
+            "hostname verification|name .* is not in peer certificate",
+            "its certificate is for other names",
+        ),
+        ("certificate has expired", "its certificate has expired"),
+        ("certificate_verify_failed|unable to get local issuer", "its certificate is not signed by the CA"),
+        ("handshake failed|handshaker|ssl_error|wrong_version_number", "the TLS handshake failed"),
         ("dns resolution failed|name not found|not known", "its name does not resolve"),
         ("no route to host|network is unreachable", "no route to the address"),
         ("proxy.*[45][0-9][0-9]", "the proxy could not reach it"),

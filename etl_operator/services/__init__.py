@@ -7,7 +7,7 @@ EtlSource, EtlTransform and EtlSink objects, which the operator registers.
 from etl_operator.router.pb.common_pb2 import Record, RecordId
 from etl_operator.services.errors import StartError, Unavailable
 from etl_operator.services.records import PayloadError, decode, encode
-from etl_operator.services.routers import Position
+from etl_operator.services.routers import Position, RouterTls
 from etl_operator.services.running import run
 from etl_operator.services.service import Service
 from etl_operator.services.sink import Refusal, Sink
@@ -21,6 +21,7 @@ __all__ = [
     "Record",
     "RecordId",
     "Refusal",
+    "RouterTls",
     "Service",
     "Sink",
     "Source",

@@ -98,6 +98,14 @@ SOURCE: list[Callable[[Any], Any]] = [
         callback=_routers,
         help="gRPC of a router node; may be given for several nodes of a cluster.",
     ),
+    click.option("--router-tls", is_flag=True, help="Connect to the routers with TLS."),
+    click.option(
+        "--router-tls-ca",
+        type=_FILE,
+        help="Who signs the certificates of the routers; implies --router-tls.  [default: those gRPC trusts]",
+    ),
+    click.option("--router-tls-cert", type=_FILE, help="Client certificate for the routers."),
+    click.option("--router-tls-key", type=_FILE, help="Its key."),
     click.option("--source-id", required=True, help="Name of the EtlSource, or NAMESPACE/NAME."),
     click.option(
         "--pipeline",

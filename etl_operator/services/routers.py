@@ -8,13 +8,17 @@ import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from etl_operator.router.pb import checkpoint_pb2, checkpoint_pb2_grpc, source_pb2_grpc
+from etl_operator.services.errors import StartError
 from etl_operator.services.service import MAX_MESSAGE
+from etl_operator.tls.credentials import ChannelTls, channel_tls
+from etl_operator.tls.files import Reloading, TlsError
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +54,32 @@ class Position:
     """What :meth:`Source.save` stored last."""
 
 
+@dataclass(frozen=True, slots=True)
+class RouterTls:
+    """PEM files of the connections to routers; when they are replaced, new connections use the new ones."""
+
+    authority: Path | None = None
+    """Signs the routers' certificates. None: the authorities that gRPC trusts by itself."""
+    certificate: Path | None = None
+    """What the source presents, with its key; needed where routers require client certificates."""
+    key: Path | None = None
+
+    def reloading(self) -> Reloading[ChannelTls]:
+        """What is in the files, always the newest that can be used.
+
+        :raises TlsError: a file cannot be used.
+        """
+        paths = [one for one in (self.authority, self.certificate, self.key) if one is not None]
+        return Reloading(paths, lambda _: channel_tls(self.authority, self.certificate, self.key))
+
+    def check(self) -> None:
+        """:raises StartError: a file cannot be used."""
+        try:
+            self.reloading()
+        except TlsError as error:
+            raise StartError(f"cannot use the TLS files for the routers: {error}") from error
+
+
 class Backoff:
     """Pauses between attempts: 100 ms, doubled up to 30 s, of which a random part of up to a half is left
     out."""
@@ -78,10 +108,13 @@ class Routers:
     """Nodes of one cluster, all equal, tried in turn.
 
     :param addresses: ``HOST:PORT`` each.
+    :param tls: of the connections, or None.
     """
 
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._channels: dict[str, grpc.aio.Channel] = {}
+    def __init__(self, addresses: Sequence[str], tls: RouterTls | None = None) -> None:
+        self._channels: dict[str, tuple[ChannelTls | None, grpc.aio.Channel]] = {}
+        self._tls = tls.reloading() if tls is not None else None
+        self._former: list[grpc.aio.Channel] = []
         self._turn = itertools.cycle(addresses)
         self._said = ""
         self._enough = 2 * len(addresses) + 1
@@ -119,7 +152,9 @@ class Routers:
 
     async def close(self) -> None:
         """Close all connections."""
-        for channel in self._channels.values():
+        for _, channel in self._channels.values():
+            await channel.close(None)
+        for channel in self._former:
             await channel.close(None)
 
     def trouble(self, error: grpc.aio.AioRpcError, *, worked: bool = False) -> None:
@@ -157,6 +192,16 @@ class Routers:
         return None
 
     def _channel(self) -> grpc.aio.Channel:
-        if self.address not in self._channels:
-            self._channels[self.address] = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
-        return self._channels[self.address]
+        tls = self._tls.current() if self._tls is not None else None
+        before, channel = self._channels.get(self.address, (None, None))
+        if channel is not None and before is not tls:
+            # The certificates were replaced. Streams under way go on.
+            self._former.append(channel)
+            channel = None
+        if channel is None:
+            if tls is None:
+                channel = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
+            else:
+                channel = grpc.aio.secure_channel(self.address, tls.credentials(), options=_OPTIONS)
+            self._channels[self.address] = (tls, channel)
+        return channel

@@ -15,6 +15,7 @@ import click
 from etl_operator.services.errors import StartError
 from etl_operator.services.logs import configure_logging
 from etl_operator.services.options import SERVICE, SOURCE, with_options
+from etl_operator.services.routers import RouterTls
 from etl_operator.services.service import Bind, Service, Serving, Tls, serve
 from etl_operator.services.source import Pushing, Source
 
@@ -49,7 +50,17 @@ def pushing(flags: dict[str, Any]) -> Pushing:
         batch_size=flags["batch_size"],
         window=flags["window"],
         stay=flags["stay"],
+        tls=_router_tls(flags),
     )
+
+
+def _router_tls(flags: dict[str, Any]) -> RouterTls | None:
+    authority, certificate, key = (flags[f"router_tls_{name}"] for name in ("ca", "cert", "key"))
+    if bool(certificate) != bool(key):
+        raise click.UsageError("--router-tls-cert and --router-tls-key belong together.")
+    if not (flags["router_tls"] or authority or certificate):
+        return None
+    return RouterTls(authority, certificate, key)
 
 
 def _tls(flags: dict[str, Any]) -> Tls | None:

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import signal
 import socket
-import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -21,6 +20,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from etl_operator.probes import HttpServer, Page, Route, json_page
 from etl_operator.services.errors import StartError
 from etl_operator.services.metrics import ServiceMetrics
+from etl_operator.tls.credentials import server_credentials
+from etl_operator.tls.files import TlsError, TlsFiles
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Bind:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """PEM files, read once, at the start."""
+    """PEM files; when they are replaced, new connections get the new ones."""
 
     certificate: Path
     """Of this service, with the authorities between it and the one that routers trust."""
@@ -51,15 +52,11 @@ class Tls:
 
     def credentials(self) -> grpc.ServerCredentials:
         """:raises StartError: a file cannot be used."""
+        files = TlsFiles(self.certificate, self.key, self.client_authority)
         try:
-            pair = (self.key.read_bytes(), self.certificate.read_bytes())
-            authority = self.client_authority.read_bytes() if self.client_authority else None
-            # gRPC says nothing about files that do not fit together, and closes every connection.
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key)
-        except OSError as error:
-            file = error.filename or f"{self.certificate} and {self.key}"
-            raise StartError(f"cannot use the TLS files: {file}: {error.strerror or error}") from error
-        return grpc.ssl_server_credentials([pair], authority, authority is not None)
+            return server_credentials(files, require=self.client_authority is not None)
+        except TlsError as error:
+            raise StartError(f"cannot use the TLS files: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

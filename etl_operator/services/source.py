@@ -14,7 +14,7 @@ from etl_operator.services.metrics import SourceMetrics
 from etl_operator.services.outstanding import Outstanding, split
 from etl_operator.services.pushing import Pusher
 from etl_operator.services.records import name_of
-from etl_operator.services.routers import Position, Routers
+from etl_operator.services.routers import Position, Routers, RouterTls
 from etl_operator.services.service import Service
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ class Pushing:
     """Batches without an answer at most."""
     stay: bool = False
     """Serve probes and metrics on after the last record, until the process is to end."""
+    tls: RouterTls | None = None
+    """Of the connections to the routers."""
 
 
 class Source(Service):
@@ -57,6 +59,8 @@ class Source(Service):
         super().__init__()
         if not pushing.routers or not pushing.source_id:
             raise StartError("a source needs the address of a router and the name of its EtlSource")
+        if pushing.tls is not None:
+            pushing.tls.check()
         self.pushing = pushing
         self._outstanding = Outstanding(pushing.window)
         self._routers: Routers | None = None
@@ -89,7 +93,7 @@ class Source(Service):
         return SourceMetrics()
 
     async def _run(self, stop: asyncio.Event, grace: float) -> None:
-        self._routers = Routers(self.pushing.routers)
+        self._routers = Routers(self.pushing.routers, self.pushing.tls)
         metadata = [(PIPELINE_HEADER, self.pushing.pipeline)] if self.pushing.pipeline else []
         pusher = Pusher(self._routers, self._outstanding, self.rejected, self.metrics, metadata)
         pushing = asyncio.create_task(pusher.run())

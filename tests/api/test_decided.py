@@ -27,6 +27,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "service.httpPort": 8080,
         "metrics.enabled": True,
         "metrics.port": 9090,
+        "tls.clientAuth": "None",
+        "tls.plaintext": "Deny",
         "podDisruptionBudget.enabled": True,
         "updateStrategy": "QuorumAware",
         "deletionPolicy": "Retain",
@@ -71,7 +73,7 @@ FIELDS = {
 STATUS = {
     "EtlRouterCluster": {
         "observedGeneration", "conditions", "replicas", "readyReplicas", "updatedReplicas", "selector",
-        "leaderId", "leaderPod", "term", "commitIndex", "clusterHealth", "nodes", "endpoint",
+        "leaderId", "leaderPod", "term", "commitIndex", "clusterHealth", "nodes", "certificates", "endpoint",
         "currentRevision", "updateRevision", "protocol",
     },
     "EtlPipeline": {

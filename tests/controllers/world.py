@@ -23,6 +23,7 @@ from controllers.objects.kinds import (
     EVENT,
     POD,
     PVC,
+    SECRET,
     SERVICE,
     SERVICE_ACCOUNT,
     STATEFUL_SET,
@@ -34,6 +35,7 @@ from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.router.errors import NotLeader, RouterError, Unreachable
 from etl_operator.router.leaders import Leaders
 from etl_operator.router.pb import router_pb2 as pb
+from etl_operator.tls.credentials import ChannelTls
 from informers.cache.store import IndexFunction
 from informers.cache.store import Store as Views
 from informers.errors import AlreadyExists, Conflict, NotFound
@@ -100,12 +102,20 @@ class Store:
     """Uids whose events were read."""
     no_events: Exception | None = None
     """Why events cannot be read."""
+    read_secrets: list[str] = field(default_factory=list)
+    """Names of the Secrets that were asked for."""
+    no_secrets: Exception | None = None
+    """Why Secrets cannot be read."""
     _applied: dict[tuple[Resource, ObjectKey], Object] = field(default_factory=dict)
     _serial: int = 0
 
     # -- what the controllers use ------------------------------------------------------------------
 
     async def get(self, resource: Resource, key: ObjectKey, *, subresource: str = "") -> Object:
+        if resource == SECRET:
+            self.read_secrets.append(key.name)
+            if self.no_secrets is not None:
+                raise self.no_secrets
         return copy.deepcopy(self._must(resource, key))
 
     async def list(
@@ -291,6 +301,8 @@ class Routers:
     forced: list[str] = field(default_factory=list)
     """Pipelines that were deleted with whatever was inside."""
 
+    secured: dict[str, ChannelTls | None] = field(default_factory=dict)
+    """How addresses are called."""
     protocol: str = "etl"
     leaders: Leaders = field(default_factory=Leaders)
     """Who is remembered to lead, as clients do."""
@@ -303,6 +315,13 @@ class Routers:
     def of(self, _: str) -> str:
         """The package of one address."""
         return self.protocol
+
+    def await_certificates(self, needed: Callable[[str], bool]) -> None:
+        """Nobody waits here."""
+
+    def secure(self, address: str, tls: ChannelTls | None) -> None:
+        """How an address is called from now on."""
+        self.secured[address] = tls
 
     def node(self, address: str) -> RouterNodeDouble:
         """The client of one address."""

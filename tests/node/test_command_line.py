@@ -55,7 +55,7 @@ def test_both_modules_are_the_command(module: str) -> None:
     [
         (["--config={dir}/bad.yaml"], "cannot read"),
         (["--config={dir}/timing.yaml"], "election timeout"),
-        (["--raft-tls-cert=no", "--raft-tls-key=no", "--raft-tls-ca=no"], "Raft TLS files"),
+        (["--raft-tls-cert=no", "--raft-tls-key=no", "--raft-tls-ca=no"], "no: No such file or directory"),
         (["--data-dir={dir}/bad.yaml/data"], "cannot use the data directory"),
     ],
 )

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import socket
-import ssl
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,6 @@ from etl_operator.node.consensus import wire
 from etl_operator.node.consensus.address import Address
 from etl_operator.node.consensus.embedded import EmbeddedEngine
 from etl_operator.node.consensus.transport import PeerTransport
-from etl_operator.node.process import RaftTls
 from tests.node.group import PORT, TIMING, Group, Log, group
 from tests.processes import until
 
@@ -138,43 +134,3 @@ async def test_a_member_that_sends_the_impossible_loses_its_connection_and_nobod
         writer.close()
         assert await target.propose(b"a", within=20) == 1
         assert not target._failure.done()
-
-
-def certificate(directory: Path, name: str, authority: str | None = None) -> None:
-    """A key and a certificate, signed by ``authority`` or by itself."""
-    base = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    sign = ["-CA", f"{authority}.crt", "-CAkey", f"{authority}.key"] if authority else []
-    extra = ["-addext", "basicConstraints=critical,CA:FALSE"] if authority else []
-    command = [*base, "-keyout", f"{name}.key", "-out", f"{name}.crt", "-subj", f"/CN={name}", *sign, *extra]
-    subprocess.run(command, cwd=directory, check=True, capture_output=True)
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
-async def test_mutual_tls_lets_members_in_and_strangers_not(tmp_path: Path) -> None:
-    certificate(tmp_path, "ours")
-    certificate(tmp_path, "theirs")
-    certificate(tmp_path, "node", "ours")
-    certificate(tmp_path, "stranger", "theirs")
-
-    def contexts(name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-        return RaftTls(tmp_path / f"{name}.crt", tmp_path / f"{name}.key", tmp_path / "ours.crt").contexts()
-
-    server, client = contexts("node")
-    made = Group(tmp_path, {"server_tls": server, "client_tls": client})
-    for node in (1, 2):
-        await made.start(node, [1, 2])
-    leader = await made.leader()
-    await made.engines[leader].propose(b"a")
-    await made.equal([b"a"])
-    await made.crash(2)
-    strange_server, strange_client = contexts("stranger")
-    for tls in (
-        {"server_tls": strange_server, "client_tls": strange_client},
-        {"server_tls": None, "client_tls": None},
-    ):
-        stranger = Peerless(2, made.address(2), {1: made.address(1)}, "", **tls)
-        await stranger.transport.start()
-        await until(lambda stranger=stranger: bool(stranger.trouble(1)))  # type: ignore[misc]
-        assert not stranger.up
-        await stranger.transport.stop()
-    await made.crash(1)

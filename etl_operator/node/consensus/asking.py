@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections.abc import Awaitable, Callable
 
 from etl_operator.node.consensus import wire
 from etl_operator.node.consensus.address import Address
 from etl_operator.node.consensus.engine import Unanswered
+from etl_operator.tls.peers import PeerTls
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,24 @@ async def read(reader: asyncio.StreamReader, limit: int) -> wire.Message:
     return wire.decode(await reader.readexactly(length))
 
 
-async def ask(
-    address: Address, question: wire.Ask, body: bytes, tls: ssl.SSLContext | None, within: float
-) -> bytes:
+async def connect(address: Address, tls: PeerTls | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to another member.
+
+    :raises OSError: there is none, or the member is not who it should be.
+    """
+    if tls is not None:
+        try:
+            return await asyncio.open_connection(
+                address.host, address.port, ssl=tls.dialling, server_hostname=address.host
+            )
+        except OSError as error:
+            if not tls.plaintext:
+                raise
+            log.debug("no TLS with the member at %s: %s", address, error)
+    return await asyncio.open_connection(address.host, address.port)
+
+
+async def ask(address: Address, question: wire.Ask, body: bytes, tls: PeerTls | None, within: float) -> bytes:
     """The answer of the member at ``address``.
 
     :param within: seconds for all of it.
@@ -43,7 +58,7 @@ async def ask(
     where = f"node {question.receiver} at {address}"
     try:
         async with asyncio.timeout(within):
-            reader, writer = await asyncio.open_connection(address.host, address.port, ssl=tls)
+            reader, writer = await connect(address, tls)
             try:
                 return await _exchange(reader, writer, question, body)
             finally:

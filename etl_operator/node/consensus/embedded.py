@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from etl_operator.node.consensus.engine import Member as MemberStatus
 from etl_operator.node.consensus.member import Member
 from etl_operator.node.consensus.settings import Timing
 from etl_operator.node.consensus.transport import PeerTransport
+from etl_operator.tls.peers import PeerTls
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ class EmbeddedEngine:
     :param directory: owned by this engine.
     :param snapshot_every: log entries between two snapshots.
     :param cluster: the cluster's id in the state machine; empty while there is none.
+    :param tls: of the connections among the members, or None.
     """
 
     def __init__(
@@ -76,8 +77,7 @@ class EmbeddedEngine:
         timing: Timing,
         snapshot_every: int = 10_000,
         cluster: Callable[[], str] = lambda: "",
-        server_tls: ssl.SSLContext | None = None,
-        client_tls: ssl.SSLContext | None = None,
+        tls: PeerTls | None = None,
     ) -> None:
         self._node_id = node_id
         self._bind = bind
@@ -93,8 +93,7 @@ class EmbeddedEngine:
             cluster=cluster,
             deliver=self._deliver,
             connected=lambda peer, up: self._member.connected(peer, up),
-            server_tls=server_tls,
-            client_tls=client_tls,
+            tls=tls,
         )
         self._pending: set[asyncio.Future[object]] = set()
         self._callbacks: list[Callable[[], None]] = []

@@ -14,12 +14,12 @@ import contextlib
 import logging
 import random
 import socket
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from etl_operator.node.consensus import asking, wire
 from etl_operator.node.consensus.address import Address
+from etl_operator.tls.peers import PeerTls, stranger
 from informers.listener import Listener, listening_socket
 
 log = logging.getLogger(__name__)
@@ -51,8 +51,7 @@ class PeerTransport:
     :param cluster: the cluster's id as known at the moment; empty if not known.
     :param deliver: called with the sender and its message.
     :param connected: called when a peer can be sent to (True) and when no longer (False).
-    :param server_tls: TLS for the listener, or None.
-    :param client_tls: TLS for dialling, or None.
+    :param tls: of all these connections, or None.
     """
 
     def __init__(
@@ -64,8 +63,7 @@ class PeerTransport:
         cluster: Callable[[], str],
         deliver: Callable[[int, wire.Message], None],
         connected: Callable[[int, bool], None],
-        server_tls: ssl.SSLContext | None = None,
-        client_tls: ssl.SSLContext | None = None,
+        tls: PeerTls | None = None,
     ) -> None:
         self._node_id = node_id
         self._bind = bind
@@ -73,8 +71,7 @@ class PeerTransport:
         self._cluster = cluster
         self._deliver = deliver
         self._connected = connected
-        self._server_tls = server_tls
-        self._client_tls = client_tls
+        self._tls = tls
         self._listener: Listener | None = None
         self._listening: asyncio.Task[None] | None = None
         self.handlers: dict[str, asking.Handler] = {}
@@ -90,7 +87,8 @@ class PeerTransport:
         :raises OSError: the address cannot be bound.
         """
         listening = listening_socket(self._bind.host, self._bind.port)
-        self._listener = Listener(listening, self._protocol, what="Raft", context=self._server_tls)
+        accepting = self._tls.accepting if self._tls is not None else None
+        self._listener = Listener(listening, self._protocol, what="Raft", context=accepting)
         self._listening = asyncio.create_task(self._listener.run(), name="listener for Raft")
         for peer, link in self._links.items():
             link.task = asyncio.create_task(self._keep_dialling(peer, link), name=f"raft link to {peer}")
@@ -141,9 +139,7 @@ class PeerTransport:
     async def _dial(self, peer: int, link: _Link) -> None:
         """Connect and stay until the connection is lost."""
         async with asyncio.timeout(_DIAL_TIMEOUT):
-            reader, writer = await asyncio.open_connection(
-                link.address.host, link.address.port, ssl=self._client_tls
-            )
+            reader, writer = await asking.connect(link.address, self._tls)
         try:
             _tune(writer)
             hello = wire.Hello(sender=self._node_id, receiver=peer, cluster=self._cluster())
@@ -195,7 +191,7 @@ class PeerTransport:
             hello = await asking.read(reader, wire.MAX_FIRST_FRAME)
         if not isinstance(hello, wire.Hello | wire.Ask):
             raise wire.WireError("the connection does not start with a greeting")
-        problem = self._problem_with(hello)
+        problem = self._problem_with(hello) or self._stranger(hello.sender, writer)
         writer.write(wire.encode(wire.Welcome(problem=problem)))
         if problem:
             with contextlib.suppress(OSError):
@@ -229,7 +225,12 @@ class PeerTransport:
         :raises Unanswered: there is none.
         """
         question = wire.Ask(sender=self._node_id, receiver=peer, cluster=self._cluster(), topic=topic)
-        return await asking.ask(self._links[peer].address, question, body, self._client_tls, within)
+        return await asking.ask(self._links[peer].address, question, body, self._tls, within)
+
+    def _stranger(self, sender: int, writer: asyncio.StreamWriter) -> str:
+        """Why a connection is not that of the member that it claims to come from, or ""."""
+        problem = stranger(writer, self._links[sender].address.host)
+        return f"this is not node {sender}: {problem}" if problem else ""
 
     def _problem_with(self, hello: wire.Hello | wire.Ask) -> str:
         if hello.receiver != self._node_id:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from google.protobuf.message import DecodeError, Message
 from etl_operator.node.data import streaming
 from etl_operator.node.data.balance import Balancer, Endpoint, Key, selects, usable
 from etl_operator.node.data.chunk import Packed, Passed, Trace
+from etl_operator.node.data.connections import Connections, Place
 from etl_operator.node.data.frames import all_transformed, all_written, call, nested
 from etl_operator.node.data.graph import Kind, Stage
 from etl_operator.node.data.policy import (
@@ -37,16 +37,13 @@ from etl_operator.node.data.policy import (
 from etl_operator.node.data.stats import StageStats
 from etl_operator.node.data.view import Service
 from etl_operator.router.pb import common_pb2, sink_pb2, sink_pb2_grpc, transform_pb2, transform_pb2_grpc
+from etl_operator.tls.files import TlsError
 
 log = logging.getLogger(__name__)
 
 _TYPES = {Kind.TRANSFORM: common_pb2.SERVICE_TYPE_TRANSFORM, Kind.SINK: common_pb2.SERVICE_TYPE_SINK}
 _FAILED = {Kind.TRANSFORM: "TRANSFORM_FAILED", Kind.SINK: "SINK_FAILED"}
 """Code of a record's failure, by the stage's kind."""
-_PROXY = "grpc_proxy"
-"""Environment variable with the URL of a proxy for gRPC."""
-_OVERHEAD = 64 * 1024
-"""Bytes of a call beside its records."""
 _PROCESS, _WRITE = "/etl.transform.TransformService/ProcessBatch", "/etl.sink.SinkService/WriteBatch"
 
 
@@ -65,6 +62,8 @@ class Tuning:
     """Bytes of records in a call; a larger record goes by itself."""
     message_bytes: int = 64 * 2**20
     """Largest message, both ways."""
+    service_tls: str = ""
+    """Directory with one directory for each Secret that services name; empty for none."""
 
 
 class Refused(Exception):
@@ -122,25 +121,23 @@ class Services:
         self._chance = chance or random.Random()  # noqa: S311 - jitter
         self.outstanding: Counter[str] = Counter()
         """Records in calls, by id of the service; also of one that is registered no longer."""
-        self._endpoints: dict[tuple[str, str, int, bool], Endpoint] = {}
-        self._channels: dict[tuple[str, int, bool], grpc.aio.Channel] = {}
+        self._endpoints: dict[tuple[str, Place], Endpoint] = {}
+        self._connections = Connections(tuning.service_tls, tuning.message_bytes, tuning.deadline, monotonic)
         self._behind: dict[int, tuple[Stage, list[Endpoint]]] = {}
         """What `behind` found, by identity of the stage."""
         self._changed = asyncio.Event()
-        self._closing: set[asyncio.Task[None]] = set()
 
     def update(self, services: Iterable[Service]) -> None:
         """These, and no others, exist now."""
-        found: dict[tuple[str, str, int, bool], Endpoint] = {}
+        found: dict[tuple[str, Place], Endpoint] = {}
         for service in services:
-            place = (service.service_id, service.host, service.port, service.use_tls)
-            endpoint = self._endpoints.get(place) or Endpoint(service)
+            place = Place.of(service)
+            endpoint = self._endpoints.get((service.service_id, place)) or Endpoint(service)
             endpoint.service = service
-            found[place] = endpoint
+            found[service.service_id, place] = endpoint
         self._endpoints = found
         self._behind.clear()
-        for where in self._channels.keys() - {(s.host, s.port, s.use_tls) for s in self.services()}:
-            self._close(self._channels.pop(where))
+        self._connections.keep(place for _, place in found)
         self.wake()
 
     def services(self) -> list[Service]:
@@ -168,16 +165,7 @@ class Services:
 
     async def close(self) -> None:
         """Close all connections."""
-        for channel in self._channels.values():
-            self._close(channel)
-        self._channels.clear()
-        await asyncio.gather(*self._closing, return_exceptions=True)
-
-    def _close(self, channel: grpc.aio.Channel) -> None:
-        # Calls under way have their time to end.
-        task = asyncio.get_running_loop().create_task(channel.close(self.tuning.deadline))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        await self._connections.close()
 
     # Calls.
 
@@ -246,6 +234,10 @@ class Services:
         except DecodeError as error:
             # As gRPC says it of an answer that it cannot parse.
             self._failed(stage, endpoint, stats, "INTERNAL", f"the answer cannot be parsed: {error}")
+            return None
+        except TlsError as error:
+            self._pause(endpoint, Failure.BROKEN)
+            stats.broke(f"service {endpoint.service.service_id}: {error}")
             return None
         except ProtocolFault as fault:
             self._pause(endpoint, Failure.BROKEN)
@@ -330,8 +322,8 @@ class Services:
         request = sink_pb2.FlushRequest(sink_id=stage.stage_id, wait_for_completion=True)
         for endpoint in self.behind(stage):
             if not endpoint.failures:
-                stub = sink_pb2_grpc.SinkServiceStub(self._channel(endpoint.service))  # type: ignore[no-untyped-call]
-                with contextlib.suppress(grpc.aio.AioRpcError):
+                with contextlib.suppress(grpc.aio.AioRpcError, TlsError):
+                    stub = sink_pb2_grpc.SinkServiceStub(self._channel(endpoint.service))  # type: ignore[no-untyped-call]
                     await self._call(stub.Flush, request, ())
 
     async def _capacity(self, endpoint: Endpoint) -> int:
@@ -372,26 +364,7 @@ class Services:
         return lambda requests: method(requests, timeout=self.tuning.deadline, metadata=trace)
 
     def _channel(self, service: Service) -> grpc.aio.Channel:
-        where = (service.host, service.port, service.use_tls)
-        channel = self._channels.get(where)
-        if channel is None:
-            options: Sequence[tuple[str, Any]] = [
-                ("grpc.max_send_message_length", self.tuning.message_bytes + _OVERHEAD),
-                ("grpc.max_receive_message_length", self.tuning.message_bytes + _OVERHEAD),
-                # A proxy for web pages is not for records; one that is meant for gRPC is honoured.
-                ("grpc.enable_http_proxy", int(bool(os.environ.get(_PROXY)))),
-                ("grpc.max_reconnect_backoff_ms", 1000),
-                # No keepalive: a call has a deadline, and servers cut off whom they find to ping too often.
-            ]
-            host = f"[{service.host}]" if ":" in service.host else service.host
-            target = f"{host}:{service.port}"
-            if service.use_tls:
-                credentials = grpc.ssl_channel_credentials()
-                channel = grpc.aio.secure_channel(target, credentials, options=options)
-            else:
-                channel = grpc.aio.insecure_channel(target, options=options)
-            self._channels[where] = channel
-        return channel
+        return self._connections.to(Place.of(service))
 
 
 def _request(stage_id: str, parcel: Parcel | Packed, rest: Message) -> bytes:

@@ -28,4 +28,5 @@ def tuning_of(settings: Settings) -> Tuning:
         deadline=settings.node.call_seconds,
         message_bytes=settings.grpc.max_message_size,
         longest_wait=settings.node.longest_retry_seconds,
+        service_tls=settings.node.service_tls_dir,
     )

@@ -21,6 +21,8 @@ from etl_operator.node.limits import GRACE, server_options
 from etl_operator.node.worker import link
 from etl_operator.node.worker.budget import limits_of, tuning_of
 from etl_operator.node.worker.forward import Forward, channel_to
+from etl_operator.node.worker.port import Port
+from etl_operator.tls.files import TlsError
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +56,10 @@ class WorkerProcess:
         server = grpc.aio.server(options=server_options(settings.grpc, reuse_port=True))
         server.add_generic_rpc_handlers(rpc.handlers(self._plane, settings.node.package_prefix, self._count))
         server.add_generic_rpc_handlers([Forward(channel)])
+        port = Port(self._begin.listen, settings, shared=True)
         try:
-            server.add_insecure_port(self._begin.listen)
-        except RuntimeError as error:
+            await port.open(server)
+        except (OSError, RuntimeError, TlsError) as error:
             log.error("cannot listen on %s for gRPC: %s", self._begin.listen, error)
             return 1
         await server.start()
@@ -66,6 +69,7 @@ class WorkerProcess:
             # Nothing is worth an answer any more: no status of the control services, no checkpoint.
             return 1
         await server.stop(GRACE)
+        await port.close()
         for task in self._tasks:
             task.cancel()
         await self._plane.close()

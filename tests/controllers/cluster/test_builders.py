@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from controllers.cluster import children
 from controllers.cluster.config import config_data, config_hash
+from controllers.cluster.encryption import wanted_encryption
 from controllers.cluster.statefulset import stateful_set, with_claims_of
 from controllers.wiring.settings import ControllerSettings
 from etl_operator.api import EtlRouterCluster
@@ -237,7 +238,8 @@ def test_pods_spread_by_themselves_and_softly() -> None:
 
 
 def test_certificates_are_mounted_where_the_docs_say() -> None:
-    built = stateful_set(cluster(tls={"secretName": "own", "caSecretName": "ca"}), SETTINGS, 3)
+    secured = cluster(tls={"secretName": "own", "caSecretName": "ca"})
+    built = stateful_set(secured, SETTINGS, 3, wanted_encryption(secured))
     volumes = {one["name"]: one.get("secret", {}).get("secretName") for one in pod_of(built)["volumes"]}
     mounts = {one["mountPath"]: one for one in container_of(built)["volumeMounts"]}
     for path, secret in (("/etc/etl-router-tls", "own"), ("/etc/etl-router-ca", "ca")):

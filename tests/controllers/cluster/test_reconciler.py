@@ -529,37 +529,6 @@ async def test_a_growing_cluster_counts_by_the_members_its_leader_counts() -> No
     assert "QuorumLost" not in running.world.events.reasons()
 
 
-@pytest.mark.parametrize("tls", [{"secretName": "own"}, {"caSecretName": "ca"}, {}])
-async def test_a_new_cluster_with_tls_is_stalled_and_made_without_encryption_by_nobody(tls: Any) -> None:
-    running = Running(tls=tls)
-    for _ in range(3):
-        await running.once()
-    assert {verb for verb, _, _ in running.store.writes} == {"status"}
-    for kind, status in (("Ready", "False"), ("Stalled", "True")):
-        assert running.condition(kind)["status"] == status
-        assert running.condition(kind)["reason"] == "TLSNotSupported"
-        assert "would not encrypt connections. Remove spec.tls" in running.condition(kind)["message"]
-    assert running.world.events.reasons() == ["TLSNotSupported"]
-    running.store.edit(CLUSTER, NAME, {"spec": {"tls": None}})
-    await running.started()
-    assert not running.condition("Stalled")
-
-
-async def test_a_running_cluster_that_gains_tls_keeps_its_last_good_configuration() -> None:
-    running = await Running().started()
-    running.store.edit(CLUSTER, NAME, {"spec": {"tls": {"secretName": "own"}, "image": "etl-router:2"}})
-    running.store.writes.clear()
-    for _ in range(5):
-        await running.later(5)
-        running.world.run_stateful_set(NAME)
-    assert {verb for verb, _, _ in running.store.writes} == {"status"}
-    assert running.condition("Stalled")["reason"] == "TLSNotSupported"
-    assert running.condition("Available")["status"] == "True"
-    assert running.status["readyReplicas"] == 3
-    running.store.edit(CLUSTER, NAME, {"spec": {"tls": None}})
-    assert len(await running.settle()) == 3
-
-
 async def test_a_paused_cluster_is_observed_but_left_alone() -> None:
     running = await Running().started()
     pause = {"metadata": {"annotations": {"etl.router/paused": "true"}}, "spec": {"image": "etl-router:2"}}

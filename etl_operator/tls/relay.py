@@ -1,0 +1,39 @@
+"""Passing bytes on between two connections, in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TypeAlias
+
+CHUNK = 256 * 1024
+"""Bytes at a time."""
+
+Stream: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def relay(one: Stream, other: Stream) -> None:
+    """Pass everything on until both directions have ended or one connection breaks; then close both."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_pass_on(one[0], other[1]))
+            group.create_task(_pass_on(other[0], one[1]))
+    except* OSError:
+        pass
+    finally:
+        for _, writer in (one, other):
+            writer.transport.abort()
+        for _, writer in (one, other):
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(CHUNK):
+        writer.write(data)
+        await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()
+    else:
+        # TLS cannot end one direction alone.
+        raise ConnectionResetError
