@@ -68,7 +68,7 @@ def test_the_version_and_the_commands_are_told() -> None:
             2,
             "--tls-cert and --tls-key belong together",
         ),
-        (("transform", "filter", "--where=true", "--tls-cert=/x", "--tls-key=/y"), 1, "/y: No such file"),
+        (("transform", "filter", "--where=true", "--tls-cert=/x", "--tls-key=/y"), 1, "/x: No such file"),
     ],
 )
 def test_what_is_wrong_is_said_and_where(arguments: tuple[str, ...], code: int, words: str) -> None:
