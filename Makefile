@@ -93,7 +93,7 @@ lock: $(VENV)/.dev ## Update .ci/requirements/ from pyproject.toml (UPGRADE)
 	@# The first file has all packages; the others have subsets with the same versions.
 	$(LOCK) --all-extras --group build --group installer pyproject.toml --output-file .ci/requirements/dev.txt
 	$(LOCKED) --extra sandbox pyproject.toml --output-file .ci/requirements/sandbox.txt
-	$(LOCKED) --extra tracing pyproject.toml --output-file .ci/requirements/operator.txt
+	$(LOCKED) --extra backup --extra tracing pyproject.toml --output-file .ci/requirements/operator.txt
 	$(LOCKED) --group router-image --output-file .ci/requirements/router.txt
 	$(LOCKED) --group service-image --output-file .ci/requirements/service.txt
 	$(LOCKED) --group build --output-file .ci/requirements/build.txt

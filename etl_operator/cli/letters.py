@@ -6,18 +6,16 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
+
+from etl_operator.cli.tls import chosen, tls_options
 
 if TYPE_CHECKING:
     from etl_operator.cli.dlq import Letter
 
 # gRPC and the messages are imported by the commands that need them: the operator starts faster without.
-
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 def _selecting(command: Callable[..., None]) -> Callable[..., None]:
@@ -91,16 +89,11 @@ def show(file: IO[bytes], **selected: Any) -> None:
     metavar="HOST:PORT",
     help="gRPC address of a member of the pipeline's cluster, such as that of `kubectl port-forward`.",
 )
-@click.option("--tls-ca", type=_FILE, help="Who signs the router's certificate; the connection uses TLS.")
-@click.option("--tls-cert", type=_FILE, help="Client certificate for the router.")
-@click.option("--tls-key", type=_FILE, help="Its key.")
+@tls_options
 @_selecting
 def replay_(
     file: IO[bytes],
     router: str,
-    tls_ca: Path | None,
-    tls_cert: Path | None,
-    tls_key: Path | None,
     **selected: Any,
 ) -> None:
     """Send dead letters to the stages where they failed.
@@ -108,14 +101,12 @@ def replay_(
     A record that fails again becomes a dead letter again. The file is not changed.
     """
     from etl_operator.cli.dlq import DlqError, replay
-    from etl_operator.tls.credentials import channel_tls
-    from etl_operator.tls.files import TlsError
 
+    tls = chosen(selected)
     letters = _letters(file, selected)
     try:
-        tls = channel_tls(tls_ca, tls_cert, tls_key) if tls_ca or tls_cert or tls_key else None
         done = asyncio.run(replay(letters, router, click.echo, tls))
-    except (DlqError, TlsError) as error:
+    except DlqError as error:
         raise click.ClickException(str(error)) from None
     sys.exit(0 if done else 1)
 

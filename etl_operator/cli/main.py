@@ -12,6 +12,7 @@ import click
 
 from etl_operator import __version__
 from etl_operator.cli import values
+from etl_operator.cli.backup.commands import backup, restore
 from etl_operator.cli.letters import dlq
 from etl_operator.cli.logs import configure_logging
 from informers.logs import FORMATS, LEVELS
@@ -329,4 +330,5 @@ def sandbox(
     sys.exit(asyncio.run(run_sandbox(settings)))
 
 
-main.add_command(dlq)
+for command in (dlq, backup, restore):
+    main.add_command(command)

@@ -25,6 +25,8 @@ from etl_operator.node.consensus.embedded import EmbeddedEngine
 from etl_operator.node.consensus.engine import ConsensusError, StorageError
 from etl_operator.node.consensus.settings import Timing
 from etl_operator.node.control import services, state
+from etl_operator.node.control.backup import BackupService
+from etl_operator.node.control.backups import Backups
 from etl_operator.node.control.checkpointing import CheckpointService
 from etl_operator.node.control.registry import Registry
 from etl_operator.node.data.graph import refusal
@@ -33,7 +35,7 @@ from etl_operator.node.limits import GRACE, server_options
 from etl_operator.node.settings import Node, Settings
 from etl_operator.node.worker.port import Port
 from etl_operator.probes import HttpServer
-from etl_operator.router.pb import checkpoint_pb2, registry_pb2, router_pb2
+from etl_operator.router.pb import backup_pb2, checkpoint_pb2, registry_pb2, router_pb2
 from etl_operator.tls.files import TlsFiles
 from etl_operator.tls.peers import PeerTls
 
@@ -187,6 +189,8 @@ class NodeProcess:
         if node.router_admin:
             admin = services.RouterAdmin(self._engine, self._state, node, refusal, self._data.records)
             offered.append((router_pb2.DESCRIPTOR.services_by_name["RouterAdmin"], admin))
+            # Published routers do not serve it either.
+            offered.append((backup_pb2.DESCRIPTOR.services_by_name["BackupService"], self._backup_service()))
         server.add_generic_rpc_handlers(
             [services.handlers(descriptor, servicer, node, self._count) for descriptor, servicer in offered]
         )
@@ -198,6 +202,13 @@ class NodeProcess:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
             self._changed()
         return server
+
+    def _backup_service(self) -> BackupService:
+        backups = Backups(self._identity.data_dir / f"backups-{self._identity.node_id}")
+        with contextlib.suppress(OSError):
+            backups.clean()
+        services = self._registry.__len__
+        return BackupService(self._engine, self._state, self._data.peers, backups, services)
 
     def _count(self, method: str) -> None:
         self._calls[method] += 1

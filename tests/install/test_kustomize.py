@@ -36,7 +36,9 @@ def test_every_object_is_valid(obj: Object) -> None:
     assert problems(obj) == []
 
 
-@pytest.mark.parametrize("name", ["crd", "default", "samples", "samples/services", "rbac", "manager"])
+@pytest.mark.parametrize(
+    "name", ["backup", "crd", "default", "samples", "samples/services", "rbac", "manager"]
+)
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
 def test_kubectl_reads_the_same_objects_as_the_sandbox(name: str) -> None:
     rendered = subprocess.run(

@@ -64,7 +64,7 @@ def names(requirements: Iterable[Requirement]) -> set[str]:
 
 
 SETS: Mapping[str, list[Requirement]] = {
-    "operator": list(closure("tracing")),
+    "operator": list(closure("backup", "tracing")),
     "router": list(group("router-image")),
     "service": list(group("service-image")),
     "sandbox": list(closure("sandbox")),
@@ -179,6 +179,7 @@ def _installed() -> Mapping[str, list[str]]:
 
 
 OPTIONAL = {
+    "etl_operator/cli/backup": "backup",
     "etl_operator/sandbox": "sandbox",
     "informers/apiserver": "sandbox",
     "etl_operator/node": "router",

@@ -135,6 +135,11 @@ class Checkpoints:
         self.groups.pop(group, None)
 
     @property
+    def is_empty(self) -> bool:
+        """Nothing is remembered."""
+        return not (self.groups or self.sources or self.watermarks or self.saved)
+
+    @property
     def saved_bytes(self) -> int:
         """Of all services."""
         return sum(len(one.data) for one in self.saved.values())

@@ -20,6 +20,15 @@ from dataclasses import dataclass
 import msgspec
 
 from etl_operator.node.control.checkpoints import Checkpoints, GroupRow, Saved, SourceRow, Stored
+from etl_operator.node.control.restoring import (
+    BeginRestore,
+    DropRestore,
+    FinishRestore,
+    RestorePart,
+    Restoring,
+    Staged,
+    Staging,
+)
 
 
 class Pipeline(msgspec.Struct, frozen=True, array_like=True):
@@ -99,7 +108,8 @@ class SaveCheckpoint(_Command, frozen=True, array_like=True, tag="checkpoint"):
     saved: Saved
 
 
-Idempotent = CommitOffsets | RaiseWatermarks | SaveCheckpoint
+_Moving = CommitOffsets | RaiseWatermarks | SaveCheckpoint
+Idempotent = _Moving | Restoring
 """Commands that may be applied twice."""
 Command = Create | Update | Delete | SetEnabled | NameCluster | Idempotent
 
@@ -109,6 +119,15 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
     pipelines: list[Pipeline]
     # Snapshots of earlier versions end here.
     checkpoints: Stored = msgspec.field(default_factory=Stored)
+    # Here, too.
+    staged: Staged = msgspec.field(default_factory=Staged)
+
+
+class Content(msgspec.Struct, frozen=True, array_like=True):
+    """What a backup has: everything but the id of the cluster, which stays that of its members."""
+
+    pipelines: list[Pipeline]
+    checkpoints: Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +140,14 @@ class Outcome:
     """The pipeline's version after it; 0 if there is none."""
     changed: bool = True
     """A watermark rose."""
+    problem: str = ""
+    """Why a restore was refused; empty if it was not."""
 
 
 _encoder = msgspec.msgpack.Encoder()
 _command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
 _state_decoder = msgspec.msgpack.Decoder(_Stored)
+_content_decoder = msgspec.msgpack.Decoder(Content)
 
 
 def encode(command: Command) -> bytes:
@@ -141,6 +163,14 @@ def decode(command: bytes) -> Command:
     return _command_decoder.decode(command)
 
 
+def decode_content(data: bytes) -> Content:
+    """What `RouterState.content` returns.
+
+    :raises ValueError: it is not that.
+    """
+    return _content_decoder.decode(data)
+
+
 class RouterState:
     """A `consensus.engine.StateMachine`."""
 
@@ -151,6 +181,7 @@ class RouterState:
         """Called after the pipelines changed."""
         self.checkpoints = Checkpoints()
         self._pipelines: dict[str, Pipeline] = {}
+        self._staging = Staging()
 
     def __len__(self) -> int:
         return len(self._pipelines)
@@ -176,8 +207,10 @@ class RouterState:
         if isinstance(command, NameCluster):
             self.cluster_id = self.cluster_id or command.cluster_id
             return Outcome(found=False)
-        if isinstance(command, Idempotent):
+        if isinstance(command, _Moving):
             return Outcome(found=True, changed=self._move(command))
+        if isinstance(command, Restoring):
+            return Outcome(found=True, problem=self._stage(command))
         old = self._pipelines.get(command.pipeline_id)
         new = _after(command, old)
         if new is None:
@@ -188,7 +221,7 @@ class RouterState:
         self.on_change()
         return Outcome(found=old is not None, version=new.version if new else 0)
 
-    def _move(self, command: Idempotent) -> bool:
+    def _move(self, command: _Moving) -> bool:
         checkpoints = self.checkpoints
         match command:
             case CommitOffsets(groups, sources):
@@ -200,13 +233,54 @@ class RouterState:
                 checkpoints.save(saved)
         return True
 
+    def _stage(self, command: Restoring) -> str:
+        match command:
+            case BeginRestore():
+                return self._staging.begin(command)
+            case RestorePart():
+                return self._staging.add(command)
+            case DropRestore(restore_id):
+                self._staging.drop(restore_id)
+                return ""
+            case FinishRestore(restore_id, overwrite):
+                return self._replace(restore_id, overwrite)
+
+    def _replace(self, restore_id: str, overwrite: bool) -> str:
+        if restore_id == self._staging.finished:
+            return ""
+        data, problem = self._staging.content(restore_id)
+        if problem:
+            return problem
+        if not overwrite and not self.is_empty:
+            return "the cluster is not empty"
+        try:
+            content = decode_content(data)
+        except ValueError as error:
+            return f"the staged state cannot be decoded: {error}"
+        self._pipelines = {pipeline.pipeline_id: pipeline for pipeline in content.pipelines}
+        self.checkpoints = Checkpoints(content.checkpoints)
+        self._staging.finish(restore_id)
+        self.on_change()
+        return ""
+
+    @property
+    def is_empty(self) -> bool:
+        """There are no pipelines, no offsets, no watermarks and no checkpoints of services."""
+        return not self._pipelines and self.checkpoints.is_empty
+
+    def content(self) -> bytes:
+        """What a backup has; equal states have equal bytes."""
+        return _encoder.encode(Content(list(self), self.checkpoints.stored()))
+
     def _runs(self, pipeline_id: str) -> bool:
         pipeline = self._pipelines.get(pipeline_id)
         return pipeline is not None and pipeline.enabled
 
     def snapshot(self) -> bytes:
         """The whole state."""
-        return _encoder.encode(_Stored(self.cluster_id, list(self), self.checkpoints.stored()))
+        return _encoder.encode(
+            _Stored(self.cluster_id, list(self), self.checkpoints.stored(), self._staging.stored())
+        )
 
     def valid(self, data: bytes) -> bool:
         """``data`` is what `snapshot` returns."""
@@ -222,6 +296,7 @@ class RouterState:
         self.cluster_id = stored.cluster_id
         self._pipelines = {pipeline.pipeline_id: pipeline for pipeline in stored.pipelines}
         self.checkpoints = Checkpoints(stored.checkpoints)
+        self._staging = Staging(stored.staged)
         self.on_change()
 
 
