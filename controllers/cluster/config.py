@@ -6,6 +6,7 @@ import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import yaml
 
@@ -13,6 +14,8 @@ from etl_operator.api import EtlRouterCluster
 
 ROUTER_FILE = "router.yaml"
 SCRIPT_FILE = "start.sh"
+NATS_DIR = "/etc/etl-router-nats"
+"""Where the Secret with the credentials for NATS is mounted."""
 
 _SCRIPT = """\
 #!/bin/sh
@@ -72,12 +75,32 @@ def router_config(cluster: EtlRouterCluster) -> str:
         raft.snapshot_interval,
         metrics.enabled,
         metrics.port,
+        *_nats(cluster),
+    )
+
+
+def _nats(cluster: EtlRouterCluster) -> tuple[tuple[str, Any], ...]:
+    """``nats`` of the file, as items; none without a durable buffer."""
+    nats = cluster.spec.buffer.nats
+    if nats is None:
+        return ()
+    return (
+        ("urls", tuple(nats.urls)),
+        # No other cluster has it: neither name has this character.
+        ("prefix", f"{cluster.metadata.namespace}_{cluster.metadata.name}"),
+        ("credentials_dir", NATS_DIR if nats.credentials_secret_name else ""),
+        ("replicas", nats.replicas),
+        ("sync_always", nats.sync_always),
+        ("max_bytes", nats.max_bytes),
     )
 
 
 @lru_cache(maxsize=256)
-def _router_config(election: int, heartbeat: int, snapshot: int, metrics: bool, metrics_port: int) -> str:
+def _router_config(
+    election: int, heartbeat: int, snapshot: int, metrics: bool, metrics_port: int, *nats: tuple[str, Any]
+) -> str:
     # Writing YAML takes longer than all the rest of a pass over a cluster, so it is done once.
+    durable = {key: list(value) if isinstance(value, tuple) else value for key, value in nats}
     return yaml.safe_dump(
         {
             "cluster": {
@@ -101,7 +124,8 @@ def _router_config(election: int, heartbeat: int, snapshot: int, metrics: bool, 
                 "keepalive_timeout_secs": 5,
             },
             "metrics": {"enabled": metrics, "listen_addr": f"0.0.0.0:{metrics_port}"},
-        },
+        }
+        | ({"nats": durable} if durable else {}),
         sort_keys=False,
     )
 

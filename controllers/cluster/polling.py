@@ -59,6 +59,7 @@ def node_facts(ordinal: int, report: NodeReport) -> NodeFacts:
         match={node.node_id: node.match_index for node in status.nodes},
         roles={node.node_id: _ROLES.get(int(node.role), "Unknown") for node in status.nodes},
         answered=True,
+        buffer_trouble=report.buffer_trouble,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from controllers.applying.comparing import contains
 from controllers.cluster.children import key_of, metadata, ports
-from controllers.cluster.config import ROUTER_FILE, SCRIPT_FILE, config_data, config_hash
+from controllers.cluster.config import NATS_DIR, ROUTER_FILE, SCRIPT_FILE, config_data, config_hash
 from controllers.cluster.encryption import Encryption, annotations_of, flags_of, mounts_of, volumes_of
 from controllers.members import naming
 from controllers.objects.kinds import STATEFUL_SET
@@ -143,7 +143,7 @@ def _container(
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
         },
-        "volumeMounts": _mounts() + mounts_of(encryption),
+        "volumeMounts": _mounts(cluster) + mounts_of(encryption),
     }
     optional = {
         "args": [*flags_of(encryption), *(spec.args or ())],
@@ -177,19 +177,31 @@ def _environment(
     return own + [entry for entry in dump(cluster.spec.env) or [] if entry["name"] not in reserved]
 
 
-def _mounts() -> list[dict[str, Any]]:
-    return [
+def _mounts(cluster: EtlRouterCluster) -> list[dict[str, Any]]:
+    mounts: list[dict[str, Any]] = [
         {"name": "config", "mountPath": CONFIG_DIR, "readOnly": True},
         {"name": naming.VOLUME, "mountPath": DATA_DIR},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
     ]
+    if _nats_credentials(cluster):
+        mounts.append({"name": "nats", "mountPath": NATS_DIR, "readOnly": True})
+    return mounts
 
 
 def _volumes(cluster: EtlRouterCluster) -> list[dict[str, Any]]:
-    return [
+    volumes: list[dict[str, Any]] = [
         {"name": "config", "configMap": {"name": naming.config_name(cluster.metadata.name)}},
         {"name": "tmp", "emptyDir": {}},
     ]
+    credentials = _nats_credentials(cluster)
+    if credentials:
+        volumes.append({"name": "nats", "secret": {"secretName": credentials}})
+    return volumes
+
+
+def _nats_credentials(cluster: EtlRouterCluster) -> str | None:
+    nats = cluster.spec.buffer.nats
+    return nats.credentials_secret_name if nats else None
 
 
 def _claim_template(cluster: EtlRouterCluster) -> dict[str, Any]:

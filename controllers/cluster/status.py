@@ -55,9 +55,22 @@ def _figures(cluster: EtlRouterCluster, seen: Observation) -> dict[str, Any]:
         or None,
         "endpoint": f"{key.name}.{key.namespace}.svc.{seen.domain}:{ports(cluster)['grpc']}",
         "protocol": seen.protocol or None,
+        "buffer": _buffer(cluster, seen),
         "currentRevision": _revision_before(seen) or live_status.get("currentRevision"),
         "updateRevision": live_status.get("updateRevision"),
     }
+
+
+def _buffer(cluster: EtlRouterCluster, seen: Observation) -> dict[str, Any]:
+    kind, answered = cluster.spec.buffer.type, [node for node in seen.nodes if node.answered]
+    if kind == "Memory" or not answered:
+        return {"type": kind}
+    troubles = [
+        f"{naming.pod_name(cluster.metadata.name, node.ordinal)}: {node.buffer_trouble}"
+        for node in answered
+        if node.buffer_trouble
+    ]
+    return {"type": kind, "healthy": not troubles} | ({"message": "; ".join(troubles)} if troubles else {})
 
 
 def _revision_before(seen: Observation) -> str:

@@ -70,6 +70,8 @@ class NodeFacts:
     members: int | None = None
     """Member count its pod was configured for."""
     error: str = ""
+    buffer_trouble: str = ""
+    """Why the node cannot use its durable buffer; empty if it can."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,10 @@ def accept(pipeline: EtlPipeline, done: Synced, unready: Sequence[str], conditio
     form = f"; it stores {shown(done.altered)} in another form" if done.altered else ""
     message = f"the router accepted this spec as version {done.version}{form}"
     conditions.set(r.ACCEPTED, True, r.ACCEPTED, message)
-    if unready:
+    if done.buffer_trouble:
+        message = f"the durable buffer cannot be used, and sources wait: {done.buffer_trouble}"
+        conditions.set(r.DEGRADED, True, r.BUFFER_UNAVAILABLE, message)
+    elif unready:
         conditions.set(r.DEGRADED, True, r.DEPENDENCY_NOT_READY, f"not Ready: {'; '.join(unready)}")
     else:
         conditions.clear(r.DEGRADED)
@@ -95,8 +98,11 @@ def accept(pipeline: EtlPipeline, done: Synced, unready: Sequence[str], conditio
         return "Pending"
     if done.enabled:
         conditions.set(r.RUNNING, True, r.ENABLED, "the pipeline is enabled")
-        limit = f", but not all of its services are Ready: {'; '.join(unready)}" if unready else ""
-        conditions.ready(r.SUCCEEDED, f"accepted and enabled{limit}" if unready else "accepted and running")
+        limits = [f"not all of its services are Ready: {'; '.join(unready)}"] if unready else []
+        if done.buffer_trouble:
+            limits.append(f"the durable buffer cannot be used: {done.buffer_trouble}")
+        message = f"accepted and enabled, but {', and '.join(limits)}" if limits else "accepted and running"
+        conditions.ready(r.SUCCEEDED, message)
         return "Running"
     conditions.set(r.RUNNING, False, r.DISABLED, "spec.enabled is false")
     if done.pending:

@@ -48,6 +48,8 @@ class Synced:
     """The last of them have just left."""
     counters: Mapping[str, pb.StageStatus] = field(default_factory=dict)
     endpoints: Mapping[str, list[str]] = field(default_factory=dict)
+    buffer_trouble: str = ""
+    """Why the router cannot store or deliver its records; empty if it can."""
 
 
 def foreign(config: pb.PipelineConfig) -> bool:
@@ -106,6 +108,7 @@ async def synchronise(
     if done.created or done.updated or done.switched:
         before, found = found, await node.get_pipeline(config.id) or found
         _look_back(before, found, config, cluster, done)
+    done.buffer_trouble = node.buffer_trouble
     if found is not None:
         done.version, done.enabled = found.status.version, found.status.enabled
         done.counters = dict(found.status.stage_statuses)

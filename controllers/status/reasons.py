@@ -55,6 +55,7 @@ PROBE_FAILED = "ProbeFailed"
 DRAINING = "Draining"
 DLQ_GROWING = "DLQGrowing"
 DLQ_BLOCKED = "DLQBlocked"
+BUFFER_UNAVAILABLE = "BufferUnavailable"
 
 # Reasons of events that are not also reasons of conditions.
 CREATED = "Created"

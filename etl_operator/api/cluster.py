@@ -7,14 +7,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from etl_operator.api.base import Model, Rule, TransitionRule, section
+from etl_operator.api.base import ListType, Model, Rule, TransitionRule, section
 from etl_operator.api.fields import (
+    MOST,
     Annotations,
     Arguments,
     Counter,
     Image,
     Labels,
+    LongText,
     Namespaces,
+    NatsUrl,
     ObjectName,
     Port,
     Quantity,
@@ -207,6 +210,66 @@ class Tls(Model):
     Defaults to Deny."""
 
 
+def _survives_power_failures(nats: NatsBuffer) -> bool:
+    return nats.replicas >= 3 or nats.sync_always
+
+
+class NatsBuffer(Model):
+    """NatsBuffer describes the NATS JetStream servers of a durable buffer."""
+
+    rules = (
+        Rule(
+            "self.replicas >= 3 || self.syncAlways",
+            "replicas must be at least 3, or syncAlways true: by default a NATS server flushes its files "
+            "every two minutes, so that acknowledged records in fewer than 3 servers could be lost",
+            _survives_power_failures,
+        ),
+    )
+
+    urls: Annotated[list[NatsUrl], ListType(), Field(min_length=1, max_length=16)]
+    """urls is the list of the servers of one NATS cluster, such as nats://nats.my-namespace:4222; with tls://
+    connections are encrypted."""
+    credentials_secret_name: ObjectName | None = None
+    """credentialsSecretName is the name of a Secret with any of the keys nats.creds, token, username and
+    password, ca.crt, tls.crt and tls.key. It is mounted at /etc/etl-router-nats. If not set, the members
+    connect without credentials."""
+    replicas: Annotated[int, Field(ge=1, le=5)] = 3
+    """replicas is the number of NATS servers that store each record. Below 3, syncAlways is required.
+    Defaults to 3."""
+    sync_always: bool = False
+    """syncAlways states that every NATS server is configured with sync_interval: always, so that it flushes a
+    record to disk before it acknowledges it. The router cannot verify it. Defaults to false."""
+    max_bytes: Annotated[int, Field(ge=1_048_576, le=MOST, json_schema_extra={"format": "int64"})] = (
+        1_073_741_824
+    )
+    """maxBytes is the size limit of each pipeline's stream, and of the stream of dead letters, in bytes.
+    While a stream is full, its sources wait. Defaults to 1073741824 (1 GiB)."""
+
+
+def _nats_is_described(buffer: Buffer) -> bool:
+    return (buffer.type == "Nats") == (buffer.nats is not None)
+
+
+class Buffer(Model):
+    """Buffer describes where records are between their source and the stages of a pipeline."""
+
+    rules = (
+        Rule(
+            "(self.type == 'Nats') == has(self.nats)",
+            "nats is required with type Nats, and not allowed with type Memory",
+            _nats_is_described,
+        ),
+    )
+
+    type: Literal["Memory", "Nats"] = "Memory"
+    """type is Memory or Nats. Memory: a source is answered when its records are delivered. Nats: a source is
+    answered when a stream of NATS JetStream has its records; they are delivered from there, also after
+    failures of members. Records that are stored stay in NATS when the type is changed to Memory. Defaults to
+    Memory."""
+    nats: NatsBuffer | None = None
+    """nats describes the NATS servers. Required with type Nats."""
+
+
 class DisruptionBudget(Model):
     """DisruptionBudget describes the PodDisruptionBudget of the members."""
 
@@ -255,6 +318,8 @@ class ClusterSpec(Model):
     """service describes the Services and ports of the members."""
     metrics: Metrics = section(Metrics)
     """metrics describes the Prometheus metrics of the members."""
+    buffer: Buffer = section(Buffer)
+    """buffer describes where records are between their source and the stages of a pipeline."""
     tls: Tls | None = None
     """tls encrypts the gRPC API and the traffic among the members. The operator needs the permission to get
     the Secrets. While they are missing or cannot be used, the cluster is not Ready, for the reason
@@ -332,6 +397,18 @@ class CertificateStatus(Model):
     """notAfter is the time at which the certificate expires."""
 
 
+class BufferStatus(Model):
+    """BufferStatus is the observed state of the buffer."""
+
+    type: Literal["Memory", "Nats"]
+    """type is the type in the spec."""
+    healthy: bool | None = None
+    """healthy is false if a member cannot use its durable buffer. Not set for Memory, and while no member
+    answers."""
+    message: LongText | None = None
+    """message says which members cannot use the buffer, and why. Not set if all can."""
+
+
 class ClusterStatus(Status):
     """ClusterStatus is the observed state of a cluster."""
 
@@ -364,6 +441,8 @@ class ClusterStatus(Status):
     """currentRevision is the revision of the pods that a rollout has not replaced yet."""
     update_revision: ShortText | None = None
     """updateRevision is the revision of the current pod template."""
+    buffer: BufferStatus | None = None
+    """buffer is the state of the buffer."""
     protocol: ShortText | None = None
     """protocol is the protobuf package that the members serve, such as etl. Not set until a member has
     answered."""

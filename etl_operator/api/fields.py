@@ -91,6 +91,15 @@ Endpoint = Annotated[
 ]
 """``host:port``; an IPv6 address stands in brackets."""
 
+NatsUrl = Annotated[
+    str,
+    Field(
+        max_length=300,
+        pattern=r"^(nats|tls)://([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?$",
+    ),
+]
+"""``nats://host:port``; credentials have no place in it."""
+
 Image = Annotated[str, Field(max_length=512, pattern=r"^[^ \t\r\n]+$")]
 
 ShortText = Annotated[str, Field(max_length=253)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
@@ -38,8 +39,18 @@ def _selecting(command: Callable[..., None]) -> Callable[..., None]:
             "--stage", "stages", multiple=True, help="Only dead letters of this stage; can be repeated."
         ),
         click.option(
+            "--nats-creds",
+            type=click.Path(exists=True, dir_okay=False),
+            help="Credentials file for --nats.",
+        ),
+        click.option("--stream", help="Stream with the dead letters, for --nats."),
+        click.option(
+            "--nats",
+            metavar="URL",
+            help="NATS server with the durable buffer of the cluster, instead of --file; with --stream.",
+        ),
+        click.option(
             "--file",
-            required=True,
             type=click.File("rb"),
             help="File that the dead-letter sink wrote; - for standard input.",
         ),
@@ -58,17 +69,17 @@ def dlq() -> None:
     """Read dead letters, and send them to the router again.
 
     PIPELINE is namespace/name, or a name in the namespace default. Dead letters are read from a file that
-    `etl-service sink file` wrote.
+    `etl-service sink file` wrote, or from the stream of a cluster with a durable buffer.
     """
 
 
 @dlq.command("list")
 @_selecting
-def list_(file: IO[bytes], **selected: Any) -> None:
+def list_(**selected: Any) -> None:
     """Print one line for each dead letter."""
     from etl_operator.cli.dlq import table
 
-    letters = _letters(file, selected)
+    letters = _letters(**selected)
     for line in table(letters):
         click.echo(line)
     click.echo(f"{len(letters)} dead letters", err=True)
@@ -76,9 +87,9 @@ def list_(file: IO[bytes], **selected: Any) -> None:
 
 @dlq.command()
 @_selecting
-def show(file: IO[bytes], **selected: Any) -> None:
+def show(**selected: Any) -> None:
     """Print dead letters as JSON, with payload and metadata."""
-    for letter in _letters(file, selected):
+    for letter in _letters(**selected):
         click.echo(json.dumps(json.loads(letter.line), indent=2, ensure_ascii=False))
 
 
@@ -92,18 +103,17 @@ def show(file: IO[bytes], **selected: Any) -> None:
 @tls_options
 @_selecting
 def replay_(
-    file: IO[bytes],
     router: str,
     **selected: Any,
 ) -> None:
     """Send dead letters to the stages where they failed.
 
-    A record that fails again becomes a dead letter again. The file is not changed.
+    A record that fails again becomes a dead letter again. The file or stream is not changed.
     """
     from etl_operator.cli.dlq import DlqError, replay
 
     tls = chosen(selected)
-    letters = _letters(file, selected)
+    letters = _letters(**selected)
     try:
         done = asyncio.run(replay(letters, router, click.echo, tls))
     except DlqError as error:
@@ -111,10 +121,21 @@ def replay_(
     sys.exit(0 if done else 1)
 
 
-def _letters(file: IO[bytes], selected: dict[str, Any]) -> list[Letter]:
+def _letters(
+    *, file: IO[bytes] | None, nats: str | None, stream: str | None, nats_creds: str | None, **selected: Any
+) -> list[Letter]:
+    if (file is None) == (nats is None) or (nats is None) != (stream is None):
+        raise click.UsageError("Give either --file, or --nats and --stream.")
     from etl_operator.cli.dlq import DlqError, Selection, read
 
     try:
-        return read(file, file.name, Selection(**selected))
+        if nats is None or stream is None:
+            assert file is not None
+            return read(file, file.name, Selection(**selected))
+        if importlib.util.find_spec("nats") is None:
+            raise click.ClickException("--nats needs nats-py: pip install 'etl-operator[nats]'")
+        from etl_operator.cli.stream import lines
+
+        return read(asyncio.run(lines(nats, stream, nats_creds)), stream, Selection(**selected))
     except DlqError as error:
         raise click.ClickException(str(error)) from None

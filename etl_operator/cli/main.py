@@ -290,6 +290,13 @@ def uninstall(kubeconfig: Path | None, context: str | None, crds: bool, yes: boo
     is_flag=True,
     help="Allow the name proxy to connect to any address, for services that run outside of the sandbox.",
 )
+@click.option(
+    "--buffer",
+    type=click.Choice(["memory", "nats"]),
+    default="memory",
+    show_default=True,
+    help="Buffer of the clusters in the manifests that have no spec.buffer; nats starts a NATS server.",
+)
 @click.option("--log-level", type=click.Choice(LEVELS), default="warning", show_default=True)
 def sandbox(
     manifests: tuple[Path, ...],
@@ -303,6 +310,7 @@ def sandbox(
     faults: tuple[str, ...],
     audit_log: Path | None,
     proxy_anywhere: bool,
+    buffer: str,
     log_level: str,
 ) -> None:
     """Start a control plane on this machine and run the operator in it."""
@@ -326,6 +334,7 @@ def sandbox(
         faults=faults,
         audit_log=audit_log,
         proxy_anywhere=proxy_anywhere,
+        buffer=buffer,
     )
     sys.exit(asyncio.run(run_sandbox(settings)))
 

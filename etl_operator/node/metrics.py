@@ -171,6 +171,16 @@ def _pipeline_metrics(report: Report) -> Iterator[Metric]:
         "Failed records that are kept in memory because the pipeline has no dead-letter sink.",
         labels=["pipeline"],
     )
+    stored = GaugeMetricFamily(
+        "etl_router_pipeline_stored_records",
+        "Records in the durable buffer, which all members share; computed from the number of messages.",
+        labels=["pipeline"],
+    )
+    available = GaugeMetricFamily(
+        "etl_router_pipeline_buffer_available",
+        "0 if the durable buffer of the pipeline has a problem, otherwise 1; without a durable buffer 1.",
+        labels=["pipeline"],
+    )
     letters = CounterMetricFamily(
         "etl_router_pipeline_dead_letters", "Records written to the dead-letter sink.", labels=["pipeline"]
     )
@@ -182,9 +192,11 @@ def _pipeline_metrics(report: Report) -> Iterator[Metric]:
     for pipeline_id, pipeline in islice(sorted(report.pipelines.items()), MOST_STAGES):
         pending.add_metric([pipeline_id], pipeline.pending)
         parked.add_metric([pipeline_id], pipeline.parked)
+        stored.add_metric([pipeline_id], pipeline.stored)
+        available.add_metric([pipeline_id], float(not pipeline.buffer))
         letters.add_metric([pipeline_id], pipeline.dead_letters)
         rejected.add_metric([pipeline_id], pipeline.rejected)
-    yield from (pending, parked, letters, rejected)
+    yield from (pending, parked, stored, available, letters, rejected)
 
 
 def _worker_metrics(workers: Sequence[Figures]) -> Iterator[Metric]:

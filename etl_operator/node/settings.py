@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -113,6 +114,27 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``tls.key``."""
 
 
+class Nats(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``nats``: the durable buffer on NATS JetStream; without ``urls`` records are in memory only."""
+
+    urls: tuple[str, ...] = ()
+    """Servers of one NATS cluster; in the environment separated by commas."""
+    prefix: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{1,128}$")] = "etl-router"
+    """Of all streams and subjects. Members of a cluster have the same, and no other cluster has it."""
+    credentials_dir: str = ""
+    """Directory with any of ``nats.creds``, ``token``, ``username`` and ``password``, ``ca.crt``, ``tls.crt``
+    and ``tls.key``. Empty: no credentials."""
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 3
+    """Servers that store each record."""
+    sync_always: bool = False
+    """All servers have ``sync_interval: always``. A client cannot find that out; required with fewer than 3
+    replicas."""
+    max_bytes: Annotated[int, msgspec.Meta(ge=2**20)] = 2**30
+    """Bytes of one stream: of the records of one pipeline, or of all dead letters."""
+    ack_wait_seconds: Annotated[float, msgspec.Meta(ge=0.5)] = 30.0
+    """How long after the end of a worker its records are delivered by another one."""
+
+
 class Settings(msgspec.Struct, frozen=True):
     """Everything in the configuration file."""
 
@@ -121,6 +143,7 @@ class Settings(msgspec.Struct, frozen=True):
     grpc: Grpc = Grpc()
     metrics: Metrics = Metrics()
     node: Node = Node()
+    nats: Nats = Nats()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +166,12 @@ def load(path: Path, environment: Mapping[str, str], node_flags: Mapping[str, An
     """Settings from a file (missing: defaults), ``ETL_ROUTER__SECTION__KEY`` variables and flags.
 
     :param node_flags: keys of ``node`` given on the command line.
-    :raises SettingsError: the file cannot be parsed, or a key of ``node`` is wrong.
+    :raises SettingsError: the file cannot be parsed, or a key of ``node`` or ``nats`` is wrong.
     """
     values, warnings = _read(path)
     overrides = _from_environment(environment)
     own = {**values.pop("node", {}), **overrides.pop("node", {}), **node_flags}
+    nats = _nats({**values.pop("nats", {}), **overrides.pop("nats", {})})
     try:
         node = msgspec.convert(own, Node, strict=False)
     except msgspec.ValidationError as error:
@@ -170,7 +194,26 @@ def load(path: Path, environment: Mapping[str, str], node_flags: Mapping[str, An
     if problem is not None:
         sections = {}
         warnings.append(f"the configuration is ignored and defaults are used: {problem}")
-    return Loaded(Settings(**sections, node=node), tuple(warnings))
+    return Loaded(Settings(**sections, node=node, nats=nats), tuple(warnings))
+
+
+def _nats(values: dict[str, Any]) -> Nats:
+    if isinstance(values.get("urls"), str):
+        values["urls"] = [url for url in values["urls"].split(",") if url]
+    try:
+        nats = msgspec.convert(values, Nats, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"nats: {error}") from error
+    if nats.urls and find_spec("nats") is None:
+        raise SettingsError("nats.urls: the package nats-py is not installed; install etl-operator[nats]")
+    if nats.urls and nats.replicas < 3 and not nats.sync_always:
+        raise SettingsError(
+            f"nats.replicas: {nats.replicas} is not enough: by default a NATS server flushes its files every "
+            "two minutes, so that records in fewer than 3 servers can be lost after they were acknowledged. "
+            "Set nats.replicas to 3 or 5, or set `sync_interval: always` in the configuration of all NATS "
+            "servers and nats.sync_always to true"
+        )
+    return nats
 
 
 def _tls_problem(node: Node) -> str:

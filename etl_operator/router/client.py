@@ -25,6 +25,7 @@ from etl_operator.router.errors import (
 )
 from etl_operator.router.heartbeat import HeartbeatStream
 from etl_operator.router.leaders import Leaders
+from etl_operator.router.metadata import buffer_trouble
 from etl_operator.router.methods import PREFIXES, A, Method, Q
 from etl_operator.router.pb import registry_pb2, router_pb2
 from etl_operator.router.registration import DEFAULT_TTL, Lease, Registration
@@ -188,6 +189,8 @@ class RouterNode:
     def __init__(self, clients: RouterClients, address: str) -> None:
         self._clients = clients
         self.address = address
+        self.buffer_trouble = ""
+        """Why the durable buffer cannot be used, as GetPipeline or GetClusterStatus said last; or empty."""
 
     # -- pipelines ----------------------------------------------------------------------------------
 
@@ -369,7 +372,10 @@ class RouterNode:
                 stub = connection.unary(
                     method.path(prefix), method.request.SerializeToString, method.answer.FromString
                 )
-                answer: A = await stub(request, timeout=max(seconds, 0.001))
+                call = stub(request, timeout=max(seconds, 0.001))
+                answer: A = await call
+                if method.tells_buffer:
+                    self.buffer_trouble = buffer_trouble(await call.trailing_metadata())
             except grpc.aio.AioRpcError as error:
                 code = error.code()
                 raise self._error(method, code, error.details()) from error

@@ -21,6 +21,8 @@ class NodeReport:
     address: str
     status: pb.GetClusterStatusResponse | None = None
     error: RouterError | None = None
+    buffer_trouble: str = ""
+    """Why the node cannot use its durable buffer; empty if it can."""
 
     @property
     def leads(self) -> bool:
@@ -122,8 +124,10 @@ class RouterCluster:
         return sorted(reports, key=lambda report: self._addresses.index(report.address))
 
     async def _ask(self, address: str) -> NodeReport:
+        node = self._clients.node(address)
         try:
-            return NodeReport(address, status=await self._clients.node(address).get_cluster_status())
+            status = await node.get_cluster_status()
+            return NodeReport(address, status=status, buffer_trouble=node.buffer_trouble)
         except RouterError as error:
             return NodeReport(address, error=error)
 

@@ -30,6 +30,8 @@ class Method(Generic[Q, A]):
     """Twice is as good as once, so a lost answer may be asked for again."""
     writes: bool = False
     """It changes what the router holds, so it passes the fence before it leaves."""
+    tells_buffer: bool = False
+    """The metadata at the end of its answer can have `metadata.BUFFER_KEY`."""
 
     def path(self, prefix: str) -> str:
         """The HTTP/2 path under a package prefix."""
@@ -40,9 +42,16 @@ _ADMIN = "router.RouterAdmin"
 _REGISTRY = "registry.ServiceRegistry"
 
 GET_CLUSTER_STATUS = Method(
-    _ADMIN, "GetClusterStatus", router.GetClusterStatusRequest, router.GetClusterStatusResponse, True
+    _ADMIN,
+    "GetClusterStatus",
+    router.GetClusterStatusRequest,
+    router.GetClusterStatusResponse,
+    True,
+    tells_buffer=True,
 )
-GET_PIPELINE = Method(_ADMIN, "GetPipeline", router.GetPipelineRequest, router.GetPipelineResponse, True)
+GET_PIPELINE = Method(
+    _ADMIN, "GetPipeline", router.GetPipelineRequest, router.GetPipelineResponse, True, tells_buffer=True
+)
 LIST_PIPELINES = Method(
     _ADMIN, "ListPipelines", router.ListPipelinesRequest, router.ListPipelinesResponse, True
 )

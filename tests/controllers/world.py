@@ -303,6 +303,8 @@ class Routers:
 
     secured: dict[str, ChannelTls | None] = field(default_factory=dict)
     """How addresses are called."""
+    buffer_troubles: dict[int, str] = field(default_factory=dict)
+    """Node id to what it says of its durable buffer."""
     protocol: str = "etl"
     leaders: Leaders = field(default_factory=Leaders)
     """Who is remembered to lead, as clients do."""
@@ -335,6 +337,10 @@ class RouterNodeDouble:
         self._routers = routers
         self.address = address
         self._id = int(address.partition(".")[0].rpartition("-")[2]) + 1
+
+    @property
+    def buffer_trouble(self) -> str:
+        return self._routers.buffer_troubles.get(self._id, "")
 
     def _check(self, method: str, *, leader: bool = False) -> None:
         if self.address.partition(".")[0] in self._routers.down:

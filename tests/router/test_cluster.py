@@ -210,7 +210,7 @@ class Told:
             await asyncio.sleep(seconds)
             return pb.GetClusterStatusResponse(node_id=number, leader_id=leader, term=term)
 
-        return SimpleNamespace(address=address, get_cluster_status=status)
+        return SimpleNamespace(address=address, buffer_trouble="", get_cluster_status=status)
 
 
 @pytest.mark.parametrize(

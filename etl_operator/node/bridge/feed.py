@@ -74,7 +74,9 @@ class Feed:
             self._take(snapshot)
 
     def _current_pipelines(self) -> list[view.Pipeline]:
-        return [view.Pipeline(p.pipeline_id, p.config, p.enabled, p.drain) for p in self._pipelines]
+        return [
+            view.Pipeline(p.pipeline_id, p.config, p.enabled, p.drain, p.created_at) for p in self._pipelines
+        ]
 
     def _current_services(self) -> list[view.Service]:
         return [

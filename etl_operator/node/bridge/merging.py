@@ -20,6 +20,8 @@ def summed(counters: Iterable[view.StageCounters]) -> view.StageCounters:
         call_seconds=sum(one.call_seconds for one in every),
         unanswered=sum(one.unanswered for one in every),
         broken=next((one.broken for one in every if one.broken), ""),
+        # They all see the same buffer, some of them later than others.
+        stored=max((one.stored for one in every), default=0),
     )
 
 
@@ -45,6 +47,7 @@ def report_of(
         credits=sum(report.credits for report in reports),
         pending_bytes=sum(report.pending_bytes for report in reports),
         streams=sum(report.streams for report in reports),
+        buffer=next((report.buffer for report in reports if report.buffer), ""),
     )
 
 
@@ -61,6 +64,8 @@ def pipeline_of(reports: Sequence[view.PipelineReport]) -> view.PipelineReport:
             stage_id: summed(report.stages[stage_id] for report in reports if stage_id in report.stages)
             for stage_id in stages
         },
+        buffer=next((report.buffer for report in reports if report.buffer), ""),
+        uncertain=any(report.uncertain for report in reports),
     )
 
 

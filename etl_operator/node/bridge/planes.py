@@ -15,6 +15,10 @@ class Plane(Protocol):
     def is_serving(self) -> bool:
         """Sources can connect."""
 
+    @property
+    def buffer_trouble(self) -> str:
+        """Why no record can be stored in the durable buffer, as far as it is known without asking."""
+
     def start(self) -> None:
         """Begin to load what it needs."""
 
@@ -58,6 +62,11 @@ class InProcess:
         self.confirm = plane.confirm
         self.close = plane.close
 
+    @property
+    def buffer_trouble(self) -> str:
+        """See `Plane`."""
+        return self._plane.buffer_trouble
+
     def start(self) -> None:
         """Everything is loaded."""
 
@@ -66,6 +75,8 @@ class InProcess:
 
     async def report(self, only: str = "") -> Report:
         """See `Plane`."""
+        if only:
+            await self._plane.refresh(only)
         return self._plane.report(only)
 
     async def progress(self) -> Progress:

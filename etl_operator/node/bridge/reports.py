@@ -38,11 +38,18 @@ class Reports:
     """`records.Records`: gathers the members' reports.
 
     :param own: this node's report, of all that it has applied so far; of one pipeline if it is named.
+    :param trouble: why this node cannot store records in its durable buffer; empty if it can.
     """
 
-    def __init__(self, engine: ConsensusEngine, own: Callable[[str], Awaitable[view.Report]]) -> None:
+    def __init__(
+        self,
+        engine: ConsensusEngine,
+        own: Callable[[str], Awaitable[view.Report]],
+        trouble: Callable[[], str] = lambda: "",
+    ) -> None:
         self._engine = engine
         self._own = own
+        self._trouble = trouble
         self._last: Members = {}
         self._last_at = float("-inf")
         self._gathering: asyncio.Task[Members] | None = None
@@ -55,23 +62,36 @@ class Reports:
         A member whose report does not include log entry ``applied`` counts with one at least: it may still
         take records.
         """
-        total = 0
+        total = stored = 0
         for report in (await self.gather(applied, pipeline_id)).values():
             found = report.pipelines.get(pipeline_id) if report else None
             pending = found.pending if found else 0
             confirmed = report is not None and report.applied >= applied
-            total += pending if confirmed else max(pending, 1)
-        return total
+            uncertain = found is not None and found.uncertain
+            total += pending if confirmed and not uncertain else max(pending, 1)
+            stored = max(stored, found.stored if found else 0)
+        return total + stored
 
     async def known_pending(self, pipeline_id: str) -> int:
         """The same of the members that answer."""
         reports = (await self.gather(0, pipeline_id)).values()
         found = [report.pipelines.get(pipeline_id) for report in reports if report]
-        return sum(one.pending for one in found if one)
+        return sum(one.pending for one in found if one) + max((one.stored for one in found if one), default=0)
 
     async def stages(self, pipeline_id: str) -> Mapping[str, view.StageCounters]:
         """The counters of a pipeline's stages, of about now."""
         return added(await self.recent(), pipeline_id)
+
+    @property
+    def buffer_trouble(self) -> str:
+        """Why this node cannot store records; empty if it can."""
+        return self._trouble()
+
+    async def buffer_trouble_of(self, pipeline_id: str) -> str:
+        """Why records of a pipeline cannot be stored or delivered, of about now; empty if they can."""
+        reports = await self.recent()
+        found = [(number, one.pipelines.get(pipeline_id)) for number, one in reports.items() if one]
+        return next((f"member {number}: {one.buffer}" for number, one in found if one and one.buffer), "")
 
     async def outstanding(self, service_id: str) -> int:
         """Records in this node's calls of a service."""
@@ -139,4 +159,8 @@ def added(reports: Members, pipeline_id: str) -> dict[str, view.StageCounters]:
         if report and pipeline_id in report.pipelines
     ]
     ids = dict.fromkeys(stage_id for one in found for stage_id in one)
-    return {stage_id: summed(one[stage_id] for one in found if stage_id in one) for stage_id in ids}
+    sums = {stage_id: summed(one[stage_id] for one in found if stage_id in one) for stage_id in ids}
+    return {
+        stage_id: msgspec.structs.replace(one, buffered=one.buffered + one.stored) if one.stored else one
+        for stage_id, one in sums.items()
+    }

@@ -23,7 +23,7 @@ from etl_operator.node.data import rpc
 from etl_operator.node.data.plane import DataPlane
 from etl_operator.node.data.view import Report
 from etl_operator.node.settings import Settings
-from etl_operator.node.worker.budget import limits_of, tuning_of
+from etl_operator.node.worker.budget import buffer_of, limits_of, tuning_of
 
 LEAVE_SECONDS = 20.0
 """How long a node that leaves waits for records that are under way."""
@@ -56,11 +56,11 @@ class DataSide:
         if settings.node.data_workers:
             plane = self._workers = Workers(settings.node.data_workers, listen, control, settings, on_serving)
         else:
-            self._here = DataPlane(limits_of(settings), tuning_of(settings))
+            self._here = DataPlane(limits_of(settings), tuning_of(settings), buffer=buffer_of(settings))
             plane = InProcess(self._here)
         self._plane = plane
         self.peers = Peers(engine)
-        self.records = Reports(engine, self.report)
+        self.records = Reports(engine, self.report, lambda: plane.buffer_trouble)
         self._prefix = settings.node.package_prefix
         self._engine = engine
         self._feed = Feed(pipelines, registry, self._applied, plane.update)

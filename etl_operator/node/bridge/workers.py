@@ -65,6 +65,12 @@ class Workers:
         """At least one of them serves."""
         return any(worker.serving for worker in self._workers)
 
+    @property
+    def buffer_trouble(self) -> str:
+        """See `planes.Plane`."""
+        found = (worker.last.report.buffer for worker in self._workers if worker.last is not None)
+        return next((trouble for trouble in found if trouble), "")
+
     def start(self) -> None:
         """Start the processes; they serve after `open`."""
         loop = asyncio.get_running_loop()

@@ -38,12 +38,25 @@ class Records(Protocol):
     async def stages(self, pipeline_id: str) -> Mapping[str, Counters]:
         """Counters by stage."""
 
+    @property
+    def buffer_trouble(self) -> str:
+        """Why this node cannot store records in its durable buffer; empty if it can, and without one."""
+
+    async def buffer_trouble_of(self, pipeline_id: str) -> str:
+        """The same of one pipeline on all members."""
+
     async def outstanding(self, service_id: str) -> int:
         """Records in this node's calls of a service. One that is registered no longer gets no new call."""
 
 
 class NoRecords:
     """`Records` of a node without a data plane."""
+
+    buffer_trouble = ""
+
+    async def buffer_trouble_of(self, pipeline_id: str) -> str:
+        """None."""
+        return ""
 
     async def pending(self, pipeline_id: str, applied: int) -> int:
         """None."""

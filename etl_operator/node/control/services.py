@@ -30,6 +30,7 @@ from etl_operator.node.control import state
 from etl_operator.node.control.records import NoRecords, Records
 from etl_operator.node.control.registry import Registry, Service
 from etl_operator.node.settings import Node
+from etl_operator.router.metadata import BUFFER_KEY
 from etl_operator.router.pb import common_pb2, registry_pb2, router_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -130,6 +131,7 @@ class RouterAdmin:
         if found is None:
             return router_pb2.GetPipelineResponse(found=False)
         config = _config(found)
+        _tell_buffer(context, await self._records.buffer_trouble_of(found.pipeline_id))
         status = router_pb2.PipelineStatus(
             enabled=found.enabled,
             version=found.version,
@@ -148,6 +150,7 @@ class RouterAdmin:
     async def GetClusterStatus(self, request: router_pb2.GetClusterStatusRequest, context: Context) -> Any:
         """The cluster as this node sees it; never waits."""
         status = self._engine.status()
+        _tell_buffer(context, self._records.buffer_trouble)
         return router_pb2.GetClusterStatusResponse(
             node_id=status.node_id,
             leader_id=status.leader_id or 0,
@@ -382,6 +385,12 @@ def _handler(
         request_deserializer=GetMessageClass(method.input_type).FromString,
         response_serializer=GetMessageClass(method.output_type).SerializeToString,
     )
+
+
+def _tell_buffer(context: Context, trouble: str) -> None:
+    """The messages have no field for it, so it is in the metadata at the end of the call."""
+    if trouble:
+        context.set_trailing_metadata(((BUFFER_KEY, trouble.encode()[:DETAILS_LIMIT]),))
 
 
 async def _late(seconds: float) -> None:

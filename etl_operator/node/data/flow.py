@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from etl_operator.node.data.balance import Key, selects
-from etl_operator.node.data.call import Services
 from etl_operator.node.data.chunk import Packed, Trace
 from etl_operator.node.data.conditions import PlanError
 from etl_operator.node.data.frames import Frame
 from etl_operator.node.data.graph import Kind, Plan, Stage, plan_of
 from etl_operator.node.data.lane import Clock, Spawn
 from etl_operator.node.data.ledger import Cohort, Ledger, Tally, Ticket
+from etl_operator.node.data.processing import Processor
 from etl_operator.node.data.run import Counted, Run, by_partition
 from etl_operator.node.data.view import Pipeline, PipelineReport, Service
 from etl_operator.router.pb import common_pb2, router_pb2
@@ -26,21 +27,34 @@ _MOST_LEDGERS = 10_000
 """Partitions remembered per pipeline. Beyond it those are forgotten that were idle for longest."""
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A pipeline that takes a source's records, and its stages where they come in."""
+
+    flow: Flow
+    stages: Sequence[Stage]
+    headers: Trace = ()
+    """Added to the trace of the records, which are stored before they are delivered; empty: they are
+    delivered at once."""
+
+
 class Flow:
     """One pipeline.
 
     :param moved: called when records may enter that could not before.
     :param changed: called when a new plan holds.
+    :param adapted: changes a plan before it holds.
     """
 
     def __init__(
         self,
         pipeline_id: str,
-        services: Services,
+        services: Processor,
         clock: Clock,
         spawn: Spawn,
         moved: Callable[[], None],
         changed: Callable[[], None],
+        adapted: Callable[[Plan], Plan] = lambda plan: plan,
     ) -> None:
         self.pipeline_id = pipeline_id
         self.problem = ""
@@ -51,6 +65,7 @@ class Flow:
         self._spawn = spawn
         self._moved = moved
         self._changed = changed
+        self._adapted = adapted
         self._config = b""
         self._plan: Plan | None = None
         self._run: Run | None = None
@@ -79,13 +94,17 @@ class Flow:
 
     def _planned(self, config: bytes) -> Plan | None:
         try:
-            plan = plan_of(router_pb2.PipelineConfig.FromString(config))
+            plan = self._adapted(plan_of(router_pb2.PipelineConfig.FromString(config)))
         except PlanError as error:
             self.problem = str(error)
             log.error("pipeline %s cannot run: %s", self.pipeline_id, error)
             return None
         self.problem = ""
         return plan
+
+    def use(self, plan: Plan) -> None:
+        """Run by a plan that is not that of a stored pipeline."""
+        self._change(plan)
 
     def _change(self, plan: Plan | None) -> None:
         self._next = plan
@@ -158,6 +177,11 @@ class Flow:
             if any(selects(stage.selector, one, common_pb2.SERVICE_TYPE_SOURCE) for one in services)
             or (stage.selector.name == source_id and not (stage.selector.group or stage.selector.labels))
         ]
+
+    @property
+    def plan(self) -> Plan | None:
+        """What it runs by; None if it cannot run."""
+        return self._plan
 
     def stage(self, stage_id: str) -> Stage | None:
         """One of its stages."""

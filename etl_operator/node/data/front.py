@@ -11,9 +11,10 @@ from google.protobuf.message import Message
 
 from etl_operator.node.data.credit import GRANT_SECONDS, Amount, Grant, Level, Priority
 from etl_operator.node.data.deadletter import restore
+from etl_operator.node.data.flow import Way
 from etl_operator.node.data.frames import Frame, accepted, pushed
 from etl_operator.node.data.ledger import Ticket, Verdict
-from etl_operator.node.data.plane import DataPlane, Way, amount_of
+from etl_operator.node.data.plane import DataPlane, amount_of
 from etl_operator.node.data.stream import (
     LEAVING,
     PAUSE_MS,

@@ -8,14 +8,14 @@ import logging
 import random
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from etl_operator.node.data.balance import Key
+from etl_operator.node.data.buffer import Buffer, Memory
 from etl_operator.node.data.call import Services, Tuning
 from etl_operator.node.data.chunk import Trace
 from etl_operator.node.data.credit import Amount, Budget, Limits
-from etl_operator.node.data.flow import Flow
+from etl_operator.node.data.flow import Flow, Way
 from etl_operator.node.data.frames import Frame
 from etl_operator.node.data.graph import Stage
 from etl_operator.node.data.lane import Clock
@@ -68,18 +68,11 @@ class RealClock:
         await asyncio.sleep(seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """A pipeline that takes a source's records, and its stages where they come in."""
-
-    flow: Flow
-    stages: Sequence[Stage]
-
-
 class DataPlane:
     """All pipelines of a node. Belongs to one event loop.
 
     :param services: `call.Services`, or what a test puts in its place.
+    :param buffer: where records are before they are delivered; by default in memory.
     """
 
     def __init__(
@@ -89,12 +82,13 @@ class DataPlane:
         *,
         services: Services | None = None,
         clock: Clock | None = None,
+        buffer: Buffer | None = None,
     ) -> None:
         self.budget = Budget(limits or Limits(), time.monotonic)
         self.streams: set[Stream] = set()
         self.leaving = False
         self._services = services or Services(tuning or Tuning())
-        self._clock = clock or RealClock()
+        self.clock = clock or RealClock()
         self._held = Snapshot(-1, [], [])
         """The last snapshot; -1: none has come yet."""
         self._flows: dict[str, Flow] = {}
@@ -108,6 +102,9 @@ class DataPlane:
         self._reached: dict[tuple[str, str, int], int] = {}
         self._marks: dict[Key, common_pb2.Watermark] = {}
         self._later_marks: dict[Key, common_pb2.Watermark] = {}
+        self._buffer = buffer or Memory()
+        self._buffer.attach(self)
+        self._called = self._buffer.processor(self._services)
 
     # What the control side says.
 
@@ -121,9 +118,11 @@ class DataPlane:
             }
         if snapshot.pipelines is not self._held.pipelines:
             self._update_pipelines(snapshot.pipelines)
+        if snapshot.pipelines is not self._held.pipelines or snapshot.services is not self._held.services:
+            self._buffer.update({one.pipeline_id: one for one in snapshot.pipelines}, self._flows)
         self._held = snapshot
         self._routes.clear()
-        self._moved()
+        self.wake()
 
     def _update_pipelines(self, pipelines: Sequence[Pipeline]) -> None:
         wanted = {pipeline.pipeline_id: pipeline for pipeline in pipelines}
@@ -134,7 +133,13 @@ class DataPlane:
             flow = self._flows.get(pipeline_id)
             if flow is None:
                 flow = self._flows[pipeline_id] = Flow(
-                    pipeline_id, self._services, self._clock, self._spawn, self._moved, self._routes.clear
+                    pipeline_id,
+                    self._called,
+                    self.clock,
+                    self.spawn,
+                    self.wake,
+                    self._routes.clear,
+                    self._buffer.plan,
                 )
             flow.update(pipeline)
 
@@ -150,11 +155,14 @@ class DataPlane:
         """
         return Report(
             applied=self._held.applied,
-            pipelines={name: flow.report() for name, flow in self._flows.items() if only in ("", name)},
+            pipelines={
+                name: self._buffer.report(flow) for name, flow in self._flows.items() if only in ("", name)
+            },
             credits=self.budget.granted(),
             pending_bytes=self.budget.used.size,
             streams=len(self.streams),
             outstanding=dict(self._services.outstanding),
+            buffer=self.buffer_trouble,
         )
 
     def progress(self) -> Progress:
@@ -162,7 +170,7 @@ class DataPlane:
         self._due.clear()
         self._decided = 0
         for pipeline_id, flow in self._flows.items():
-            for (source, partition), position in flow.committed().items():
+            for (source, partition), position in self._buffer.committed(flow).items():
                 self._reached[pipeline_id, source, partition] = position
         clear = [mark for key, mark in self._marks.items() if self._is_clear(key, mark.position)]
         return Progress(
@@ -186,6 +194,15 @@ class DataPlane:
                 del self._marks[key]
                 if key in self._later_marks:
                     self._marks[key] = self._later_marks.pop(key)
+
+    @property
+    def buffer_trouble(self) -> str:
+        """Why no record can be stored in the durable buffer at the moment; empty if they can."""
+        return self._buffer.trouble
+
+    async def refresh(self, only: str) -> None:
+        """Make the next report of the pipeline ``only`` exact, if its records are in a durable buffer."""
+        await self._buffer.refresh(only)
 
     async def progress_due(self) -> None:
         """Wait until so much was done that it should be committed."""
@@ -222,7 +239,7 @@ class DataPlane:
         found = [Way(flow, entries) for flow in flows if (entries := flow.entries(source_id, services))]
         enabled = [way for way in found if way.flow.enabled]
         if enabled:
-            return enabled
+            return [self._buffer.way(way) for way in enabled]
         if only and only not in self._flows:
             raise NoPipeline(f"pipeline {only!r} not found", lasting=True)
         if found:
@@ -242,6 +259,10 @@ class DataPlane:
         if service is not None:
             return [service]
         return [one for one in self._sources.values() if one.name == source_id]
+
+    def has_services(self, stage: Stage) -> bool:
+        """At least one service is registered behind a stage."""
+        return bool(self._services.behind(stage))
 
     def flow(self, pipeline_id: str) -> Flow | None:
         """One pipeline."""
@@ -266,16 +287,17 @@ class DataPlane:
     ) -> None:
         """Take a batch of a source; ``answered`` gets its ticket once it is decided, maybe at once."""
         watermark = _watermark(batch)
-        if watermark is not None:
+        if watermark is not None and not any(way.headers for way in ways):
             self._note_watermark(watermark, source)
         ticket = self._ticket(amount.records, source, ways, amount, answered)
         if isinstance(batch, Frame):
             if len(ways) == 1:
+                trace += ways[0].headers
                 ways[0].flow.admit_frame(ways[0].stages, batch, ticket, _bytes_of(amount), trace)
                 return
             batch = batch.batch()
         for way in ways:
-            way.flow.admit(way.stages, batch, ticket, _bytes_of(amount), trace)
+            way.flow.admit(way.stages, batch, ticket, _bytes_of(amount), trace + way.headers)
 
     def inject(
         self,
@@ -306,7 +328,7 @@ class DataPlane:
             self._decided += size
             if self._decided >= COMMIT_RECORDS:
                 self._due.set()
-            self._moved()
+            self.wake()
             answered(ticket)
 
         return Ticket(size, len(ways), decided)
@@ -322,11 +344,13 @@ class DataPlane:
         else:
             self._marks[key] = mark
 
-    def _moved(self) -> None:
+    def wake(self) -> None:
+        """Let all look again who wait for room, for changed pipelines, or for the end."""
         self._freed.set()
         self._freed = asyncio.Event()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a task that ends with the data plane."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -341,9 +365,10 @@ class DataPlane:
         :returns: records that did not end; their sources were not answered and send them again.
         """
         self.leaving = True
+        self._buffer.leave()
         for stream in list(self.streams):
             stream.leave()
-        self._moved()
+        self.wake()
         try:
             async with asyncio.timeout(seconds):
                 while self.streams or self.pending:
@@ -367,7 +392,7 @@ class DataPlane:
     @property
     def pending(self) -> int:
         """Records taken and not decided, of all pipelines; one in two pipelines counts twice."""
-        return sum(flow.pending for flow in self._flows.values())
+        return sum(flow.pending for flow in self._flows.values()) + self._buffer.pending
 
     def opened(self, stream: Stream) -> None:
         """A stream begins."""
@@ -378,14 +403,15 @@ class DataPlane:
         """A stream has ended."""
         self.streams.discard(stream)
         self.budget.closed()
-        self._moved()
+        self.wake()
 
     async def close(self) -> None:
         """Let everything go and close all connections."""
         for flow in self._flows.values():
             flow.close()
         self._flows.clear()
-        self._moved()
+        await self._buffer.close()
+        self.wake()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from etl_operator.node.data.balance import Key, lane_of
-from etl_operator.node.data.call import Parcel, Services
+from etl_operator.node.data.call import Parcel
 from etl_operator.node.data.chunk import Chunk, Packed, Passed, Trace
 from etl_operator.node.data.conditions import ConditionError
 from etl_operator.node.data.deadletter import Cause, dead_letter
@@ -16,6 +16,7 @@ from etl_operator.node.data.graph import Kind, Plan, Stage
 from etl_operator.node.data.lane import Clock, Deliver, Lane, Spawn
 from etl_operator.node.data.ledger import Tally, Verdict
 from etl_operator.node.data.policy import Result
+from etl_operator.node.data.processing import Processor
 from etl_operator.node.data.stats import StageStats
 from etl_operator.node.data.view import StageCounters
 from etl_operator.router.pb import common_pb2
@@ -51,7 +52,7 @@ class Run:
     def __init__(
         self,
         plan: Plan,
-        services: Services,
+        services: Processor,
         counted: Counted,
         clock: Clock,
         spawn: Spawn,

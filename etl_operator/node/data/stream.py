@@ -15,9 +15,10 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from etl_operator.node.data.credit import FIRST_GRANT, Amount, Grant, Level
+from etl_operator.node.data.flow import Way
 from etl_operator.node.data.frames import Frame
 from etl_operator.node.data.ledger import Ticket
-from etl_operator.node.data.plane import DataPlane, NoPipeline, Way, amount_of, ids
+from etl_operator.node.data.plane import DataPlane, NoPipeline, amount_of, ids
 from etl_operator.router.pb import common_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]

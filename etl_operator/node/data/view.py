@@ -35,6 +35,8 @@ class Pipeline(msgspec.Struct, frozen=True):
     enabled: bool
     drain: bool = True
     """Disabled: what is under way is brought to its end. False: it is let go, and sources send it again."""
+    created: float = 0.0
+    """Wall-clock seconds since 1970: tells it apart from an earlier one with the same id."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -65,6 +67,8 @@ class StageCounters(msgspec.Struct, frozen=True):
     broken: str = ""
     """The last answer of a service that repeating the call does not change; empty after a call that
     succeeded. Services that cannot be reached do not set it."""
+    stored: int = 0
+    """Records in the durable buffer in front of it, which all members share; not in ``buffered``."""
 
 
 class PipelineReport(msgspec.Struct, frozen=True):
@@ -80,6 +84,15 @@ class PipelineReport(msgspec.Struct, frozen=True):
     problem: str = ""
     """Why it cannot run; empty if it can."""
     stages: dict[str, StageCounters] = msgspec.field(default_factory=dict)
+    buffer: str = ""
+    """Why its durable buffer cannot be used at the moment; empty if it can, and without one."""
+    uncertain: bool = False
+    """It could not be found out how many records the durable buffer has."""
+
+    @property
+    def stored(self) -> int:
+        """Records in the durable buffer, which all members share; not in ``pending``."""
+        return sum(stage.stored for stage in self.stages.values())
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -94,6 +107,8 @@ class Report(msgspec.Struct, frozen=True):
     streams: int = 0
     outstanding: dict[str, int] = msgspec.field(default_factory=dict)
     """Records in calls, by id of the service."""
+    buffer: str = ""
+    """Why no record can be stored in the durable buffer at the moment; empty if they can, and without one."""
 
 
 class Offset(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
-"""The limits of the settings, as the data plane of one process has them."""
+"""The settings, as the data plane of one process has them."""
 
 from __future__ import annotations
 
+from etl_operator.node.data.buffer import Buffer
 from etl_operator.node.data.call import Tuning
 from etl_operator.node.data.credit import Amount, Limits
 from etl_operator.node.settings import Settings
@@ -30,3 +31,12 @@ def tuning_of(settings: Settings) -> Tuning:
         longest_wait=settings.node.longest_retry_seconds,
         service_tls=settings.node.service_tls_dir,
     )
+
+
+def buffer_of(settings: Settings) -> Buffer | None:
+    """The durable buffer; None: records are in memory only."""
+    if not settings.nats.urls:
+        return None
+    from etl_operator.node.buffer.nats import NatsBuffer
+
+    return NatsBuffer(settings.nats)

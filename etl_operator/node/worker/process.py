@@ -19,7 +19,7 @@ from etl_operator.node.data import rpc, view
 from etl_operator.node.data.plane import DataPlane
 from etl_operator.node.limits import GRACE, server_options
 from etl_operator.node.worker import link
-from etl_operator.node.worker.budget import limits_of, tuning_of
+from etl_operator.node.worker.budget import buffer_of, limits_of, tuning_of
 from etl_operator.node.worker.forward import Forward, channel_to
 from etl_operator.node.worker.port import Port
 from etl_operator.tls.files import TlsError
@@ -39,7 +39,9 @@ class WorkerProcess:
         self._control = control
         self._begin = begin
         self._snapshot = begin.snapshot
-        self._plane = DataPlane(limits_of(settings, begin.workers), tuning_of(settings))
+        self._plane = DataPlane(
+            limits_of(settings, begin.workers), tuning_of(settings), buffer=buffer_of(settings)
+        )
         if begin.snapshot is not None:
             self._plane.update(begin.snapshot)
         self._calls: Counter[str] = Counter()
@@ -101,6 +103,8 @@ class WorkerProcess:
                     last.services if services is None else services,
                 )
                 self._plane.update(self._snapshot)
+            case link.Ask() if message.only:
+                self._spawn(self._answer_exactly(message))
             case link.Ask():
                 self._control.send(self._answer(message))
             case link.Confirm(progress):
@@ -109,6 +113,10 @@ class WorkerProcess:
                 self._spawn(self._leave(seconds))
             case _:
                 raise ValueError(f"unexpected message from the control process: {message}")
+
+    async def _answer_exactly(self, asked: link.Ask) -> None:
+        await self._plane.refresh(asked.only)
+        self._control.send(self._answer(asked))
 
     def _answer(self, asked: link.Ask) -> link.Answer:
         progress = view.Progress()

@@ -248,6 +248,26 @@ def test_certificates_are_mounted_where_the_docs_say() -> None:
     assert "/etc/etl-router-tls" not in str(stateful_set(cluster(), SETTINGS, 3))
 
 
+def test_the_durable_buffer_is_configured_and_its_credentials_are_mounted() -> None:
+    nats = {"urls": ["nats://a:4222", "tls://b:4222"], "credentialsSecretName": "secret", "maxBytes": 2**21}
+    made = cluster(buffer={"type": "Nats", "nats": nats})
+    assert yaml.safe_load(config_data(made)["router.yaml"])["nats"] == {
+        "urls": ["nats://a:4222", "tls://b:4222"],
+        "prefix": "etl_prod",
+        "credentials_dir": "/etc/etl-router-nats",
+        "replicas": 3,
+        "sync_always": False,
+        "max_bytes": 2**21,
+    }
+    built = stateful_set(made, SETTINGS, 3)
+    [volume] = [one for one in pod_of(built)["volumes"] if "secret" in one]
+    assert volume["secret"] == {"secretName": "secret"}
+    [mount] = [one for one in container_of(built)["volumeMounts"] if one["name"] == volume["name"]]
+    assert mount == {"name": volume["name"], "mountPath": "/etc/etl-router-nats", "readOnly": True}
+    assert "nats" not in config_data(cluster())["router.yaml"]
+    assert "nats" not in str(stateful_set(cluster(), SETTINGS, 3))
+
+
 def test_members_find_each_other_before_they_are_ready() -> None:
     spec = children.headless_service(cluster())["spec"]
     assert spec["clusterIP"] == "None"

@@ -662,6 +662,25 @@ async def test_the_status_knows_the_revision_before_and_the_protocol() -> None:
     assert running.status["protocol"] == "etl"
 
 
+async def test_the_status_says_which_members_cannot_use_the_durable_buffer() -> None:
+    nats = {"urls": ["nats://nats:4222"]}
+    running = await Running().started()
+    assert running.status["buffer"] == {"type": "Memory"}
+    running.store.edit(CLUSTER, NAME, {"spec": {"buffer": {"type": "Nats", "nats": nats}}})
+    await running.settle()
+    assert running.status["buffer"] == {"type": "Nats", "healthy": True}
+    running.world.routers.buffer_troubles = {2: "stream s: maximum bytes exceeded"}
+    await running.once()
+    assert running.status["buffer"] == {
+        "type": "Nats",
+        "healthy": False,
+        "message": "prod-1: stream s: maximum bytes exceeded",
+    }
+    running.world.routers.buffer_troubles = {}
+    await running.once()
+    assert running.status["buffer"] == {"type": "Nats", "healthy": True}
+
+
 @pytest.mark.parametrize(("replicas", "budget"), [(1, None), (2, 1), (3, 1), (5, 2)])
 async def test_the_disruption_budget_follows_the_quorum(replicas: int, budget: int | None) -> None:
     running = Running(replicas)

@@ -445,6 +445,22 @@ async def test_services_that_are_not_ready_are_not_passed_over() -> None:
     assert "running" not in running.condition("Ready")["message"]
 
 
+async def test_a_durable_buffer_that_cannot_be_used_is_named_and_does_not_withdraw_ready() -> None:
+    running = await Running().started()
+    for resource, name in ((SOURCE, "in"), (TRANSFORM, "filter"), (TRANSFORM, "enrich"), (SINK, "out")):
+        running.ready(resource, name, True)
+    running.world.routers.buffer_troubles = {1: "member 1: NATS at nats://nats:4222: refused"}
+    await running.once()
+    assert running.condition("Ready")["status"] == "True"
+    assert running.condition("Degraded")["reason"] == "BufferUnavailable"
+    for kind in ("Ready", "Degraded"):
+        assert "NATS at nats://nats:4222: refused" in running.condition(kind)["message"]
+    running.world.routers.buffer_troubles = {}
+    await running.once()
+    assert not running.condition("Degraded")
+    assert running.condition("Ready")["message"] == "accepted and running"
+
+
 async def test_the_one_named_default_is_the_default() -> None:
     running = Running()
     add_cluster(running.world, "default")

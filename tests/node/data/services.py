@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import grpc.aio
 
 from etl_operator.node.data import rpc
+from etl_operator.node.data.buffer import Buffer
 from etl_operator.node.data.call import Tuning
 from etl_operator.node.data.credit import Limits
 from etl_operator.node.data.plane import DataPlane
@@ -387,10 +388,10 @@ async def listening(served: S) -> AsyncIterator[S]:
 
 @asynccontextmanager
 async def world(
-    *served: Served, limits: Limits | None = None, tuning: Tuning = QUICK
+    *served: Served, limits: Limits | None = None, tuning: Tuning = QUICK, buffer: Buffer | None = None
 ) -> AsyncIterator[World]:
     """A data plane with these services."""
-    plane = DataPlane(limits, tuning)
+    plane = DataPlane(limits, tuning, buffer=buffer)
     server = grpc.aio.server(options=LARGE)
     calls: Counter[str] = Counter()
     server.add_generic_rpc_handlers(rpc.handlers(plane, "etl", lambda name: calls.update([name])))
