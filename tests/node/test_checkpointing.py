@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from etl_operator.router.pb import checkpoint_pb2 as pb
-from etl_operator.router.pb import checkpoint_pb2_grpc, common_pb2
+from etl_operator.router.pb import checkpoint_pb2_grpc, common_pb2, router_pb2
 from tests.hanging import HANGS
 from tests.node.cluster import RouterProcess, running
 from tests.node.data.made import batch, line
-from tests.node.data.processes import accepted, know, run
+from tests.node.data.processes import accepted, disable, know, run
 from tests.node.data.services import FakeSink
 from tests.processes import until
 
@@ -121,3 +122,29 @@ async def test_nodes_commit_how_far_pipelines_have_come(tmp_path: Path, sink: Fa
         cluster.start(cluster.nodes)
         leader = await cluster.leader()
         assert await offsets(leader, "src") == {0: 50}
+
+
+async def test_what_another_member_delivered_holds_no_checkpoint_up(tmp_path: Path, sink: FakeSink) -> None:
+    async with running(tmp_path, 3) as cluster:
+        leader = await cluster.leader()
+        await run(leader, line())
+        first, second = [node for node in cluster.nodes.values() if node is not leader]
+        for node in (first, second):
+            await know(node, sink)
+        source = await accepted(first, [1])
+        sink.held = asyncio.Event()
+        await source.push(batch([2, 3]))
+        await until(lambda: sink.calls == 2, cluster.logs)
+        # The first member lets go of them, the second one delivers them, and the source comes back.
+        await disable(leader, "ns/p", drain=False)
+        await source.end()
+        sink.held.set()
+        enable = router_pb2.EnablePipelineRequest(pipeline_id="ns/p")
+        assert (await leader.admin.EnablePipeline(enable, timeout=HANGS)).success
+        await accepted(second, [2, 3])
+        await accepted(first, [4, 5])
+
+        async def committed() -> bool:
+            return await offsets(leader, "src") == {0: 5}
+
+        await until(committed, cluster.logs)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import msgspec
 
 from etl_operator.node.bridge.planes import Plane
 from etl_operator.node.consensus.engine import ConsensusError
 from etl_operator.node.control import state
 from etl_operator.node.control.checkpoints import GroupRow, SourceRow
 from etl_operator.node.control.peers import Peers
-from etl_operator.node.data.view import Progress
+from etl_operator.node.data.view import Offset, Progress
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +24,14 @@ _ROWS = 5000
 
 
 class Committer:
-    """Commits the progress of a data plane."""
+    """Commits the progress of a data plane.
 
-    def __init__(self, plane: Plane, peers: Peers) -> None:
+    :param replicated: what all members have committed.
+    """
+
+    def __init__(self, plane: Plane, peers: Peers, replicated: state.RouterState) -> None:
         self._plane = plane
+        self._state = replicated
         self._peers = peers
         self._trouble = ""
 
@@ -40,6 +46,8 @@ class Committer:
     async def commit(self) -> None:
         """Commit what is new. What cannot be committed is tried again the next time."""
         progress = await self._plane.progress()
+        if passed := self._passed(progress.holes):
+            self._plane.passed_elsewhere(passed)
         try:
             for part, command in _commands(progress):
                 await self._peers.propose(command)
@@ -52,6 +60,19 @@ class Committer:
             await asyncio.sleep(INTERVAL)
         else:
             self._trouble = ""
+
+    def _passed(self, holes: Sequence[Offset]) -> list[Offset]:
+        """How far partitions with a hole have come, where that is beyond the hole: the source sent the
+        records again, and another member delivered them."""
+        groups = self._state.checkpoints.groups
+        found = [
+            (hole, groups.get(hole.pipeline_id, {}).get((hole.source, hole.partition))) for hole in holes
+        ]
+        return [
+            msgspec.structs.replace(hole, position=reached.value)
+            for hole, reached in found
+            if reached is not None and reached.value >= hole.position
+        ]
 
 
 def _commands(progress: Progress) -> Iterator[tuple[Progress, state.Idempotent]]:

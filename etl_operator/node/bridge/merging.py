@@ -90,10 +90,15 @@ def counters_of(report: view.PipelineReport) -> view.PipelineReport:
 
 
 def progress_of(parts: Sequence[view.Progress]) -> view.Progress:
-    """The furthest that any worker has come."""
+    """The furthest that any worker has come, and the first hole that any worker has."""
     offsets: dict[tuple[str, str, int], view.Offset] = {}
     marks: dict[tuple[str, int], view.Watermark] = {}
+    holes: dict[tuple[str, str, int], view.Offset] = {}
     for part in parts:
+        for hole in part.holes:
+            where = (hole.pipeline_id, hole.source, hole.partition)
+            if where not in holes or holes[where].position > hole.position:
+                holes[where] = hole
         for offset in part.offsets:
             where = (offset.pipeline_id, offset.source, offset.partition)
             if where not in offsets or offsets[where].position < offset.position:
@@ -102,7 +107,7 @@ def progress_of(parts: Sequence[view.Progress]) -> view.Progress:
             key = (mark.source, mark.partition)
             if key not in marks or marks[key].position < mark.position:
                 marks[key] = mark
-    return view.Progress(list(offsets.values()), list(marks.values()))
+    return view.Progress(list(offsets.values()), list(marks.values()), list(holes.values()))
 
 
 def share_of(confirmed: view.Progress, own: view.Progress) -> view.Progress:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from etl_operator.node.data.plane import DataPlane
-from etl_operator.node.data.view import Progress, Report, Snapshot
+from etl_operator.node.data.view import Offset, Progress, Report, Snapshot
 
 
 class Plane(Protocol):
@@ -43,6 +44,9 @@ class Plane(Protocol):
     def confirm(self, progress: Progress) -> None:
         """``progress`` has been committed."""
 
+    def passed_elsewhere(self, offsets: Sequence[Offset]) -> None:
+        """The cluster has delivered these partitions so far, whichever member did."""
+
     async def leave(self, seconds: float) -> None:
         """Take nothing more, and bring to its end what is in progress within ``seconds``."""
 
@@ -60,6 +64,7 @@ class InProcess:
         self.update = plane.update
         self.progress_due = plane.progress_due
         self.confirm = plane.confirm
+        self.passed_elsewhere = plane.passed_elsewhere
         self.close = plane.close
 
     @property

@@ -65,7 +65,7 @@ class DataSide:
         self._engine = engine
         self._feed = Feed(pipelines, registry, self._applied, plane.update)
         engine.on_change(self._feed.wake)
-        self._committer = Committer(plane, self.peers)
+        self._committer = Committer(plane, self.peers, pipelines)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property

@@ -15,6 +15,7 @@ from itertools import count
 
 import msgspec
 
+from etl_operator.node.bridge import watchdog
 from etl_operator.node.data import view
 from etl_operator.node.worker import link
 
@@ -158,37 +159,56 @@ class Worker:
             ours.close()
             return f"cannot be started: {error}"
         end = await link.Link.over(ours)
+        dog = watchdog.Watchdog(lambda: end.send(link.Beat()), lambda: self._hangs(process))
         try:
-            await self._serve(end)
+            await self._serve(end, dog)
         finally:
             end.close()
             self._gone()
             code = await asyncio.to_thread(_end, process)
         return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
-    async def _serve(self, end: link.Link) -> None:
-        while (message := await end.read()) is not None:
-            match message:
-                case link.Up():
+    def _hangs(self, process: subprocess.Popen[bytes]) -> None:
+        seconds = watchdog.BEAT_SECONDS * watchdog.MOST_SILENT
+        log.error("data worker %d has not answered for %g s; killing it", self.number, seconds)
+        process.kill()
+
+    async def _serve(self, end: link.Link, dog: watchdog.Watchdog) -> None:
+        watching: asyncio.Task[None] | None = None
+        try:
+            while (message := await end.read()) is not None:
+                dog.heard()
+                if isinstance(message, link.Up):
                     await self._opened.wait()
                     end.send(self._begin(self.number))
                     self._link = end
-                case link.Serving():
-                    log.info("data worker %d is serving", self.number)
-                    self.serving = True
-                    self._on_serving()
-                case link.Answer():
-                    self._answered(message)
-                case link.Due():
-                    self._on_due()
-                case link.Left():
-                    self._left.set()
+                    watching = asyncio.create_task(dog.run())
+                else:
+                    self._take(message)
+        finally:
+            if watching is not None:
+                watching.cancel()
+
+    def _take(self, message: link.Message) -> None:
+        match message:
+            case link.Serving():
+                log.info("data worker %d is serving", self.number)
+                self.serving = True
+                self._on_serving()
+            case link.Answer():
+                self._answered(message)
+            case link.Due():
+                self._on_due()
+            case link.Left():
+                self._left.set()
 
     def _answered(self, answer: link.Answer) -> None:
         asked = self._asked.pop(answer.number, None)
         if asked is not None and not asked.done():
             asked.set_result(answer)
-        if self.last is not None and answer.only:
+        if answer.only:
+            if self.last is None:
+                return
             # A part only: what was known of the other pipelines holds.
             known = {**self.last.report.pipelines, **answer.report.pipelines}
             report = msgspec.structs.replace(answer.report, applied=self.last.report.applied, pipelines=known)

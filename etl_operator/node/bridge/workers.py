@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from etl_operator.node.bridge import merging
 from etl_operator.node.bridge.worker import STOP_SECONDS, Worker
 from etl_operator.node.consensus.address import Address
-from etl_operator.node.data.view import PipelineReport, Progress, Report, Service, Snapshot
+from etl_operator.node.data.view import Offset, PipelineReport, Progress, Report, Service, Snapshot
 from etl_operator.node.settings import Settings
 from etl_operator.node.worker import link
 
@@ -120,6 +120,11 @@ class Workers:
             own = merging.share_of(progress, worker.progress)
             if own != Progress():
                 worker.send(link.Confirm(own))
+
+    def passed_elsewhere(self, offsets: Sequence[Offset]) -> None:
+        """See `planes.Plane`."""
+        for worker in self._workers:
+            worker.send(link.Passed(list(offsets)))
 
     async def leave(self, seconds: float) -> None:
         """See `planes.Plane`. Control services are forwarded until `close`."""

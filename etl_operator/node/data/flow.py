@@ -78,6 +78,8 @@ class Flow:
         self._cohorts: dict[Cohort, None] = {}
         """Batches of which all records are undecided; none of them is in ``_undecided``."""
         self._dirty: set[Ledger] = set()
+        self._torn: set[Ledger] = set()
+        """Those that may have holes."""
 
     # What holds.
 
@@ -151,8 +153,10 @@ class Flow:
             self._run.stop()
             self._run = None
         for cohort in list(self._cohorts):
+            self._torn.add(cohort.ledger)
             cohort.let_go()
         for tally in list(self._undecided):
+            self._torn.add(tally.ledger)
             tally.let_go()
 
     def close(self) -> None:
@@ -312,6 +316,20 @@ class Flow:
         if dirty:
             found = {key: ledger.committed for key, ledger in self._ledgers.items() if ledger in dirty}
         return {key: position for key, position in found.items() if position}
+
+    def holes(self) -> dict[Key, int]:
+        """The lowest position that was let go and did not come again, of the partitions that have one."""
+        if not self._torn:
+            return {}
+        found = {key: ledger for key, ledger in self._ledgers.items() if ledger in self._torn and ledger.hole}
+        self._torn = set(found.values())
+        return {key: ledger.hole for key, ledger in found.items()}
+
+    def passed_elsewhere(self, key: Key, position: int) -> None:
+        """Other members have delivered a partition up to ``position``."""
+        ledger = self._ledgers.get(key)
+        if ledger is not None and ledger.passed_elsewhere(position):
+            self._dirty.add(ledger)
 
     def is_clear(self, key: Key, position: int) -> bool:
         """Nothing at or below ``position`` of a partition is undecided here."""

@@ -205,7 +205,8 @@ class Ledger:
         self._decided = Ranges(_REMEMBERED)
         self._rejected = Ranges(_REMEMBERED)
         self._holes = Ranges()
-        """Positions let go and not seen since: nothing beyond them is committed."""
+        """Positions let go and not seen since: nothing beyond them is committed, until another member has
+        delivered them."""
         self._committed = 0
         self._highest = 0
         """Of all positions that came."""
@@ -287,6 +288,9 @@ class Ledger:
             del self._flying[position]
             if verdict is Verdict.LET_GO:
                 self._holes.add(position)
+                # It may have been rejected before.
+                self._decided.discard(position)
+                self._rejected.discard(position)
             else:
                 self._decided.add(position)
                 if verdict is Verdict.REJECTED:
@@ -315,6 +319,18 @@ class Ledger:
             reached = self._decided.highest if self._decided else None
         self._committed = max(self._committed, reached or 0)
         return self._committed
+
+    @property
+    def hole(self) -> int:
+        """The lowest position that was let go here and did not come again; 0 if there is none."""
+        return self._holes.lowest if self._holes else 0
+
+    def passed_elsewhere(self, position: int) -> bool:
+        """Other members have delivered everything up to ``position``; whether that fills a hole."""
+        if not self._holes or self._holes.lowest > position:
+            return False
+        self._holes.discard_to(position)
+        return True
 
     def is_clear(self, position: int) -> bool:
         """Nothing at or below ``position`` is undecided, and nothing without a position."""

@@ -172,6 +172,11 @@ class DataPlane:
         for pipeline_id, flow in self._flows.items():
             for (source, partition), position in self._buffer.committed(flow).items():
                 self._reached[pipeline_id, source, partition] = position
+        holes = [
+            Offset(pipeline_id, *key, position)
+            for pipeline_id, flow in self._flows.items()
+            for key, position in flow.holes().items()
+        ]
         clear = [mark for key, mark in self._marks.items() if self._is_clear(key, mark.position)]
         return Progress(
             [Offset(*where, position) for where, position in self._reached.items()],
@@ -179,6 +184,7 @@ class DataPlane:
                 Watermark(m.source_id, m.partition, m.position, m.timestamp.seconds, m.timestamp.nanos)
                 for m in clear
             ],
+            holes,
         )
 
     def confirm(self, progress: Progress) -> None:
@@ -203,6 +209,13 @@ class DataPlane:
     async def refresh(self, only: str) -> None:
         """Make the next report of the pipeline ``only`` exact, if its records are in a durable buffer."""
         await self._buffer.refresh(only)
+
+    def passed_elsewhere(self, offsets: Iterable[Offset]) -> None:
+        """The cluster has delivered these partitions so far, whichever member did."""
+        for offset in offsets:
+            flow = self._flows.get(offset.pipeline_id)
+            if flow is not None:
+                flow.passed_elsewhere((offset.source, offset.partition), offset.position)
 
     async def progress_due(self) -> None:
         """Wait until so much was done that it should be committed."""

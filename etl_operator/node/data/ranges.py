@@ -76,6 +76,14 @@ class Ranges:
             if self._most and len(starts) > self._most:
                 del starts[0], ends[0]
 
+    def discard_to(self, number: int) -> None:
+        """Take ``number`` and all below it away."""
+        i = bisect_right(self._starts, number)
+        if i and self._ends[i - 1] > number:
+            i -= 1
+            self._starts[i] = number + 1
+        del self._starts[:i], self._ends[:i]
+
     def discard(self, number: int) -> None:
         """Take one number away, if it is there."""
         starts, ends = self._starts, self._ends

@@ -135,3 +135,6 @@ class Progress(msgspec.Struct, frozen=True):
 
     offsets: list[Offset] = msgspec.field(default_factory=list)
     watermarks: list[Watermark] = msgspec.field(default_factory=list)
+    holes: list[Offset] = msgspec.field(default_factory=list)
+    """Not to be committed: the lowest position of a partition that was let go here and did not come again.
+    Nothing beyond it is committed from here, unless another member has delivered it."""

@@ -56,10 +56,20 @@ class Ask(msgspec.Struct, tag=True, frozen=True):
     """Id of the one pipeline to report; empty for all."""
 
 
+class Beat(msgspec.Struct, tag=True, frozen=True):
+    """To the worker, now and then: it answers with a `Beat`, which says that it still runs."""
+
+
 class Confirm(msgspec.Struct, tag=True, frozen=True):
     """To the worker: this has been committed."""
 
     progress: view.Progress
+
+
+class Passed(msgspec.Struct, tag=True, frozen=True):
+    """To the worker: the cluster has delivered these partitions so far, whichever member did."""
+
+    offsets: list[view.Offset]
 
 
 class Leave(msgspec.Struct, tag=True, frozen=True):
@@ -99,7 +109,7 @@ class Left(msgspec.Struct, tag=True, frozen=True):
     """From the worker: no record is in progress any more, or the time is over."""
 
 
-Message = Up | Begin | Change | Ask | Confirm | Leave | Stop | Serving | Answer | Due | Left
+Message = Up | Begin | Change | Ask | Beat | Confirm | Passed | Leave | Stop | Serving | Answer | Due | Left
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

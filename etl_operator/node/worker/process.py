@@ -107,8 +107,12 @@ class WorkerProcess:
                 self._spawn(self._answer_exactly(message))
             case link.Ask():
                 self._control.send(self._answer(message))
+            case link.Beat():
+                self._control.send(message)
             case link.Confirm(progress):
                 self._plane.confirm(progress)
+            case link.Passed(offsets):
+                self._plane.passed_elsewhere(offsets)
             case link.Leave(seconds):
                 self._spawn(self._leave(seconds))
             case _:

@@ -34,6 +34,15 @@ def test_bounded_ranges_forget_the_lowest() -> None:
     assert list(ranges) == [(7, 7), (9, 9)]
 
 
+@given(st.sets(st.integers(0, 30)), st.integers(-1, 31))
+def test_ranges_lose_all_up_to_a_number(numbers: set[int], bound: int) -> None:
+    ranges = Ranges()
+    for number in numbers:
+        ranges.add(number)
+    ranges.discard_to(bound)
+    assert {n for first, last in ranges for n in range(first, last + 1)} == {n for n in numbers if n > bound}
+
+
 POSITIONS = st.lists(st.integers(0, 8), min_size=1, max_size=5)
 
 
@@ -152,12 +161,19 @@ class OnePartition(RuleBasedStateMachine):
             self.delivered.discard(position)
         self.flying.clear()
 
+    @rule(position=st.integers(0, 40))
+    def passed_elsewhere(self, position: int) -> None:
+        filled = {one for one in self.lost if one <= position}
+        assert self.ledger.passed_elsewhere(position) is bool(filled)
+        self.lost -= filled
+
     @invariant()
     def commits_what_has_no_gap_before_it(self) -> None:
         decided = self.delivered | self.rejected
         bound = min(self.open_positions | self.lost, default=100)
         self.committed = max(self.committed, max((p for p in decided if p < bound), default=0))
         assert self.ledger.committed == self.committed
+        assert self.ledger.hole == min(self.lost, default=0)
 
     @invariant()
     def counts_what_is_open(self) -> None:

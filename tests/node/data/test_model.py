@@ -10,7 +10,7 @@ import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -28,6 +28,7 @@ from etl_operator.node.data.plane import DataPlane, amount_of
 from etl_operator.node.data.view import Pipeline, Service, Snapshot
 from etl_operator.router.pb import common_pb2, router_pb2, sink_pb2, source_pb2, transform_pb2
 from tests.node.data.made import line, record
+from tests.virtual import play
 
 HISTORIES = int(os.environ.get("DATA_HISTORIES", "25"))
 TRANSFORM, SINK = common_pb2.SERVICE_TYPE_TRANSFORM, common_pb2.SERVICE_TYPE_SINK
@@ -40,30 +41,6 @@ UNSPLIT = 60
 """Positions up to this one are filtered or passed, so that their batches stay bytes."""
 
 Key = tuple[str, int, int, bytes]
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """Time passes when there is nothing else to do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.virtual = 0.0
-
-    def time(self) -> float:
-        return self.virtual
-
-    def _run_once(self) -> None:
-        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
-            self.virtual = max(self.virtual, self._scheduled[0].when())  # type: ignore[attr-defined]
-        super()._run_once()  # type: ignore[misc]
-
-
-def play(work: Coroutine[Any, Any, None]) -> None:
-    loop = VirtualLoop()
-    try:
-        loop.run_until_complete(work)
-    finally:
-        loop.close()
 
 
 class Unconnected:
