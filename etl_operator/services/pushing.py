@@ -65,8 +65,6 @@ class Pusher:
         self._asked = -math.inf
         self._answers = 0
         """Batches answered on this stream."""
-        self._code: grpc.StatusCode | None = None
-        """How the last stream ended of which that is known."""
         self._backoff = Backoff()
 
     async def offer(self, records: Sequence[Record]) -> None:
@@ -89,17 +87,17 @@ class Pusher:
         while not self._done():
             self._outstanding.opened()
             self._sent_at.clear()
-            code = await self._stream()
+            await self._stream()
             self._metrics.connected.set(0)
             if not self._done():
                 self._routers.next()
-                await self._backoff.wait(code)
+                await self._backoff.wait()
 
     def _done(self) -> bool:
         return self._finished and not len(self._outstanding)
 
-    async def _stream(self) -> grpc.StatusCode | None:
-        """One stream, until it ends; with what status."""
+    async def _stream(self) -> None:
+        """One stream, until it ends."""
         call = self._routers.stream(self._metadata)
         self._answers = 0
         self._metrics.streams.inc()
@@ -115,17 +113,13 @@ class Pusher:
         except _Fault as fault:
             log.error("the stream is opened anew: %s", fault, extra={"router": self._routers.address})
         except grpc.aio.AioRpcError as error:
-            if _is_unknown(error):
-                return self._code
-            self._routers.trouble(error, worked=self._answers > 0)
-            self._code = error.code()
-            return self._code
+            if not _is_unknown(error):
+                self._routers.trouble(error, worked=self._answers > 0)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             call.cancel()
-        return None
 
     async def _send(self, call: Any) -> None:
         """Everything there is to say, until all is said."""

@@ -22,11 +22,9 @@ from etl_operator.tls.files import Reloading, TlsError
 
 log = logging.getLogger(__name__)
 
-_FIRST, _LONGEST = 0.1, 30.0
-"""Seconds of the first and of the longest back-off."""
-_LONGEST_REFUSED = 5.0
-"""... where a router answers, but not with what is needed: somebody is perhaps about to create the
-pipeline."""
+_FIRST, _LONGEST = 0.1, 5.0
+"""Seconds of the first and of the longest back-off: a router that starts, or a pipeline that is created, has
+its records some seconds later. One attempt in so many seconds costs a router little, also of many sources."""
 _CALL = 10.0
 """Seconds that a call may take."""
 _OPTIONS = [
@@ -81,8 +79,7 @@ class RouterTls:
 
 
 class Backoff:
-    """Pauses between attempts: 100 ms, doubled up to 30 s, of which a random part of up to a half is left
-    out."""
+    """Pauses between attempts: 100 ms, doubled up to 5 s, less a random part of up to a half."""
 
     def __init__(self) -> None:
         self._failures = 0
@@ -91,14 +88,10 @@ class Backoff:
         """It works again."""
         self._failures = 0
 
-    async def wait(self, code: grpc.StatusCode | None = None) -> None:
-        """Sleep.
-
-        :param code: how the last attempt ended.
-        """
-        longest = _LONGEST_REFUSED if code is grpc.StatusCode.FAILED_PRECONDITION else _LONGEST
+    async def wait(self) -> None:
+        """Sleep."""
         # The power is bounded too: 2.0 ** 1100 is an error.
-        seconds = min(longest, _FIRST * 2.0 ** min(self._failures, 20))
+        seconds = min(_LONGEST, _FIRST * 2.0 ** min(self._failures, 20))
         self._failures += 1
         # Not for secrets: so that many sources do not come back at once.
         await asyncio.sleep(seconds * random.uniform(0.5, 1))  # noqa: S311
@@ -188,7 +181,7 @@ class Routers:
                     return None
                 self.trouble(error)
                 self.next()
-                await backoff.wait(error.code())
+                await backoff.wait()
         return None
 
     def _channel(self) -> grpc.aio.Channel:
