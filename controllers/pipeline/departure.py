@@ -32,6 +32,8 @@ class Departures:
         self._clock = clock
         self._since: dict[_Stay, float] = {}
         self._drained: set[_Stay] = set()
+        self._taken: set[_Stay] = set()
+        """Pipelines that were disabled or deleted here, and have not come back since."""
 
     async def remove(
         self, cluster: ObjectKey, addresses: Sequence[str], pipeline: str, drain: float, *, owner: str = ""
@@ -64,10 +66,19 @@ class Departures:
         self._since.pop((cluster, pipeline), None)
         self._drained.discard((cluster, pipeline))
 
+    def took(self, cluster: ObjectKey, pipeline: str) -> bool:
+        """Whether it was disabled or deleted here, in order to leave, and has not come back since."""
+        return (cluster, pipeline) in self._taken
+
+    def came_back(self, cluster: ObjectKey, pipeline: str) -> None:
+        """The cluster holds the pipeline as it is to."""
+        self._taken.discard((cluster, pipeline))
+
     def forget(self, pipeline: str) -> None:
         """The pipeline's object is gone."""
         self._since = {stay: since for stay, since in self._since.items() if stay[1] != pipeline}
         self._drained = {stay for stay in self._drained if stay[1] != pipeline}
+        self._taken = {stay for stay in self._taken if stay[1] != pipeline}
 
     async def _remove(self, node: RouterNode, stay: _Stay, drain: float, owner: str) -> int | None:
         name = stay[1]
@@ -79,6 +90,8 @@ class Departures:
         # The entry is made by the first answer: an outage takes no time from the records.
         waited = now - self._since.setdefault(stay, now)
         late = waited >= drain
+        # Also where the answer gets lost.
+        self._taken.add(stay)
         if found.status.enabled or not late:
             pending = await node.disable_pipeline(name, drain > 0)
             if pending and not late:

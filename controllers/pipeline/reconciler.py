@@ -74,11 +74,15 @@ class PipelineReconciler:
             return await self._report(key, obj, conditions, Outcome(again=settings.retry_limit))
         held = await leave_former_cluster(self._context, self._departures, key, obj, cluster)
         if held is not None:
-            conditions.working(*held)
-            return await self._report(key, obj, conditions, Outcome(again=self._pauses.next(key)))
+            conditions.working(held.reason, held.message)
+            outcome = Outcome(figures=held.figures, again=self._pauses.next(key))
+            return await self._report(key, obj, conditions, outcome)
         # Before the first remote state, never without it.
         obj = await self._finalizer.hold(obj)
-        outcome = await self._submission.submit(obj, pipeline, cluster, where, conditions)
+        left = self._departures.took(cluster.key, pipeline_id(key))
+        outcome = await self._submission.submit(obj, pipeline, cluster, where, conditions, left=left)
+        if outcome.done is not None:
+            self._departures.came_back(cluster.key, pipeline_id(key))
         return await self._report(key, obj, conditions, outcome)
 
     def _members(self, cluster: View, conditions: Conditions) -> list[str]:

@@ -49,16 +49,24 @@ class Submission:
         self._letters.forget(key)
 
     async def submit(
-        self, obj: Object, pipeline: EtlPipeline, cluster: View, where: Sequence[str], conditions: Conditions
+        self,
+        obj: Object,
+        pipeline: EtlPipeline,
+        cluster: View,
+        where: Sequence[str],
+        conditions: Conditions,
+        *,
+        left: bool = False,
     ) -> Outcome:
         """Create, update, enable or disable the pipeline in the router, as far as it differs.
 
         :param where: ``host:port`` of the cluster's running members.
         :param conditions: are set.
+        :param left: the operator itself disabled or deleted the pipeline there: it was to move away.
         """
         key, config = ObjectKey.of(obj), build_config(pipeline)
         try:
-            done = await self._synchronise(obj, cluster, pipeline, config, where)
+            done = await self._synchronise(obj, cluster, pipeline, config, where, left)
         except NameConflict as conflict:
             conditions.set(r.ACCEPTED, False, r.NAME_CONFLICT, str(conflict))
             conditions.stalled(r.NAME_CONFLICT, str(conflict))
@@ -116,8 +124,9 @@ class Submission:
         pipeline: EtlPipeline,
         config: pb.PipelineConfig,
         where: Sequence[str],
+        left: bool,
     ) -> Synced:
-        known = _known(obj, cluster, self._kept.get(ObjectKey.of(obj)))
+        known = Known() if left else _known(obj, cluster, self._kept.get(ObjectKey.of(obj)))
         adopt = (obj["metadata"].get("annotations") or {}).get(ADOPT_ANNOTATION) == "true"
 
         async def work(node: RouterNode) -> Synced:

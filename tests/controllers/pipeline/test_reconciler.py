@@ -14,7 +14,14 @@ from controllers.references.clusters import choose_cluster
 from controllers.references.services import SERVICES, pipelines_using
 from controllers.service.registration import split_endpoint
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE, TRANSFORM
-from etl_operator.router.errors import Faulty, Overloaded, Rejected, RouterAdminUnavailable, RouterError
+from etl_operator.router.errors import (
+    Faulty,
+    Overloaded,
+    Rejected,
+    RouterAdminUnavailable,
+    RouterError,
+    Unreachable,
+)
 from etl_operator.router.pb import router_pb2 as pb
 from informers.cache.informer import Delta
 from informers.objects import ObjectKey, Resource
@@ -568,6 +575,41 @@ async def test_records_have_their_time_after_a_move_that_was_taken_back() -> Non
     await running.once()
     assert "drains 3 records" in running.condition("Ready")["message"]
     assert running.world.routers.forced == []
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_move_that_was_taken_back_is_no_drift(restarted: bool) -> None:
+    running = await Running(clusterRef={"name": "prod"}).started()
+    add_cluster(running.world, "other")
+    running.remote.pending = 3
+    for target in ("other", "prod"):
+        running.services_to(target)
+        running.store.edit(PIPELINE, NAME, {"spec": {"clusterRef": {"name": target}}})
+        if restarted:
+            running.reconciler = PipelineReconciler(running.world.context)
+        await running.once()
+    assert running.remote.enabled
+    assert running.status["enabled"] is True
+    assert running.world.events.reasons() == ["Resumed"]
+    # From now on it is drift again.
+    running.remote.enabled = False
+    await running.once()
+    assert running.world.events.reasons() == ["Resumed", "DriftCorrected"]
+
+
+@pytest.mark.parametrize("method", ["CreatePipeline", "DeletePipeline"])
+async def test_a_move_that_failed_half_way_and_was_taken_back_is_no_drift(method: str) -> None:
+    """The old cluster had disabled the pipeline, or had lost it already."""
+    running = await Running(clusterRef={"name": "prod"}).started()
+    add_cluster(running.world, "other")
+    running.world.routers.errors[method] = Unreachable("connection refused", address="a", method=method)
+    for target in ("other", "prod"):
+        running.services_to(target)
+        running.store.edit(PIPELINE, NAME, {"spec": {"clusterRef": {"name": target}}})
+        await running.once()
+        running.world.routers.errors.clear()
+    assert running.remote.enabled
+    assert "DriftCorrected" not in running.world.events.reasons()
 
 
 async def test_a_registry_that_does_not_answer_fails_no_pipeline() -> None:
