@@ -14,7 +14,7 @@ LOCK += $(UPGRADE)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage model conformance e2e peers bench lint fmt hooks manifests versions lock clean
+.PHONY: help demo test coverage model kill conformance e2e peers bench lint fmt hooks manifests versions lock clean
 
 help: ## Show this list
 	@echo "usage: make TARGET [VARIABLE=VALUE ...]"
@@ -27,6 +27,7 @@ help: ## Show this list
 #: WORKERS   test, coverage, conformance, e2e: number of tests that run in parallel (3); 0 runs all in one process
 #: CLUSTER   conformance, peers: sandbox (default) or real, a kube-apiserver; conformance also kind or the path of a kubeconfig
 #: HISTORIES model: number of histories (10000)
+#: RUNS      kill: number of runs (200)
 #: BENCH     bench: options of `python -m benchmarks`, such as --quick
 #: UPGRADE   lock: --upgrade selects the newest versions
 #: PYTHON    the Python that creates the virtual environment (python3); 3.11 or newer
@@ -45,6 +46,9 @@ coverage: $(VENV)/.dev ## Run the tests and print the coverage of each package, 
 
 model: $(VENV)/.dev ## Run random histories of the router's consensus engine in virtual time (two minutes; HISTORIES)
 	$(BIN)/python -m tests.node.model --histories $(or $(HISTORIES),10000)
+
+kill: $(VENV)/.dev ## Kill nodes, workers and services at random points while records flow, many times (RUNS)
+	$(BIN)/python -m tests.node.killing --runs $(or $(RUNS),200)
 
 conformance: $(VENV)/.dev ## Compare the sandbox's API server with a real one (CLUSTER)
 	$(PYTEST) e2e/conformance --cluster $(or $(CLUSTER),sandbox)
