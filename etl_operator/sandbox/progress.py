@@ -89,23 +89,27 @@ class Progress:
         self.elapsed = elapsed
         self._states: dict[str, State] = {}
         self._expected: frozenset[str] = frozenset()
+        self._unready: set[str] = set()
+        """Of the expected."""
         self._lines = 0
 
     def expect(self, names: Sequence[str]) -> None:
         """Show these from now on, in this order, such as ``EtlPipeline/user-analytics``."""
         self._expected = frozenset(names)
+        self._unready = set(names)
         self._states = {name: State(False, "not created yet") for name in names}
         if self._in_place:
             self._draw()
 
     @property
+    def is_waiting(self) -> bool:
+        """Something expected is not ready. Asked after every change, so it does not look at all objects."""
+        return bool(self._unready)
+
+    @property
     def waiting(self) -> dict[str, str]:
         """What of the expected is not ready, with the reason."""
-        return {
-            name: state.text
-            for name, state in self._states.items()
-            if not state.ready and name in self._expected
-        }
+        return {name: state.text for name, state in self._states.items() if name in self._unready}
 
     def say(self, text: str) -> None:
         """A line that stays, above the table."""
@@ -121,6 +125,10 @@ class Progress:
         if before == state:
             return
         self._states[name] = state
+        if state.ready:
+            self._unready.discard(name)
+        elif name in self._expected:
+            self._unready.add(name)
         if self._in_place:
             self._erase()
             self._draw()

@@ -267,7 +267,7 @@ class _Sandbox:
                 progress.remove(name)
             else:
                 progress.update(name, state)
-            if progress.waiting:
+            if progress.is_waiting:
                 all_ready.clear()
             elif not all_ready.is_set():
                 progress.say(

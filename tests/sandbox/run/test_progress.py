@@ -126,10 +126,12 @@ def test_objects_that_come_later_are_shown_and_hold_nothing_up() -> None:
     progress.update("A/a", State(True, "done"))
     progress.update("B/later", State(False, "soon"))
     assert progress.waiting == {}
+    assert not progress.is_waiting
     progress.remove("B/later")
     progress.remove("B/never-seen")
     progress.remove("A/a")
     assert progress.waiting == {"A/a": "deleted"}
+    assert progress.is_waiting
     assert stream.getvalue().splitlines() == [
         "[  1.5s] ready   A/a: done",
         "[  1.5s] waiting B/later: soon",
