@@ -44,7 +44,7 @@ class Call:
 
     async def __aiter__(self) -> AsyncIterator[PushResponse]:
         if self._refused is not None:
-            raise AioRpcError(self._refused, Metadata(), Metadata(), details="not now")
+            raise AioRpcError(self._refused, Metadata(), Metadata(), details="not now", debug_error_string="")
         while True:
             yield await self._answers.get()
 

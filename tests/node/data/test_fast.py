@@ -29,7 +29,8 @@ from etl_operator.node.data.stream import source_of
 from etl_operator.node.data.view import Pipeline, Service, Snapshot
 from etl_operator.router.pb import common_pb2, sink_pb2, source_pb2, transform_pb2
 from tests.node.data.made import batch, line
-from tests.node.data.test_model import SINK, TRANSFORM, ModelClock, Unconnected, aborted, play
+from tests.node.data.test_model import SINK, TRANSFORM, ModelClock, Unconnected, aborted
+from tests.virtual import play
 
 PATHS = {"ProcessBatch": transform_pb2.ProcessBatchRequest, "WriteBatch": sink_pb2.WriteBatchRequest}
 

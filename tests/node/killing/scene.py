@@ -9,10 +9,11 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
@@ -40,7 +41,7 @@ PROGRAM = (sys.executable, "-m", "tests.node.killing.services")
 QUIET = ("--health-port=0", "--metrics-port=0")
 FLAGS = ("--lease-seconds=100000",)
 """Nobody renews a registration here."""
-FAULTS = (("node", 3), ("worker", 3), ("source", 2), ("sink", 2), ("transform", 1))
+FAULTS = {"node": 3, "worker": 3, "source": 2, "sink": 2, "transform": 1}
 """What is killed, and how often in comparison."""
 
 
@@ -79,7 +80,6 @@ class Plan:
 def plan_of(seed: int) -> Plan:
     """The plan of a seed."""
     chance = random.Random(seed)
-    kinds, weights = zip(*FAULTS, strict=True)
     return Plan(
         seed=seed,
         window=chance.choice([1, 4, 8]),
@@ -89,7 +89,7 @@ def plan_of(seed: int) -> Plan:
         lanes=chance.choice([0, 0, 2]),
         count=chance.randint(200, 600),
         rate=chance.choice([500.0, 1000.0, 2000.0]),
-        faults=tuple(chance.choices(kinds, weights, k=chance.randint(2, 5))),
+        faults=tuple(chance.choices(list(FAULTS), list(FAULTS.values()), k=chance.randint(2, 5))),
     )
 
 
@@ -168,12 +168,12 @@ class Scene:
         texts = [f"--- {process.command[3]}\n{process.logs()}" for process in self.processes]
         return "\n".join([self.cluster.logs(), *texts])
 
-    async def on_leader(self, call: Callable[[RouterProcess], object]) -> None:
+    async def on_leader(self, call: Callable[[RouterProcess], Awaitable[Any]]) -> None:
         """Make a call at whatever node takes it."""
         while True:
             for node in list(self.cluster.nodes.values()):
                 with contextlib.suppress(grpc.aio.AioRpcError):
-                    await call(node)  # type: ignore[misc]
+                    await call(node)
                     return
             await asyncio.sleep(0.05)
 
@@ -231,8 +231,8 @@ class Scene:
                         # It may have been killed again: then somebody else waits for it, too.
                         await asyncio.sleep(0.1)
 
-    def _spawn(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[arg-type]
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._returning.add(task)
         task.add_done_callback(self._returning.discard)
 
