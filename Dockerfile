@@ -5,6 +5,14 @@
 #   docker build --target service -t etl-service:latest .
 # Dependencies are installed before the sources are copied, so that a change of the sources does not reinstall them.
 ARG PYTHON=python:3.13-slim
+ARG GO=golang:1.26
+
+# The version that the tests run, with the hashes of go.sum. A static program: it needs nothing of its image.
+FROM ${GO} AS etcd
+WORKDIR /src
+COPY e2e/controlplane/go.mod e2e/controlplane/go.sum ./
+RUN CGO_ENABLED=0 go build -mod=readonly -trimpath -buildvcs=false -ldflags "-s -w -buildid=" \
+    -o /etcd go.etcd.io/etcd/server/v3
 
 FROM ${PYTHON} AS build
 WORKDIR /src
@@ -62,7 +70,8 @@ WORKDIR /tmp
 
 FROM base AS router
 COPY --from=build-router /opt/venv /opt/venv
-EXPOSE 50051 50052 8080 9090
+COPY --from=etcd /etcd /usr/local/bin/etcd
+EXPOSE 50051 50052 50053 8080 9090
 ENTRYPOINT ["etl-router"]
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title=etl-router \

@@ -61,12 +61,23 @@ def programs() -> Mapping[str, Path]:
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets and all((Path(assets) / name).exists() for name in PROGRAMS):
         return {name: Path(assets) / name for name in PROGRAMS}
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    directory = cache / "etl-operator" / f"controlplane-{version()}"
+    directory = _built()
     for name in PROGRAMS:
         if not (directory / name).exists():
             _build(name, directory)
     return {name: directory / name for name in PROGRAMS}
+
+
+def etcd() -> Path | None:
+    """The etcd program that is there: on ``PATH``, in the assets, or built before; None if there is none."""
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    found = shutil.which("etcd") or shutil.which("etcd", path=f"{assets or ''}{os.pathsep}{_built()}")
+    return Path(found) if found else None
+
+
+def _built() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "etl-operator" / f"controlplane-{version()}"
 
 
 def _build(name: str, directory: Path) -> None:

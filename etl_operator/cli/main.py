@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -266,7 +267,9 @@ def uninstall(kubeconfig: Path | None, context: str | None, crds: bool, yes: boo
     help="Directory to keep objects, volumes and logs in. Default: a temporary directory.",
 )
 @click.option(
-    "--engine", help="Program to run for the image `etl-router`. Default: the reference router node."
+    "--engine",
+    help="Consensus engine of routers: `embedded` or `etcd`, which must be on PATH. Or a program to run for "
+    "the image `etl-router` instead of the reference router node.",
 )
 @click.option(
     "--no-operator",
@@ -319,6 +322,8 @@ def sandbox(
         raise click.ClickException(
             f"the sandbox needs {', '.join(missing)}; run pip install '.[sandbox]' in a clone of etl-operator"
         )
+    if engine == "etcd" and shutil.which("etcd") is None:
+        raise click.ClickException("--engine etcd: there is no etcd on PATH")
     from etl_operator.sandbox.run import SandboxSettings, run_sandbox
 
     configure_logging("text", log_level)

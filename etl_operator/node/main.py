@@ -110,6 +110,18 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         help="allow: clients and nodes may also connect without TLS.  [default: deny]",
     ),
     click.option(
+        "--engine",
+        type=click.Choice(["auto", "embedded", "etcd"]),
+        help="Consensus engine. auto: the one that wrote the data directory; if empty, etcd if there is "
+        "an etcd program, otherwise embedded.  [default: auto]",
+    ),
+    click.option("--etcd-binary", help="Program for --engine etcd.  [default: etcd, on PATH]"),
+    click.option(
+        "--etcd-endpoints",
+        metavar="URL,...",
+        help="Use an etcd cluster that runs elsewhere, instead of an etcd process of this node.",
+    ),
+    click.option(
         "--raft-tls-cert", type=_FILE, help="Certificate of this node, for mutual TLS between nodes."
     ),
     click.option("--raft-tls-key", type=_FILE, help="Private key of --raft-tls-cert."),
@@ -156,6 +168,9 @@ _OPTIONS: list[Callable[[Any], Any]] = [
 ]
 
 _NODE_KEYS = (
+    "engine",
+    "etcd_binary",
+    "etcd_endpoints",
     "package_prefix",
     "follower_answer",
     "strict_ids",
@@ -196,7 +211,8 @@ def main(**flags: Any) -> None:
     # Imported here: a wrong command line should not cost the time to load gRPC.
     from etl_operator.node import settings
     from etl_operator.node.consensus.engine import ConsensusError
-    from etl_operator.node.process import Identity, StartError, run
+    from etl_operator.node.engines import Identity, StartError
+    from etl_operator.node.process import run
     from etl_operator.tls.files import TlsError, TlsFiles
 
     try:

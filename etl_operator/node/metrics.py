@@ -90,7 +90,9 @@ class NodeCollector(Collector):
         pipelines.add_metric(["false"], len(self._pipelines) - enabled)
         yield pipelines
         yield CounterMetricFamily(
-            "etl_router_journal_flushes", "Flushes of the Raft journal to disk.", value=self._flushes()
+            "etl_router_journal_flushes",
+            "Writes to disk for proposals: flushes of the journal, or transactions of etcd.",
+            value=self._flushes(),
         )
         calls = CounterMetricFamily(
             "etl_router_grpc_calls", "gRPC calls that this node received, by method.", labels=["method"]

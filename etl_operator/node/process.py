@@ -11,9 +11,6 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -21,44 +18,22 @@ import grpc.aio
 from etl_operator.node.bridge.side import DataSide
 from etl_operator.node.bridge.workers import port_is_free
 from etl_operator.node.consensus.address import Address
-from etl_operator.node.consensus.embedded import EmbeddedEngine
 from etl_operator.node.consensus.engine import ConsensusError, StorageError
-from etl_operator.node.consensus.settings import Timing
 from etl_operator.node.control import services, state
 from etl_operator.node.control.backup import BackupService
 from etl_operator.node.control.backups import Backups
 from etl_operator.node.control.checkpointing import CheckpointService
 from etl_operator.node.control.registry import Registry
 from etl_operator.node.data.graph import refusal
+from etl_operator.node.engines import Identity, StartError, choose
 from etl_operator.node.http import health_routes
 from etl_operator.node.limits import GRACE, server_options
-from etl_operator.node.settings import Node, Settings
+from etl_operator.node.settings import Settings
 from etl_operator.node.worker.port import Port
 from etl_operator.probes import HttpServer
 from etl_operator.router.pb import backup_pb2, checkpoint_pb2, registry_pb2, router_pb2
-from etl_operator.tls.files import TlsFiles
-from etl_operator.tls.peers import PeerTls
 
 log = logging.getLogger(__name__)
-
-
-class StartError(Exception):
-    """The node cannot start; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who the node is, where it listens, whom it knows, and where its data is."""
-
-    node_id: int
-    listen: Address
-    raft: Address
-    http: Address
-    metrics: Address | None
-    peers: Mapping[int, Address]
-    data_dir: Path
-    tls: TlsFiles | None = None
-    """Of the Raft port: all nodes have a certificate of its authority, for the names in ``peers``."""
 
 
 class NodeProcess:
@@ -70,7 +45,7 @@ class NodeProcess:
         self._state = state.RouterState()
         self._registry = Registry(time.monotonic, settings.node.lease_seconds)
         self._calls: Counter[str] = Counter()
-        self._engine = _engine(identity, settings, self._state)
+        self._engine = choose(identity, settings, self._state)
         self._control = _control_target()
         self._data = DataSide(
             self._engine,
@@ -235,45 +210,6 @@ class NodeProcess:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _engine(identity: Identity, settings: Settings, machine: state.RouterState) -> EmbeddedEngine:
-    """The consensus engine. The place where another one would be chosen."""
-    cluster = settings.cluster
-    try:
-        timing = Timing(
-            cluster.election_timeout_min_ms / 1000,
-            cluster.election_timeout_max_ms / 1000,
-            cluster.heartbeat_interval_ms / 1000,
-        )
-    except ValueError as error:
-        raise StartError(f"cluster: {error}") from error
-    node = settings.node
-    if open_ports := _open_ports(identity, node):
-        log.warning(
-            "without TLS, connections are neither encrypted nor authenticated: restrict access to %s",
-            " and ".join(open_ports),
-        )
-    plaintext = node.tls_plaintext == "allow"
-    return EmbeddedEngine(
-        identity.node_id,
-        identity.raft,
-        identity.peers,
-        identity.data_dir / f"raft-{identity.node_id}",
-        machine,
-        timing=timing,
-        snapshot_every=cluster.snapshot_interval,
-        cluster=lambda: machine.cluster_id,
-        tls=PeerTls(identity.tls, plaintext=plaintext) if identity.tls else None,
-    )
-
-
-def _open_ports(identity: Identity, node: Node) -> list[str]:
-    """Which ports accept connections without TLS."""
-    ports = [] if node.tls_cert and node.tls_plaintext == "deny" else [f"port {identity.listen.port} (gRPC)"]
-    if identity.peers and (identity.tls is None or node.tls_plaintext == "allow"):
-        ports.append(f"port {identity.raft.port} (Raft)")
-    return ports
 
 
 def _control_target() -> str:

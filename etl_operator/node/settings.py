@@ -21,6 +21,7 @@ PackagePrefix = Literal["etl", "conveyor", "conveyor_etl"]
 FollowerAnswer = Literal["unavailable", "internal", "response"]
 ClientAuth = Literal["none", "require"]
 Plaintext = Literal["deny", "allow"]
+Engine = Literal["auto", "embedded", "etcd"]
 
 STREAM_BYTES = 2**20
 """What gRPC holds of a stream that is not read: the window of a node's server. Part of ``buffer_bytes``."""
@@ -78,6 +79,16 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """False: no RouterAdmin, as in every published router; its calls answer UNIMPLEMENTED."""
     health_service: bool = True
     """False: no ``grpc.health.v1``, as in every published router."""
+    engine: Engine = "auto"
+    """Consensus. ``auto``: that of the data directory; if it is empty, etcd if there is a program."""
+    etcd_binary: str = ""
+    """The etcd program; empty: ``etcd`` on PATH."""
+    etcd_endpoints: str = ""
+    """URLs of an etcd that runs elsewhere, separated by commas; empty: the node starts its own."""
+    etcd_prefix: str = "etl-router/"
+    """Begin of all keys there: a cluster of nodes has a prefix of its own."""
+    etcd_quota_bytes: int = 0
+    """Most that the node's own etcd stores; 0: half of the disk, at most 8 GiB."""
     package_prefix: PackagePrefix = "etl"
     """First part of the protobuf package names."""
     follower_answer: FollowerAnswer = "unavailable"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 
+from etl_operator.node.consensus.etcd.client import version_problem
 from tests.install.manifests import ROOT
 
 LINES = [
@@ -39,8 +40,19 @@ def test_all_images_run_a_program_of_this_project_as_nobody() -> None:
 def test_only_the_environment_leaves_the_build_stage() -> None:
     for name in IMAGES:
         taken = [line for line in stage(name) if line.startswith("COPY ")]
-        assert len(taken) == 1
         assert taken[0].endswith(" /opt/venv /opt/venv")
+        assert taken[1:] == (["COPY --from=etcd /etcd /usr/local/bin/etcd"] if name == "router" else [])
+
+
+def test_etcd_is_built_from_the_locked_modules_that_the_tests_use() -> None:
+    text = "\n".join(stage("etcd"))
+    assert copied("etcd") == {"e2e/controlplane/go.mod", "e2e/controlplane/go.sum"}
+    assert "-mod=readonly" in text
+    assert "CGO_ENABLED=0" in text  # The router's image may have another libc.
+    modules = (ROOT / "e2e/controlplane/go.mod").read_text(encoding="utf-8")
+    found = re.search(r"go\.etcd\.io/etcd/server/v3 v([\d.]+)\n", modules)
+    assert found
+    assert version_problem(found[1]) == ""
 
 
 def copied(name: str) -> set[str]:

@@ -8,16 +8,15 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from etl_operator.node.consensus.address import Address
 from etl_operator.node.consensus.embedded import EmbeddedEngine
-from etl_operator.node.consensus.engine import (
-    Role,
-)
+from etl_operator.node.consensus.engine import NotLeader, OutcomeUnknown, Role
 from etl_operator.node.consensus.settings import Timing
+from tests.hanging import HANGS
 from tests.processes import until
 
 # Long enough for a busy machine not to hold elections nobody asked for.
@@ -45,6 +44,9 @@ class Log:
         self.commands = msgspec.msgpack.decode(data, type=list[bytes])
 
 
+G = TypeVar("G", bound="Group")
+
+
 @dataclass
 class Group:
     """Engines 1..n on loopback addresses of their own."""
@@ -62,9 +64,13 @@ class Group:
     def address(self, node: int) -> Address:
         return Address(f"{self.network}.{node}", PORT)
 
+    def make(self, *where: Any, **options: Any) -> Any:
+        """An engine that has not started."""
+        return EmbeddedEngine(*where, **options)
+
     async def start(self, node: int, members: Iterable[int], **options: Any) -> EmbeddedEngine:
         self.machines[node] = Log()
-        engine = EmbeddedEngine(
+        engine: EmbeddedEngine = self.make(
             node,
             self.address(node),
             {peer: self.address(peer) for peer in members if peer != node},
@@ -91,11 +97,41 @@ class Group:
         found: list[int] = []
 
         def leads() -> bool:
-            found[:] = [n for n in nodes if self.engines[n]._member.readable() and self.leads(n)]
+            found[:] = [n for n in nodes if self.readable(n) and self.leads(n)]
             return bool(found)
 
         await until(leads)
         return found[0]
+
+    async def write(self, command: bytes) -> object:
+        """Propose until a leader takes the command and says so; what the machine answered."""
+        answers: list[object] = []
+
+        async def taken() -> bool:
+            try:
+                answers.append(await self.engines[await self.leader()].propose(command, within=HANGS))
+            except (NotLeader, OutcomeUnknown):  # On a busy machine others may be elected at any time.
+                return False
+            return True
+
+        await until(taken)
+        return answers[0]
+
+    async def move(self) -> tuple[int, int]:
+        """Have another node lead: the former leader and the new one."""
+        former = await self.leader()
+
+        async def moved() -> bool:
+            # Best effort: a call of it may find no node that is ready, or run out of time.
+            await self.engines[former].hand_over()
+            return not self.leads(former)
+
+        await until(moved)
+        return former, await self.leader([node for node in self.engines if node != former])
+
+    def readable(self, node: int) -> bool:
+        """It has all that earlier leaders acknowledged."""
+        return bool(self.engines[node]._member.readable())
 
     def leads(self, node: int) -> bool:
         return self.engines[node].status().role is Role.LEADER
@@ -108,8 +144,9 @@ class Group:
 
 
 @asynccontextmanager
-async def group(directory: Path, size: int, **options: Any) -> AsyncIterator[Group]:
-    made = Group(directory, options)
+async def engines(kind: type[G], directory: Path, size: int, **options: Any) -> AsyncIterator[G]:
+    """Engines of a kind, started; ended without farewells."""
+    made = kind(directory, options)
     try:
         for node in range(1, size + 1):
             await made.start(node, range(1, size + 1))
@@ -117,3 +154,10 @@ async def group(directory: Path, size: int, **options: Any) -> AsyncIterator[Gro
     finally:
         for node in list(made.engines):
             await made.crash(node)
+
+
+@asynccontextmanager
+async def group(directory: Path, size: int, **options: Any) -> AsyncIterator[Group]:
+    """Embedded engines."""
+    async with engines(Group, directory, size, **options) as made:
+        yield made

@@ -227,7 +227,7 @@ class EmbeddedEngine:
 
     @property
     def flushes(self) -> int:
-        """Disk flushes of the journal since the start."""
+        """See `ConsensusEngine`."""
         return self._member.journal.syncs
 
     # Status.

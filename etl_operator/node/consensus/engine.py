@@ -185,5 +185,9 @@ class ConsensusEngine(Protocol):
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` whenever role, leader, term or readiness changed."""
 
+    @property
+    def flushes(self) -> int:
+        """Writes to disk for proposals since the start, each of which can have many."""
+
     async def failed(self) -> ConsensusError:
         """Wait until the engine has stopped itself, and say why. The process must then end."""

@@ -12,6 +12,9 @@ from pathlib import Path
 ROUTER_IMAGE, OPERATOR_IMAGE, SERVICE_IMAGE = "etl-router:*", "etl-operator:*", "etl-service:*"
 """The patterns of this repository's own images."""
 
+ENGINES = ("embedded", "etcd")
+"""Consensus engines of ``etl-router``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -65,11 +68,15 @@ class ImageTable:
     def default(cls, engine: str | None = None) -> ImageTable:
         """The images of this repository, each as the program that its Dockerfile starts.
 
-        :param engine: path of another router program that takes the same flags, run instead of
-            ``etl-router``.
+        :param engine: ``embedded`` or ``etcd``: the consensus engine of ``etl-router``; else the path of
+            another router program that takes the same flags, run instead of it.
         """
         python = (sys.executable, "-m")
-        router = [engine] if engine else [*python, "etl_operator.node.main"]
+        router = [*python, "etl_operator.node.main"]
+        if engine in ENGINES:
+            router.append(f"--engine={engine}")
+        elif engine:
+            router = [engine]
         return cls(
             [
                 Image(ROUTER_IMAGE, {"etl-router": router}, ("etl-router",)),

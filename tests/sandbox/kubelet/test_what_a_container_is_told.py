@@ -198,6 +198,13 @@ def test_an_engine_takes_the_place_of_the_reference_node() -> None:
     assert found.programs == {"etl-router": ["/opt/my router"]}
 
 
+@pytest.mark.parametrize("engine", ["embedded", "etcd"])
+def test_a_consensus_engine_is_an_option_of_the_reference_node(engine: str) -> None:
+    found = ImageTable.default(engine=engine).find("etl-router:1")
+    assert found is not None
+    assert found.programs["etl-router"][-2:] == ["etl_operator.node.main", f"--engine={engine}"]
+
+
 def test_launchers_quote_what_the_shell_would_split(tmp_path: Any) -> None:
     import subprocess
 

@@ -1,0 +1,221 @@
+"""How a node's etcd process becomes a member.
+
+A node without data asks the others. If a majority has none either, all begin a new cluster, with the
+addresses in their lists: each learns from the others under which one it is known. If there is a cluster, the
+node is added to it as a learner, and its member that was there before, whose data is lost, is removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from etl_operator.node.consensus.address import Address
+from etl_operator.node.consensus.engine import ConsensusError, Unanswered
+from etl_operator.node.consensus.etcd.client import Client, EtcdError
+from etl_operator.node.consensus.etcd.program import Program, name_of
+from etl_operator.router.pb import etcd_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+JOIN = "etcd.join"
+_UNKNOWN = f"does not know the question {JOIN!r}"
+"""So says a node that is on the embedded engine."""
+_WITHIN = 5.0
+_PAUSE = 0.2
+
+Ask = Callable[[int, str, bytes, float], Awaitable[bytes]]
+
+
+class OtherEngine(ConsensusError):
+    """The other nodes are not on etcd."""
+
+
+class Question(msgspec.Struct, frozen=True, array_like=True):
+    """A node without data asks what to do."""
+
+    yours: str
+    """The address by which it knows the node that it asks."""
+    replace: int = 0
+    """Its member of which it has lost the data. Named, so that a late question cannot remove a later one."""
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """What a node says to one without data."""
+
+    yours: str
+    """The address by which it knows the node that asks."""
+    empty: bool = False
+    """It has no data either."""
+    initial: str = ""
+    """Members with which to start; empty: ask again."""
+    state: str = "new"
+    lost: int = 0
+    """The node that asks was this member."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_question = msgspec.msgpack.Decoder(Question)
+_answer = msgspec.msgpack.Decoder(Answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What etcd is started with."""
+
+    initial: str
+    state: str
+    url: str
+
+
+class Joining:
+    """Asks the others, and answers them.
+
+    :param peers: addresses of the other nodes.
+    :param own: this node's address, for one that is alone.
+    :param ask: asks another node.
+    :param running: whether this node's etcd serves.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        program: Program,
+        node_id: int,
+        peers: Mapping[int, Address],
+        own: Address,
+        ask: Ask,
+        *,
+        file: Path,
+        running: Callable[[], bool],
+    ) -> None:
+        self._client = client
+        self._program = program
+        self._node_id = node_id
+        self._peers = peers
+        self._own = own
+        self._ask = ask
+        self._file = file
+        self._running = running
+        self._adding = asyncio.Lock()
+
+    async def start(self) -> Start:
+        """What to start etcd with; waits until that is known."""
+        if self._program.has_data or not self._peers:
+            own = self._url(self._own)
+            return Start(f"{name_of(self._node_id)}={own}", "new", own)
+        told, lost = False, 0
+        while True:
+            answers = await self._answers(lost)
+            known = next((answer.yours for answer in answers if answer.yours), "")
+            for answer in answers:
+                if answer.initial:
+                    return self._begin(answer.initial, answer.state, known)
+            lost = next((answer.lost for answer in answers if answer.lost), 0)
+            empty = sum(answer.empty for answer in answers)
+            if empty == len(answers) and 2 * (empty + 1) > len(self._peers) + 1:
+                return self._begin(self._initial(known), "new", known)
+            if not told:
+                log.info("waiting for %s", "the cluster to add this node" if answers else "other nodes")
+            told = bool(answers)
+            await asyncio.sleep(_PAUSE)
+
+    async def _answers(self, lost: int) -> list[Answer]:
+        async def one(node_id: int, address: Address) -> Answer | None:
+            try:
+                question = _encoder.encode(Question(str(address), lost))
+                return _answer.decode(await self._ask(node_id, JOIN, question, _WITHIN))
+            except (Unanswered, msgspec.MsgspecError) as error:
+                if _UNKNOWN in str(error):
+                    raise OtherEngine(
+                        f"node {node_id} is on the embedded engine: start this one on it, too"
+                    ) from error
+                return None
+
+        found = await asyncio.gather(*(one(node_id, address) for node_id, address in self._peers.items()))
+        return [answer for answer in found if answer is not None]
+
+    def _begin(self, initial: str, state: str, known: str) -> Start:
+        if state == "new":
+            # Until the cluster has had a leader, others that ask begin with the same.
+            self._file.write_text(initial, encoding="utf-8")
+        return Start(initial, state, self._url_of(known))
+
+    def elected(self) -> None:
+        """The cluster has had a leader."""
+        self._file.unlink(missing_ok=True)
+
+    async def answer(self, sender: int, body: bytes) -> bytes:
+        """Say to a node without data what to do."""
+        yours = str(self._peers[sender])
+        return _encoder.encode(await self._say(sender, yours, _question.decode(body)))
+
+    async def _say(self, sender: int, yours: str, question: Question) -> Answer:
+        if self._file.exists():
+            return Answer(yours, initial=self._file.read_text(encoding="utf-8"))
+        if not self._program.has_data and not self._running():
+            return Answer(yours, empty=True)
+        try:
+            # Two nodes at once are added one after the other: etcd has one learner at a time.
+            async with self._adding:
+                return await self._add(sender, yours, question)
+        except EtcdError as error:
+            log.info("node %d cannot be added yet: %s", sender, error)
+            return Answer(yours)
+
+    async def _add(self, sender: int, yours: str, question: Question) -> Answer:
+        url, own = self._url_of(yours), self._url_of(question.yours)
+        members = await self._client.members()
+        for member in members:
+            # A node that began alone did not know its name.
+            if member.name == name_of(self._node_id) and list(member.peerURLs) != [own]:
+                await self._client.rename(member.ID, own)
+        found = find(members, sender, url)
+        if found is not None and not found.clientURLs:
+            state = "existing" if found.isLearner else "new"
+            return Answer(yours, initial=self._listed(await self._client.members(), sender, url), state=state)
+        if found is not None and question.replace != found.ID:
+            return Answer(yours, lost=found.ID)
+        if found is not None:
+            log.warning("node %d has lost its data: replacing its member %x", sender, found.ID)
+            await self._client.remove(found.ID)
+        added = await self._client.add_learner(url)
+        log.info("added node %d as member %x, a learner", sender, added.member.ID)
+        return Answer(yours, initial=self._listed(added.members, sender, url), state="existing")
+
+    def _initial(self, own: str) -> str:
+        urls = {node_id: self._url(address) for node_id, address in self._peers.items()}
+        urls[self._node_id] = self._url_of(own)
+        return ",".join(f"{name_of(node_id)}={url}" for node_id, url in sorted(urls.items()))
+
+    @staticmethod
+    def _listed(members: Sequence[pb.Member], sender: int, url: str) -> str:
+        return ",".join(
+            f"{name_of(sender) if url in member.peerURLs else member.name or f'{member.ID:x}'}={member_url}"
+            for member in members
+            for member_url in member.peerURLs
+        )
+
+    def _url(self, address: Address) -> str:
+        return f"{self._program.scheme}://{etcd_address(address)}"
+
+    def _url_of(self, known: str) -> str:
+        host, _, port = known.rpartition(":")
+        return self._url(Address(host.strip("[]"), int(port)))
+
+
+def etcd_address(raft: Address) -> Address:
+    """Where a node's etcd listens for other members: the port after the node's own."""
+    return Address(raft.host, raft.port + 1)
+
+
+def find(members: Sequence[pb.Member], node_id: int, url: str) -> pb.Member | None:
+    """A node's member, by its name or, before it has started, its address."""
+    return next(
+        (member for member in members if member.name == name_of(node_id) or url in member.peerURLs), None
+    )
