@@ -133,7 +133,7 @@ def _letters(
             assert file is not None
             return read(file, file.name, Selection(**selected))
         if importlib.util.find_spec("nats") is None:
-            raise click.ClickException("--nats needs nats-py: pip install 'etl-operator[nats]'")
+            raise click.ClickException("--nats needs nats-py: pip install '.[nats]' in a clone")
         from etl_operator.cli.stream import lines
 
         return read(asyncio.run(lines(nats, stream, nats_creds)), stream, Selection(**selected))

@@ -33,6 +33,7 @@ _UNANSWERED = re.compile(
 )
 _RESULT = re.compile(r'result="(\w+)"')
 _IMAGES = ImageTable.default()
+_STORED = "etl_router_pipeline_stored_records"
 _LETTERS = ("etl_router_pipeline_dead_letters_total", "etl_router_pipeline_parked_records")
 
 
@@ -71,6 +72,8 @@ class Counts:
     filtered: int = 0
     dead_lettered: int = 0
     written: int = 0
+    stored: int = 0
+    """In a durable buffer, on their way from sources to sinks; part of ``came``."""
 
 
 def services_in(objects: Sequence[Object]) -> list[Service]:
@@ -136,7 +139,7 @@ class Flow:
                     self._began = now
                 self._took = now - self._began
                 is_new, self.counts = counts != self.counts, counts
-                if counts.came >= self.expected or resumed:
+                if (counts.came >= self.expected and not counts.stored) or resumed:
                     self.done.set()
                 if is_new or self.done.is_set():
                     changed()
@@ -181,6 +184,7 @@ class Flow:
             filtered=results.get("filtered", 0),
             dead_lettered=sum(results.get(name, 0) for name in _LETTERS),
             written=results.get("written", 0),
+            stored=results.get(_STORED, 0),
         )
         return counts, resumed
 
@@ -234,7 +238,7 @@ def samples_in(text: str) -> Iterator[tuple[str, int]]:
     for match in _SAMPLE.finditer(text):
         if match["name"] == "etl_service_records_total" and (result := _RESULT.search(match["labels"] or "")):
             yield result[1], int(float(match["value"]))
-        elif match["name"] in _LETTERS:
+        elif match["name"] in _LETTERS or match["name"] == _STORED:
             yield match["name"], int(float(match["value"]))
 
 

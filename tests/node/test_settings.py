@@ -87,3 +87,36 @@ def test_other_formats_go_by_extension(tmp_path: Path) -> None:
     json = written(tmp_path / "router.json", '{"node": {"lease_seconds": 6}}')
     assert load(toml, {}, {}).settings.node.lease_seconds == 5
     assert load(json, {}, {}).settings.node.lease_seconds == 6
+
+
+def test_the_durable_buffer_is_off_until_servers_are_named(tmp_path: Path) -> None:
+    assert load(tmp_path / "none.yaml", {}, {}).settings.nats.urls == ()
+    file = written(tmp_path / "router.yaml", {**CONFIG, "nats": {"urls": ["nats://a", "nats://b"]}})
+    nats = load(file, {"ETL_ROUTER__NATS__PREFIX": "ns_c"}, {}).settings.nats
+    assert (nats.urls, nats.prefix, nats.replicas) == (("nats://a", "nats://b"), "ns_c", 3)
+    nats = load(file, {"ETL_ROUTER__NATS__URLS": "nats://c,nats://d"}, {}).settings.nats
+    assert nats.urls == ("nats://c", "nats://d")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"replicas": 1}, "flushes its files every two minutes"),
+        ({"replicas": 2}, "sync_interval: always"),
+        ({"prefix": "a b"}, "nats: "),
+        ({"max_bytes": 5}, "nats: "),
+        ({"servers": []}, "nats: "),
+    ],
+)
+def test_a_durable_buffer_that_could_lose_records_is_refused(
+    tmp_path: Path, fields: dict[str, Any], said: str
+) -> None:
+    file = written(tmp_path / "router.yaml", {**CONFIG, "nats": {"urls": ["nats://a"], **fields}})
+    with pytest.raises(SettingsError, match=said):
+        load(file, {}, {})
+
+
+def test_fewer_replicas_are_taken_with_the_statement_that_servers_flush(tmp_path: Path) -> None:
+    fields = {"urls": ["nats://a"], "replicas": 1, "sync_always": True}
+    file = written(tmp_path / "router.yaml", {**CONFIG, "nats": fields})
+    assert load(file, {}, {}).settings.nats.replicas == 1

@@ -100,8 +100,12 @@ etl_router_stage_unanswered_calls_total{pipeline="default/a",stage="three"} 0.0
 class World:
     """A cluster with a source and a sink, whose metrics this test serves."""
 
-    def __init__(self, client: Client, port: int, results: dict[str, int], directory: Path) -> None:
+    def __init__(
+        self, client: Client, port: int, results: dict[str, int], stored: list[int], directory: Path
+    ) -> None:
         self.results = results
+        self.stored = stored
+        """Records in a durable buffer."""
         self.screen = io.StringIO()
         self.out = directory / "out.jsonl"
         self.out.write_text('{"a": 1}\n', encoding="utf-8")
@@ -150,10 +154,12 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     results: dict[str, int] = {}
+    stored = [0]
 
     async def page(_: web.Request) -> web.Response:
         lines = ['etl_router_stage_broken{pipeline="default/a",stage="one"} 1.0']
         lines += [f'etl_service_records_total{{result="{name}"}} {value}' for name, value in results.items()]
+        lines.append(f'etl_router_pipeline_stored_records{{pipeline="default/a"}} {stored[0]}')
         return web.Response(text="\n".join(lines))
 
     app = web.Application()
@@ -164,7 +170,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await site.start()
     port = runner.addresses[0][1]
     async with serving() as server, client_of(server, tmp_path) as client:
-        yield World(client, port, results, tmp_path)
+        yield World(client, port, results, stored, tmp_path)
     await runner.cleanup()
 
 
@@ -210,6 +216,25 @@ async def test_the_numbers_are_said_once_all_have_come_and_the_output_is_kept(
     copy = tmp_path / "sandbox.sink.jsonl"
     assert f"output: {copy}" in said
     assert copy.read_text(encoding="utf-8") == '{"a": 1}\n'
+
+
+async def test_what_is_stored_on_its_way_to_the_sinks_is_waited_for(world: World) -> None:
+    report = world.report()
+    async with running(report):
+        await world.add("source")
+        await world.add("sink")
+        world.stored[0] = 60
+        world.results |= {"accepted": 100, "written": 40}
+
+        async def counted() -> bool:
+            return world.flow.counts == Counts(100, 0, 0, 40, 60)
+
+        await eventually(counted, what="all are stored")
+        assert not report.finished.is_set()
+        world.stored[0] = 0
+        world.results |= {"written": 100}
+        await report.finished.wait()
+    assert "100 records arrived: 0 filtered, 0 dead-lettered, 100 written" in world.screen.getvalue()
 
 
 async def test_a_source_that_goes_on_after_a_restart_is_not_waited_for(world: World) -> None:
