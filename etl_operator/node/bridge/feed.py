@@ -13,6 +13,9 @@ from etl_operator.node.data import view
 
 _INTERVAL = 1.0
 """Seconds after which leases are looked at that may have run out."""
+PAUSE = 20e-6
+"""Seconds for each pipeline and service of a snapshot, until changes make the next one. A snapshot has all of
+them: with one for each change, a thousand objects that come one after the other would cost a million."""
 
 
 class Feed:
@@ -44,6 +47,8 @@ class Feed:
         """Until cancelled."""
         while True:
             self.refresh()
+            if self._last is not None:
+                await asyncio.sleep(PAUSE * (len(self._last.pipelines) + len(self._last.services)))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_INTERVAL):
                     await self._dirty.wait()
