@@ -6,7 +6,7 @@ import gzip
 import io
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import grpc.aio
@@ -24,11 +24,19 @@ OVERWRITE = (("etl-overwrite", "true"),)
 GZIP = pb.COMPRESSION_GZIP
 
 
-def service(node: RouterProcess) -> Any:
+class Reachable(Protocol):
+    """A node to call."""
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """To its main port."""
+
+
+def service(node: Reachable) -> Any:
     return backup_pb2_grpc.BackupServiceStub(node.channel)  # type: ignore[no-untyped-call]
 
 
-def checkpoints(node: RouterProcess) -> Any:
+def checkpoints(node: Reachable) -> Any:
     return checkpoint_pb2_grpc.CheckpointServiceStub(node.channel)  # type: ignore[no-untyped-call]
 
 
@@ -47,13 +55,13 @@ async def fill(node: RouterProcess, names: Iterable[str]) -> None:
     assert (await checkpoints(node).CommitGroupOffset(commit, timeout=HANGS)).success
 
 
-async def made(node: RouterProcess, backup_id: str = "") -> pb.CreateSnapshotResponse:
+async def made(node: Reachable, backup_id: str = "") -> pb.CreateSnapshotResponse:
     request = pb.CreateSnapshotRequest(snapshot_id=backup_id)
     answer: pb.CreateSnapshotResponse = await service(node).CreateSnapshot(request, timeout=HANGS)
     return answer
 
 
-async def fetched(node: RouterProcess, backup_id: str, compression: Any = pb.COMPRESSION_NONE) -> bytes:
+async def fetched(node: Reachable, backup_id: str, compression: Any = pb.COMPRESSION_NONE) -> bytes:
     request = pb.StreamSnapshotRequest(snapshot_id=backup_id, compression=compression)
     chunks = [chunk async for chunk in service(node).StreamSnapshot(request, timeout=HANGS)]
     assert [chunk.is_last for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
@@ -64,7 +72,7 @@ async def fetched(node: RouterProcess, backup_id: str, compression: Any = pb.COM
     return data
 
 
-async def content(node: RouterProcess) -> bytes:
+async def content(node: Reachable) -> bytes:
     """The state of a cluster as a backup has it."""
     file = io.BytesIO(await fetched(node, (await made(node)).snapshot_id))
     return file.read(archive.read_head(file).size)
