@@ -25,18 +25,23 @@ def svg(report: Report) -> str:
     for title, unit, values in groups:
         shown = [name for name in report.peers if name in values]
         middle = top + len(shown) * _BAR / 2 + 4
-        parts.append(_text(_LEFT - 10, middle, title, anchor="end"))
+        parts.append(text(_LEFT - 10, middle, title, anchor="end"))
         for name in shown:
             parts += _bar(top, name, values[name], values[OURS], unit)
             top += _BAR
         top += _GAP
     frame = [*_axis(top), *_legend(report.peers)]
+    return document([*frame, *parts], top + 34)
+
+
+def document(parts: Iterable[str], height: float) -> str:
+    """Parts as a whole picture."""
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{top + 34}" '
-        f'viewBox="0 0 {_WIDTH} {top + 34}" font-family="sans-serif" font-size="12">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
+        f'viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif" font-size="12">'
     )
-    background = f'<rect width="{_WIDTH}" height="{top + 34}" fill="#ffffff"/>'
-    return "\n".join((head, background, *frame, *parts, "</svg>")) + "\n"
+    background = f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>'
+    return "\n".join((head, background, *parts, "</svg>")) + "\n"
 
 
 def position(ratio: float) -> float:
@@ -51,7 +56,7 @@ def _bar(top: float, name: str, value: float, ours: float, unit: str) -> list[st
     colour = _COLOURS.get(name, "#adb5bd")
     return [
         f'<rect x="{_LEFT}" y="{top:.1f}" width="{width:.1f}" height="{_BAR - 2}" fill="{colour}"/>',
-        _text(end + 5, top + _BAR - 3, f"{number(value)} {unit}", size=10),
+        text(end + 5, top + _BAR - 3, f"{number(value)} {unit}", size=10),
     ]
 
 
@@ -60,20 +65,21 @@ def _axis(bottom: float) -> Iterable[str]:
         x = position(ratio)
         stroke = "#212529" if ratio == 1 else "#e9ecef"
         yield f'<line x1="{x:.1f}" y1="{_TOP - 8}" x2="{x:.1f}" y2="{bottom}" stroke="{stroke}"/>'
-        yield _text(x, bottom + 14, f"{ratio:g}×", anchor="middle", size=10)
+        yield text(x, bottom + 14, f"{ratio:g}×", anchor="middle", size=10)
 
 
 def _legend(names: Iterable[str]) -> Sequence[str]:
-    parts = [_text(10, 22, "Cost relative to etl-operator; shorter is better, logarithmic scale", size=14)]
+    parts = [text(10, 22, "Cost relative to etl-operator; shorter is better, logarithmic scale", size=14)]
     x = 10.0
     for name in names:
         parts.append(f'<rect x="{x}" y="34" width="12" height="12" fill="{_COLOURS.get(name, "#adb5bd")}"/>')
-        parts.append(_text(x + 17, 45, name))
+        parts.append(text(x + 17, 45, name))
         x += 40 + 7 * len(name)
     return parts
 
 
-def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 12) -> str:
+def text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 12) -> str:
+    """A line of text."""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="#212529">'
         f"{escape(text)}</text>"

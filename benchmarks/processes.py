@@ -27,27 +27,34 @@ def cpus() -> tuple[int, int]:
     return allowed[0], allowed[min(1, len(allowed) - 1)]
 
 
-def pinned(cpu: int) -> Callable[[], None]:
+def pinned(*cpus: int) -> Callable[[], None]:
     """Called in the child before it becomes the program: Go reads the number of CPUs at its start."""
-    return lambda: os.sched_setaffinity(0, {cpu})
+    return lambda: os.sched_setaffinity(0, cpus)
 
 
 class Program:
-    """A running program that prints JSON lines."""
+    """A running program that prints JSON lines, and may read some.
+
+    :param cpus: where it may run.
+    """
 
     def __init__(
-        self, command: Sequence[str], cpu: int, log_file: Path, environ: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        cpus: Sequence[int],
+        log_file: Path,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self._log_file = log_file
         with log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=ROOT,
                 env={**os.environ, **(environ or {})},
-                preexec_fn=pinned(cpu),
+                preexec_fn=pinned(*cpus),
             )
         self._lines: queue.Queue[bytes] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -56,6 +63,18 @@ class Program:
     def pid(self) -> int:
         """The process id."""
         return self._process.pid
+
+    def ask(self, line: str) -> None:
+        """Send it a line.
+
+        :raises MeasurementError: it does not read any more.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise MeasurementError(f"ended with {self._process.wait()}: {self._complaint()}") from None
 
     def line(self, timeout: float) -> dict[str, Any]:
         """The next line.
@@ -82,6 +101,8 @@ class Program:
         """Kill it."""
         self._process.kill()
         self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -105,7 +126,7 @@ class StubProcess:
         self._directory = directory
         ca_file = directory / "ca.crt"
         command = [sys.executable, "-m", "benchmarks.stub", "--ca-file", str(ca_file)]
-        self._program = Program(command, cpu, directory / "stub.log")
+        self._program = Program(command, [cpu], directory / "stub.log")
         ports = self._program.line(30.0)
         self._door = f"http://127.0.0.1:{ports['http']}/bench/"
         self.kubeconfig = self._kubeconfig("plain", {"server": f"http://127.0.0.1:{ports['http']}"})

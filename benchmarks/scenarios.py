@@ -122,7 +122,7 @@ def measure(peer: Peer, run: Run, stub: StubProcess, directory: Path) -> dict[st
     if not run.streaming:
         command.append("--paged")
         environ |= peer.paged_environ
-    program = Program(command, cpus()[0], directory / f"{peer.name}-{run.scenario}.log", environ)
+    program = Program(command, cpus()[:1], directory / f"{peer.name}-{run.scenario}.log", environ)
     said: dict[str, Any] = {}
     try:
         if run.scenario != "apply":

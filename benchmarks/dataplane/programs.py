@@ -6,12 +6,11 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from benchmarks.peers.interpreter import python_command
 from benchmarks.peers.programs import BUILD
 from benchmarks.processes import ROOT, MeasurementError, pinned
 from etl_operator.router.pb import common_pb2, registry_pb2, registry_pb2_grpc, router_pb2, router_pb2_grpc
+from etl_operator.sandbox.run import free_ports
 
 COLLECTOR_VERSION = "v0.165.0"
 _MODULE = "go.opentelemetry.io/collector"
@@ -100,15 +100,8 @@ def _family(pid: int) -> list[int]:
     return [pid, *(each for child in children.read_text().split() for each in _family(int(child)))]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextlib.contextmanager
-def _started(command: list[str], target: str, directory: Path, cpu: int) -> Iterator[Running]:
+def _started(command: list[str], target: str, directory: Path, cpus: Sequence[int]) -> Iterator[Running]:
     log = directory / "measured.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -117,7 +110,7 @@ def _started(command: list[str], target: str, directory: Path, cpu: int) -> Iter
             stdout=out,
             stderr=out,
             cwd=ROOT,
-            preexec_fn=pinned(cpu),
+            preexec_fn=pinned(*cpus),
         )
     running = Running(process, target, log)
     try:
@@ -132,28 +125,39 @@ def _started(command: list[str], target: str, directory: Path, cpu: int) -> Iter
 
 
 @contextlib.contextmanager
-def router(directory: Path, cpu: int, service_port: int, *, transform: bool) -> Iterator[Running]:
-    """A node with a pipeline from `SOURCE` to a sink, through a transform if asked for."""
-    target = f"127.0.0.1:{_free_port()}"
-    raft, http = _free_port(), _free_port()
+def router(
+    directory: Path,
+    cpus: Sequence[int],
+    service_port: int,
+    *,
+    transforms: Sequence[str] = (),
+    workers: int = 1,
+) -> Iterator[Running]:
+    """A node with a pipeline from `SOURCE` to a sink.
+
+    :param transforms: ids of the stages between.
+    """
+    grpc_port, raft, http = free_ports(3)
+    target = f"127.0.0.1:{grpc_port}"
     command = [
         *python(),
         *("-m", "etl_operator.node", "--node-id=1", f"--listen-addr={target}"),
         *(f"--raft-addr=127.0.0.1:{raft}", f"--graphql-addr=127.0.0.1:{http}"),
         f"--data-dir={directory / 'data'}",
+        f"--data-workers={workers}",
     ]
     with (
-        _started(command, target, directory, cpu) as running,
+        _started(command, target, directory, cpus) as running,
         grpc.insecure_channel(target, [("grpc.enable_http_proxy", 0)]) as channel,
     ):
         try:
-            _configure(channel, service_port, transform=transform)
+            _configure(channel, service_port, transforms)
         except grpc.RpcError as error:
             raise MeasurementError(f"the node refused: {error}: {running.complaint()}") from error
         yield running
 
 
-def _configure(channel: grpc.Channel, port: int, *, transform: bool) -> None:
+def _configure(channel: grpc.Channel, port: int, transforms: Sequence[str]) -> None:
     registry = registry_pb2_grpc.ServiceRegistryStub(channel)  # type: ignore[no-untyped-call]
     services = [
         (common_pb2.SERVICE_TYPE_SINK, "bench-sink"),
@@ -165,8 +169,7 @@ def _configure(channel: grpc.Channel, port: int, *, transform: bool) -> None:
         request = registry_pb2.RegisterRequest(identity=identity, endpoint=endpoint)
         registry.Register(request, timeout=_DEADLINE, wait_for_ready=True)
     kinds = [("source", router_pb2.STAGE_TYPE_SOURCE, SOURCE)]
-    if transform:
-        kinds.append(("transform", router_pb2.STAGE_TYPE_TRANSFORM, "bench-transform"))
+    kinds += [(name, router_pb2.STAGE_TYPE_TRANSFORM, "bench-transform") for name in transforms]
     kinds.append(("sink", router_pb2.STAGE_TYPE_SINK, "bench-sink"))
     stages = [
         router_pb2.Stage(
@@ -190,9 +193,11 @@ def _configure(channel: grpc.Channel, port: int, *, transform: bool) -> None:
 
 
 @contextlib.contextmanager
-def forwarding_collector(program: Path, directory: Path, cpu: int, service_port: int) -> Iterator[Running]:
+def forwarding_collector(
+    program: Path, directory: Path, cpus: Sequence[int], service_port: int
+) -> Iterator[Running]:
     """A collector that answers an export after its own export was answered."""
-    target = f"127.0.0.1:{_free_port()}"
+    target = f"127.0.0.1:{free_ports(1)[0]}"
     config = {
         "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": target, "max_recv_msg_size_mib": 64}}}},
         "exporters": {
@@ -211,5 +216,5 @@ def forwarding_collector(program: Path, directory: Path, cpu: int, service_port:
     file = directory / "collector.json"
     # JSON is YAML.
     file.write_text(json.dumps(config), encoding="utf-8")
-    with _started([str(program), "--config", str(file)], target, directory, cpu) as running:
+    with _started([str(program), "--config", str(file)], target, directory, cpus) as running:
         yield running

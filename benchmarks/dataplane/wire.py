@@ -9,7 +9,10 @@ from __future__ import annotations
 import random
 
 SOURCE = "bench-source"
+TRANSFORM, FILTER = "transform", "filter"
+"""Ids of stages: the one returns every record as it is, the other one drops those with odd positions."""
 PARTITION = 3
+"""Of the first connection; each of the others has the next one. One byte, so that records have one size."""
 PAYLOAD, LOG_BODY = 189, 214
 """Random bytes of a record and of a log record, so that both take 281 bytes."""
 FIRST = 10_000_000
@@ -36,10 +39,10 @@ def numeric(number: int, value: int) -> bytes:
     return varint(number << 3) + varint(value)
 
 
-def records(first: int, count: int) -> bytes:
+def records(first: int, count: int, partition: int = PARTITION) -> bytes:
     """The ``records`` of a ``RecordBatch``."""
     chance = random.Random(first)  # noqa: S311 - payloads
-    start = field(1, SOURCE.encode()) + numeric(2, PARTITION)
+    start = field(1, SOURCE.encode()) + numeric(2, partition)
     entry = field(1, b"region") + field(2, b"eu-central")
     rest = (
         field(2, b"order.created")
@@ -51,19 +54,19 @@ def records(first: int, count: int) -> bytes:
     return b"".join(field(2, field(1, start + numeric(3, first + number)) + rest) for number in range(count))
 
 
-def push_requests(batches: int, size: int) -> list[bytes]:
+def push_requests(batches: int, size: int, partition: int = PARTITION) -> list[bytes]:
     """``PushRequest`` messages with rising positions."""
     return [
-        field(1, field(1, b"batch-%08d" % number) + records(FIRST + number * size, size))
+        field(1, field(1, b"batch-%08d" % number) + records(FIRST + number * size, size, partition))
         for number in range(batches)
     ]
 
 
-def export_requests(batches: int, size: int) -> list[bytes]:
+def export_requests(batches: int, size: int, seed: int = 0) -> list[bytes]:
     """``ExportLogsServiceRequest`` messages."""
     made = []
     for number in range(batches):
-        chance = random.Random(number)  # noqa: S311 - payloads
+        chance = random.Random(seed << 32 | number)  # noqa: S311 - payloads
         body = field(5, field(7, chance.randbytes(LOG_BODY)))
         attribute = field(6, field(1, b"region") + field(2, field(1, b"eu-central")))
         kind = field(6, field(1, b"type") + field(2, field(1, b"order.created")))

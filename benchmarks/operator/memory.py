@@ -30,7 +30,7 @@ def operator_memory(directory: Path) -> dict[str, float]:
         command = [sys.executable, "-m", "etl_operator.cli", "run", "--no-preflight", "--no-leader-elect"]
         command += ["--metrics-bind-address", "0", "--health-probe-bind-address", "0"]
         environ = {"KUBECONFIG": str(running.kubeconfig)}
-        operator = Program(command, cpus()[0], place / "operator.log", environ)
+        operator = Program(command, cpus()[:1], place / "operator.log", environ)
         try:
             _wait(lambda: running.counts().get("patch", 0) > 0)
             time.sleep(_WORK)
