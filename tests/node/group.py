@@ -86,8 +86,9 @@ class Group:
         """End an engine without any of its farewells."""
         engine = self.engines.pop(node)
         engine._stopped = True
-        engine._ticker.cancel()
-        await asyncio.gather(engine._ticker, return_exceptions=True)
+        for task in (engine._ticker, engine._changing):
+            task.cancel()
+        await asyncio.gather(engine._ticker, engine._changing, return_exceptions=True)
         await engine._transport.stop()
         engine._member.close()
 

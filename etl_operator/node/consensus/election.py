@@ -6,6 +6,7 @@ asks whether it would be elected. Nobody stores anything for the question or the
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Literal
 
 from etl_operator.node.consensus import wire
@@ -16,11 +17,11 @@ from etl_operator.node.consensus.settings import Timing
 class Inquiry:
     """The asking side.
 
-    :param members: how many there are, this one included.
+    :param majority: whether these other members and this one are enough to elect it.
     """
 
-    def __init__(self, members: int, timing: Timing) -> None:
-        self._members = members
+    def __init__(self, majority: Callable[[Collection[int]], bool], timing: Timing) -> None:
+        self._majority = majority
         self._timing = timing
         self._ask_again = float("-inf")
         self._grants: dict[int, tuple[int, float]] = {}
@@ -35,11 +36,12 @@ class Inquiry:
         :param term: the present term; the question is about the next one.
         :param last: this member's last log entry.
         """
-        fresh = sum(
-            granted_term == term + 1 and now - at <= self._timing.election_min
-            for granted_term, at in self._grants.values()
-        )
-        if 2 * (fresh + 1) > self._members:
+        fresh = [
+            member
+            for member, (granted_term, at) in self._grants.items()
+            if granted_term == term + 1 and now - at <= self._timing.election_min
+        ]
+        if self._majority(fresh):
             return True
         if now < self._ask_again:
             return None

@@ -11,16 +11,18 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from etl_operator.node.consensus import wire
 from etl_operator.node.consensus.address import Address
+from etl_operator.node.consensus.configuration import Configuration, Seat
 from etl_operator.node.consensus.engine import (
     CommitTimeout,
     ConsensusError,
+    Expected,
     LeadershipLost,
     NotLeader,
     NotReady,
@@ -31,6 +33,8 @@ from etl_operator.node.consensus.engine import (
 )
 from etl_operator.node.consensus.engine import Member as MemberStatus
 from etl_operator.node.consensus.member import Member
+from etl_operator.node.consensus.membership import MembershipLoop
+from etl_operator.node.consensus.raft import Done
 from etl_operator.node.consensus.settings import Timing
 from etl_operator.node.consensus.transport import PeerTransport
 from etl_operator.tls.peers import PeerTls
@@ -59,10 +63,11 @@ class EmbeddedEngine:
     :param node_id: positive; the same number for the same data forever.
     :param bind: the Raft listener.
     :param advertised: how the status names this node; default ``bind``.
-    :param peers: every other member. May differ from the last start by one member.
+    :param peers: every other member by the flags, see `expect`.
     :param directory: owned by this engine.
     :param snapshot_every: log entries between two snapshots.
     :param cluster: the cluster's id in the state machine; empty while there is none.
+    :param existing: see `Expected`, as is ``replace_lost``.
     :param tls: of the connections among the members, or None.
     """
 
@@ -77,6 +82,8 @@ class EmbeddedEngine:
         timing: Timing,
         snapshot_every: int = 10_000,
         cluster: Callable[[], str] = lambda: "",
+        existing: bool = False,
+        replace_lost: bool = True,
         tls: PeerTls | None = None,
     ) -> None:
         self._node_id = node_id
@@ -95,10 +102,16 @@ class EmbeddedEngine:
             connected=lambda peer, up: self._member.connected(peer, up),
             tls=tls,
         )
+        self._membership = MembershipLoop(
+            self,
+            Expected({**peers, node_id: bind}, existing, replace_lost),
+            timing.heartbeat,
+        )
         self._pending: set[asyncio.Future[object]] = set()
         self._callbacks: list[Callable[[], None]] = []
         self._seen: tuple[Any, ...] = ()
         self._changed = asyncio.Event()
+        self._possible: tuple[Configuration, ...] = ()
         self._tick_due = False
         self._handing_over = False
         self._stopped = False
@@ -119,6 +132,7 @@ class EmbeddedEngine:
             send=lambda peer, message: self._transport.send(peer, message),
             wake=self._wake,
             failed=self._fail,
+            existing=self._membership.expected.existing,
         )
         try:
             await self._transport.start()
@@ -127,6 +141,7 @@ class EmbeddedEngine:
             raise
         self._tick()
         self._ticker = asyncio.create_task(self._keep_ticking(), name="raft ticks")
+        self._changing = asyncio.create_task(self._membership.run(), name="raft members")
 
     async def stop(self) -> None:
         """See `ConsensusEngine`."""
@@ -134,31 +149,78 @@ class EmbeddedEngine:
             return
         await self.hand_over()
         self._stopped = True
-        self._ticker.cancel()
-        await asyncio.gather(self._ticker, return_exceptions=True)
+        tasks = (self._ticker, self._changing)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._transport.stop()
         self._fail_pending(LeadershipLost("the node is stopping; the outcome is unknown"))
         self._member.close()
 
     async def propose(self, command: bytes, *, within: float = 5.0) -> object:
         """See `ConsensusEngine`."""
-        if self._failure.done():
-            raise self._failure.result()
         if len(command) >= wire.MAX_COMMAND:
             raise ValueError(f"a command of {len(command)} bytes exceeds {wire.MAX_COMMAND - 1}")
-        raft = self._member.raft
-        if self._stopped or self._handing_over or raft.role is not Role.LEADER:
+        return await self._settled(lambda done: self._member.raft.propose(command, done), within)
+
+    async def _settled(self, begin: Callable[[Done], None], within: float) -> object:
+        """Let the leader begin something, and wait until it is committed and applied here."""
+        if self._failure.done():
+            raise self._failure.result()
+        if self._stopped or self._handing_over or self._member.raft.role is not Role.LEADER:
             raise NotLeader("not the leader")
         future: asyncio.Future[object] = self._loop.create_future()
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)
-        raft.propose(command, lambda result, error: _resolve(future, result, error))
+        begin(lambda result, error: _resolve(future, result, error))
         self._wake()
         try:
             async with asyncio.timeout(within):
                 return await future
         except TimeoutError:
             raise CommitTimeout("timed out waiting for commit; the outcome is unknown") from None
+
+    # Members.
+
+    def expect(self, expected: Expected) -> None:
+        """See `ConsensusEngine`."""
+        if expected == self._membership.expected:
+            return
+        self._membership.expected = expected
+        for peer, address in expected.members.items():
+            if peer in self._peers:
+                self._peers[peer].address = address
+        raft = self._member.raft
+        raft.existing = expected.existing
+        raft.expect(expected.members.keys() - {self._node_id})
+        self._connect()
+
+    async def add_learner(self, member: int, address: Address, *, within: float = 5.0) -> None:
+        """See `ConsensusEngine`."""
+        raft = self._member.raft
+        await self._settled(lambda done: raft.change("add", member, done, str(address)), within)
+
+    async def promote(self, member: int, *, within: float = 5.0) -> None:
+        """See `ConsensusEngine`."""
+        await self._settled(lambda done: self._member.raft.change("promote", member, done), within)
+
+    async def remove(self, member: int, *, within: float = 5.0) -> None:
+        """See `ConsensusEngine`."""
+        await self._settled(lambda done: self._member.raft.change("remove", member, done), within)
+
+    def _connect(self) -> None:
+        """Know and reach those whom the flags or the log name."""
+        seats = [seat for members in self._member.raft.possible for seat in members.seats]
+        named = {seat.node_id: Address.parse(seat.address) for seat in seats}
+        known = {peer: known.address for peer, known in self._peers.items() if peer in named}
+        wanted = {peer: address for peer, address in (named | known).items() if address is not None}
+        wanted |= self._membership.expected.members
+        wanted.pop(self._node_id, None)
+        for peer in self._peers.keys() - wanted.keys():
+            del self._peers[peer]
+        for peer, address in wanted.items():
+            self._peers.setdefault(peer, _Peer(address))
+        self._transport.connect(wanted)
 
     async def read_barrier(self, *, within: float = 5.0) -> None:
         """See `ConsensusEngine`."""
@@ -179,10 +241,10 @@ class EmbeddedEngine:
         """See `ConsensusEngine`."""
         self._transport.handlers[topic] = handler
 
-    async def hand_over(self) -> None:
+    async def hand_over(self, to: Collection[int] = ()) -> None:
         """See `ConsensusEngine`."""
         raft = self._member.raft
-        if not self._peers or raft.role is not Role.LEADER or self._failure.done():
+        if raft.alone or raft.role is not Role.LEADER or self._failure.done():
             return
         self._handing_over = True  # Only a follower that has everything may take over: nothing new now.
         try:
@@ -190,7 +252,7 @@ class EmbeddedEngine:
                 if self._pending:
                     await asyncio.wait(self._pending)
                 while raft.role is Role.LEADER:
-                    raft.transfer()
+                    raft.transfer(to)
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(self._timing.heartbeat):
                             await self._changed.wait()
@@ -202,10 +264,7 @@ class EmbeddedEngine:
     def status(self) -> Status:
         """See `ConsensusEngine`."""
         raft, leader = self._member.raft, self._member.leader()
-        members = [self._status_of(peer, known, leader) for peer, known in self._peers.items()]
-        own = MemberStatus(
-            self._node_id, str(self._bind), raft.role, True, self._member.journal.last, time.time()
-        )
+        members = [self._status_of(seat, leader) for seat in raft.members.seats]
         return Status(
             node_id=self._node_id,
             leader_id=leader,
@@ -213,7 +272,7 @@ class EmbeddedEngine:
             term=raft.term,
             commit_index=raft.commit,
             applied_index=raft.applied,
-            members=tuple(sorted([*members, own], key=lambda member: member.node_id)),
+            members=tuple(members),
             caught_up=self._member.caught_up,
         )
 
@@ -232,18 +291,29 @@ class EmbeddedEngine:
 
     # Status.
 
-    def _status_of(self, peer: int, known: _Peer, leader: int | None) -> MemberStatus:
+    def _status_of(self, seat: Seat, leader: int | None) -> MemberStatus:
+        raft, number = self._member.raft, seat.node_id
+        if number == self._node_id:
+            role = raft.role if seat.voter and not raft.joining else Role.LEARNER
+            last = self._member.journal.last
+            return MemberStatus(number, str(self._bind), role, True, last, time.time(), seat.voter)
+        known, progress = self._peers.get(number), raft.progress_of(number)
+        if known is None:
+            return MemberStatus(number, seat.address, Role.UNKNOWN, False, 0, None, seat.voter)
         window = max(2 * self._timing.election_max, 1.0)
         healthy = time.monotonic() - known.heard <= window
-        role = Role.LEADER if peer == leader else known.role if healthy else Role.UNKNOWN
-        raft = self._member.raft
-        match = raft.match_index(peer) if raft.role is Role.LEADER else known.match_index
-        return MemberStatus(peer, str(known.address), role, healthy, match, known.contact)
+        blank = progress is not None and progress.blank
+        role = Role.LEADER if number == leader else known.role if healthy else Role.UNKNOWN
+        if healthy and (blank or not seat.voter):
+            role = Role.LEARNER
+        match = progress.match if progress is not None else known.match_index
+        found = MemberStatus(number, str(known.address), role, healthy, match, known.contact, seat.voter)
+        return replace(found, blank=blank, latecomer=blank and progress is not None and progress.latecomer)
 
     def _notice_changes(self) -> None:
         member = self._member
         role, term = member.raft.role, member.raft.term
-        seen = (role, member.leader(), term, member.caught_up, member.readable())
+        seen = (role, member.leader(), term, member.caught_up, member.readable(), member.raft.members)
         if seen == self._seen:
             return
         if self._seen[:3] != seen[:3]:
@@ -282,6 +352,10 @@ class EmbeddedEngine:
         if not self._stopped:
             self._member.tick()
             self._notice_changes()
+            possible = self._member.raft.possible
+            if possible != self._possible:
+                self._possible = possible
+                self._connect()
 
     def _fail(self, error: ConsensusError) -> None:
         if not self._failure.done():
@@ -294,7 +368,9 @@ class EmbeddedEngine:
                 future.set_exception(error)
 
     def _deliver(self, sender: int, message: wire.Message) -> None:
-        peer = self._peers[sender]
+        peer = self._peers.get(sender)
+        if peer is None:
+            return
         peer.heard, peer.contact = time.monotonic(), time.time()
         if isinstance(message, wire.Beat):
             peer.role, peer.match_index = _role(message.role), message.match_index

@@ -8,6 +8,7 @@ Errors, as a tree::
     │   ├── CommitTimeout       no majority answered in time
     │   ├── LeadershipLost      this node stopped leading before the commit
     │   └── Unanswered          another member was asked and gave no answer
+    ├── ChangeRefused       a change of the members that cannot begin now; nothing was changed
     ├── NotReady            the state is not loaded yet
     ├── StorageError        the disk
     │   ├── StorageFull         no room for the entry; the node continues, the proposal failed
@@ -18,10 +19,12 @@ Errors, as a tree::
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
+
+from etl_operator.node.consensus.address import Address
 
 
 class ConsensusError(Exception):
@@ -46,6 +49,10 @@ class LeadershipLost(OutcomeUnknown):
 
 class Unanswered(OutcomeUnknown):
     """Another member was asked and gave no answer, or could not."""
+
+
+class ChangeRefused(ConsensusError):
+    """A change of the members was not begun: one is in progress, or it is not possible; the text says why."""
 
 
 class NotReady(ConsensusError):
@@ -81,6 +88,8 @@ class Role(Enum):
     LEADER = "leader"
     FOLLOWER = "follower"
     CANDIDATE = "candidate"
+    LEARNER = "learner"
+    """Receives the log, and neither votes nor counts for a majority."""
     UNKNOWN = "unknown"
     """Not heard of lately."""
 
@@ -99,6 +108,13 @@ class Member:
     """Last log index known to be stored there: exact on the leader, as last reported elsewhere."""
     last_contact: float | None
     """Wall-clock seconds since 1970 of its last sign of life; None if there was none."""
+    voter: bool = True
+    """It votes and counts for a majority. False: a learner."""
+    blank: bool = False
+    """It says that its data directory is empty, and waits until it is added as a learner. Known to the leader
+    only."""
+    latecomer: bool = False
+    """Blank, and started for a cluster that may never have had all its members: it did not lose anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +128,29 @@ class Status:
     commit_index: int
     applied_index: int
     members: tuple[Member, ...]
-    """Sorted by id; includes this node."""
+    """Sorted by id: those of the log, or of the flags while the log names none. Without this node if it is
+    not a member."""
     caught_up: bool
     """Everything acknowledged before this node started is applied here."""
 
     @property
     def has_quorum(self) -> bool:
-        """A majority of the members is healthy."""
-        return 2 * sum(member.healthy for member in self.members) > len(self.members)
+        """A majority of the voters is healthy."""
+        voters = [member for member in self.members if member.voter]
+        return 2 * sum(member.healthy for member in voters) > len(voters)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The members as the flags say: what the leader makes the membership of the log equal to."""
+
+    members: Mapping[int, Address]
+    """All of them by id, this node included."""
+    existing: bool = False
+    """The cluster has had all its members. A node with an empty data directory then waits to be added as a
+    learner; otherwise it may also found the cluster, with a majority of others that are empty."""
+    replace_lost: bool = True
+    """A voter that returns with an empty data directory is removed and added again."""
 
 
 class StateMachine(Protocol):
@@ -164,8 +195,37 @@ class ConsensusEngine(Protocol):
         :raises NotReady: after ``within`` seconds.
         """
 
-    async def hand_over(self) -> None:
-        """If this node leads, ask another member to; best effort, returns when that is settled."""
+    async def hand_over(self, to: Collection[int] = ()) -> None:
+        """If this node leads, ask another voter to; best effort, returns when that is settled.
+
+        :param to: only one of these; any voter if empty.
+        """
+
+    def expect(self, expected: Expected) -> None:
+        """The flags have changed, or were read again. The leader then changes one member at a time, as
+        `membership.next_change` says.
+        """
+
+    async def add_learner(self, member: int, address: Address, *, within: float = 5.0) -> None:
+        """Add a member that receives the log and does not vote. Returns once that is committed.
+
+        :raises NotLeader: as `propose`.
+        :raises ChangeRefused: it is a member, another change is in progress, or the leader has not committed
+            an entry of its own term yet.
+        :raises OutcomeUnknown: as `propose`.
+        """
+
+    async def promote(self, member: int, *, within: float = 5.0) -> None:
+        """Make a learner a voter. Returns once that is committed.
+
+        :raises ConsensusError: as `add_learner`; `ChangeRefused` also while it has not caught up.
+        """
+
+    async def remove(self, member: int, *, within: float = 5.0) -> None:
+        """Remove a voter or a learner. Returns once that is committed.
+
+        :raises ConsensusError: as `add_learner`; `ChangeRefused` also for the leader itself.
+        """
 
     async def ask(self, member: int, topic: str, body: bytes, *, within: float) -> bytes:
         """Ask another member something that the engine does not understand.

@@ -41,6 +41,7 @@ class Member:
     :param wake: asks for a `tick` soon.
     :param failed: called once, when the member has stopped itself.
     :param files: what ``directory`` holds; the operating system's by default.
+    :param existing: see `Raft`.
     :raises StorageError: the data directory is not usable.
     """
 
@@ -62,6 +63,7 @@ class Member:
         wake: Callable[[], None],
         failed: Callable[[ConsensusError], None],
         files: Files | None = None,
+        existing: bool = False,
     ) -> None:
         self._id = node_id
         self._timing = timing
@@ -90,11 +92,12 @@ class Member:
                 clock=clock,
                 chance=chance,
                 snapshot_every=snapshot_every,
+                existing=existing,
             )
         except StorageError:
             self.journal.close()
             raise
-        if not peers:
+        if self.raft.alone:
             self.raft.stand_now()
 
     def close(self) -> None:

@@ -25,6 +25,10 @@ class Progress:
         """The first entry that was not sent yet."""
         self.answered = now
         """Seconds on the leader's clock of its last answer."""
+        self.blank = False
+        """It says that its data directory is empty. It is sent heartbeats only."""
+        self.latecomer = False
+        """It is blank and may never have been a member."""
         self._waits = False
         """Nothing is sent before the next heartbeat."""
         self._sent: deque[tuple[int, int]] = deque()
@@ -39,7 +43,7 @@ class Progress:
 
         :param last: the leader's last entry.
         """
-        self.answered = now
+        self.answered, self.blank = now, False
         if answer.success and answer.next_index <= last + 1:
             self.match = max(self.match, answer.next_index - 1)
             self.next = max(self.next, self.match + 1)
@@ -51,6 +55,15 @@ class Progress:
             self._waits = True
         elif not answer.success:
             self._parts_answered += 1
+
+    def is_blank(self, last: int, now: float, *, latecomer: bool) -> None:
+        """It has nothing, and takes nothing before it is admitted.
+
+        :param last: the leader's last entry.
+        """
+        self.start_over(last + 1)
+        self.match = 0
+        self.answered, self.blank, self.latecomer = now, True, latecomer
 
     def start_over(self, next_index: int) -> None:
         """Go on from ``next_index``: what was sent since may not have arrived.
@@ -75,9 +88,10 @@ class Progress:
         :param heartbeat: return a message in any case, without entries if need be.
         """
         self._waits = self._waits and not heartbeat
-        previous = self.next - 1
+        # What is blank answers the same to every heartbeat, wherever that continues.
+        previous = log.last if self.blank else self.next - 1
         entries = []
-        if self._sent_bytes < _WINDOW and not self._waits:
+        if self._sent_bytes < _WINDOW and not self._waits and not self.blank:
             entries = self._take(log)
         if not entries and not heartbeat:
             return None

@@ -17,21 +17,23 @@ import random
 from collections import deque
 from collections.abc import Callable, Collection
 
+from etl_operator.node.consensus import configuration as conf
 from etl_operator.node.consensus import snapshot, wire
 from etl_operator.node.consensus.election import Inquiry, answer
 from etl_operator.node.consensus.engine import (
+    ChangeRefused,
     ConsensusError,
     LeadershipLost,
     NotLeader,
     Role,
     StateMachine,
-    StorageCorrupt,
     StorageError,
     StorageFull,
 )
 from etl_operator.node.consensus.journal import DiskJournal
 from etl_operator.node.consensus.matching import contradiction, disagreement
 from etl_operator.node.consensus.progress import Progress
+from etl_operator.node.consensus.replica import Replica
 from etl_operator.node.consensus.settings import Timing
 
 log = logging.getLogger(__name__)
@@ -39,24 +41,15 @@ log = logging.getLogger(__name__)
 Done = Callable[[object, ConsensusError | None], None]
 """Gets the state machine's answer, or why there is none."""
 
-_COMPACT_AGAIN = 10.0
-"""Seconds until the log is shortened again after there was no room for it."""
-_INSTALL_AGAIN = 1.0
-"""Seconds until a snapshot is taken again after there was no room for one."""
-_LARGEST_SNAPSHOT = 2**30
-"""Bytes of a snapshot that are kept while it is received."""
 
-
-class Raft:
+class Raft(Replica):
     """One member. Not thread-safe; driven by `tick` and `receive`, soon after each by `tick` again.
 
-    :param node_id: this member, as in ``peers``.
-    :param peers: the other members.
-    :param machine: gets the stored snapshot at once, and committed commands as they come.
+    :param peers: the other members by the flags.
     :param send: takes a message for a member; it may get lost.
-    :param clock: monotonic seconds.
-    :param snapshot_every: entries between two snapshots.
-    :raises StorageError: what is stored cannot be used.
+    :param existing: the cluster has had all its members: with an empty directory this node founds none.
+
+    The other parameters and errors are those of `Replica`.
     """
 
     def __init__(
@@ -71,17 +64,15 @@ class Raft:
         clock: Callable[[], float],
         chance: random.Random,
         snapshot_every: int,
+        existing: bool = False,
     ) -> None:
-        self._id = node_id
-        self._peers = list(peers)
+        super().__init__(node_id, peers, journal, machine, clock=clock, snapshot_every=snapshot_every)
         self._timing = timing
-        self._log = journal
-        self._machine = machine
         self._transmit = send
-        self._clock = clock
         self._chance = chance
-        self._snapshot_every = snapshot_every
-        self._inquiry = Inquiry(len(self._peers) + 1, timing)
+        self.existing = existing
+        """The cluster has had all its members."""
+        self._inquiry = Inquiry(lambda granted: self.members.majority([self._id, *granted]), timing)
         self.role = Role.FOLLOWER
         self.leader: int | None = None
         """Whom this member follows, itself if it leads."""
@@ -89,7 +80,6 @@ class Raft:
         """When the leader last wrote."""
         self.leader_commit = 0
         """The leader's commit index as last heard, this member's own if it leads."""
-        self.commit = self.applied = self._recover()
         self._votes: set[int] = set()
         self._called = False
         self._connected: set[int] = set()
@@ -97,15 +87,18 @@ class Raft:
         self._next_beat = 0.0
         self._queue: deque[tuple[bytes, Done]] = deque()
         self._waiting: dict[int, tuple[int, Done]] = {}
-        self._parts: bytearray | None = None
-        self._compact_at = self._install_at = float("-inf")
+        self._parts = snapshot.Parts()
         self._election_deadline = 0.0
         self._await_leader()
 
     @property
-    def term(self) -> int:
-        """The present term, as stored."""
-        return self._log.getCurrentTerm()
+    def alone(self) -> bool:
+        """No other member votes."""
+        return self.members.voters == {self._id}
+
+    def progress_of(self, peer: int) -> Progress | None:
+        """On the leader: what it knows of a member."""
+        return self._progress.get(peer)
 
     def match_index(self, peer: int) -> int:
         """On the leader: the last entry known to be stored by ``peer``."""
@@ -137,9 +130,59 @@ class Raft:
         """
         self._queue.append((wire.REGULAR + command, done))
 
-    def transfer(self) -> None:
-        """Ask a member that has the whole log to lead. Best effort."""
-        ready = [p for p in self._connected if self.match_index(p) == self._log.last]
+    def change(self, change: conf.Kind, member: int, done: Done, address: str = "") -> None:
+        """Change the members by one. ``done`` as in `propose`, or gets `ChangeRefused`.
+
+        One change at a time, each by one member: any two majorities of the old and the new members overlap.
+        And none before an entry of this term is committed: otherwise a leader of an earlier term could have
+        begun a change that this one does not know, and two changes of the same members need not overlap
+        (Ongaro, raft-dev, 2015: bug in single-server membership changes).
+        """
+        if self.role is not Role.LEADER:
+            done(None, NotLeader("not the leader"))
+            return
+        try:
+            members = self.members.changed(change, member, address)
+        except ValueError as error:
+            done(None, ChangeRefused(str(error)))
+            return
+        if problem := self._unsettled() or self._unfit(change, member):
+            done(None, ChangeRefused(problem))
+            return
+        index, term = self._log.last + 1, self.term
+        try:
+            self._add(conf.NO_OP + conf.encode(members), index, term)
+        except StorageFull as error:
+            done(None, error)
+        else:
+            self._waiting[index] = (term, done)
+
+    def _unsettled(self) -> str:
+        """Why the members cannot be changed now, or ""."""
+        if self._configurations.index > self.commit:
+            return "another change is in progress"
+        if self._log.term_at(self.commit) != self.term:
+            return "nothing is committed in this term yet"
+        return ""
+
+    def _unfit(self, change: conf.Kind, member: int) -> str:
+        """Why this member is not the one to change, or ""."""
+        progress = self._progress.get(member)
+        if change == "remove" and member == self._id:
+            return "the leader does not remove itself"
+        if change != "promote" or (
+            progress is not None and not progress.blank and progress.match >= self._configurations.index
+        ):
+            return ""
+        return f"node {member} has not caught up"
+
+    def transfer(self, to: Collection[int] = ()) -> None:
+        """Ask a voter that has the whole log to lead. Best effort.
+
+        :param to: one of these; any if empty.
+        """
+        voters = self.members.voters.intersection(to or self.members.voters)
+        ready = [p for p in self._connected if p in voters and self.match_index(p) == self._log.last]
         if self.role is Role.LEADER and ready:
             self._transmit(ready[0], wire.TimeoutNow(term=self.term))
 
@@ -169,26 +212,38 @@ class Raft:
         now = self._clock()
         if heartbeat := now >= self._next_beat:
             self._next_beat = now + self._timing.heartbeat
-        for peer in self._peers:
+        self._follow_members()
+        for peer in self._progress:
             self._replicate(peer, heartbeat=heartbeat)
         # While the entries travel. A leader that does not have them on disk must not count itself.
         self._log.sync()
         self._advance_commit()
         silent_since = now - self._timing.election_max
-        heard = sum(progress.answered > silent_since for progress in self._progress.values())
-        if not self._majority(heard + 1):
+        there = {p: one for p, one in self._progress.items() if not one.blank}
+        if not self.members.majority(
+            [self._id, *(peer for peer, progress in there.items() if progress.answered > silent_since)]
+        ):
             self._step_down()
         if full is not None:
-            if self._majority(len(self._connected)):  # This one may have no room to vote.
+            if self.members.majority(self._connected):  # This one may have no room to vote.
                 self.transfer()
             raise full
+
+    def _follow_members(self) -> None:
+        """Lead those who are members now, and nobody else."""
+        others = self.members.members - {self._id}
+        if others != self._progress.keys():
+            now = self._clock()
+            self._progress = {
+                p: self._progress.get(p) or Progress(self._log.last, now) for p in sorted(others)
+            }
 
     def _append_queue(self) -> StorageFull | None:
         while self._queue:
             command, done = self._queue.popleft()
             index, term = self._log.last + 1, self.term
             try:
-                self._log.add(command, index, term)
+                self._add(command, index, term)
             except StorageFull as error:
                 done(None, error)
                 self._refuse_queue(error)
@@ -201,27 +256,21 @@ class Raft:
             self._queue.popleft()[1](None, error)
 
     def _advance_commit(self) -> None:
-        stored = sorted([self._log.last, *(progress.match for progress in self._progress.values())])
+        stored = sorted(
+            self._log.last if voter == self._id else self.match_index(voter) for voter in self.members.voters
+        )
         index = stored[(len(stored) - 1) // 2]
         # Entries of earlier terms count only together with one of this term (Raft, section 5.4.2).
         if index > self.commit and self._log.term_at(index) == self.term:
             self.commit = index
         self.leader_commit = self.commit
 
-    def _apply(self) -> None:
-        while self.applied < self.commit:
-            command, index, term = self._log[self.applied + 1 - self._log.first]
-            regular = command[:1] == wire.REGULAR
-            result = self._machine.apply(command[1:]) if regular else None
-            self.applied = index
-            proposed_in, done = self._waiting.pop(index, (0, None))
-            if done is not None and proposed_in == term:
-                done(result, None)
+    def _applied(self, index: int, term: int, result: object) -> None:
+        proposed_in, done = self._waiting.pop(index, (0, None))
+        if done is not None and proposed_in == term:
+            done(result, None)
 
     # Roles.
-
-    def _majority(self, members: int) -> bool:
-        return 2 * members > len(self._peers) + 1
 
     def _await_leader(self) -> None:
         timing = self._timing
@@ -230,38 +279,51 @@ class Raft:
         )
 
     def _may_stand(self) -> bool:
-        if not self._peers or self._called:
+        if self._id not in self.members.voters or (self.joining and not self._may_found()):
+            return False
+        if self.alone or self._called:
             return True
         verdict = self._inquiry.may_stand(self.term, self._log[-1], self._clock())
         if isinstance(verdict, wire.PreVote):
-            for peer in self._peers:
+            for peer in self._others():
                 self._transmit(peer, verdict)
         return verdict is True
+
+    def _others(self) -> list[int]:
+        return sorted(self.members.voters - {self._id})
+
+    def _may_found(self) -> bool:
+        """This node has nothing, and may vote for one of those that have nothing either."""
+        return not self.existing and self._admission.waiting and self._log.last == 1
 
     def _stand(self) -> None:
         self._await_leader()
         self._called = False
         self.leader = None
         self._log.setCurrentTerm(self.term + 1, str(self._id))
+        self._admission.end()
         self.role = Role.CANDIDATE
         self._votes = {self._id}
         _, index, term = self._log[-1]
-        for peer in self._peers:
+        for peer in self._others():
             self._promise(peer, wire.RequestVote(term=self.term, last_log_index=index, last_log_term=term))
         self._count_votes()
 
     def _count_votes(self) -> None:
-        if not self._majority(len(self._votes)):
+        if not self.members.majority(self._votes):
             return
+        # The first leader writes down who the members are.
+        named = b"" if self.members_named else conf.encode(self.members)
         try:
             # The first entry of a term commits all that earlier leaders left behind.
-            self._log.add(wire.NO_OP, self._log.last + 1, self.term)
+            self._add(conf.NO_OP + named, self._log.last + 1, self.term)
         except StorageFull:
             self._step_down()
             raise
         self.role, self.leader = Role.LEADER, self._id
         now = self._clock()
-        self._progress = {peer: Progress(self._log.last, now) for peer in self._peers}
+        self._progress = {}
+        self._follow_members()
         self._next_beat = now
 
     def _step_down(self) -> None:
@@ -280,7 +342,8 @@ class Raft:
             return
         if self.role is not Role.FOLLOWER:
             self._step_down()
-        self.leader, self._called, self._parts = None, False, None
+        self.leader, self._called = None, False
+        self._parts.drop()
         self._log.setCurrentTerm(term, None)
 
     # Messages.
@@ -311,12 +374,41 @@ class Raft:
                 self._votes.add(sender)
                 self._count_votes()
             case wire.NextIndex() if message.term == term and self.role is Role.LEADER:
-                self._progress[sender].answer(message, self._log.last, self._clock())
+                self._on_answer(sender, message)
+            case wire.Admit() if message.term >= term:
+                self._on_admit(sender, message)
             case wire.TimeoutNow() if message.term == term and self.leader == sender:
                 self._called = True
                 self.stand_now()
 
+    def _on_answer(self, sender: int, message: wire.NextIndex) -> None:
+        progress = self._progress.get(sender)
+        if progress is None:
+            return
+        if message.next_index > 1:
+            progress.answer(message, self._log.last, self._clock())
+            return
+        progress.is_blank(self._log.last, self._clock(), latecomer=not message.reset)
+        if sender not in self.members.voters and self._configurations.index <= self.commit:
+            self._transmit(sender, wire.Admit(term=self.term, since=self._configurations.index))
+
+    def _on_admit(self, sender: int, message: wire.Admit) -> None:
+        if self._follow(sender, message.term):
+            self._admission.admit(message.since)
+            self._answer(sender, self._log.last + 1, reset=True)
+
+    def _refuses_entries(self, sender: int) -> bool:
+        """Whether this node is blank and not admitted; the leader gets to know."""
+        if self._admission.waiting:
+            self._answer(sender, 1, reset=self.existing)
+        return self._admission.waiting
+
+    def _may_vote(self, last_log_index: int) -> bool:
+        return not self.joining or (self._may_found() and last_log_index == 1)
+
     def _answer_pre_vote(self, question: wire.PreVote) -> wire.Message | None:
+        if not self._may_vote(question.last_log_index):
+            return None
         heard = self._clock() - self.leader_heard < self._timing.election_min
         return answer(question, self.term, self._log[-1], led=heard or self.role is Role.LEADER)
 
@@ -328,8 +420,11 @@ class Raft:
             return
         if (message.last_log_term, message.last_log_index) < (term, index):
             return
+        if not self._may_vote(message.last_log_index):
+            return
         if voted_for is None:
             self._log.setCurrentTerm(message.term, str(sender))
+        self._admission.end()
         self._await_leader()
         self._promise(sender, wire.ResponseVote(term=message.term))
 
@@ -350,7 +445,9 @@ class Raft:
     def _on_append_entries(self, sender: int, message: wire.AppendEntries) -> None:
         if not self._follow(sender, message.term) or self._contradicts(sender, message):
             return
-        self._parts = None
+        if self._refuses_entries(sender):
+            return
+        self._parts.drop()
         self.leader_commit = message.commit_index
         if (next_index := disagreement(message, self._log, self.commit)) is not None:
             self._answer(sender, next_index, reset=True)
@@ -359,6 +456,7 @@ class Raft:
         # One that has no room says how far it got, so that its leader does not take it for dead.
         self._answer(sender, stored + 1, reset=full is not None, success=True)
         self.commit = max(self.commit, min(message.commit_index, stored))
+        self._admission.reached(stored)
         if full is not None:
             raise full
 
@@ -369,61 +467,25 @@ class Raft:
             log.critical(text, *found, sender)
         return found is not None
 
-    def _store(self, message: wire.AppendEntries) -> tuple[int, StorageFull | None]:
-        """Store what is not here yet; up to which entry the logs are equal now, and what hindered the rest.
-
-        Raft, section 5.3: entries that are here already stay, with all that follows them. Messages may come
-        late or twice, and the later entries were acknowledged.
-        """
-        stored = message.prev_index
-        for command, index, term in message.entries:
-            known = self._log.term_at(index)
-            try:
-                if known is not None and known != term:
-                    self._log.deleteEntriesFrom(index - self._log.first)
-                    known = None
-                if known is None and index > self.commit:
-                    self._log.add(command, index, term)
-            except StorageFull as error:
-                return stored, error
-            stored = index
-        return stored, None
-
     def _on_install_snapshot(self, sender: int, message: wire.InstallSnapshot) -> None:
-        if not self._follow(sender, message.term):
+        if not self._follow(sender, message.term) or self._refuses_entries(sender):
             return
-        data, first, complete = message.part or (b"", False, False)
+        data, first, last = message.part or (b"", False, False)
         if first:
-            self._parts = bytearray() if self._clock() >= self._install_at else None
-        if self._parts is not None:
-            self._parts += data
-            if not complete and len(self._parts) <= _LARGEST_SNAPSHOT:
+            self._parts.begin(wanted=self._clock() >= self._install_at)
+        received = self._parts.take(data, last=last)
+        if received is None:
+            if self._parts.coming:
                 self._answer(sender, self._log.last + 1)
-                return
-        if self._parts is None and not complete:
             return
-        received, self._parts = bytes(self._parts or b""), None
         found = snapshot.decode(received)
         if found is None or found.last[2] > message.term or not self._machine.valid(found.state):
             # A part got lost, for instance.
             self._answer(sender, self._log.last + 1, reset=True)
             return
         self._install(received, found)
+        self._admission.reached(found.last[1])
         self._answer(sender, found.last[1] + 1, success=True)
-
-    def _install(self, data: bytes, found: snapshot.Snapshot) -> None:
-        if found.last[1] <= self.commit:
-            return
-        try:
-            snapshot.store(self._log.files, data)
-            self._covers = found.last[1]
-            self._log.start_at(found.previous, found.last)
-        except StorageFull:
-            self._install_at = self._clock() + _INSTALL_AGAIN
-            raise
-        self._machine.restore(found.state)
-        self.commit = self.applied = found.last[1]
-        log.info("snapshot up to entry %d received", self.applied)
 
     def _answer(self, leader: int, next_index: int, *, reset: bool = False, success: bool = False) -> None:
         self._promise(
@@ -441,7 +503,8 @@ class Raft:
         progress = self._progress[peer]
         message: wire.Message | None
         while True:
-            if not progress.takes_snapshot and progress.next <= self._log.first:
+            behind = progress.next <= self._log.first and not progress.blank
+            if not progress.takes_snapshot and behind:
                 self._begin_snapshot(progress)
             if progress.takes_snapshot:
                 message = progress.part(self.term, heartbeat=heartbeat)
@@ -460,48 +523,3 @@ class Raft:
             progress.begin_snapshot(self._log.files.read(snapshot.FILE), self._covers)
         except OSError as error:
             raise StorageError(f"cannot read the snapshot: {error}") from error
-
-    # Snapshots.
-
-    def _recover(self) -> int:
-        """Read what is stored; the last entry in the state then."""
-        stored = snapshot.load(self._log.files)
-        self._covers = stored.last[1] if stored else 0
-        if stored is not None:
-            self._begin_behind(stored)
-            self._machine.restore(stored.state)
-        elif not len(self._log):
-            self._log.add(wire.NO_OP, 1, 0)
-            self._log.sync()
-        elif self._log.first > 1:
-            raise StorageCorrupt(f"the journal begins at entry {self._log.first}, and there is no snapshot")
-        last_term = self._log[-1][2]
-        if last_term > self.term:  # Earlier versions could store an entry of a term they had not stored.
-            self._log.setCurrentTerm(last_term, None)
-        return self._covers or 1
-
-    def _begin_behind(self, stored: snapshot.Snapshot) -> None:
-        try:
-            self._log.start_at(stored.previous, stored.last)
-        except StorageFull:
-            # Nothing in the journal counts beside the snapshot, so it can make the room itself.
-            self._log.deleteEntriesFrom(0)
-            self._log.start_at(stored.previous, stored.last)
-
-    def _compact(self) -> None:
-        """Write a snapshot and shorten the log once enough of it is applied."""
-        position = self.applied - self._log.first
-        if position <= self._snapshot_every or self._clock() < self._compact_at:
-            return
-        previous, last = self._log[position - 1 : position + 1]
-        data = snapshot.encode(snapshot.Snapshot(last, previous, self._machine.snapshot()))
-        try:
-            snapshot.store(self._log.files, data)
-            self._covers = last[1]
-            # Members a little behind need a few entries, not a snapshot.
-            self._log.deleteEntriesTo(position - 1 - self._snapshot_every // 10)
-        except StorageFull as error:
-            self._compact_at = self._clock() + _COMPACT_AGAIN
-            log.error("%s; the journal keeps growing", error)
-            return
-        log.info("snapshot written up to entry %d", last[1])

@@ -6,6 +6,7 @@ import zlib
 
 import msgspec
 
+from etl_operator.node.consensus import configuration
 from etl_operator.node.consensus.disk import Files, replace
 from etl_operator.node.consensus.engine import StorageCorrupt, StorageError
 from etl_operator.node.consensus.journal import MOST, Entry
@@ -15,12 +16,18 @@ _MAGIC = b"ETLRSNP1"
 _HEAD = len(_MAGIC) + 4
 
 
+LARGEST = 2**30
+"""Bytes of a snapshot that are kept while it is received."""
+
+
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     """A state and where in the log it was taken."""
 
     last: Entry
     previous: Entry
     state: bytes
+    members: bytes = b""
+    """The members as named up to ``last``, see `configuration`; empty if the log names none."""
 
 
 def encode(snapshot: Snapshot) -> bytes:
@@ -38,6 +45,7 @@ def decode(data: bytes) -> Snapshot | None:
         return None
     try:
         found = msgspec.msgpack.decode(body, type=Snapshot)
+        configuration.decode(found.members)
     except ValueError:
         return None
     (_, before, term_before), (_, index, term) = found.previous, found.last
@@ -72,3 +80,35 @@ def load(files: Files) -> Snapshot | None:
             "directory and start it again: it fetches everything from them."
         )
     return stored
+
+
+class Parts:
+    """A snapshot as it comes in."""
+
+    def __init__(self) -> None:
+        self._data: bytearray | None = None
+
+    @property
+    def coming(self) -> bool:
+        """The first part is here, and the last is not."""
+        return self._data is not None
+
+    def begin(self, *, wanted: bool) -> None:
+        """A first part comes; what came before is void."""
+        self._data = bytearray() if wanted else None
+
+    def drop(self) -> None:
+        """The sender has given it up."""
+        self._data = None
+
+    def take(self, data: bytes, *, last: bool) -> bytes | None:
+        """Add a part. What there is of the snapshot if it ends here or is too large; None otherwise.
+
+        Parts may have got lost: whether it is whole is for `decode` to say.
+        """
+        if self._data is not None:
+            self._data += data
+        if not last and (self._data is None or len(self._data) <= LARGEST):
+            return None
+        received, self._data = bytes(self._data or b""), None
+        return received

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from etl_operator.node.consensus import asking, wire
 from etl_operator.node.consensus.address import Address
+from etl_operator.node.consensus.engine import Unanswered
 from etl_operator.tls.peers import PeerTls, stranger
 from informers.listener import Listener, listening_socket
 
@@ -76,6 +77,8 @@ class PeerTransport:
         self._listening: asyncio.Task[None] | None = None
         self.handlers: dict[str, asking.Handler] = {}
         """Answers to other members' questions, by topic."""
+        self._dropped: set[asyncio.Task[None]] = set()
+        """Of links that are ending."""
         self._inbound: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         self._refused = ""
         self._quiet = asyncio.Event()
@@ -91,7 +94,27 @@ class PeerTransport:
         self._listener = Listener(listening, self._protocol, what="Raft", context=accepting)
         self._listening = asyncio.create_task(self._listener.run(), name="listener for Raft")
         for peer, link in self._links.items():
-            link.task = asyncio.create_task(self._keep_dialling(peer, link), name=f"raft link to {peer}")
+            self._keep(peer, link)
+
+    def _keep(self, peer: int, link: _Link) -> None:
+        link.task = asyncio.create_task(self._keep_dialling(peer, link), name=f"raft link to {peer}")
+
+    def connect(self, peers: Mapping[int, Address]) -> None:
+        """Keep connections to these members, and to no others. Call it after `start`."""
+        for peer in [peer for peer, link in self._links.items() if peers.get(peer) != link.address]:
+            self._drop(self._links.pop(peer))
+        for peer, address in peers.items():
+            if peer not in self._links:
+                link = self._links[peer] = _Link(address)
+                self._keep(peer, link)
+
+    def _drop(self, link: _Link) -> None:
+        if link.incoming is not None:
+            link.incoming.transport.abort()
+        if link.task is not None:
+            self._dropped.add(link.task)
+            link.task.add_done_callback(self._dropped.discard)
+            link.task.cancel()
 
     async def stop(self) -> None:
         """Close everything."""
@@ -100,7 +123,7 @@ class PeerTransport:
             await asyncio.gather(self._listening, return_exceptions=True)
         for writer in list(self._inbound):
             writer.transport.abort()
-        tasks = [link.task for link in self._links.values() if link.task]
+        tasks = [link.task for link in self._links.values() if link.task] + list(self._dropped)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -108,8 +131,8 @@ class PeerTransport:
 
     def send(self, peer: int, message: wire.Message) -> bool:
         """Queue a message; False if there is no connection."""
-        link = self._links[peer]
-        if link.writer is None or link.writer.is_closing():
+        link = self._links.get(peer)
+        if link is None or link.writer is None or link.writer.is_closing():
             return False
         if link.writer.transport.get_write_buffer_size() > _SEND_LIMIT:
             link.writer.transport.abort()
@@ -225,6 +248,8 @@ class PeerTransport:
         :raises Unanswered: there is none.
         """
         question = wire.Ask(sender=self._node_id, receiver=peer, cluster=self._cluster(), topic=topic)
+        if peer not in self._links:
+            raise Unanswered(f"node {peer} is not in the member list of node {self._node_id}")
         return await asking.ask(self._links[peer].address, question, body, self._tls, within)
 
     def _stranger(self, sender: int, writer: asyncio.StreamWriter) -> str:

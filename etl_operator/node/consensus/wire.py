@@ -14,6 +14,9 @@ from typing import Annotated
 
 import msgspec
 
+from etl_operator.node.consensus import configuration
+from etl_operator.node.consensus.configuration import NO_OP as NO_OP
+from etl_operator.node.consensus.configuration import REGULAR as REGULAR
 from etl_operator.node.consensus.journal import MOST
 
 MAX_COMMAND = 8 * 2**20
@@ -22,9 +25,6 @@ MAX_FRAME = 2 * MAX_COMMAND + 2**20
 """Bytes of a frame: a full batch, which may exceed `MAX_COMMAND` by one entry."""
 MAX_FIRST_FRAME = 4096
 """Bytes of the opening frame: a stranger cannot make a node allocate more."""
-
-REGULAR, NO_OP = b"\0", b"\1"
-"""First byte of an entry's command: a command of the state machine, or nothing."""
 
 _LENGTH = struct.Struct(">I")
 
@@ -142,10 +142,19 @@ class NextIndex(_Base, tag="next_node_idx"):
     term: _Count
     """The term being answered: a late answer must not count in another one."""
     next_index: _Positive
+    """1 says that nothing is stored, not even the first entry, and that nothing will be before `Admit`: the
+    data directory is empty. ``reset`` is false then if the node may be a founder that comes late."""
     reset: bool
     """Go on from ``next_index``, even if more was sent already."""
     success: bool
     """All before ``next_index`` is stored here and equals the leader's log."""
+
+
+class Admit(_Base, tag="admit"):
+    """To a node that says that it is blank: it is a learner since the committed entry ``since``."""
+
+    term: _Count
+    since: _Positive
 
 
 class TimeoutNow(_Base, tag="timeout_now"):
@@ -168,6 +177,7 @@ Message = (
     | AppendEntries
     | InstallSnapshot
     | NextIndex
+    | Admit
     | TimeoutNow
 )
 
@@ -211,6 +221,8 @@ def _check(message: AppendEntries) -> None:
     for command, entry_index, entry_term in message.entries:
         if command[:1] not in (REGULAR, NO_OP):
             raise WireError("a log entry of an unknown kind")
+        if command[:1] == NO_OP:
+            _check_members(command[1:], entry_index)
         if len(command) > MAX_COMMAND:
             raise WireError(f"a log entry of {len(command)} bytes exceeds {MAX_COMMAND}")
         if entry_index != index + 1:
@@ -220,3 +232,10 @@ def _check(message: AppendEntries) -> None:
                 f"log entry {entry_index} is of term {entry_term}, outside {term} to {message.term}"
             )
         index, term = entry_index, entry_term
+
+
+def _check_members(data: bytes, index: int) -> None:
+    try:
+        configuration.decode(data)
+    except ValueError as error:
+        raise WireError(f"log entry {index} does not name members: {error}") from error

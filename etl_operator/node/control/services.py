@@ -48,6 +48,7 @@ _ROLES = {
     Role.LEADER: router_pb2.NODE_ROLE_LEADER,
     Role.FOLLOWER: router_pb2.NODE_ROLE_FOLLOWER,
     Role.CANDIDATE: router_pb2.NODE_ROLE_CANDIDATE,
+    Role.LEARNER: router_pb2.NODE_ROLE_LEARNER,
     Role.UNKNOWN: router_pb2.NODE_ROLE_UNSPECIFIED,
 }
 _CODES: tuple[tuple[type[ConsensusError], grpc.StatusCode], ...] = (

@@ -12,22 +12,31 @@ from pathlib import Path
 from typing import Any
 
 from etl_operator.node.consensus import progress, wire
+from etl_operator.node.consensus.address import Address
+from etl_operator.node.consensus.configuration import Kind
 from etl_operator.node.consensus.engine import (
+    ChangeRefused,
     ConsensusError,
     EngineFault,
+    Expected,
     NotLeader,
     Role,
+    Status,
     StorageError,
     StorageFull,
 )
+from etl_operator.node.consensus.engine import Member as MemberStatus
 from etl_operator.node.consensus.journal import DiskJournal, Entry
 from etl_operator.node.consensus.member import Member
+from etl_operator.node.consensus.membership import next_change
 from etl_operator.node.consensus.settings import Timing
 from tests.node.model.disk import Disk
 from tests.node.model.properties import Alarms, Kept, Properties, Violation
 
 TIMING = Timing(0.15, 0.3, 0.05)
 TICK = 0.02
+LONGEST_DELAY = 0.5
+"""Seconds that a message takes at most, unless its receiver is paused."""
 FAULTS_UNTIL = 2.5
 """Virtual seconds with faults."""
 SETTLED_WITHIN = 30.0
@@ -122,24 +131,27 @@ class Node:
         self.properties = history.properties
         self.disk = Disk(history.chance, self)
         self.kept = Kept()
+        self.volume = 0
+        """Counts lost volumes; messages to and from an earlier one went with its connections."""
         self.life = 0
         """Counts starts and ends; events of an earlier life are void."""
         self.paused_until = 0.0
         self.tick_due = False
         self.up = False
-        self.known: list[int] = []
-        """The members as this one was told when it last started."""
+        self.expected = Expected({})
+        """The members as this one's flags say."""
         self.member: Member
+        self.named: object = None
 
     def start(self) -> None:
         history = self.history
         self.life += 1
-        self.known = sorted(history.nodes)
+        self.expected = history.expected()
         self.machine = Counter(self.properties)
         try:
             self.member = history.member_type(
                 self.number,
-                [number for number in self.known if number != self.number],
+                [number for number in self.expected.members if number != self.number],
                 Path("/model"),
                 self.machine,
                 timing=TIMING,
@@ -150,6 +162,7 @@ class Node:
                 wake=self.wake,
                 failed=self.failed,
                 files=self.disk,
+                existing=self.expected.existing,
             )
         except StorageError:
             if not self.disk.full and not self.disk.broken:
@@ -158,6 +171,70 @@ class Node:
         self.up = True
         self.connect()
         history.at(history.chance.uniform(0, TICK), self.tick_again, self.life)
+
+    @property
+    def known(self) -> set[int]:
+        """Whom it reaches: those whom its flags or its log name."""
+        named = (members.members for members in self.member.raft.possible)
+        return {*self.expected.members}.union(*named)
+
+    def read_flags(self) -> None:
+        self.expected = self.history.expected()
+        self.member.raft.existing = self.expected.existing
+        self.member.raft.expect(self.expected.members.keys() - {self.number})
+        self.connect()
+
+    def lose_volume(self) -> None:
+        """An empty directory, and nothing in memory."""
+        if self.up:
+            self.end(power=True)
+        self.volume += 1
+        self.disk, self.kept = Disk(self.history.chance, self), Kept()
+        self.properties.lost(self.number)
+
+    def status(self) -> Status:
+        raft = self.member.raft
+        members = []
+        for seat in raft.members.seats:
+            one, own = raft.progress_of(seat.node_id), seat.node_id == self.number
+            healthy = own or (one is not None and self.history.now - one.answered < 2 * TIMING.election_max)
+            blank = one is not None and one.blank
+            late = one is not None and one.latecomer
+            match = one.match if one else raft._log.last if own else 0
+            members.append(
+                MemberStatus(seat.node_id, "", Role.FOLLOWER, healthy, match, None, seat.voter, blank, late)
+            )
+        leader = raft.leader
+        return Status(
+            self.number, leader, raft.role, raft.term, raft.commit, raft.applied, tuple(members), True
+        )
+
+    def change_members(self) -> None:
+        """What `membership.MembershipLoop` does; in a restless history anything that a leader may do."""
+        if self.history.restless and self.history.chance.random() < 0.5:
+            self.change_anything()
+            return
+        change = next_change(self.status(), self.expected)
+        raft = self.member.raft
+        if change is None:
+            return
+        if change.what == "hand over":
+            raft.transfer([number for number in self.expected.members if number != self.number])
+        else:
+            raft.change(change.what, change.member, self.changed)
+
+    def change_anything(self) -> None:
+        """Any change at all, as of operators who contradict each other: safety does not depend on them."""
+        raft, chance = self.member.raft, self.history.chance
+        members, others = raft.members.members, set(self.history.nodes) - {self.number}
+        if raft.role is Role.LEADER and others and self.history.existing and not self.history.lost:
+            number = chance.choice(sorted(others))
+            kind: Kind = "add" if number not in members else chance.choice(["remove", "promote"])
+            raft.change(kind, number, self.changed)
+
+    def changed(self, result: object, error: ConsensusError | None) -> None:
+        if error is None:
+            self.properties.counts["membership changes"] += 1
 
     def connect(self) -> None:
         for node in self.history.running():
@@ -191,6 +268,11 @@ class Node:
         if life == self.life:
             self.history.at(TICK, self.tick_again, life)
             self.tick(life)
+            if life == self.life and self.history.now >= self.paused_until:
+                self.change_members()
+                if self.member.raft.possible != self.named:
+                    self.named = self.member.raft.possible
+                    self.connect()
 
     def wake(self) -> None:
         if not self.tick_due:
@@ -248,7 +330,17 @@ class History:
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = itertools.count()
         self._proposed = itertools.count(1)
-        self.members_changed = False
+        self.wanted = set(self.nodes)
+        """The members as the flags of a node that starts now say."""
+        self.stays = self.chance.choice(sorted(self.wanted))
+        self.existing = False
+        """Every founder has been a member."""
+        self.complete_since = float("inf")
+        self.restless = self.chance.random() < 0.3
+        self.lost: Node | None = None
+        """Whose volume was lost, until it is a voter again."""
+        self.retired: dict[int, Node] = {}
+        """Removed members, with their volumes."""
         self.events = 0
 
     def at(self, delay: float, work: Callable[..., None], *args: Any) -> None:
@@ -258,14 +350,18 @@ class History:
         network, chance = self.network, self.chance
         if (sender, receiver) in network.cut or chance.random() < network.loss:
             return
+        volumes = self.volumes(sender, receiver)
         for _ in range(2 if chance.random() < network.repeats else 1):
             late = chance.random() < network.late
-            delay = chance.uniform(0.001, 0.5) if late else 0.002 + network.jitter * chance.random()
-            self.at(delay, self.arrive, sender, receiver, frame)
+            delay = chance.uniform(0.001, LONGEST_DELAY) if late else 0.002 + network.jitter * chance.random()
+            self.at(delay, self.arrive, sender, receiver, frame, volumes)
 
-    def arrive(self, sender: int, receiver: int, frame: bytes) -> None:
+    def volumes(self, *numbers: int) -> list[tuple[Node, int]]:
+        return [(self.nodes[number], self.nodes[number].volume) for number in numbers if number in self.nodes]
+
+    def arrive(self, sender: int, receiver: int, frame: bytes, volumes: list[tuple[Node, int]]) -> None:
         node = self.nodes.get(receiver)
-        if node is None:
+        if node is None or volumes != self.volumes(sender, receiver):
             return
         if self.now < node.paused_until:
             self.at(
@@ -274,9 +370,45 @@ class History:
                 sender,
                 receiver,
                 frame,
+                volumes,
             )
         else:
             node.deliver(sender, frame)
+
+    def expected(self) -> Expected:
+        """What the flags say now."""
+        return Expected({number: Address("", number) for number in sorted(self.wanted)}, self.existing)
+
+    def look(self) -> None:
+        """What an operator sees of the members, and does: nodes that were removed end."""
+        complete = all(
+            node.up and node.member.caught_up and not node.member.raft.joining for node in self.nodes.values()
+        )
+        self.complete_since = min(self.complete_since, self.now) if complete else float("inf")
+        # A message of the time before may still be on its way.
+        self.existing = self.existing or self.now > self.complete_since + LONGEST_DELAY
+        for node in self.running():
+            raft = node.member.raft
+            if raft.role is not Role.LEADER or raft._configurations.index > raft.commit:
+                continue
+            for number in self.nodes.keys() - self.wanted - raft.members.members:
+                self.retire(number)
+            lost = self.lost
+            if lost and lost.up and lost.number in raft.members.voters and not lost.member.raft.joining:
+                self.lost = None
+
+    def retire(self, number: int) -> None:
+        leaving = self.nodes[number]
+        if leaving.up:
+            leaving.end(power=False)
+        self.retired[number] = self.nodes.pop(number)
+
+    def settled_members(self) -> bool:
+        """Every member agrees with the flags on who the members are."""
+        return all(
+            node.up and node.member.raft.members.voters == node.member.raft.members.members == self.wanted
+            for node in self.nodes.values()
+        )
 
     def advance(self, until: float) -> None:
         while self._events and self._events[0][0] <= until:
@@ -302,6 +434,7 @@ class History:
         end = self.now + FAULTS_UNTIL
         while self.now < end:
             self.advance(self.now + self.chance.expovariate(1 / 0.06))
+            self.look()
             if self.chance.random() < 0.6:
                 self.propose()
             else:
@@ -319,7 +452,7 @@ class History:
 
     def outcome(self, command: bytes) -> Callable[[object, ConsensusError | None], None]:
         def done(result: object, error: ConsensusError | None) -> None:
-            if isinstance(error, NotLeader | StorageFull):
+            if isinstance(error, NotLeader | StorageFull | ChangeRefused):
                 self.properties.refused.add(command)
             if error is None:
                 self.properties.acknowledged.add(command)
@@ -336,13 +469,14 @@ class History:
 
     def settle(self) -> None:
         """Without faults the members agree before long, and nothing that was acknowledged is missing."""
+        self.restless = False
         self.network.loss = self.network.repeats = self.network.late = self.network.jitter = 0
         mend_links(self)
         everything_fails = self.chance.random() < 0.5
         for node in self.nodes.values():
             node.disk.full = node.disk.broken = False
             node.paused_until = 0.0
-            if node.up and (everything_fails or node.known != sorted(self.nodes)):
+            if node.up and everything_fails:
                 node.end(power=self.chance.random() < 0.5)
         for node in self.nodes.values():
             if not node.up:
@@ -358,22 +492,30 @@ class History:
                     if node.member.raft.role is Role.LEADER:
                         node.member.raft.propose(last, self.outcome(last))
             self.advance(self.now + 0.2)
+            self.look()
+            for node in self.running():
+                node.read_flags()
         missing = self.properties.acknowledged - set(self.properties.applied)
         if missing:
             raise Violation(f"acknowledged and lost: {missing}")
 
     def settled(self, last: bytes) -> bool:
         everything = len(self.properties.applied)
-        return last in self.properties.acknowledged and all(
-            node.up and node.machine.position == everything and node.member.readable()
-            for node in self.nodes.values()
+        return (
+            self.settled_members()
+            and last in self.properties.acknowledged
+            and all(
+                node.up and node.machine.position == everything and node.member.readable()
+                for node in self.nodes.values()
+            )
         )
 
     def describe(self, node: Node) -> str:
         raft = node.member.raft
         return (
             f"{node.number} up {node.up} {raft.role.value} term {raft.term} leader {raft.leader} "
-            f"last {raft._log.last} commit {raft.commit} applied {node.machine.position}"
+            f"last {raft._log.last} commit {raft.commit} applied {node.machine.position} "
+            f"joining {raft.joining} {[(seat.node_id, seat.voter) for seat in raft.members.seats]}"
         )
 
 
@@ -452,19 +594,46 @@ def hand_over(history: History) -> None:
 
 
 def change_members(history: History) -> None:
-    """One more or one less; the others learn of it when they start again."""
-    if history.members_changed:
+    """One or two more or less in the flags. Removed nodes end, and their volumes are kept or not.
+
+    One member stays: a new one could not know the others, and they could not hand anything over to it.
+    """
+    if not history.existing or history.lost:
         return
-    history.members_changed = True
-    if len(history.nodes) < 5 and history.chance.random() < 0.6:
-        number = max(history.nodes) + 1
-        history.nodes[number] = Node(number, history)
-        history.nodes[number].start()
-    elif len(history.nodes) > 1:
-        leaving = history.any()
-        if leaving.up:
-            leaving.end(power=False)
-        del history.nodes[leaving.number]
+    for _ in range(history.chance.choice([1, 1, 1, 2])):
+        if len(history.wanted) < 5 and history.chance.random() < 0.55:
+            number = min({1, 2, 3, 4, 5, 6} - history.wanted)
+            history.wanted.add(number)
+            if number not in history.nodes:
+                kept = history.retired.pop(number, None) if history.chance.random() < 0.5 else None
+                history.nodes[number] = kept or new_node(number, history)
+                history.nodes[number].start()
+        elif len(history.wanted) > 1:
+            history.wanted.remove(history.chance.choice(sorted(history.wanted - {history.stays})))
+
+
+def new_node(number: int, history: History) -> Node:
+    """With an empty volume, and no past that anybody relies on."""
+    history.properties.lost(number)
+    return Node(number, history)
+
+
+def read_flags(history: History) -> None:
+    """Files that are mounted change at their own pace."""
+    for node in history.running():
+        if history.chance.random() < 0.7:
+            node.read_flags()
+
+
+def lose_volume(history: History) -> None:
+    """Of one member, while the others are a majority of members that are all there."""
+    enough = history.existing and len(history.wanted) > 2 and history.settled_members()
+    # A late message may still have a leader replace another one.
+    others = [one for node in history.running() for one in node.member.raft._progress.values()]
+    enough = enough and not any(one.blank for one in others)
+    if history.lost is None and enough and history.nodes.keys() == history.wanted:
+        history.lost = history.any()
+        history.lost.lose_volume()
 
 
 FAULTS: list[Callable[[History], None]] = [
@@ -482,6 +651,10 @@ FAULTS: list[Callable[[History], None]] = [
     break_disk,
     hand_over,
     change_members,
+    change_members,
+    read_flags,
+    read_flags,
+    lose_volume,
 ]
 
 

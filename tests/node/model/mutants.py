@@ -51,7 +51,7 @@ class ShorterBatch(Member):
 class _CountsVotesTwice(Raft):
     def receive(self, sender: int, message: wire.Message) -> None:
         if isinstance(message, wire.ResponseVote) and sender in self._votes:
-            sender += 1000
+            sender = next((one for one in self._others() if one not in self._votes), sender)
         super().receive(sender, message)
 
 
@@ -103,6 +103,7 @@ class _AnySnapshot(Raft):
         snapshot.store(self._log.files, data)
         self._covers = found.last[1]
         self._log._rewrite([found.previous, found.last])
+        self._read_members(found)
         self._machine.restore(found.state)
         self.commit = self.applied = found.last[1]
 
@@ -113,6 +114,44 @@ class LateSnapshot(Member):
     raft_type = _AnySnapshot
 
 
+class _ChangesAtOnce(Raft):
+    def _unsettled(self) -> str:
+        return "" if self._configurations.index <= self.commit else "another change is in progress"
+
+
+class ChangeBeforeNoOp(Member):
+    """A leader changes the members before an entry of its own term is committed: the fault that the
+    dissertation has and its author corrected in 2015."""
+
+    raft_type = _ChangesAtOnce
+
+
+class _VotesWithoutData(Raft):
+    def _may_vote(self, last_log_index: int) -> bool:
+        return True
+
+
+class BlankVote(Member):
+    """A member that lost its volume votes as if it had not."""
+
+    raft_type = _VotesWithoutData
+
+
+class _FoundsAgain(Raft):
+    def _may_found(self) -> bool:
+        return self._admission.waiting and self._log.last == 1
+
+    def _refuses_entries(self, sender: int) -> bool:
+        self._admission.end()
+        return False
+
+
+class ReturnsAsItWas(Member):
+    """A member that lost its volume goes on as the voter it was, once a leader has written to it."""
+
+    raft_type = _FoundsAgain
+
+
 MUTANTS: list[type[Member]] = [
     LeaderWithAFullDisk,
     ShorterBatch,
@@ -121,4 +160,7 @@ MUTANTS: list[type[Member]] = [
     ForgottenVote,
     Unflushed,
     LateSnapshot,
+    ChangeBeforeNoOp,
+    BlankVote,
+    ReturnsAsItWas,
 ]

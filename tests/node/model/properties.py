@@ -136,6 +136,11 @@ class Properties:
         self._roles.pop(node, None)
         self._commits.pop(node, None)
 
+    def lost(self, node: int) -> None:
+        """The member's volume is gone, and with it all it vouched for."""
+        self._vouched.pop(node, None)
+        self.counts["volumes lost"] += 1
+
     def opened(self, node: int, journal: DiskJournal, kept: Kept) -> None:
         """A restart recovers what was persisted, and nothing that was never written."""
         vote = (journal.getCurrentTerm(), journal.getVotedForNodeId())
