@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from etl_operator.node.consensus.address import Address
 
@@ -195,6 +195,42 @@ class ConsensusEngine(Protocol):
         :raises NotReady: after ``within`` seconds.
         """
 
+    async def hand_over(self) -> None:
+        """If this node leads, ask another member to; best effort, returns when that is settled."""
+
+    async def ask(self, member: int, topic: str, body: bytes, *, within: float) -> bytes:
+        """Ask another member something that the engine does not understand.
+
+        :raises Unanswered: it gave no answer within so many seconds, or could not.
+        """
+
+    def answer(self, topic: str, handler: Callable[[int, bytes], Awaitable[bytes]]) -> None:
+        """Answer other members' questions.
+
+        :param handler: gets the member's id and the question; what it raises is the other's `Unanswered`.
+        """
+
+    def status(self) -> Status:
+        """The present state, from memory."""
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` whenever role, leader, term or readiness changed."""
+
+    @property
+    def flushes(self) -> int:
+        """Writes to disk for proposals since the start, each of which can have many."""
+
+    async def failed(self) -> ConsensusError:
+        """Wait until the engine has stopped itself, and say why. The process must then end."""
+
+
+@runtime_checkable
+class MembershipEngine(ConsensusEngine, Protocol):
+    """An engine whose members are those of its log, and become what the flags say while it runs.
+
+    It owns a `membership.MembershipLoop`, which calls the last three methods on the leader.
+    """
+
     async def hand_over(self, to: Collection[int] = ()) -> None:
         """If this node leads, ask another voter to; best effort, returns when that is settled.
 
@@ -226,28 +262,3 @@ class ConsensusEngine(Protocol):
 
         :raises ConsensusError: as `add_learner`; `ChangeRefused` also for the leader itself.
         """
-
-    async def ask(self, member: int, topic: str, body: bytes, *, within: float) -> bytes:
-        """Ask another member something that the engine does not understand.
-
-        :raises Unanswered: it gave no answer within so many seconds, or could not.
-        """
-
-    def answer(self, topic: str, handler: Callable[[int, bytes], Awaitable[bytes]]) -> None:
-        """Answer other members' questions.
-
-        :param handler: gets the member's id and the question; what it raises is the other's `Unanswered`.
-        """
-
-    def status(self) -> Status:
-        """The present state, from memory."""
-
-    def on_change(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` whenever role, leader, term or readiness changed."""
-
-    @property
-    def flushes(self) -> int:
-        """Writes to disk for proposals since the start, each of which can have many."""
-
-    async def failed(self) -> ConsensusError:
-        """Wait until the engine has stopped itself, and say why. The process must then end."""

@@ -17,10 +17,10 @@ from typing import Literal
 from etl_operator.node.consensus.address import Address
 from etl_operator.node.consensus.engine import (
     ChangeRefused,
-    ConsensusEngine,
     ConsensusError,
     Expected,
     Member,
+    MembershipEngine,
     Role,
     Status,
 )
@@ -95,7 +95,7 @@ class MembershipLoop:
     :param interval: seconds between two looks.
     """
 
-    def __init__(self, engine: ConsensusEngine, expected: Expected, interval: float) -> None:
+    def __init__(self, engine: MembershipEngine, expected: Expected, interval: float) -> None:
         self._engine = engine
         self._interval = interval
         self.expected = expected
