@@ -23,7 +23,7 @@ import yaml
 from e2e import occupation
 from e2e.realcluster import options, settings_of
 from etl_operator.cli.logs import configure_logging
-from etl_operator.sandbox.http.kubeconfig import CLUSTER
+from etl_operator.sandbox.http.files.kubeconfig import CLUSTER
 from etl_operator.sandbox.http.special import Logs
 from etl_operator.sandbox.reaper import Reaper
 from etl_operator.sandbox.run import run_sandbox

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from e2e.realserver import RealServer
-from etl_operator.sandbox.http.kubeconfig import write_kubeconfig
+from etl_operator.sandbox.http.files.kubeconfig import write_kubeconfig
 from etl_operator.sandbox.http.server import EmbeddedServer
 from etl_operator.sandbox.loops import run_loops
 from etl_operator.sandbox.reaper import Reaper

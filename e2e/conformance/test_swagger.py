@@ -13,7 +13,7 @@ from e2e.conformance.asking import ask, found
 from informers.client import HttpTransport
 from informers.objects import Object
 from tests.hanging import HANGS
-from tests.sandbox.http.reading_swagger import decoded
+from tests.sandbox.http.documents.reading_swagger import decoded
 
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _META = "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1."

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from e2e.conformance.serving import real
-from etl_operator.sandbox.http.kubeconfig import write_kubeconfig
+from etl_operator.sandbox.http.files.kubeconfig import write_kubeconfig
 from etl_operator.sandbox.http.server import EmbeddedServer
 
 

@@ -22,8 +22,8 @@ import yaml
 
 from etl_operator.sandbox.controlplane import ControlPlane, Embedded, MakeControlPlane
 from etl_operator.sandbox.flow import Flow, services_in
+from etl_operator.sandbox.http.files.kubeconfig import CLUSTER, write_kubeconfig
 from etl_operator.sandbox.http.hooks import fault_rules
-from etl_operator.sandbox.http.kubeconfig import CLUSTER, write_kubeconfig
 from etl_operator.sandbox.kubelet import ImageTable, ProcessNode
 from etl_operator.sandbox.loops import run_loops
 from etl_operator.sandbox.loops.claims import OWN_CLASS

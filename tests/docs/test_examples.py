@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from etl_operator.sandbox.http.kubeconfig import write_kubeconfig
+from etl_operator.sandbox.http.files.kubeconfig import write_kubeconfig
 from informers.objects import Object, ObjectKey, Resource
 from tests.sandbox.http.serving import comes_true, serving
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from etl_operator.router.pb import router_pb2
-from etl_operator.sandbox.http.kubeconfig import write_kubeconfig
+from etl_operator.sandbox.http.files.kubeconfig import write_kubeconfig
 from tests.informers.manager.contending import Witness, check_stopped_leader
 from tests.router.fake import Context, FakeRouter, Pipeline
 from tests.sandbox.http.serving import serving

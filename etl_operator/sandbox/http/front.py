@@ -10,14 +10,13 @@ from typing import Any
 import msgspec
 from aiohttp import ClientConnectionResetError, web
 
-from etl_operator.sandbox.http.access import Access
-from etl_operator.sandbox.http.discovery import REVIEWS
-from etl_operator.sandbox.http.documents import Documents, Encoded, is_document
-from etl_operator.sandbox.http.expectation import ask_for_body, cannot_be_met, still_waits
-from etl_operator.sandbox.http.health import is_health, report
-from etl_operator.sandbox.http.hooks import PREFIX, Hooks
-from etl_operator.sandbox.http.identity import Identity
-from etl_operator.sandbox.http.negotiation import (
+from etl_operator.sandbox.http.access.access import Access
+from etl_operator.sandbox.http.access.identity import Identity
+from etl_operator.sandbox.http.access.rbac import Attributes
+from etl_operator.sandbox.http.access.reviews import Reviews
+from etl_operator.sandbox.http.access.tokens import Tokens
+from etl_operator.sandbox.http.content.expectation import ask_for_body, cannot_be_met, still_waits
+from etl_operator.sandbox.http.content.negotiation import (
     JSON,
     Shape,
     Wanted,
@@ -27,12 +26,13 @@ from etl_operator.sandbox.http.negotiation import (
     negotiate,
     read_body,
 )
-from etl_operator.sandbox.http.rbac import Attributes
-from etl_operator.sandbox.http.rendering import Renderer
-from etl_operator.sandbox.http.reviews import Reviews
+from etl_operator.sandbox.http.content.rendering import Renderer
+from etl_operator.sandbox.http.documents.discovery import REVIEWS
+from etl_operator.sandbox.http.documents.documents import Documents, Encoded, is_document
+from etl_operator.sandbox.http.documents.health import is_health, report
+from etl_operator.sandbox.http.hooks import PREFIX, Hooks
+from etl_operator.sandbox.http.printing.tables import include_object, partial
 from etl_operator.sandbox.http.special import Logs, issue_token, refuse_unserved, stream_logs
-from etl_operator.sandbox.http.tables import include_object, partial
-from etl_operator.sandbox.http.tokens import Tokens
 from informers.apiserver.core import ApiServer
 from informers.apiserver.errors import StatusError
 from informers.apiserver.errors.bounds import MAX_BODY, too_large

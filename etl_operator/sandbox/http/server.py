@@ -18,21 +18,21 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from etl_operator.sandbox.http import kubernetes_service
-from etl_operator.sandbox.http.access import Access
-from etl_operator.sandbox.http.apiservices import LocalServices
-from etl_operator.sandbox.http.audit import Audit
-from etl_operator.sandbox.http.bootstrap import bootstrap_objects
-from etl_operator.sandbox.http.documents import Documents
+from etl_operator.sandbox.http.access.access import Access
+from etl_operator.sandbox.http.access.audit import Audit
+from etl_operator.sandbox.http.access.rbac import RBAC_GROUP, RawObject
+from etl_operator.sandbox.http.access.tokens import Tokens
+from etl_operator.sandbox.http.bootstrap import kubernetes_service
+from etl_operator.sandbox.http.bootstrap.apiservices import LocalServices
+from etl_operator.sandbox.http.bootstrap.namespaces import NamespaceContents
+from etl_operator.sandbox.http.bootstrap.objects import bootstrap_objects
+from etl_operator.sandbox.http.content.request_text import in_utf8
+from etl_operator.sandbox.http.documents.documents import Documents
+from etl_operator.sandbox.http.files.journal import Journal, JournalFailed
+from etl_operator.sandbox.http.files.kubeconfig import kubeconfig
+from etl_operator.sandbox.http.files.tls import authority
 from etl_operator.sandbox.http.front import Front
-from etl_operator.sandbox.http.journal import Journal, JournalFailed
-from etl_operator.sandbox.http.kubeconfig import kubeconfig
-from etl_operator.sandbox.http.namespaces import NamespaceContents
-from etl_operator.sandbox.http.rbac import RBAC_GROUP, RawObject
-from etl_operator.sandbox.http.request_text import in_utf8
 from etl_operator.sandbox.http.special import Logs
-from etl_operator.sandbox.http.tls import authority
-from etl_operator.sandbox.http.tokens import Tokens
 from informers.apiserver.admission import Admission
 from informers.apiserver.core import ApiServer
 from informers.apiserver.errors import StatusError

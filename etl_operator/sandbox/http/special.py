@@ -8,8 +8,8 @@ from typing import Protocol
 
 from aiohttp import web
 
-from etl_operator.sandbox.http.reviews import token_request
-from etl_operator.sandbox.http.tokens import Tokens
+from etl_operator.sandbox.http.access.reviews import token_request
+from etl_operator.sandbox.http.access.tokens import Tokens
 from informers.apiserver.errors import StatusError
 from informers.apiserver.requests.parameters import number_of
 from informers.apiserver.requests.routes import flag

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from informers.objects import Object
-from tests.sandbox.http.test_bodies import DEFINITION
+from tests.sandbox.http.content.test_bodies import DEFINITION
 
 _META: Object = {"name": "x", "resourceVersion": "", "labels": {"a": "b"}, "annotations": {"a": "b"}}
 _CONTAINER = {

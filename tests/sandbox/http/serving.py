@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from etl_operator.sandbox.http.kubeconfig import write_kubeconfig
+from etl_operator.sandbox.http.files.kubeconfig import write_kubeconfig
 from etl_operator.sandbox.http.server import EmbeddedServer
 from informers.client import Client, HttpTransport, load_kubeconfig
 from informers.objects import Object, Resource

@@ -11,11 +11,11 @@ import pytest
 
 from informers.apiserver.protobuf import MAGIC
 from informers.objects import Object
+from tests.sandbox.http.content.test_bodies import DEFINITION
 from tests.sandbox.http.protobuf_bodies import as_message, field
 from tests.sandbox.http.random_requests import DIGITS
 from tests.sandbox.http.raw import Running, Sent, one_server
 from tests.sandbox.http.samples import IN, OBJECTS, an_object
-from tests.sandbox.http.test_bodies import DEFINITION
 
 
 @pytest.fixture(scope="module")

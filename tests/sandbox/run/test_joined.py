@@ -15,7 +15,7 @@ import yaml
 from e2e import occupation
 from e2e.joined import JoinedServer
 from etl_operator.api import PIPELINE
-from etl_operator.sandbox.http.kubeconfig import write_kubeconfig
+from etl_operator.sandbox.http.files.kubeconfig import write_kubeconfig
 from etl_operator.sandbox.http.server import EmbeddedServer
 from etl_operator.sandbox.loops import kinds, run_loops
 from etl_operator.sandbox.loops.claims import DEFAULT_CLASS, OWN_CLASS

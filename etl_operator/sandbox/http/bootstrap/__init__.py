@@ -1,0 +1,1 @@
+"""Objects that the server itself creates and keeps: namespaces, roles, APIServices, its own Service."""
