@@ -11,14 +11,15 @@ from etl_operator.sandbox.loops.deployment import (
     plan_rollout,
 )
 from etl_operator.sandbox.loops.kinds import DEPLOYMENT, POD, REPLICA_SET
-from etl_operator.sandbox.loops.owners import owner_reference
+from etl_operator.sandbox.loops.owners import owner_reference, owners_without
 from etl_operator.sandbox.loops.replicaset import (
     PodPlan,
     failed_condition,
     plan_pods,
-    wanted,
 )
 from etl_operator.sandbox.loops.rollout import rollout_status
+from etl_operator.sandbox.loops.workloads import wanted
+from etl_operator.sandbox.loops.writing import set_owners, write_status
 from informers.cache.informer import Informer
 from informers.client import Client
 from informers.clock import Clock, timestamp
@@ -71,9 +72,9 @@ class ReplicaSetLoop:
     async def _own(self, replica_set: Object, result: PodPlan) -> None:
         mine = owner_reference(replica_set, REPLICA_SET)
         for pod in result.adopt:
-            await _set_owners(self._client, self._caches.pods, pod, [mine])
+            await set_owners(self._client, self._caches.pods, pod, [mine])
         for pod in result.release:
-            await _set_owners(self._client, self._caches.pods, pod, _without(pod, replica_set))
+            await set_owners(self._client, self._caches.pods, pod, owners_without(pod, replica_set))
 
     async def _carry_out(self, replica_set: Object, result: PodPlan, gone: set[str]) -> None:
         for pod in result.create:
@@ -99,7 +100,7 @@ class ReplicaSetLoop:
         status = dict(result.status)
         if conditions or before.get("conditions"):
             status["conditions"] = conditions
-        await _write_status(self._client, self._caches.replica_sets, replica_set, status)
+        await write_status(self._client, self._caches.replica_sets, replica_set, status)
 
     def _tell(
         self, obj: Object, kind: Literal["Normal", "Warning"], reason: str, action: str, note: str
@@ -135,7 +136,7 @@ class DeploymentLoop:
             own.append(newest)
         now = self._clock.time()
         rollout = rollout_status(deployment, result, own, newest, now, timestamp(now))
-        await _write_status(self._client, self._caches.deployments, deployment, rollout.status)
+        await write_status(self._client, self._caches.deployments, deployment, rollout.status)
         return rollout.look_again_in
 
     def _now(self, replica_set: Object) -> Object | None:
@@ -145,9 +146,9 @@ class DeploymentLoop:
     async def _own(self, deployment: Object, result: Plan) -> None:
         mine = owner_reference(deployment, DEPLOYMENT)
         for one in result.adopt:
-            await _set_owners(self._client, self._caches.replica_sets, one, [mine])
+            await set_owners(self._client, self._caches.replica_sets, one, [mine])
         for one in result.release:
-            await _set_owners(self._client, self._caches.replica_sets, one, _without(one, deployment))
+            await set_owners(self._client, self._caches.replica_sets, one, owners_without(one, deployment))
 
     async def _carry_out(self, deployment: Object, result: Plan) -> Object | None:
         """Returns the ReplicaSet of the current template as it is now."""
@@ -168,7 +169,10 @@ class DeploymentLoop:
         return self._now(newest) if newest is not None else None
 
     async def _create(self, deployment: Object, body: Object) -> Object:
-        """"""
+        """Returns the new ReplicaSet, or the one that an earlier step of this Deployment created.
+
+        :raises AlreadyExists: another object has the name; the next step chooses another one.
+        """
         try:
             made = await self._client.create(REPLICA_SET, body)
         except AlreadyExists:
@@ -179,7 +183,7 @@ class DeploymentLoop:
                 self._caches.replica_sets.written(taken)
                 return taken
             count = int((deployment.get("status") or {}).get("collisionCount") or 0) + 1
-            await _write_status(self._client, self._caches.deployments, deployment, {"collisionCount": count})
+            await write_status(self._client, self._caches.deployments, deployment, {"collisionCount": count})
             raise
         self._caches.replica_sets.written(made)
         self._scaled(deployment, made, 0, wanted(made))
@@ -216,24 +220,3 @@ class DeploymentLoop:
         self._events.event(
             deployment, type="Normal", reason="ScalingReplicaSet", action="ScalingReplicaSet", note=note
         )
-
-
-async def _set_owners(client: Client, cache: Informer, obj: Object, owners: list[dict[str, Any]]) -> None:
-    meta = {"uid": obj["metadata"]["uid"], "ownerReferences": owners}
-    with contextlib.suppress(NotFound, Conflict):
-        cache.written(await client.patch(cache.resource, ObjectKey.of(obj), {"metadata": meta}))
-
-
-def _without(obj: Object, owner: Object) -> list[dict[str, Any]]:
-    uid = owner["metadata"]["uid"]
-    return [dict(one) for one in obj["metadata"].get("ownerReferences") or () if one["uid"] != uid]
-
-
-async def _write_status(client: Client, cache: Informer, obj: Object, status: dict[str, Any]) -> None:
-    before = obj.get("status") or {}
-    # What is zero, a server leaves out.
-    if all((before.get(name) or 0) == (value or 0) for name, value in status.items()):
-        return
-    patch = {"metadata": {"uid": obj["metadata"]["uid"]}, "status": status}
-    with contextlib.suppress(NotFound):
-        cache.written(await client.patch(cache.resource, ObjectKey.of(obj), patch, subresource="status"))

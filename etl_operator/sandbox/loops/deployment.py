@@ -16,8 +16,8 @@ from typing import Any
 from etl_operator.sandbox.loops import pods as p
 from etl_operator.sandbox.loops.kinds import DEPLOYMENT, REPLICA_SET
 from etl_operator.sandbox.loops.owners import owner_reference
-from etl_operator.sandbox.loops.replicaset import wanted
 from etl_operator.sandbox.loops.revisions import fingerprint
+from etl_operator.sandbox.loops.workloads import wanted
 from informers.objects import Object
 
 HASH_LABEL = "pod-template-hash"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from etl_operator.sandbox.loops import pods as p
-from etl_operator.sandbox.loops.replicaset import wanted
+from etl_operator.sandbox.loops.workloads import wanted
 from informers.objects import Object
 
 

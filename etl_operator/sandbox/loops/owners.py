@@ -20,3 +20,9 @@ def owner_reference(owner: Object, resource: Resource) -> dict[str, Any]:
         "controller": True,
         "blockOwnerDeletion": True,
     }
+
+
+def owners_without(obj: Object, owner: Object) -> list[dict[str, Any]]:
+    """The owner references of an object, except the one to this owner."""
+    uid = owner["metadata"]["uid"]
+    return [dict(one) for one in obj["metadata"].get("ownerReferences") or () if one["uid"] != uid]

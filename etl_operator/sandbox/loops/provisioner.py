@@ -21,6 +21,7 @@ from etl_operator.sandbox.loops.claims import (
     volume,
 )
 from etl_operator.sandbox.loops.kinds import PVC, VOLUME
+from etl_operator.sandbox.loops.writing import write_status
 from informers.cache.informer import Informer
 from informers.client import Client
 from informers.errors import AlreadyExists, Conflict, NotFound
@@ -88,7 +89,7 @@ class Provisioner:
         with contextlib.suppress(NotFound):
             if patch:
                 claim = await self._client.patch(PVC, key, {"spec": patch})
-            await self._report(self._caches.claims, claim, bound_status(claim))
+            await write_status(self._client, self._caches.claims, claim, bound_status(claim))
 
     async def _provide_volume(self, wanted: Object) -> bool:
         """Make the volume and let it grow; false when there is one that is someone else's."""
@@ -108,7 +109,7 @@ class Provisioner:
         if found["spec"]["capacity"] != capacity:
             found = await self._client.patch(VOLUME, key, {"spec": {"capacity": capacity}})
             cache.written(found)
-        await self._report(cache, found, {"phase": "Bound"})
+        await write_status(self._client, cache, found, {"phase": "Bound"})
         return True
 
     async def _remove(self, view: View) -> None:
@@ -118,7 +119,7 @@ class Provisioner:
             if view.object()["spec"]["persistentVolumeReclaimPolicy"] == "Delete":
                 await self._client.delete(VOLUME, view.key, uid=view.uid)
             else:
-                await self._report(self._caches.volumes, view.object(), {"phase": "Released"})
+                await write_status(self._client, self._caches.volumes, view.object(), {"phase": "Released"})
 
     async def _let_go(self, view: View) -> None:
         """A deleted claim goes once no pod uses it."""
@@ -129,11 +130,3 @@ class Provisioner:
         identity = {"uid": view.uid, "resourceVersion": view.resource_version}
         with contextlib.suppress(NotFound):
             await self._client.patch(PVC, view.key, {"metadata": {**identity, "finalizers": left or None}})
-
-    async def _report(self, cache: Informer, obj: Object, status: Object) -> None:
-        before = obj.get("status") or {}
-        if all(before.get(name) == value for name, value in status.items()):
-            return
-        patch = {"metadata": {"uid": obj["metadata"]["uid"]}, "status": status}
-        key = ObjectKey.of(obj)
-        cache.written(await self._client.patch(cache.resource, key, patch, subresource="status"))

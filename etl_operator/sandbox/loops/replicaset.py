@@ -14,6 +14,7 @@ from typing import Any
 from etl_operator.sandbox.loops import pods as p
 from etl_operator.sandbox.loops.kinds import POD, REPLICA_SET
 from etl_operator.sandbox.loops.owners import owner_reference
+from etl_operator.sandbox.loops.workloads import count_available, next_available, wanted
 from informers.objects import Object
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -69,18 +70,6 @@ def plan_pods(replica_set: Object, pods: Iterable[Object], now: float) -> PodPla
     result.status = _status(replica_set, active, now)
     result.look_again_in = next_available(replica_set, active, now)
     return result
-
-
-def wanted(owner: Object) -> int:
-    """``spec.replicas``; 1 where it is not set."""
-    replicas = owner["spec"].get("replicas")
-    return 1 if replicas is None else int(replicas)
-
-
-def next_available(owner: Object, pods: Iterable[Object], now: float) -> float | None:
-    """Seconds until ``minReadySeconds`` have passed for the next of these pods, or ``None``."""
-    moments = [p.available_at(pod, _min_ready(owner)) for pod in pods]
-    return min((moment - now for moment in moments if moment is not None and moment > now), default=None)
 
 
 def failed_condition(
@@ -162,14 +151,9 @@ def _created(pod: Object, now: float) -> float:
     return p.seconds(str(created)) if created else now
 
 
-def _min_ready(owner: Object) -> int:
-    return int(owner["spec"].get("minReadySeconds") or 0)
-
-
 def _status(replica_set: Object, active: Sequence[Object], now: float) -> dict[str, Any]:
     labels = (replica_set["spec"]["template"].get("metadata") or {}).get("labels") or {}
     ready = [pod for pod in active if p.is_ready(pod)]
-    available = [pod for pod in ready if (p.available_at(pod, _min_ready(replica_set)) or 0.0) <= now]
     labelled = [
         pod for pod in active if p.matches({"matchLabels": labels}, pod["metadata"].get("labels") or {})
     ]
@@ -177,6 +161,6 @@ def _status(replica_set: Object, active: Sequence[Object], now: float) -> dict[s
         "replicas": len(active),
         "fullyLabeledReplicas": len(labelled),
         "readyReplicas": len(ready),
-        "availableReplicas": len(available),
+        "availableReplicas": count_available(replica_set, ready, now),
         "observedGeneration": replica_set["metadata"].get("generation", 1),
     }

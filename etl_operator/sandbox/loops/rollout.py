@@ -8,7 +8,7 @@ from typing import Any
 
 from etl_operator.sandbox.loops import pods as p
 from etl_operator.sandbox.loops.deployment import Plan, bounds
-from etl_operator.sandbox.loops.replicaset import wanted
+from etl_operator.sandbox.loops.workloads import wanted
 from informers.objects import Object
 
 _NO_DEADLINE = 2**31 - 1

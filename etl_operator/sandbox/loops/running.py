@@ -16,10 +16,11 @@ from etl_operator.sandbox.loops.keyed import KeyedLoop
 from etl_operator.sandbox.loops.provisioner import CLAIM_INDEX, Provisioner, claim_of_volume, volumes_by_claim
 from etl_operator.sandbox.loops.stateful import StatefulSetLoop
 from etl_operator.sandbox.loops.unserved import KINDS, Unserved
+from etl_operator.sandbox.loops.writing import write_status
 from informers.cache.informer import Delta, IndexFunction, Informer
 from informers.client import Client
 from informers.clock import Clock, SystemClock, timestamp
-from informers.errors import AlreadyExists, Invalid, NotFound
+from informers.errors import AlreadyExists, Invalid
 from informers.events import EventRecorder
 from informers.objects import Object, ObjectKey, Resource
 
@@ -210,17 +211,7 @@ class _Loops:
         )
         now = timestamp(self._clock.time())
         status = budget_status(budget, self._objects(self._caches.pods, key.namespace), scales, now)
-        await self._report(self._caches.budgets, budget, status)
-
-    async def _report(self, cache: Informer, obj: Object, status: Object) -> None:
-        before = obj.get("status") or {}
-        if all(before.get(name) == value for name, value in status.items()):
-            return
-        patch = {"metadata": {"uid": obj["metadata"]["uid"]}, "status": status}
-        with contextlib.suppress(NotFound):
-            cache.written(
-                await self._client.patch(cache.resource, ObjectKey.of(obj), patch, subresource="status")
-            )
+        await write_status(self._client, self._caches.budgets, budget, status)
 
     @staticmethod
     def _objects(cache: Informer, namespace: str) -> list[Object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Protocol
 
-from etl_operator.sandbox.loops.kinds import CONTROLLER_REVISION, POD, PVC, STATEFUL_SET
+from etl_operator.sandbox.loops.kinds import CONTROLLER_REVISION, POD, PVC
 from etl_operator.sandbox.loops.revisions import (
     LABEL,
     known_revisions,
@@ -14,6 +14,7 @@ from etl_operator.sandbox.loops.revisions import (
     surplus_revisions,
 )
 from etl_operator.sandbox.loops.statefulset import Plan, owner_of, plan
+from etl_operator.sandbox.loops.writing import set_owners, write_status
 from informers.cache.informer import Informer
 from informers.client import Client
 from informers.clock import Clock
@@ -61,7 +62,7 @@ class StatefulSetLoop:
             await self._remember(stateful_set, stored)
             await self._adopt(stateful_set, result)
             await self._carry_out(stateful_set, result)
-        await self._report(stateful_set, result)
+        await write_status(self._client, caches.stateful_sets, stateful_set, result.status)
         await self._forget(stateful_set, stored, result)
         return result.look_again_in
 
@@ -77,10 +78,7 @@ class StatefulSetLoop:
 
     async def _adopt(self, stateful_set: Object, result: Plan) -> None:
         for pod in result.adopt:
-            meta = {"uid": pod["metadata"]["uid"], "ownerReferences": [owner_of(stateful_set)]}
-            with contextlib.suppress(NotFound, Conflict):
-                answer = await self._client.patch(POD, ObjectKey.of(pod), {"metadata": meta})
-                self._caches.pods.written(answer)
+            await set_owners(self._client, self._caches.pods, pod, [owner_of(stateful_set)])
 
     async def _carry_out(self, stateful_set: Object, result: Plan) -> None:
         for claim in result.claims:
@@ -88,10 +86,7 @@ class StatefulSetLoop:
             with contextlib.suppress(AlreadyExists):
                 self._caches.claims.written(await self._client.create(PVC, claim))
         for claim in result.claim_owners:
-            meta = claim["metadata"]
-            patch = {"metadata": {"uid": meta["uid"], "ownerReferences": meta["ownerReferences"]}}
-            with contextlib.suppress(NotFound, Conflict):
-                await self._client.patch(PVC, ObjectKey.of(claim), patch)
+            await set_owners(self._client, self._caches.claims, claim, claim["metadata"]["ownerReferences"])
         for pod in result.create:
             await self._create(stateful_set, pod)
         for pod in result.delete:
@@ -110,19 +105,6 @@ class StatefulSetLoop:
                 stateful_set, type="Warning", reason="FailedCreate", action="CreatePod", note=note
             )
             raise
-
-    async def _report(self, stateful_set: Object, result: Plan) -> None:
-        before = stateful_set.get("status") or {}
-        if all(before.get(name) == value for name, value in result.status.items()):
-            return
-        with contextlib.suppress(NotFound):
-            answer = await self._client.patch(
-                STATEFUL_SET,
-                ObjectKey.of(stateful_set),
-                {"metadata": {"uid": stateful_set["metadata"]["uid"]}, "status": result.status},
-                subresource="status",
-            )
-            self._caches.stateful_sets.written(answer)
 
     async def _forget(self, stateful_set: Object, stored: list[Object], result: Plan) -> None:
         pods = self._caches.pods.list(stateful_set["metadata"]["namespace"])

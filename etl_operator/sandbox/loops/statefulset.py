@@ -15,6 +15,7 @@ from etl_operator.sandbox.loops import pods as p
 from etl_operator.sandbox.loops.kinds import POD, PVC, STATEFUL_SET
 from etl_operator.sandbox.loops.owners import owner_reference
 from etl_operator.sandbox.loops.revisions import LABEL, Revision
+from etl_operator.sandbox.loops.workloads import count_available, next_available, wanted
 from informers.objects import Object, Resource
 
 POD_NAME_LABEL = "statefulset.kubernetes.io/pod-name"
@@ -105,7 +106,7 @@ def plan(
         if _fill(facts, result) and _shrink(facts, result):
             _update(facts, result)
     result.status = _status(facts, current_name, own, now)
-    result.look_again_in = _next_available(facts, own, now)
+    result.look_again_in = next_available(stateful_set, own, now)
     return result
 
 
@@ -134,7 +135,7 @@ def _fits(pod: Object, stateful_set: Object) -> bool:
 def _by_ordinal(stateful_set: Object, own: Sequence[Object]) -> tuple[list[Object | None], list[Object]]:
     spec = stateful_set["spec"]
     start = int((spec.get("ordinals") or {}).get("start") or 0)
-    replicas: list[Object | None] = [None] * _wanted(spec)
+    replicas: list[Object | None] = [None] * wanted(stateful_set)
     condemned: list[tuple[int, Object]] = []
     for pod in own:
         ordinal = ordinal_of(pod, stateful_set)
@@ -145,11 +146,6 @@ def _by_ordinal(stateful_set: Object, own: Sequence[Object]) -> tuple[list[Objec
         else:
             condemned.append((ordinal, pod))
     return replicas, [pod for _, pod in sorted(condemned, key=lambda entry: -entry[0])]
-
-
-def _wanted(spec: Mapping[str, Any]) -> int:
-    replicas = spec.get("replicas")
-    return 1 if replicas is None else int(replicas)
 
 
 def _fill(facts: _Facts, result: Plan) -> bool:
@@ -293,14 +289,14 @@ def _claim_owner(owner: Object, resource: Resource) -> dict[str, Any]:
 
 def _adopt_claims(facts: _Facts, result: Plan) -> None:
     """Claims follow the retention policy as it is now, not as it was when they were made."""
-    wanted = _claim_owner(facts.stateful_set, STATEFUL_SET)
+    own = _claim_owner(facts.stateful_set, STATEFUL_SET)
     for pod in facts.replicas:
         for claim in _claims_of(facts, pod) if pod is not None else ():
             owners = list(claim["metadata"].get("ownerReferences") or ())
             # A pod that was to go with its claim is wanted again.
-            kept = [entry for entry in owners if entry["kind"] != "Pod" and entry["uid"] != wanted["uid"]]
+            kept = [entry for entry in owners if entry["kind"] != "Pod" and entry["uid"] != own["uid"]]
             if _retention(facts, "whenDeleted") == "Delete":
-                kept.append(wanted)
+                kept.append(own)
             if kept != owners:
                 result.claim_owners.append(_with_owners(claim, kept))
 
@@ -328,29 +324,20 @@ def _with_owners(claim: Object, owners: list[dict[str, Any]]) -> Object:
 def _status(facts: _Facts, current: str, own: Sequence[Object], now: float) -> dict[str, Any]:
     created = [pod for pod in own if p.phase(pod)]
     ready = [pod for pod in created if p.is_ready(pod)]
-    min_ready = int(facts.spec.get("minReadySeconds") or 0)
-    available = [pod for pod in ready if (p.available_at(pod, min_ready) or 0.0) <= now]
     lasting = [pod for pod in created if not p.is_terminating(pod)]
     updated = sum(not _outdated(pod, facts) for pod in lasting)
     unchanged = sum((pod["metadata"].get("labels") or {}).get(LABEL) == current for pod in lasting)
-    wanted = _wanted(facts.spec)
-    if facts.rolling and updated == len(created) == len(ready) == wanted:
+    if facts.rolling and updated == len(created) == len(ready) == wanted(facts.stateful_set):
         # The rolling update is complete: what was to come is what there is.
         current, unchanged = facts.update.name, updated
     return {
         "observedGeneration": facts.stateful_set["metadata"].get("generation", 1),
         "replicas": len(created),
         "readyReplicas": len(ready),
-        "availableReplicas": len(available),
+        "availableReplicas": count_available(facts.stateful_set, ready, now),
         "currentReplicas": unchanged,
         "updatedReplicas": updated,
         "currentRevision": current,
         "updateRevision": facts.update.name,
         "collisionCount": 0,
     }
-
-
-def _next_available(facts: _Facts, own: Sequence[Object], now: float) -> float | None:
-    min_ready = int(facts.spec.get("minReadySeconds") or 0)
-    moments = [p.available_at(pod, min_ready) for pod in own]
-    return min((moment - now for moment in moments if moment is not None and moment > now), default=None)

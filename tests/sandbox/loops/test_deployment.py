@@ -23,9 +23,10 @@ from etl_operator.sandbox.loops.deployment import (
     plan_rollout,
 )
 from etl_operator.sandbox.loops.disruption import scales_of
-from etl_operator.sandbox.loops.replicaset import failed_condition, plan_pods, wanted
+from etl_operator.sandbox.loops.replicaset import failed_condition, plan_pods
 from etl_operator.sandbox.loops.rollout import Rollout, rollout_status
 from etl_operator.sandbox.loops.unserved import not_run
+from etl_operator.sandbox.loops.workloads import wanted
 from informers.clock import timestamp
 from informers.objects import Object
 
