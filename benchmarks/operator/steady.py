@@ -10,7 +10,8 @@ from controllers.pipeline.reconciler import PipelineReconciler
 from controllers.service.reconciler import ServiceReconciler
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE, TRANSFORM
 from informers.objects import ObjectKey
-from tests.controllers.world import NAMESPACE, World
+from tests.controllers.store import NAMESPACE
+from tests.controllers.world import World
 
 RESYNCS = 100
 _SERVICES = ((SOURCE, "in"), (TRANSFORM, "filter"), (SINK, "out"))

@@ -17,9 +17,10 @@ from etl_operator.sandbox.manifests import load_manifests
 from informers.objects import Object, ObjectKey, Resource
 from tests.api.server import admitted
 from tests.controllers.cluster import running as clusters
-from tests.controllers.pipeline import test_reconciler as pipelines
-from tests.controllers.service import test_reconciler as services
-from tests.controllers.world import RouterNodeDouble, Store
+from tests.controllers.pipeline import running as pipelines
+from tests.controllers.routers import RouterNodeDouble
+from tests.controllers.service import running as services
+from tests.controllers.store import Store
 from tests.install.manifests import CONFIG, only, problems, rules
 
 ROLE = rules(only(load_manifests(CONFIG / "rbac"), "ClusterRole", "etl-operator-manager-role"))

@@ -11,7 +11,8 @@ from controllers.members.facts import quorum
 from controllers.objects.kinds import POD, PVC, STATEFUL_SET, STORAGE_CLASS
 from etl_operator.api import CLUSTER
 from informers.objects import Object, ObjectKey
-from tests.controllers.world import NAMESPACE, World, router_status
+from tests.controllers.store import NAMESPACE
+from tests.controllers.world import World, router_status
 
 NAME = "prod"
 KEY = ObjectKey(NAMESPACE, NAME)

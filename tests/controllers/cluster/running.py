@@ -8,10 +8,13 @@ from controllers.cluster.reconciler import ClusterReconciler
 from controllers.objects.kinds import POD, STATEFUL_SET
 from etl_operator.api import CLUSTER
 from informers.objects import ObjectKey
-from tests.controllers.world import NAMESPACE, World
+from tests.controllers.store import NAMESPACE
+from tests.controllers.world import World
 
 NAME = "prod"
 KEY = ObjectKey(NAMESPACE, NAME)
+GRACE = 6.0
+"""Three times the longest election of the default spec, in seconds."""
 
 
 class Running:

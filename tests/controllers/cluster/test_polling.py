@@ -16,7 +16,7 @@ from etl_operator.api import CLUSTER
 from etl_operator.api.crds import render_crds
 from informers.objects import Object, ObjectKey, Result
 from informers.testing.simulation import Simulation, simulate
-from tests.controllers.world import KeeperDouble, Routers
+from tests.controllers.routers import KeeperDouble, Routers
 
 KEY = ObjectKey("default", "prod")
 SETTINGS = ControllerSettings()

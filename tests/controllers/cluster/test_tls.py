@@ -23,7 +23,7 @@ from etl_operator.tls.credentials import ChannelTls
 from informers.errors import Forbidden
 from tests.certificates import DAY, SERVER_ONLY, Authority, Issued
 from tests.controllers.cluster.running import NAME, Running
-from tests.controllers.world import NAMESPACE, START
+from tests.controllers.store import NAMESPACE, START
 
 AUTHORITY = Authority(now=START)
 DOMAIN = "svc.cluster.local"

@@ -14,7 +14,8 @@ from controllers.objects.kinds import DEFINITION
 from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE
 from informers.errors import Forbidden
 from informers.objects import ObjectKey
-from tests.controllers.world import NAMESPACE, World
+from tests.controllers.store import NAMESPACE
+from tests.controllers.world import World
 
 HELD = {PIPELINE: ("etl.router/pipeline", "m"), SOURCE: ("etl.router/service", "m"), SINK: ("x", "m")}
 

@@ -7,7 +7,8 @@ from controllers.finalizing.release import Release
 from controllers.status import reasons as r
 from etl_operator.api import PIPELINE
 from informers.objects import Object, ObjectKey
-from tests.controllers.world import NAMESPACE, World
+from tests.controllers.store import NAMESPACE
+from tests.controllers.world import World
 
 KEY = ObjectKey(NAMESPACE, "p")
 NAME = "etl.router/pipeline"

@@ -21,8 +21,10 @@ from etl_operator.api import PIPELINE, SINK, SOURCE
 from etl_operator.router.pb import router_pb2 as pb
 from informers.metrics import Metrics
 from informers.objects import ObjectKey
-from tests.controllers.pipeline.test_reconciler import ID, NAME, Running, add_cluster
-from tests.controllers.world import NAMESPACE, START, Pipeline, World
+from tests.controllers.pipeline.running import ID, NAME, Running, add_cluster
+from tests.controllers.routers import Pipeline
+from tests.controllers.store import NAMESPACE, START
+from tests.controllers.world import World
 
 LETTERS = {"enabled": True, "sink": "out"}
 

@@ -13,8 +13,10 @@ from etl_operator.api import CLUSTER, PIPELINE
 from etl_operator.router.pb import router_pb2 as pb
 from informers.cache.informer import Delta
 from informers.objects import ObjectKey
-from tests.controllers.pipeline.test_reconciler import add_cluster
-from tests.controllers.world import NAMESPACE, Pipeline, World
+from tests.controllers.pipeline.running import add_cluster
+from tests.controllers.routers import Pipeline
+from tests.controllers.store import NAMESPACE
+from tests.controllers.world import World
 
 KEY = ObjectKey(NAMESPACE, "prod")
 ID = f"{NAMESPACE}/old"

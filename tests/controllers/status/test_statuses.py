@@ -31,7 +31,7 @@ from informers.manager import Manager
 from informers.objects import Object, ObjectKey, Resource
 from informers.testing.simulation import Simulation, simulate
 from informers.views.view import View, view_of_object
-from tests.controllers.world import KeeperDouble, Routers
+from tests.controllers.routers import KeeperDouble, Routers
 
 KEY = ObjectKey("default", "x")
 NAME = f"{CLUSTER.plural}.{CLUSTER.group}"

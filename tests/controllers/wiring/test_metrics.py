@@ -19,8 +19,8 @@ from etl_operator.api.crds import render_crds
 from informers.metrics import Metrics
 from informers.objects import ObjectKey
 from informers.testing.simulation import Simulation, simulate
+from tests.controllers.routers import KeeperDouble, Routers
 from tests.controllers.status.test_statuses import made
-from tests.controllers.world import KeeperDouble, Routers
 
 KEY = ObjectKey("default", "x")
 METHODS = ("GetClusterStatus", "GetPipeline", "CreatePipeline", "Register", "Deregister", "Heartbeat")
