@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from controllers.objects.labels import CLUSTER_LABEL
 from informers.objects import ObjectKey
 
-CLUSTER_LABEL = "etl.router/cluster"
 MEMBERS_ANNOTATION = "etl.router/members"
 """How many Raft members a pod (template) or StatefulSet was configured for."""
 CONFIG_HASH_ANNOTATION = "etl.router/config-hash"

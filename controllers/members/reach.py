@@ -8,11 +8,11 @@ from typing import Any
 
 from controllers.members import naming
 from controllers.members.facts import PodFacts, pod_facts
+from controllers.objects.labels import CLUSTER_LABEL, labelled_cluster
 from controllers.objects.specs import number, spec_in, status_in
 from controllers.status import reasons as r
 from informers.cache.informer import Delta, Informer
 from informers.controller import predicates
-from informers.objects import ObjectKey
 from informers.views.typed import read_status
 from informers.views.view import View
 
@@ -92,7 +92,7 @@ def reach_changed(delta: Delta) -> bool:
 
 
 def _reach(view: View) -> tuple[Any, ...]:
-    pod = facts_of(view, view.labels.get(naming.CLUSTER_LABEL) or "")
+    pod = facts_of(view, view.labels.get(CLUSTER_LABEL) or "")
     address = (read_status(view, dict[str, Any]) or {}).get("podIP")
     seen = pod and (pod.ready, pod.running, pod.terminating, pod.grpc_port, pod.service_secrets)
     return seen, address
@@ -115,8 +115,8 @@ def _address(cluster: View, pod: PodFacts, domain: str) -> str:
 
 def index_pod_cluster(view: View) -> Iterable[str]:
     """For :data:`BY_CLUSTER`."""
-    name = view.labels.get(naming.CLUSTER_LABEL)
-    return (str(ObjectKey(view.key.namespace, name)),) if name else ()
+    cluster = labelled_cluster(view)
+    return (str(cluster),) if cluster else ()
 
 
 POD_INDEXES = {BY_CLUSTER: index_pod_cluster}

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from controllers.objects.labels import labelled_cluster
 from controllers.objects.specs import section, spec_in, text, texts
 from controllers.status import reasons as r
 from etl_operator.api import CLUSTER
@@ -118,8 +119,8 @@ def dependents_of_pod(informer: Informer) -> Mapper:
     """Services registered with the cluster of the pod that changed."""
 
     def mapper(view: View) -> list[ObjectKey]:
-        name = view.labels.get("etl.router/cluster")
-        return dependents(informer, ObjectKey(view.key.namespace, name)) if name else []
+        cluster = labelled_cluster(view)
+        return dependents(informer, cluster) if cluster else []
 
     return mapper
 
