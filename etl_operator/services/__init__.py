@@ -1,7 +1,7 @@
-"""A kit for services of a pipeline: sources, transforms and sinks, and the command ``etl-service``.
+"""A library for the services of a pipeline (sources, transforms and sinks), and the command ``etl-service``.
 
-It speaks the router's gRPC API and knows nothing of Kubernetes: services are announced to routers by
-EtlSource, EtlTransform and EtlSink objects, which the operator registers.
+It uses the gRPC API of the router and does not depend on Kubernetes. EtlSource, EtlTransform and EtlSink
+objects describe services; the operator registers them with the router.
 """
 
 from etl_operator.router.pb.common_pb2 import Record, RecordId

@@ -1,7 +1,7 @@
-"""CEL over records: the one module of the kit that knows the CEL library.
+"""CEL expressions over records; the only module here that imports the CEL library.
 
-An expression sees ``record``, the message ``etl.common.Record``, and ``payload``, the record's payload read
-as JSON, which is decoded only for expressions that use it.
+The variables of an expression are ``record``, the message ``etl.common.Record``, and ``payload``, the payload
+decoded as JSON. It is decoded only for expressions that use it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Expression:
     """A compiled expression.
 
     :param text: CEL.
-    :param boolean: it must be true or false.
-    :raises ExpressionError: it is no CEL, names what is not there, or cannot be true or false.
+    :param boolean: the result must be a boolean.
+    :raises ExpressionError: the text is not valid CEL, uses an unknown name, or has a result of another type.
     :raises StartError: the CEL library is not installed.
     """
 
@@ -39,7 +39,7 @@ class Expression:
             self._program = self._with_payload(text)
         kind = self._program.return_type().name()
         if boolean and kind not in ("BOOL", "DYN"):
-            raise ExpressionError(f"{text!r} is of type {kind}, it must be true or false (BOOL)")
+            raise ExpressionError(f"{text!r} has the type {kind}, it must be a boolean (BOOL)")
         self._boolean = boolean
 
     @staticmethod
@@ -51,10 +51,10 @@ class Expression:
             raise ExpressionError(f"{text!r} does not compile: {words}") from None
 
     def value(self, record: Record) -> Any:
-        """What the expression gives for a record, as a plain Python value.
+        """The value of the expression for a record, as a plain Python value.
 
-        :raises ExpressionError: it has no value, for example because a key is not there, or is not true or
-            false.
+        :raises ExpressionError: it has no value, for example because a key does not exist, or a value of
+            another type than BOOL.
         :raises PayloadError: it uses the payload, which is not JSON.
         """
         data: dict[str, Any] = {"record": record}
@@ -69,12 +69,12 @@ class Expression:
             raise ExpressionError(f"{self.text!r}: {_plain(str(result.value()))}")
         value = result.value() if isinstance(result.value(), Message) else result.plain_value()
         if self._boolean and not isinstance(value, bool):
-            raise ExpressionError(f"{self.text!r} gave {kind}, it must be true or false (BOOL)")
+            raise ExpressionError(f"{self.text!r} has a value of type {kind}, it must be a boolean (BOOL)")
         return value
 
 
 def _plain(text: str) -> str:
-    """The first line of the library's words, without its code."""
+    """The first line of an error message of the library, without its code."""
     first = text.splitlines()[0] if text else "no value"
     code, _, words = first.partition(": ")
     return words if words and code.replace("_", "").isupper() else first

@@ -1,15 +1,15 @@
-"""What goes wrong in a service."""
+"""Errors of services."""
 
 from __future__ import annotations
 
 
 class StartError(Exception):
-    """A service cannot start; the text says why and what to do."""
+    """A service cannot start or continue; the text says why and what to do."""
 
 
 class Unavailable(Exception):
-    """What a service works with does not answer, as in an outage: nothing is wrong with the records.
+    """A dependency of the service does not answer, as in an outage; the records are not the cause.
 
-    Raised by authors. The router then sends the same batch again, for as long as it takes, and counts no
+    Code of a service raises it. The router then sends the same batch again until it succeeds, and counts no
     record as failed.
     """

@@ -1,4 +1,4 @@
-"""From a servicer to handlers of gRPC, by the description of the service."""
+"""gRPC handlers for a servicer, built from the descriptor of the service."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from google.protobuf.message_factory import GetMessageClass
 
 
 def handlers(file: FileDescriptor, service: str, servicer: object) -> grpc.GenericRpcHandler[Any, Any]:
-    """Handlers for every RPC of a service, each a method of the servicer of the same name.
+    """Handlers for all RPCs of a service; each calls the method of the servicer with the same name.
 
-    :param service: without the package, as ``SinkService``.
+    :param service: name without the package, such as ``SinkService``.
     """
     description = file.services_by_name[service]
     made: dict[str, Any] = {}

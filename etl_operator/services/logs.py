@@ -1,4 +1,4 @@
-"""Log lines in the two formats of the operator, on standard error."""
+"""Logs on standard error, in the two formats of the operator."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["FORMATS", "LEVELS", "configure_logging"]
 
 
 def configure_logging(log_format: str, level: str) -> None:
-    """Send every logger to standard error. What libraries say below a warning is left out.
+    """Configure logging to standard error. Libraries log warnings and errors only.
 
     :param log_format: one of :data:`FORMATS`.
-    :param level: one of :data:`LEVELS`: what is below is left out.
+    :param level: one of :data:`LEVELS`, the lowest level that is logged.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(handlers=[handler], level="WARNING", force=True)
-    # A service of one's own logs under any name, mostly that of its script.
+    # A custom service uses any logger, usually that of its script.
     for name in ("etl_operator", "__main__"):
         logging.getLogger(name).setLevel(level.upper())

@@ -1,7 +1,7 @@
 """The command ``etl-service``: sources, transforms and sinks that need no programming.
 
-Exit codes: 0 after SIGTERM or SIGINT, or when a source is done; 1 if the service cannot start or go on, 2 for
-a wrong command line.
+Exit codes: 0 after SIGTERM or SIGINT, or when a source has no more records; 1 if the service cannot start or
+continue; 2 if the command line is not valid.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
 
 @main.group()
 def source() -> None:
-    """Push records to a router."""
+    """Send records to a router."""
 
 
 @main.group()
@@ -49,34 +49,42 @@ def sink() -> None:
 
 
 @source.command("generate")
-@click.option("--count", type=click.IntRange(min=1), help="Records in all. Default: without end.")
+@click.option("--count", type=click.IntRange(min=1), help="Number of records. Default: no limit.")
 @click.option(
     "--rate",
     type=click.FloatRange(min=0),
     default=0,
     show_default=True,
-    help="Records a second; 0: no limit.",
+    help="Records per second. 0 means no limit.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Other seeds make other records.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the generated records.")
 @click.option(
-    "--size", type=click.IntRange(0, 1_000_000), default=200, show_default=True, help="Bytes of a payload."
+    "--size",
+    type=click.IntRange(0, 1_000_000),
+    default=200,
+    show_default=True,
+    help="Size of a payload in bytes.",
 )
 @with_options(SOURCE, SERVICE)
 def generate(count: int | None, rate: float, seed: int, size: int, **flags: Any) -> None:
-    """Made-up events of users, as JSON. The same seed makes the same records, also after a restart."""
+    """Generate user events as JSON. The same seed generates the same records, also after a restart."""
     start(flags, lambda: GenerateSource(pushing(flags), count=count, rate=rate, seed=seed, size=size))
 
 
 @source.command("file")
 @click.argument("path", type=_FILE)
-@click.option("--follow", is_flag=True, help="Wait for more lines, and for a file that is not there.")
+@click.option("--follow", is_flag=True, help="Wait for more lines, and for the file if it does not exist.")
 @click.option(
-    "--poll-seconds", type=click.FloatRange(0.01), default=0.5, show_default=True, help="Between looks."
+    "--poll-seconds",
+    type=click.FloatRange(0.01),
+    default=0.5,
+    show_default=True,
+    help="Interval of checks for new lines.",
 )
-@click.option("--record-type", default="line", show_default=True, help="Type of the records.")
+@click.option("--record-type", default="line", show_default=True, help="Record type of all records.")
 @with_options(SOURCE, SERVICE)
 def read_file(path: Path, follow: bool, poll_seconds: float, record_type: str, **flags: Any) -> None:
-    """The lines of a JSON Lines file, from where the router says that the source was."""
+    """Send each line of a file as a record, starting after the last offset that the router has stored."""
     start(
         flags,
         lambda: FileSource(pushing(flags), path, follow=follow, poll=poll_seconds, record_type=record_type),
@@ -84,25 +92,27 @@ def read_file(path: Path, follow: bool, poll_seconds: float, record_type: str, *
 
 
 @transform.command("filter")
-@click.option("--where", metavar="CEL", required=True, help="Records for which this is true go on.")
+@click.option("--where", metavar="CEL", required=True, help="Records are passed on if this is true.")
 @with_options(SERVICE)
 def filter_records(where: str, **flags: Any) -> None:
-    """Let records pass for which an expression is true.
+    """Pass on the records for which an expression is true.
 
-    CEL sees `record` (etl.common.Record) and `payload` (the payload read as JSON), as in
+    The variables are `record` (etl.common.Record) and `payload` (the payload decoded as JSON), as in
     --where 'payload.active && record.record_type == "user"'.
     """
     start(flags, lambda: FilterTransform(where))
 
 
 @transform.command("map")
-@click.option("--set", "assignments", metavar="FIELD=CEL", multiple=True, required=True, help="Repeatable.")
+@click.option(
+    "--set", "assignments", metavar="FIELD=CEL", multiple=True, required=True, help="Can be repeated."
+)
 @with_options(SERVICE)
 def map_records(assignments: tuple[str, ...], **flags: Any) -> None:
-    """Set fields of records to what expressions give.
+    """Set fields of records to the values of expressions.
 
-    FIELD is payload, payload.NAME (with more names for fields inside), metadata.NAME, record_type or key. CEL
-    sees the record as it came: `record`, and `payload`, its payload read as JSON.
+    FIELD is payload, payload.NAME (NAME can be a path: a.b), metadata.NAME, record_type or key. All
+    expressions read the original record: `record`, and `payload`, its payload decoded as JSON.
     """
     start(flags, lambda: MapTransform(assignments))
 
@@ -111,7 +121,7 @@ def map_records(assignments: tuple[str, ...], **flags: Any) -> None:
 @click.argument("path", type=_FILE)
 @with_options(SERVICE)
 def write_file(path: Path, **flags: Any) -> None:
-    """Append records to a JSON Lines file. A batch is on disk before it is acknowledged."""
+    """Append records to a JSON Lines file. A batch is flushed to disk before it is acknowledged."""
     start(flags, lambda: FileSink(path))
 
 
@@ -120,13 +130,18 @@ def write_file(path: Path, **flags: Any) -> None:
     "--url",
     default="sqlite:///records.db",
     show_default=True,
-    help="As SQLAlchemy reads it: sqlite:////data/records.db, postgresql://user:password@host/name.",
+    help="Database URL of SQLAlchemy: sqlite:////data/records.db, postgresql://user:password@host/name.",
 )
-@click.option("--table", default="records", show_default=True, help="Created if it is not there.")
+@click.option(
+    "--table",
+    default="records",
+    show_default=True,
+    help="Name of the table. It is created if it does not exist.",
+)
 @with_options(SERVICE)
 def write_sql(url: str, table: str, **flags: Any) -> None:
     """Upsert records into a table, by idempotency key: a repeated batch changes nothing."""
-    # Imported here: it takes longer than everything else together, and is an extra.
+    # Imported here: it takes longer to import than everything else together, and is an optional dependency.
     try:
         from etl_operator.services.sink_sql import SqlSink
     except ImportError as error:

@@ -25,21 +25,21 @@ class ServiceMetrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.records = Counter(
-            "etl_service_records", "Records by what became of them.", ["result"], registry=self.registry
+            "etl_service_records", "Records by result.", ["result"], registry=self.registry
         )
         self.batch_seconds = Histogram(
             "etl_service_batch_seconds",
-            "Seconds from a batch to its answer.",
+            "Seconds until a batch was answered.",
             buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30),
             registry=self.registry,
         )
         self.in_flight = Gauge(
-            "etl_service_in_flight_records", "Records without an answer.", registry=self.registry
+            "etl_service_in_flight_records", "Records that are not answered yet.", registry=self.registry
         )
 
     @contextmanager
     def flying(self, records: int) -> Iterator[None]:
-        """So many records are in flight meanwhile."""
+        """Counts these records as in flight while the context is open."""
         self.in_flight.inc(records)
         try:
             yield
@@ -47,7 +47,7 @@ class ServiceMetrics:
             self.in_flight.dec(records)
 
     def routes(self) -> Mapping[str, Route]:
-        """``/metrics`` in the text format."""
+        """``/metrics`` in the Prometheus text format."""
 
         def page() -> Page:
             kind = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,7 +57,7 @@ class ServiceMetrics:
 
 
 class SourceMetrics(ServiceMetrics):
-    """Those of a source, which has a stream to a router besides."""
+    """The metrics of a source: also those of its stream to a router."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,6 +65,6 @@ class SourceMetrics(ServiceMetrics):
             "etl_service_connected", "1 while a stream to a router is open.", registry=self.registry
         )
         self.paused = Gauge(
-            "etl_service_paused", "1 while the router asks to send nothing.", registry=self.registry
+            "etl_service_paused", "1 while the router asks the source to pause.", registry=self.registry
         )
         self.streams = Counter("etl_service_streams", "Streams opened to routers.", registry=self.registry)

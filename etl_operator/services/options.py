@@ -1,4 +1,4 @@
-"""Options that every service has, and those of every source."""
+"""Options of every service, and of every source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from etl_operator.services.logs import FORMATS, LEVELS
 def bind_address(text: str) -> tuple[str, int]:
     """``IP:PORT``, IPv6 in brackets, as host and port.
 
-    :raises ValueError: it is something else.
+    :raises ValueError: the text has another form.
     """
     host, _, port = text.rpartition(":")
     literal = host[1:-1] if host.startswith("[") and host.endswith("]") else host
@@ -58,32 +58,36 @@ SERVICE: list[Callable[[Any], Any]] = [
         callback=_bind,
         default="127.0.0.1:50051",
         show_default=True,
-        help="gRPC: the service, and grpc.health.v1.",
+        help="Address of the gRPC server: the service and grpc.health.v1.",
     ),
     click.option(
         "--health-port",
         type=_PORT,
         default=8080,
         show_default=True,
-        help="HTTP on the same IP: /healthz and /readyz. 0: not served.",
+        help="HTTP port of /healthz and /readyz, on the same IP. 0 disables it.",
     ),
     click.option(
         "--metrics-port",
         type=_PORT,
         default=9090,
         show_default=True,
-        help="HTTP on the same IP: /metrics. 0: not served.",
+        help="HTTP port of /metrics, on the same IP. 0 disables it.",
     ),
     click.option(
         "--grace-seconds",
         type=click.FloatRange(min=0),
         default=20.0,
         show_default=True,
-        help="For what is in flight when the process is to end.",
+        help="Time to finish what is in flight before the process exits.",
     ),
-    click.option("--tls-cert", type=_FILE, help="TLS of the gRPC port: the certificate."),
-    click.option("--tls-key", type=_FILE, help="Its key."),
-    click.option("--tls-client-ca", type=_FILE, help="Only callers with a certificate of this authority."),
+    click.option("--tls-cert", type=_FILE, help="Certificate (PEM) for TLS on the gRPC port."),
+    click.option("--tls-key", type=_FILE, help="Private key (PEM) of the certificate."),
+    click.option(
+        "--tls-client-ca",
+        type=_FILE,
+        help="CA certificate (PEM): clients must have a certificate that it signed.",
+    ),
     click.option("--log-format", type=click.Choice(FORMATS), default="text", show_default=True),
     click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True),
 ]
@@ -96,7 +100,7 @@ SOURCE: list[Callable[[Any], Any]] = [
         multiple=True,
         required=True,
         callback=_routers,
-        help="gRPC of a router node; may be given for several nodes of a cluster.",
+        help="gRPC address of a router node. Can be repeated for several nodes of one cluster.",
     ),
     click.option("--router-tls", is_flag=True, help="Connect to the routers with TLS."),
     click.option(
@@ -111,28 +115,32 @@ SOURCE: list[Callable[[Any], Any]] = [
         "--pipeline",
         metavar="NAMESPACE/NAME",
         default="",
-        help="Push to this pipeline alone. Default: to all of the source.",
+        help="Send records to this pipeline only. Default: to all pipelines of the source.",
     ),
     click.option(
-        "--batch-size", type=click.IntRange(1, 100_000), default=1_000, show_default=True, help="Records."
+        "--batch-size",
+        type=click.IntRange(1, 100_000),
+        default=1_000,
+        show_default=True,
+        help="Maximum number of records in a batch.",
     ),
     click.option(
         "--window",
         type=click.IntRange(1, 1_000),
         default=8,
         show_default=True,
-        help="Batches without an answer at most.",
+        help="Maximum number of batches without an acknowledgement.",
     ),
     click.option(
         "--stay",
         is_flag=True,
-        help="Go on serving probes and metrics after the last record, as a Deployment needs.",
+        help="Keep serving probes and metrics after the last record, as a Deployment needs.",
     ),
 ]
 
 
 def with_options(*groups: list[Callable[[Any], Any]]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A decorator that adds options."""
+    """Returns a decorator that adds options to a command."""
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
         for group in groups:

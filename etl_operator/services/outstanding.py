@@ -1,8 +1,8 @@
-"""What a source has sent and what has become of it. Pure: no clock, no I/O.
+"""Batches of a source that the router has not acknowledged yet. Pure: no clock, no I/O.
 
-The rules of a stream, as the router keeps them: a batch is answered once, by an acknowledgement that lists
-every record, or by the end of the stream. What is not acknowledged when a stream ends is sent again on the
-next one, in the same order. Backpressure never means that a batch was dropped.
+The router answers a batch once: with an acknowledgement that lists every record, or by ending the stream.
+Records without an acknowledgement when a stream ends are sent again on the next one, in the same order.
+Backpressure never means that a batch was dropped.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from etl_operator.router.pb.source_pb2 import (
 )
 
 Identity = tuple[int, int, bytes]
-"""What tells the records of one source apart: partition, sequence number, idempotency key."""
+"""Identifies a record within its source: partition, sequence number, idempotency key."""
 
 _SHORTEST_GRANT = 1.0
-"""Seconds that a grant lasts at least: the clock of a router may differ by more than its grants last."""
+"""Minimum seconds of a grant: the clock of a router can differ by more than that time."""
 
 
 def identity_of(record_id: RecordId) -> Identity:
@@ -35,13 +35,13 @@ def identity_of(record_id: RecordId) -> Identity:
 
 @dataclass(slots=True)
 class Answer:
-    """What an acknowledgement decided."""
+    """The result of an acknowledgement."""
 
     accepted: int = 0
     duplicates: int = 0
     rejected: list[tuple[Record, str]] = field(default_factory=list)
     fault: str = ""
-    """How the answer breaks the rules of a stream; the stream is then to be ended."""
+    """How the acknowledgement violates the protocol; the stream must then be ended."""
 
 
 @dataclass(slots=True)
@@ -52,16 +52,16 @@ class _Sent:
     on_stream: bool = False
 
     def again(self) -> None:
-        """To be sent on another stream: what has an answer is left out."""
+        """Send the records without an acknowledgement again, on another stream."""
         self.on_stream = False
         if len(self.open) != len(self.message.records):
             self.message = RecordBatch(batch_id=self.message.batch_id, records=self.open.values())
 
 
 class Outstanding:
-    """The batches of one source that are not answered yet.
+    """The batches of one source without an acknowledgement.
 
-    :param window: batches kept at most; beyond it :attr:`full`.
+    :param window: number of batches at which it is :attr:`full`.
     """
 
     def __init__(self, window: int = 8) -> None:
@@ -83,38 +83,38 @@ class Outstanding:
 
     @property
     def full(self) -> bool:
-        """Nothing is to be offered before something is answered."""
+        """No batch may be offered before one is acknowledged."""
         return len(self._batches) >= self._window
 
     @property
     def recommended(self) -> int:
-        """Records in a new batch, as the router asked; 0: it did not."""
+        """Number of records in a batch that the router recommends; 0 if it recommends none."""
         return self._recommended
 
     def paused(self, now: float) -> bool:
-        """The router asked to send nothing now."""
+        """Whether the router has asked to pause."""
         return now < self._paused_until
 
     def offer(self, batch_id: str, records: Sequence[Record]) -> None:
-        """A new batch, to be sent after all others.
+        """Add a batch, to be sent after all others.
 
-        :raises ValueError: no records, a batch of this id, or a record twice.
+        :raises ValueError: the batch has no records, an id that is in use, or a record twice.
         """
         known = {identity_of(record.id): record for record in records}
         if not records or batch_id in self._batches or len(known) != len(records):
-            raise ValueError(f"batch {batch_id!r} is empty, is there already, or has a record twice")
+            raise ValueError(f"batch {batch_id!r} is empty, already exists, or has a record twice")
         message = RecordBatch(batch_id=batch_id, records=records)
         self._batches[batch_id] = _Sent(message, known)
 
     def opened(self) -> None:
-        """A stream begins: all that is not answered is to be sent on it."""
+        """A stream has been opened: all records without an acknowledgement are sent on it."""
         for batch in self._batches.values():
             batch.again()
         self._paused_until = -math.inf
         self._credits, self._expires, self._recommended = None, math.inf, 0
 
     def next(self, now: float) -> RecordBatch | None:
-        """The batch to send now, which then counts as sent; or None.
+        """The batch to send now, which then counts as sent; ``None`` if there is none.
 
         :param now: seconds on any clock, the same for all methods.
         """
@@ -129,19 +129,19 @@ class Outstanding:
         return None
 
     def waiting(self) -> bool:
-        """There is a batch that is not on the stream."""
+        """Whether there is a batch that has not been sent on this stream."""
         return any(not batch.on_stream for batch in self._batches.values())
 
     def asks(self, now: float) -> bool:
-        """Credits are used up or have expired: the router is to be asked for new ones."""
+        """Whether the credits are used up or have expired, so that the source must ask for new ones."""
         return self._credits is not None and (self._credits <= 0 or now >= self._expires)
 
     def wakes(self, now: float) -> float | None:
-        """Seconds until a pause ends by itself; None: time alone changes nothing."""
+        """Seconds until a pause ends by itself; ``None`` if there is no such pause."""
         return self._paused_until - now if now < self._paused_until < math.inf else None
 
     def granted(self, grant: CreditGrant, now: float, lasts: float) -> None:
-        """A grant replaces the one before.
+        """Replace the credits by those of a grant.
 
         :param lasts: seconds until it expires, by the clock of this machine.
         """
@@ -149,14 +149,13 @@ class Outstanding:
         self._expires = now + max(lasts, _SHORTEST_GRANT)
 
     def pressed(self, signal: BackpressureSignal, now: float) -> None:
-        """The router asks to pause, for a time or until it says otherwise, or to go on."""
+        """The router asks to pause, for a time or until its next signal, or to continue."""
         self._recommended = signal.recommended_batch_size
         wait = signal.resume_after_ms / 1000 if signal.resume_after_ms else math.inf
         self._paused_until = now + wait if signal.pause else -math.inf
 
     def answered(self, ack: BatchAck) -> Answer:
-        """An acknowledgement arrived. One for a batch that is not there, as after a repeated one, decides
-        nothing."""
+        """Handle an acknowledgement. It is ignored if the batch is not known, as when it comes twice."""
         answer = Answer()
         batch = self._batches.get(ack.batch_id)
         if batch is None or not batch.on_stream:
@@ -176,7 +175,7 @@ class Outstanding:
             del batch.open[key]
         if batch.open:
             answer.fault = (
-                f"the answer to batch {ack.batch_id} leaves out {len(batch.open)} of "
+                f"the acknowledgement of batch {ack.batch_id} lacks {len(batch.open)} of "
                 f"{len(batch.message.records)} records"
             )
         else:
@@ -185,7 +184,7 @@ class Outstanding:
 
 
 def split(records: Iterable[Record], most: int, most_bytes: int) -> Iterable[list[Record]]:
-    """Parts of at most so many records and bytes; a record that is larger is alone."""
+    """Split records into lists of limited length and size; a larger record has a list of its own."""
     part: list[Record] = []
     size = 0
     for record in records:

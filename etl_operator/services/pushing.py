@@ -1,4 +1,4 @@
-"""Pushes batches to a router until each is answered: streams that end are opened again, to any node."""
+"""Sends batches to a router until all are acknowledged; a stream that ends is opened again, to any node."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ Rejected = Callable[[Record, str], None]
 
 
 class _Fault(Exception):
-    """The router broke the rules of a stream."""
+    """The router violated the protocol of the stream."""
 
 
 class Pusher:
-    """The batches of one source, on their way.
+    """Sends the batches of one source.
 
-    :param routers: where they go.
-    :param rejected: told of each record that the router will never take.
+    :param routers: the nodes to send to.
+    :param rejected: called for each record that the router rejects.
     :param metadata: headers of the streams.
     """
 
@@ -68,7 +68,7 @@ class Pusher:
         self._backoff = Backoff()
 
     async def offer(self, records: Sequence[Record]) -> None:
-        """One more batch, as soon as there is room."""
+        """Add a batch; waits while the window is full."""
         await self._room.wait()
         self._number += 1
         self._outstanding.offer(f"{self._prefix}-{self._number}", records)
@@ -78,12 +78,12 @@ class Pusher:
         self._wake.set()
 
     def finish(self) -> None:
-        """Nothing more is offered: :meth:`run` ends when all is answered."""
+        """No more batches follow: :meth:`run` returns after the last acknowledgement."""
         self._finished = True
         self._wake.set()
 
     async def run(self) -> None:
-        """Push until :meth:`finish` and the last answer."""
+        """Send batches until :meth:`finish` is called and all are acknowledged."""
         while not self._done():
             self._outstanding.opened()
             self._sent_at.clear()
@@ -105,7 +105,7 @@ class Pusher:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if tasks[0].done() and not tasks[0].exception() and not self._done():
-                # A write that failed says less than the end of the stream.
+                # The status of the stream says more than a write that failed.
                 await tasks[1]
             for task in tasks:
                 if task.done():
@@ -122,7 +122,7 @@ class Pusher:
             call.cancel()
 
     async def _send(self, call: Any) -> None:
-        """Everything there is to say, until all is said."""
+        """Send batches and heartbeats until all batches are acknowledged."""
         last = self._asked = -math.inf
         while not self._done():
             self._wake.clear()
@@ -145,7 +145,7 @@ class Pusher:
             try:
                 await call.write(message)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
-                # The stream has ended; how, the other side of it knows.
+                # The stream has ended; the receiving task gets the status.
                 return
             last = now
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -157,9 +157,9 @@ class Pusher:
                 await self._wake.wait()
 
     async def _receive(self, call: Any) -> None:
-        """Every answer, until the stream ends.
+        """Receive messages until the stream ends.
 
-        :raises _Fault: the answers make no sense.
+        :raises _Fault: an acknowledgement violates the protocol.
         :raises AioRpcError: the stream ended with an error.
         """
         async for response in call:
@@ -204,7 +204,7 @@ class Pusher:
 
 
 def _is_unknown(error: grpc.aio.AioRpcError) -> bool:
-    """gRPC's own words where a write met the end of a stream: they replace the status from the router."""
+    """Whether the status is gRPC's own for a write to a stream that has ended, not that of the router."""
     return error.code() is grpc.StatusCode.INTERNAL and "Internal error from Core" in (error.details() or "")
 
 
@@ -215,5 +215,5 @@ def _heartbeat() -> Heartbeat:
 
 
 def _lasts(grant: CreditGrant) -> float:
-    """Seconds; grants carry the time of day of the router."""
+    """Seconds until a grant expires; it has the time of day of the router."""
     return grant.expires_at_ms / 1000 - time.time() if grant.expires_at_ms else float("inf")

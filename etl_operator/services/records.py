@@ -1,4 +1,4 @@
-"""Records as authors of services handle them, and their form in JSON Lines."""
+"""Payloads of records as JSON, and records as lines of JSON."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class PayloadError(ValueError):
 
 
 def decode(record: Record) -> Any:
-    """The payload of a record, read as JSON.
+    """Decode the payload of a record from JSON.
 
-    :raises PayloadError: it is none.
+    :raises PayloadError: the payload is not JSON.
     """
     try:
         return msgspec.json.decode(record.payload)
@@ -26,14 +26,14 @@ def decode(record: Record) -> Any:
 
 
 def encode(record: Record, value: Any) -> None:
-    """Make a value the payload of a record, as JSON.
+    """Set the payload of a record to a value, encoded as JSON.
 
     :raises PayloadError: JSON cannot express the value.
     """
     try:
         record.payload = msgspec.json.encode(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise PayloadError(f"the payload cannot be written as JSON: {error}") from None
+        raise PayloadError(f"cannot encode the payload as JSON: {error}") from None
 
 
 def name_of(record_id: RecordId) -> str:
@@ -42,7 +42,7 @@ def name_of(record_id: RecordId) -> str:
 
 
 def json_text(payload: bytes) -> str | None:
-    """The payload without superfluous spaces and line breaks, if it is JSON."""
+    """The payload without insignificant white space; ``None`` if it is not JSON."""
     try:
         return msgspec.json.format(payload, indent=-1).decode()
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -52,10 +52,10 @@ def json_text(payload: bytes) -> str | None:
 def line_of(record: Record) -> bytes:
     """A record as one line of JSON Lines, with the line break.
 
-    The keys: ``source_id``, ``partition``, ``sequence_number``; and where they are set, ``idempotency_key``,
-    ``record_type``, ``key``, ``metadata``, ``event_time`` (RFC 3339). ``payload`` is the payload if that is
-    JSON, else it is in ``payload_base64``. Keys of bytes that are no text have ``_base64`` added to their
-    name.
+    The keys are ``source_id``, ``partition``, ``sequence_number`` and, if they are set, ``idempotency_key``,
+    ``record_type``, ``key``, ``metadata``, ``event_time`` (RFC 3339). ``payload`` has the payload if that is
+    JSON, otherwise ``payload_base64`` has it. Values that are not UTF-8 are encoded in base64, and the name
+    of their key ends with ``_base64``.
     """
     line: dict[str, Any] = {
         "source_id": record.id.source_id,
@@ -98,9 +98,9 @@ class _Line(msgspec.Struct):
 
 
 def record_of(line: bytes) -> Record:
-    """The record of a line that :func:`line_of` wrote; a payload of JSON is as it is in the line.
+    """The record of a line that :func:`line_of` wrote; a JSON payload has the bytes that are in the line.
 
-    :raises LineError: the line is none.
+    :raises LineError: the line is not such a record.
     """
     try:
         found = msgspec.json.decode(line, type=_Line)

@@ -1,4 +1,4 @@
-"""The routers a source may talk to: calls to any of them, until one answers."""
+"""The router nodes of a source: calls are sent to any of them until one answers."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ its records some seconds later. One attempt in so many seconds costs a router li
 _CALL = 10.0
 """Seconds that a call may take."""
 _OPTIONS = [
-    # A router that comes back is reached within two seconds, under a new address too;
+    # A router that restarts is reached within two seconds, also at a new address;
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1_500),
     ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
-    # one that is gone without a word is noticed by an unanswered ping.
+    # a router that does not close its connections is detected by a ping without an answer.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.max_receive_message_length", MAX_MESSAGE),
@@ -43,13 +43,13 @@ _NONE = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where the router says that a source was."""
+    """The position of a source that the router has stored."""
 
     offsets: dict[int, int] = field(default_factory=dict)
-    """By partition: every record up to this sequence number was delivered. A partition is missing: nothing
-    was."""
+    """By partition: the sequence number up to which all records were delivered. If none was, the partition is
+    missing."""
     state: bytes = b""
-    """What :meth:`Source.save` stored last."""
+    """The state that :meth:`Source.save` stored last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Backoff:
         self._failures = 0
 
     def reset(self) -> None:
-        """It works again."""
+        """Start again with the shortest pause."""
         self._failures = 0
 
     async def wait(self) -> None:
@@ -98,7 +98,7 @@ class Backoff:
 
 
 class Routers:
-    """Nodes of one cluster, all equal, tried in turn.
+    """Nodes of one cluster, tried in turn.
 
     :param addresses: ``HOST:PORT`` each.
     :param tls: of the connections, or None.
@@ -111,23 +111,23 @@ class Routers:
         self._turn = itertools.cycle(addresses)
         self._said = ""
         self._enough = 2 * len(addresses) + 1
-        """Attempts at what is good to have, and not needed."""
-        # Sources of one cluster do not all begin with the first node.
+        """Maximum attempts of calls that a source can do without."""
+        # Sources of one cluster do not all start with the first node.
         for _ in range(random.randrange(len(addresses))):  # noqa: S311
             next(self._turn)
         self.address = next(self._turn)
 
     def next(self) -> None:
-        """The one in use does not do: take another."""
+        """Use the next node."""
         self.address = next(self._turn)
 
     def stream(self, metadata: Sequence[tuple[str, str]]) -> Any:
-        """``SourceRouter.PushRecords`` of the router in use; it connects when it is first used."""
+        """``SourceRouter.PushRecords`` of the current node; the first use connects."""
         stub = source_pb2_grpc.SourceRouterStub(self._channel())  # type: ignore[no-untyped-call]
         return stub.PushRecords(metadata=metadata)
 
     async def position(self, source_id: str) -> Position:
-        """Where a source was. Asks on until a router answers; one that keeps no offsets has none."""
+        """The stored position of a source. Retries until a router answers; empty if it stores none."""
         request = checkpoint_pb2.GetOffsetRequest(source_id=source_id)
         offsets = await self._ask("GetSourceOffset", request)
         asked = checkpoint_pb2.GetCheckpointRequest(service_id=source_id)
@@ -138,7 +138,7 @@ class Routers:
         )
 
     async def save(self, source_id: str, state: bytes) -> bool:
-        """Store the state of a source; whether a router keeps it."""
+        """Store the state of a source; returns whether the router has stored it."""
         request = checkpoint_pb2.SaveCheckpointRequest(service_id=source_id, data=state)
         answer = await self._ask("SaveCheckpoint", request, self._enough)
         return answer is not None and bool(answer.success)
@@ -151,26 +151,26 @@ class Routers:
             await channel.close(None)
 
     def trouble(self, error: grpc.aio.AioRpcError, *, worked: bool = False) -> None:
-        """Say what is wrong, once while it stays the same.
+        """Log an error, but an error that repeats only once.
 
-        :param worked: it did, until now: routers end streams now and then.
+        :param worked: the stream worked until now: routers end streams from time to time.
         """
         code, details = error.code(), (error.details() or "").splitlines()
         text = f"{code.name}: {details[0] if details else 'no reason given'}"
         where = {"router": self.address}
         if worked:
-            log.info("the stream ended, another is opened: %s", text, extra=where)
+            log.info("the stream ended and is opened again: %s", text, extra=where)
             return
         level = logging.DEBUG if text == self._said else logging.WARNING
-        log.log(level, "no router takes records: %s", text, extra=where)
+        log.log(level, "the router does not accept records: %s", text, extra=where)
         self._said = text
 
     def works(self) -> None:
-        """What goes wrong next is new."""
+        """Log the next error, also if it is the same as the last one."""
         self._said = ""
 
     async def _ask(self, method: str, request: Any, attempts: int | None = None) -> Any:
-        """The answer; None from a router that has none, or after so many attempts."""
+        """The response; ``None`` if the router has no such method or object, or after the given attempts."""
         backoff = Backoff()
         for _ in itertools.count() if attempts is None else range(attempts):
             stub = checkpoint_pb2_grpc.CheckpointServiceStub(self._channel())  # type: ignore[no-untyped-call]

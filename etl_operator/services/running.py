@@ -20,16 +20,15 @@ from etl_operator.services.service import Bind, Service, Serving, Tls, serve
 from etl_operator.services.source import Pushing, Source
 
 ENVIRONMENT = "ETL_SERVICE"
-"""Every option has a variable: ``ETL_SERVICE_LOG_LEVEL`` for a service of one's own,
-``ETL_SERVICE_SINK_SQL_URL`` for a subcommand."""
+"""Prefix of the environment variables of options: ``ETL_SERVICE_LOG_LEVEL`` for a custom service,
+``ETL_SERVICE_SINK_SQL_URL`` for a subcommand of ``etl-service``."""
 
 
 def run(made_by: Callable[..., Service]) -> None:
-    """The main program of a service of one's own: reads the command line and serves until the end of the
-    process.
+    """The main program of a custom service: reads the command line and serves until the process ends.
 
     :param made_by: the class, or a function. A :class:`Source` class is called with its
-        :class:`Pushing`, everything else with nothing.
+        :class:`Pushing`, everything else without arguments.
     """
     is_source = isinstance(made_by, type) and issubclass(made_by, Source)
 
@@ -42,7 +41,7 @@ def run(made_by: Callable[..., Service]) -> None:
 
 
 def pushing(flags: dict[str, Any]) -> Pushing:
-    """What the options of a source say."""
+    """The settings of a source, from its options."""
     return Pushing(
         routers=flags["routers"],
         source_id=flags["source_id"],
@@ -68,18 +67,20 @@ def _tls(flags: dict[str, Any]) -> Tls | None:
     if not (certificate or key or authority):
         return None
     if not (certificate and key):
-        raise click.UsageError("--tls-cert and --tls-key belong together, --tls-client-ca needs both.")
+        raise click.UsageError(
+            "--tls-cert and --tls-key must be set together; --tls-client-ca requires both."
+        )
     return Tls(certificate, key, authority)
 
 
 def start(flags: dict[str, Any], make: Callable[[], Service]) -> None:
-    """Run a service until it ends. Returns only by an exception.
+    """Run a service until it ends, and exit. Returns only if an exception is raised.
 
     :param flags: the options of every service.
-    :raises ClickException: it cannot start.
+    :raises ClickException: the service cannot start.
     """
     configure_logging(flags["log_format"], flags["log_level"])
-    # A container's first process ignores SIGTERM unless it says otherwise, also while it still loads.
+    # The first process of a container ignores SIGTERM unless it sets a handler, also while it still starts.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     serving = Serving(
         bind=Bind(*flags["bind"]),
@@ -96,8 +97,8 @@ def start(flags: dict[str, Any], make: Callable[[], Service]) -> None:
         asyncio.new_event_loop().run_until_complete(main())
     except StartError as error:
         raise click.ClickException(str(error)) from error
-    # Not by way of the interpreter's own end: that waits for threads, and one may be in the middle of a write
-    # that does not end. What was answered is stored.
+    # A normal exit of the interpreter waits for threads, and a write in one may never return. All records
+    # that were acknowledged are stored.
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)

@@ -1,4 +1,4 @@
-"""What sources, transforms and sinks have in common, and the life of their process."""
+"""The base of sources, transforms and sinks, and the life cycle of their process."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from etl_operator.tls.files import TlsError, TlsFiles
 log = logging.getLogger(__name__)
 
 MAX_MESSAGE = 64 * 1024 * 1024
-"""Bytes of a gRPC message, as routers have it by default."""
+"""Maximum bytes of a gRPC message, the default of routers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """A literal address, IPv6 without brackets, and a port."""
+    """An IP address, IPv6 without brackets, and a port."""
 
     host: str
     port: int
@@ -45,10 +45,10 @@ class Tls:
     """PEM files; when they are replaced, new connections get the new ones."""
 
     certificate: Path
-    """Of this service, with the authorities between it and the one that routers trust."""
+    """Certificate of this service, with the intermediate certificates up to the CA that routers trust."""
     key: Path
     client_authority: Path | None = None
-    """Callers must have a certificate of this authority. None: anybody may call."""
+    """Clients must have a certificate that this CA signed. ``None``: clients need no certificate."""
 
     def credentials(self) -> grpc.ServerCredentials:
         """:raises StartError: a file cannot be used."""
@@ -61,18 +61,18 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """Where a service listens and how it ends."""
+    """Where a service listens, and how it stops."""
 
     bind: Bind
-    """gRPC: the service itself, if routers call it, and ``grpc.health.v1``."""
+    """Address of the gRPC server: the service, if routers call it, and ``grpc.health.v1``."""
     health_port: int = 8080
-    """HTTP on the same address: ``/healthz`` and ``/readyz``. 0: not served."""
+    """HTTP port of ``/healthz`` and ``/readyz``, on the same IP. 0 disables it."""
     metrics_port: int = 9090
-    """HTTP on the same address: ``/metrics``. 0: not served."""
+    """HTTP port of ``/metrics``, on the same IP. 0 disables it."""
     grace: float = 20.0
-    """Seconds for what is in flight when the process is to end."""
+    """Seconds to finish what is in flight before the process exits."""
     tls: Tls | None = None
-    """Of the gRPC port."""
+    """TLS on the gRPC port."""
 
 
 class Service:
@@ -84,33 +84,33 @@ class Service:
         self.metrics = self._metrics()
 
     async def open(self) -> None:
-        """Called once, before anything is served: open files and connections here.
+        """Called once, before the service is ready: open files and connections here.
 
         :raises StartError: the service cannot start.
         """
 
     async def close(self) -> None:
-        """Called once, when nothing is served any more."""
+        """Called once, after the last call has ended."""
 
     def _metrics(self) -> ServiceMetrics:
         return ServiceMetrics()
 
     def _handlers(self) -> Sequence[grpc.GenericRpcHandler[Any, Any]]:
-        """What the gRPC port offers besides health."""
+        """The gRPC services, without that of health."""
         return ()
 
     async def _run(self, stop: asyncio.Event, grace: float) -> None:
-        """Work until ``stop``; a return before that ends the process."""
+        """Run until ``stop`` is set; the process ends if it returns before."""
         await stop.wait()
 
     async def _finish(self) -> None:
-        """Nothing arrives any more: finish what has arrived."""
+        """Called when no more calls arrive: finish those that have arrived."""
 
 
 async def serve(service: Service, serving: Serving) -> None:
-    """Run a service until SIGTERM, SIGINT or, for a source, its end.
+    """Run a service until SIGTERM, SIGINT or, for a source, its last record.
 
-    :raises StartError: something cannot be opened or bound.
+    :raises StartError: a file, connection or port cannot be opened.
     """
     stop = asyncio.Event()
     ending = _Ending(serving.grace)
@@ -142,13 +142,13 @@ async def serve(service: Service, serving: Serving) -> None:
             async with asyncio.timeout(ending.remaining()):
                 await service._finish()
         except TimeoutError:
-            log.warning("what was in flight did not end within %s s", serving.grace)
+            log.warning("calls in flight did not finish within %s s", serving.grace)
 
 
 class _Ending:
-    """The one deadline for all that is to be done at the end.
+    """The common deadline of all steps of the shutdown.
 
-    :param grace: seconds from the moment that the process is to end.
+    :param grace: seconds from the start of the shutdown.
     """
 
     def __init__(self, grace: float) -> None:
@@ -156,18 +156,18 @@ class _Ending:
         self._began: float | None = None
 
     def begin(self) -> None:
-        """The process is to end, now or since before."""
+        """Start the shutdown, if it has not started."""
         if self._began is None:
             self._began = asyncio.get_running_loop().time()
 
     def remaining(self) -> float:
-        """Seconds."""
+        """Seconds until the deadline."""
         assert self._began is not None
         return max(0.0, self._began + self._grace - asyncio.get_running_loop().time())
 
 
 class _State:
-    """Whether the service is ready, over HTTP and gRPC."""
+    """Readiness of the service, over HTTP and gRPC."""
 
     def __init__(self) -> None:
         self._ready = False
@@ -209,7 +209,7 @@ async def _pages(stack: contextlib.AsyncExitStack, service: Service, serving: Se
 def _server(service: Service, serving: Serving, state: _State) -> grpc.aio.Server:
     server = grpc.aio.server(
         options=[
-            # A second process on the same port must fail, not take half of the calls.
+            # A second process on the same port must fail to start, not receive half of the calls.
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", MAX_MESSAGE),
             ("grpc.max_send_message_length", MAX_MESSAGE),
@@ -230,7 +230,7 @@ def _server(service: Service, serving: Serving, state: _State) -> grpc.aio.Serve
 
 
 def _try(bind: Bind) -> None:
-    """gRPC does not say why it cannot bind; the system does."""
+    """Bind once: unlike gRPC, the operating system reports why that is not possible."""
     family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

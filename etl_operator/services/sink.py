@@ -1,4 +1,4 @@
-"""Sinks: a router sends them batches, and takes an answer as "this is stored"."""
+"""Sinks: a router sends them batches; their response means that the records are stored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _STATUS = sink_pb2.WriteStatus
 _STREAM_RECORDS = 1_000
-"""Records of a stream that are kept until a commit; beyond it they are written before."""
+"""Maximum records of a stream that wait for a commit; more are written before it."""
 _SMOOTHING = 0.2
 """Weight of the newest batch in the mean latency."""
 
@@ -32,10 +32,10 @@ class Refusal:
     """A record that was not stored."""
 
     index: int
-    """Its place in the batch, from 0."""
+    """Index of the record in the batch, from 0."""
     error: str
     retryable: bool = False
-    """Trying again may help. If not, the router makes it a dead letter at once."""
+    """A retry can succeed. If false, the router makes the record a dead letter at once."""
 
 
 class Sink(Service):
@@ -43,9 +43,9 @@ class Sink(Service):
 
     kind = "sink"
     max_concurrent_batches = 1
-    """Batches written at once. With more than one, ``write`` runs in several threads."""
+    """Maximum batches that are written at the same time. If above 1, ``write`` runs in several threads."""
     capacity = 10_000
-    """Records that may wait or be in writing, for ``GetCapacity``: a hint to routers."""
+    """Maximum records that wait or are being written, for ``GetCapacity``: a hint to routers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,18 +59,18 @@ class Sink(Service):
     ) -> Iterable[Refusal] | Awaitable[Iterable[Refusal] | None] | None:
         """Store records so that they survive a crash of this process; return those that are not stored.
 
-        May be ``async``; if not, it runs in a thread and may block. The router sends records again whenever
-        an answer is lost, so the same records may come twice.
+        Can be ``async``; otherwise it runs in a thread and can block. The router sends records again if a
+        response is lost, so the same records can come twice.
 
-        An exception refuses the batch: the router looks for the record that causes it by halving.
+        If it raises an exception, the batch fails: the router halves it to find the record that is the cause.
 
-        :raises Unavailable: nothing is stored and no record is to blame, as when a disk is full or a database
-            does not answer; the router sends the batch again until it is stored.
+        :raises Unavailable: nothing is stored, and no record is the cause, as when a disk is full or a
+            database does not answer; the router sends the batch again until it is stored.
         """
         raise NotImplementedError
 
     def flush(self) -> None:
-        """Called when a router node shuts down, and at the end. Nothing to do where ``write`` stores."""
+        """Called when a router node shuts down, and at the end. Needed only if ``write`` buffers records."""
 
     @property
     def _work(self) -> Worker:
@@ -103,7 +103,9 @@ class Sink(Service):
         self.metrics.records.labels("written").inc(number - len(refused))
         if refused:
             first = next(iter(refused.values()))
-            log.warning("%d of %d records are not stored, the first: %s", len(refused), number, first.error)
+            log.warning(
+                "%d of %d records were not stored; first error: %s", len(refused), number, first.error
+            )
             self.metrics.records.labels("refused").inc(len(refused))
 
     async def _flushed(self) -> int:
@@ -141,7 +143,7 @@ class _Servicer:
         requests: AsyncIterator[sink_pb2.WriteStreamRequest],
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[sink_pb2.WriteStreamResponse]:
-        """Records, written when a commit asks for it; a stream has one source and partition."""
+        """Records of one source and partition, written at each commit."""
         answer, stream = sink_pb2.WriteStreamResponse, ""
         kept: list[Record] = []
         async for request in requests:
@@ -200,7 +202,7 @@ class _Servicer:
 
 async def _promised(options: sink_pb2.WriteOptions, context: grpc.aio.ServicerContext[Any, Any]) -> None:
     if options.guarantee == sink_pb2.DELIVERY_GUARANTEE_EXACTLY_ONCE:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this sink offers at-least-once delivery only")
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this sink supports at-least-once delivery only")
 
 
 def _result(record: Record, refusal: Refusal | None) -> sink_pb2.RecordWriteResult:

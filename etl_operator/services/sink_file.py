@@ -18,16 +18,16 @@ from etl_operator.services.sink import Sink
 log = logging.getLogger(__name__)
 
 _BEGINNING = b'{"source_id":'
-"""How every line of this sink begins."""
+"""The first bytes of every line of this sink."""
 _CHUNK = 64 * 1024
 
 
 class FileSink(Sink):
     """Appends records to a file, one line each; see :func:`~etl_operator.services.records.line_of`.
 
-    A batch that comes again is appended again: readers tell repeated records by their ids.
+    A batch that comes again is appended again: readers recognize repeated records by their ids.
 
-    :param path: created if it is not there; its directory must be.
+    :param path: created if it does not exist; its directory must exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,14 +38,14 @@ class FileSink(Sink):
         self._dirty = False
 
     async def open(self) -> None:
-        """Open, lock, and cut off what a crash left of a line.
+        """Open and lock the file, and remove an incomplete line that a crash left.
 
-        :raises StartError: the file cannot be opened, is in use, or is not one of this sink.
+        :raises StartError: the file cannot be opened, is in use, or was not written by this sink.
         """
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             if not stat.S_ISREG(os.fstat(self._file).st_mode):
-                raise StartError(f"{self._path} is no regular file: records could not be kept there")
+                raise StartError(f"{self._path} is not a regular file: it cannot store records")
             self._lock()
             self._end = self._whole()
             os.lseek(self._file, self._end, os.SEEK_SET)
@@ -62,9 +62,9 @@ class FileSink(Sink):
             self._file = -1
 
     def write(self, records: Sequence[Record]) -> None:
-        """Append and flush to disk.
+        """Append records and flush them to disk.
 
-        :raises Unavailable: the disk is full or broken; nothing of the batch stays in the file.
+        :raises Unavailable: the disk is full or fails; no part of the batch stays in the file.
         """
         lines = memoryview(b"".join(map(line_of, records)))
         written = 0
@@ -82,7 +82,7 @@ class FileSink(Sink):
         self._dirty = False
 
     def _clean(self) -> None:
-        """Take out what a failed write left."""
+        """Remove what a failed write left."""
         if self._dirty:
             os.ftruncate(self._file, self._end)
             os.lseek(self._file, self._end, os.SEEK_SET)
@@ -93,11 +93,11 @@ class FileSink(Sink):
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StartError(
-                f"another process writes {self._path}: give every sink a file of its own"
+                f"another process writes to {self._path}: use a separate file for each sink"
             ) from None
 
     def _whole(self) -> int:
-        """The end of the last whole line; what follows was never acknowledged and is cut off."""
+        """The end of the last complete line; what follows was never acknowledged and is removed."""
         size = os.fstat(self._file).st_size
         end = _after_last_line(self._file, size)
         if end == size:
@@ -105,10 +105,10 @@ class FileSink(Sink):
         torn = os.pread(self._file, len(_BEGINNING), end)
         if not (_BEGINNING.startswith(torn) or torn.startswith(_BEGINNING)):
             raise StartError(
-                f"{self._path} does not end with a line break, and its last line is not one of this sink: "
-                "name another file, or end the line"
+                f"{self._path} does not end with a line break, and its last line is not from this sink: "
+                "use another file, or add the line break"
             )
-        log.warning("cut off an unfinished line", extra={"path": self._path, "bytes": size - end})
+        log.warning("removed an incomplete line", extra={"path": self._path, "bytes": size - end})
         os.ftruncate(self._file, end)
         return end
 
@@ -126,7 +126,7 @@ def _after_last_line(file: int, size: int) -> int:
 
 
 def _sync_directory(path: Path) -> None:
-    """A new file survives a power cut once its directory is on disk."""
+    """Flush a directory, so that a new file in it survives a power failure."""
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)

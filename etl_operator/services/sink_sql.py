@@ -32,17 +32,17 @@ _JSON = sql.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=T
 _CONNECT_SECONDS = 10
 _POSTGRESQL = {
     "connect_timeout": _CONNECT_SECONDS,
-    # A server that is gone without a word is noticed within half a minute, also in the middle of a write.
+    # A server that stops responding is detected within half a minute, also during a write.
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-"""Parameters of libpq that a URL may set otherwise."""
+"""Default parameters of libpq; the URL can override them."""
 _OF_RECORDS = ("22", "23", "54")
-"""Classes of SQLSTATE that a value causes: bad data, broken constraints, exceeded limits."""
+"""Classes of SQLSTATE that a value causes: data exceptions, constraint violations, exceeded limits."""
 _LONGEST_KEY = 512
-"""Characters: an index takes no key of any length."""
+"""Maximum characters of a key: indexes limit the length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class _Row:
 
 
 class SqlSink(Sink):
-    """Writes records into a table, which it creates if it is not there.
+    """Writes records into a table, which it creates if it does not exist.
 
-    The primary key is the source and the record's key: its idempotency key (``k:`` and text, ``x:`` and
-    hexadecimal digits), or else its place in the source (``s:partition-sequence``); ``h:`` and a SHA-256 if
-    that is long. A record without any of them gets a new key each time it comes.
+    The primary key is the source and the key of the record: its idempotency key (``k:`` and text, ``x:`` and
+    hexadecimal digits), or its position in the source (``s:partition-sequence``); ``h:`` and a SHA-256 if
+    that is long. A record with neither gets a new key each time it is received.
 
-    :param url: as SQLAlchemy reads it: ``sqlite:////data/records.db``, ``postgresql://user@host/name``.
+    :param url: database URL of SQLAlchemy: ``sqlite:////data/records.db``, ``postgresql://user@host/name``.
     :param table: its name.
     """
 
@@ -69,9 +69,9 @@ class SqlSink(Sink):
         self._statement = _upsert(self._table, self._engine.dialect.name)
 
     async def open(self) -> None:
-        """Connect, and create the table or compare the one that is there.
+        """Connect, and create the table or check the existing one.
 
-        :raises StartError: no connection, no right to create the table, or a table of another shape.
+        :raises StartError: no connection, no permission to create the table, or a table with other columns.
         """
         try:
             with self._engine.begin() as connection:
@@ -86,9 +86,9 @@ class SqlSink(Sink):
         self._engine.dispose()
 
     def write(self, records: Sequence[Record]) -> list[Refusal]:
-        """Upsert in one transaction; records that the database cannot hold are left out of it.
+        """Upsert records in one transaction, without those that the database cannot store.
 
-        :raises Unavailable: the database does not answer or cannot take rows now.
+        :raises Unavailable: the database does not answer or cannot store rows now.
         """
         refusals: list[Refusal] = []
         rows: list[_Row] = []
@@ -120,9 +120,9 @@ class SqlSink(Sink):
         return refusals
 
     def _blame(self, error: Exception) -> None:
-        """Return if a record is to blame.
+        """Return if a record is the cause of the error.
 
-        :raises Unavailable: the database is.
+        :raises Unavailable: the database is the cause.
         """
         state = str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
         if state[:2] in _OF_RECORDS:
@@ -138,9 +138,9 @@ class SqlSink(Sink):
         key = sql.inspect(connection).get_pk_constraint(self._table.name)["constrained_columns"]
         if missing or set(key) != set(_KEYS):
             raise StartError(
-                f"table {self._table.name} in {self._name} is not one of this sink: it needs the columns "
+                f"table {self._table.name} in {self._name} cannot be used by this sink: it needs the columns "
                 f"{', '.join(column.name for column in self._table.columns)} with the primary key "
-                f"({', '.join(_KEYS)}); name another one with --table"
+                f"({', '.join(_KEYS)}); set another table with --table"
             )
 
     @property
@@ -149,12 +149,12 @@ class SqlSink(Sink):
 
 
 def _engine(url: str) -> sql.Engine:
-    """:raises StartError: no such URL, dialect or driver."""
+    """:raises StartError: the URL is not valid, or its dialect or driver is not available."""
     try:
         parsed = sql.make_url(url)
         dialect = parsed.get_backend_name()
         if dialect not in DIALECTS:
-            raise StartError(f"cannot write to {dialect!r} databases, only to {' and '.join(DIALECTS)}")
+            raise StartError(f"{dialect!r} databases are not supported, only {' and '.join(DIALECTS)}")
         options: dict[str, Any] = {"connect_args": {"timeout": _CONNECT_SECONDS}}
         if dialect == "postgresql":
             options = {"pool_pre_ping": True}
@@ -167,17 +167,17 @@ def _engine(url: str) -> sql.Engine:
     except exc.ArgumentError:
         # The text of the error would show the password.
         raise StartError(
-            "--url is no database URL, such as sqlite:////data/records.db or postgresql://user:password@host/name"
+            "--url is not a database URL, such as sqlite:////data/records.db or postgresql://user:password@host/name"
         ) from None
     except (ImportError, exc.NoSuchModuleError) as error:
-        raise StartError(f"the driver of {parsed.drivername} is not installed: {error}") from error
+        raise StartError(f"the driver for {parsed.drivername} is not installed: {error}") from error
     if dialect == "sqlite":
         sql.event.listen(engine, "connect", _durable)
     return engine
 
 
 def _durable(connection: Any, _: object) -> None:
-    """SQLite flushes a transaction to disk before it says so, whatever was compiled in as the default."""
+    """Make SQLite flush a transaction to disk at each commit, whatever the default of its build is."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
@@ -186,7 +186,7 @@ def _durable(connection: Any, _: object) -> None:
 def _upsert(table: sql.Table, dialect: str) -> Any:
     insert: Any = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
     content = [column.name for column in table.columns if column.name not in _KEYS]
-    # A row that is the same already is not written: not even its place in the table changes.
+    # A row with the same content is not written again.
     differs = [table.c[name].is_distinct_from(insert.excluded[name]) for name in content]
     return insert.on_conflict_do_update(
         index_elements=list(_KEYS),
@@ -215,10 +215,10 @@ def _table(name: str) -> sql.Table:
 def values_of(record: Record) -> dict[str, Any]:
     """The row of a record.
 
-    :raises ValueError: no database can hold it.
+    :raises ValueError: the record cannot be stored.
     """
     if record.id.sequence_number > _LARGEST:
-        raise ValueError(f"sequence number {record.id.sequence_number} is above {_LARGEST}")
+        raise ValueError(f"sequence number {record.id.sequence_number} is greater than {_LARGEST}")
     if len(record.id.source_id) > _LONGEST_KEY:
         raise ValueError(f"the source id is longer than {_LONGEST_KEY} characters")
     payload = _json(record.payload)
@@ -250,7 +250,7 @@ def key_of(record: Record) -> str:
     """The second part of a record's primary key; see :class:`SqlSink`."""
     key = record.id.idempotency_key
     own = f"s:{record.id.partition}-{record.id.sequence_number}" if record.id.sequence_number else ""
-    # The parts of a split record have the key of the whole, which may be empty, and their number.
+    # The outputs of a split record have the key of the input, which may be empty, and their number.
     if own and (not key or key.startswith(b"#")):
         return _short(own + (key.decode() if _PARTS.fullmatch(key) else f"#x:{key.hex()}"))
     if not key:
@@ -268,6 +268,6 @@ def _short(key: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The driver's words, on one line, without the statement and its values."""
+    """The error of the driver on one line, without the statement and its values."""
     cause = getattr(error, "orig", None) or error
     return " ".join(str(cause).split()) or type(cause).__name__

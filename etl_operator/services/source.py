@@ -1,4 +1,4 @@
-"""Sources: they push records to a router, and keep each until it is answered."""
+"""Sources: they send records to a router, and keep each until it is acknowledged."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from etl_operator.services.service import Service
 log = logging.getLogger(__name__)
 
 PIPELINE_HEADER = "etl-pipeline"
-"""Of a stream: the one pipeline that its records are for."""
+"""Header of a stream: the only pipeline that gets its records."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pushing:
-    """How a source talks to its router."""
+    """How a source sends records to its router."""
 
     routers: Sequence[str]
-    """``HOST:PORT`` of any nodes of one cluster; all are equal."""
+    """``HOST:PORT`` of any nodes of one cluster."""
     source_id: str
     """The name of its EtlSource, or ``namespace/name``."""
     pipeline: str = ""
-    """``namespace/name``: push to this pipeline alone, not to all that name the source."""
+    """``namespace/name``: send to this pipeline only, not to all pipelines of the source."""
     batch_size: int = 1_000
-    """Records of a batch at most."""
+    """Maximum records in a batch."""
     batch_bytes: int = 1_000_000
-    """Bytes of a batch at most; a larger record is alone in its batch."""
+    """Maximum bytes of a batch; a larger record has a batch of its own."""
     window: int = 8
-    """Batches without an answer at most."""
+    """Maximum batches without an acknowledgement."""
     stay: bool = False
-    """Serve probes and metrics on after the last record, until the process is to end."""
+    """Keep serving probes and metrics after the last record, until the process is stopped."""
     tls: RouterTls | None = None
-    """Of the connections to the routers."""
+    """TLS on the connections to the routers."""
 
 
 class Source(Service):
     """Base of sources: override :meth:`read`.
 
-    :param pushing: where the records go.
-    :raises StartError: no router or no source is named.
+    :param pushing: how the records are sent.
+    :raises StartError: no router or no source is set.
     """
 
     kind = "source"
@@ -67,24 +67,23 @@ class Source(Service):
         self._last: dict[int, int] = {}
 
     def read(self, position: Position) -> AsyncGenerator[Sequence[Record], None]:
-        """Yield records, a list at a time: what there is now, from after ``position``. An ``async``
-        generator.
+        """An ``async`` generator of lists of records: those that are available, starting after ``position``.
 
-        Sequence numbers rise within a partition; 0 takes the next one. Source ids are filled in. The
-        generator is not asked for more while too much is unanswered, and is closed when the process is to
-        end. When it returns, the source is done.
+        Sequence numbers must increase within a partition; 0 is replaced by the next number. Source ids are
+        set by the caller. The generator is suspended while too many batches have no acknowledgement, and is
+        closed when the process stops. When it returns, the source has no more records.
         """
         raise NotImplementedError
 
     def rejected(self, record: Record, message: str) -> None:
-        """The router will never take this record. By default this is logged, and the source goes on."""
+        """Called if the router rejects a record for good. The default logs it, and the source continues."""
         log.error("the router rejected a record: %s", message, extra={"record": name_of(record.id)})
 
     async def save(self, state: bytes) -> bool:
-        """Store a state with the router, to be had again in :class:`Position`; at most 1 MiB. From
-        :meth:`read` only.
+        """Store a state of at most 1 MiB in the router; :class:`Position` has it after a restart. Call it
+        from :meth:`read` only.
 
-        :returns: False: the router keeps none.
+        :returns: False if the router has not stored it.
         """
         assert self._routers is not None, "read is running"
         return await self._routers.save(self.pushing.source_id, state)
@@ -103,7 +102,7 @@ class Source(Service):
             await _first(pushing, reading, stopping)
             if reading.done() and not reading.exception():
                 await _first(pushing, stopping)
-            # All is answered, or the process is to end, or the author's code failed.
+            # Everything is acknowledged, the process is to stop, or the code of the source failed.
             reading.cancel()
             await asyncio.wait([reading])
             pusher.finish()
@@ -120,17 +119,17 @@ class Source(Service):
     def _conclude(self, pushing: asyncio.Task[None], reading: asyncio.Task[None]) -> None:
         if not pushing.done():
             log.warning(
-                "%d records have no answer yet: they are sent again after the next start",
+                "the router has not acknowledged %d records: they are sent again after the next start",
                 self._outstanding.records,
             )
         else:
             pushing.result()
-            log.info("everything that was sent is answered")
+            log.info("the router has acknowledged all records")
         if not reading.cancelled():
             reading.result()
 
     async def _read(self, routers: Routers, pusher: Pusher) -> None:
-        """Read on while there is room, until the end."""
+        """Read records while the window has room, until the last one."""
         position = await routers.position(self.pushing.source_id)
         self._last = dict(position.offsets)
         log.info("reading", extra={"after": position.offsets or "nothing"})
@@ -153,7 +152,7 @@ class Source(Service):
             if record_id.sequence_number <= before:
                 raise ValueError(
                     f"sequence number {record_id.sequence_number} of partition {record_id.partition} comes "
-                    f"after {before}: they must rise"
+                    f"after {before}: sequence numbers must increase"
                 )
             last[record_id.partition] = record_id.sequence_number
 

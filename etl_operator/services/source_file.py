@@ -1,7 +1,7 @@
-"""The source ``file``: lines of a file, which may grow, be truncated and be rotated.
+"""The source ``file``: lines of a file, which can grow, be truncated and be rotated.
 
-The sequence number of a line is where it ends in the file, in bytes, plus 2^40 for every file before it under
-the same name. So the router's offset says where to read on, and numbers rise when a file is replaced.
+The sequence number of a line is the byte at which it ends, plus 2^40 for every earlier file of the same name.
+So the offset in the router is the position to continue from, and numbers increase when a file is replaced.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from etl_operator.services.source import Pushing, Source
 log = logging.getLogger(__name__)
 
 SEGMENT = 1 << 40
-"""Sequence numbers of one file: its bytes."""
+"""Sequence numbers that one file can use, one for each byte."""
 MAX_LINE = 4_000_000
-"""Bytes of a line at most: a router takes no larger record by default."""
+"""Maximum bytes of a line: by default a router accepts no larger record."""
 _CHUNK = 1 << 20
 _MARKED = 1_024
-"""Bytes at the beginning of a file by which it is known again."""
+"""Bytes at the beginning of a file that identify it."""
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """What a file is known by when the source comes back."""
+    """Identifies a file after a restart of the source."""
 
     segment: int
     inode: int
     length: int
-    """Bytes at its beginning that are in the checksum."""
+    """Number of bytes in the checksum, from the beginning of the file."""
     checksum: int
 
 
@@ -50,11 +50,11 @@ class _Open:
     file: io.FileIO
     segment: int
     offset: int
-    """Where the first line that was not read begins."""
+    """Start of the first line that was not read."""
     rest: bytes = b""
-    """What follows there and has no end yet."""
+    """The bytes read from there, a line without its end."""
     skipping: bool = False
-    """... of a line that is too long."""
+    """Whether that line is too long and is skipped."""
 
     @property
     def read_to(self) -> int:
@@ -62,10 +62,10 @@ class _Open:
 
 
 class FileSource(Source):
-    """Every line is a record, and the line its payload. Empty lines are left out.
+    """Each line is the payload of a record. Empty lines are skipped.
 
-    :param follow: wait for more at the end, and for a file that is not there.
-    :param poll: seconds between looks at the file.
+    :param follow: wait for more lines at the end, and for the file if it does not exist.
+    :param poll: seconds between checks of the file.
     """
 
     def __init__(
@@ -84,19 +84,19 @@ class FileSource(Source):
         self._type = record_type
 
     async def open(self) -> None:
-        """:raises StartError: the file cannot be read, or is not there and is not to be waited for."""
+        """:raises StartError: the file cannot be read, or does not exist and ``follow`` is not set."""
         try:
             file = self._file()
         except FileNotFoundError:
             if not self._follow:
                 raise StartError(
-                    f"cannot read {self._path}: there is no such file; --follow waits for it"
+                    f"cannot read {self._path}: no such file; use --follow to wait for it"
                 ) from None
         else:
             file.close()
 
     async def read(self, position: Position) -> AsyncGenerator[Sequence[Record], None]:
-        """Lines from after the position to the end of the file, or without end."""
+        """Lines after the position, to the end of the file or, if followed, without end."""
         at = await self._resume(position)
         try:
             while True:
@@ -108,11 +108,11 @@ class FileSource(Source):
                 await asyncio.sleep(self._poll)
                 following = self._followed(at)
                 if following is not None:
-                    # Of a file that was truncated nothing old is left.
+                    # A file that was truncated has no old lines.
                     if _inode(at) != _inode(following):
-                        # Whoever wrote to the old file may not yet have noticed.
+                        # Processes may still write to the old file.
                         await asyncio.sleep(self._poll)
-                        # What was written to the old file since the last look comes first.
+                        # Lines written to the old file since the last check come first.
                         while records := self._lines(at):
                             yield records
                         yield self._last_line(at)
@@ -123,29 +123,29 @@ class FileSource(Source):
             at.file.close()
 
     async def _resume(self, position: Position) -> _Open:
-        """Open the file where the router has got to, or at its beginning if it is another file."""
+        """Open the file at the offset in the router, or at its beginning if it is another file."""
         while True:
             try:
                 file = self._file()
                 break
             except FileNotFoundError:
-                log.warning("waiting for a file that is not there", extra={"path": self._path})
+                log.warning("the file does not exist: waiting for it", extra={"path": self._path})
                 await asyncio.sleep(self._poll)
         segment, offset = divmod(position.offsets.get(0, 0), SEGMENT)
         reason = _another(file, segment, offset, _mark_of(position.state))
         if reason:
-            log.warning("%s: reading it from its beginning", reason, extra={"path": self._path})
+            log.warning("%s: reading it from the beginning", reason, extra={"path": self._path})
             segment, offset = segment + 1, 0
         at = _Open(file, segment, offset)
         await self._remember(at)
         return at
 
     async def _remember(self, at: _Open) -> None:
-        """Let the router keep what tells whether a file is this one."""
+        """Store in the router what identifies this file."""
         beginning = os.pread(at.file.fileno(), _MARKED, 0)
         mark = Mark(at.segment, _inode(at), len(beginning), zlib.crc32(beginning))
         if not await self.save(msgspec.json.encode(mark)):
-            log.debug("the router does not keep what the file is known by")
+            log.debug("the router does not store what identifies the file")
 
     def _file(self) -> io.FileIO:
         try:
@@ -156,27 +156,27 @@ class FileSource(Source):
             raise StartError(f"cannot read {self._path}: {error.strerror}") from error
 
     def _followed(self, at: _Open) -> _Open | None:
-        """The file that has taken the place of this one, if it is another or was truncated."""
+        """The file that replaced this one, or this one from its beginning if it was truncated."""
         try:
             now = self._path.stat()
         except FileNotFoundError:
             return None
         before = os.fstat(at.file.fileno())
         if (now.st_dev, now.st_ino) != (before.st_dev, before.st_ino):
-            log.info("another file is there now", extra={"path": self._path})
+            log.info("the file was replaced", extra={"path": self._path})
             try:
                 return _Open(self._file(), at.segment + 1, 0)
             except FileNotFoundError:
                 return None
         if now.st_size < at.read_to:
-            log.warning("the file was truncated: reading it from its beginning", extra={"path": self._path})
-            # Nothing is left of what was not read.
+            log.warning("the file was truncated: reading it from the beginning", extra={"path": self._path})
+            # What was not read before is lost.
             at.offset, at.rest = at.read_to, b""
             return _Open(self._file(), at.segment + 1, 0)
         return None
 
     def _lines(self, at: _Open) -> list[Record]:
-        """The lines that have come; an empty list when there are none."""
+        """The new lines; empty if there are none."""
         while True:
             try:
                 chunk = os.pread(at.file.fileno(), _CHUNK, at.read_to)
@@ -206,7 +206,7 @@ class FileSource(Source):
         return records
 
     def _last_line(self, at: _Open) -> list[Record]:
-        """What has no line break, where nothing more will come."""
+        """The rest of the file, without a line break; nothing more is written to it."""
         line, at.rest = at.rest, b""
         at.offset += len(line)
         return [] if at.skipping else self._record(at, line)
@@ -225,7 +225,7 @@ class FileSource(Source):
     def _too_long(self, at: _Open) -> None:
         self.metrics.records.labels("skipped").inc()
         log.error(
-            "a line is left out: it has more than %d bytes",
+            "skipped a line: it has more than %d bytes",
             MAX_LINE,
             extra={"path": self._path, "before_byte": at.offset},
         )
@@ -243,7 +243,7 @@ def _mark_of(state: bytes) -> Mark | None:
 
 
 def _another(file: io.FileIO, segment: int, offset: int, mark: Mark | None) -> str:
-    """Why a file is not the one that was read up to the offset; empty: it is."""
+    """Why a file is not the one that was read up to the offset; empty if it is."""
     if not offset:
         return ""
     status = os.fstat(file.fileno())
@@ -252,7 +252,7 @@ def _another(file: io.FileIO, segment: int, offset: int, mark: Mark | None) -> s
     if mark is not None and mark.segment == segment:
         beginning = os.pread(file.fileno(), mark.length, 0)
         if (status.st_ino, zlib.crc32(beginning)) != (mark.inode, mark.checksum):
-            return "the file is another one than before"
+            return "the file is not the one that was read before"
     # A file without a line break at its end was read to its end.
     if status.st_size > offset and os.pread(file.fileno(), 1, offset - 1) != b"\n":
         return f"no line ends at byte {offset}"

@@ -1,4 +1,4 @@
-"""The source ``generate``: made-up events of users."""
+"""The source ``generate``: generated user events."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from etl_operator.services.source import Pushing, Source
 _COUNTRIES = ("DE", "FR", "GB", "IN", "JP", "KE", "BR", "US")
 _ACTIONS = ("login", "view", "purchase", "logout")
 _TICK = 0.05
-"""Seconds between lists where a rate is given."""
+"""Seconds between lists of records if a rate is set."""
 _USERS = 10_000
 
 
 class GenerateSource(Source):
     """Events with the fields ``user``, ``active`` (three of four), ``country``, ``action`` and ``amount``.
 
-    :param count: records in all; None: without end.
-    :param rate: records per second; 0: as many as the router takes.
-    :param seed: other seeds make other records.
-    :param size: bytes of a payload at least; a field ``padding`` fills it.
+    :param count: number of records; ``None`` means no limit.
+    :param rate: records per second; 0 means no limit.
+    :param seed: seed of the records.
+    :param size: minimum bytes of a payload; the field ``padding`` fills it.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class GenerateSource(Source):
         self._size = size
 
     async def read(self, position: Position) -> AsyncGenerator[Sequence[Record], None]:
-        """The record of a sequence number is always the same."""
+        """Records after the position; a sequence number always has the same record."""
         first = position.offsets.get(0, 0) + 1
         began, made = time.monotonic(), 0
         while self._count is None or first + made <= self._count:

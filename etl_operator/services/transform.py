@@ -1,4 +1,4 @@
-"""Transforms: a router sends them batches, and gets for each record what becomes of it."""
+"""Transforms: a router sends them batches; their response has a result for each record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from etl_operator.services.working import Worker
 log = logging.getLogger(__name__)
 
 Made = Record | Iterable[Record] | None
-"""What ``process`` makes of a record: one, several, or none, which filters it."""
+"""Output of ``process`` for a record: one record, several, or none, which filters it."""
 
 _STATUS = transform_pb2.TransformStatus
 _RESULTS = {
@@ -38,27 +38,26 @@ class Transform(Service):
 
     kind = "transform"
     max_batch_size = 0
-    """Records in a batch at most; 0: as many as the router likes."""
+    """Maximum records in a batch; 0 means no limit."""
     max_concurrent_batches = 1
-    """Batches at once. With more than one, ``process`` runs in several threads."""
+    """Maximum batches at the same time. If above 1, ``process`` runs in several threads."""
     record_types: Sequence[str] = ()
-    """Shown in the capabilities; the router does not filter by it."""
+    """Shown in the capabilities; the router does not filter by them."""
 
     def __init__(self) -> None:
         super().__init__()
         self._worker: Worker | None = None
 
     def process(self, record: Record) -> Made | Awaitable[Made]:
-        """What becomes of a record. May be ``async``; if not, it runs in a thread and may block.
+        """Process a record. Can be ``async``; otherwise it runs in a thread and can block.
 
-        The record is yours to change and return. Records without an id get the one of the record they were
-        made from; of several, each gets a key of its own, so that a sink can tell them apart.
+        It can change and return the record. Output without an id gets the id of the input. If there are
+        several outputs, each gets its own idempotency key, so that a sink can distinguish them.
 
-        An exception fails this record alone: the router tries it again, and in the end makes it a dead
+        If it raises an exception, only this record fails: the router retries it, and then makes it a dead
         letter.
 
-        :raises Unavailable: what you depend on does not answer; the router sends the batch again until it
-            does.
+        :raises Unavailable: a dependency does not answer; the router sends the batch again until it does.
         """
         raise NotImplementedError
 
@@ -69,7 +68,7 @@ class Transform(Service):
         return self._worker
 
     async def _results(self, records: Sequence[Record]) -> list[transform_pb2.TransformResult]:
-        """One for each record.
+        """One result for each record.
 
         :raises Unavailable: see :meth:`process`.
         """
@@ -112,7 +111,7 @@ class Transform(Service):
         failed = [one for one in results if one.status == _STATUS.TRANSFORM_STATUS_ERROR]
         if failed:
             log.warning(
-                "%d of %d records failed, the first with: %s",
+                "%d of %d records failed; first error: %s",
                 len(failed),
                 len(results),
                 failed[0].error_message,
@@ -150,7 +149,7 @@ class _Servicer:
         requests: AsyncIterator[transform_pb2.ProcessStreamRequest],
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[transform_pb2.ProcessStreamResponse]:
-        """Record by record, answered in order: dear, for routers that know nothing else."""
+        """Record by record, answered in order: slow, for routers that do not call ``ProcessBatch``."""
         answer, done, stream = transform_pb2.ProcessStreamResponse, 0, ""
         async for request in requests:
             kind = request.WhichOneof("msg")
@@ -202,7 +201,9 @@ def _result(original: RecordId, made: Any) -> transform_pb2.TransformResult:
         outputs = list(made)
     for output in outputs:
         if not isinstance(output, Record):
-            raise TypeError(f"process gave {type(output).__name__}, not a Record, records or None")
+            raise TypeError(
+                f"process returned {type(output).__name__}; it must return a Record, Records or None"
+            )
     if len({id(output) for output in outputs}) != len(outputs):
         # The same object twice: each gets an id of its own below.
         outputs = [_record(output) for output in outputs]

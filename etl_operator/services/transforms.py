@@ -1,4 +1,4 @@
-"""The transforms ``filter`` and ``map``, by CEL."""
+"""The transforms ``filter`` and ``map``, with CEL expressions."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def _compiled(option: str, text: str, *, boolean: bool = False) -> Expression:
 
 
 class FilterTransform(Transform):
-    """Lets records pass for which an expression is true.
+    """Passes on the records for which an expression is true.
 
     :param where: CEL; see :class:`~etl_operator.services.cel.Expression`.
-    :raises StartError: it cannot be compiled.
+    :raises StartError: the expression does not compile.
     """
 
     def __init__(self, where: str) -> None:
@@ -36,10 +36,10 @@ class FilterTransform(Transform):
 
 
 class MapTransform(Transform):
-    """Sets fields to what expressions give for the record as it came.
+    """Sets fields to the values of expressions over the original record.
 
     :param assignments: ``FIELD=CEL`` each.
-    :raises StartError: no such field, or an expression that cannot be compiled.
+    :raises StartError: a field is unknown, or an expression does not compile.
     """
 
     def __init__(self, assignments: Sequence[str]) -> None:
@@ -47,8 +47,7 @@ class MapTransform(Transform):
         self._assignments = [_assignment(text) for text in assignments]
 
     def process(self, record: Record) -> Record:
-        """:raises ValueError: an expression has no value for this record, or one that does not fit its
-        field."""
+        """:raises ValueError: an expression has no value for this record, or a value of the wrong type."""
         values = [(field, expression.value(record)) for field, expression in self._assignments]
         inside = [(field[1:], value) for field, value in values if field[0] == "payload" and len(field) > 1]
         if inside:
@@ -67,12 +66,12 @@ def _assignment(text: str) -> tuple[list[str], Expression]:
     known = {"payload": len(field) >= 1, "metadata": len(field) > 1, "record_type": len(field) == 1}
     known["key"] = len(field) == 1
     if field[0] == "metadata":
-        # Keys of metadata have dots in them.
+        # Keys of metadata can contain dots.
         field = ["metadata", name.strip().partition(".")[2]]
     if not equals or not known.get(field[0]) or not all(field):
         raise StartError(
-            f"--set {text!r} is not FIELD=CEL: FIELD is one of payload, payload.NAME, metadata.NAME, "
-            "record_type and key"
+            f"--set {text!r} is not FIELD=CEL: FIELD must be payload, payload.NAME, metadata.NAME, "
+            "record_type or key"
         )
     return field, _compiled(f"--set {name.strip()}", expression.strip())
 
@@ -83,7 +82,7 @@ def _set_inside(payload: Any, path: list[str], value: Any) -> None:
         if isinstance(place, dict):
             place = place.setdefault(name, {})
     if not isinstance(place, dict):
-        raise ValueError(f"payload.{'.'.join(path)} cannot be set: what it is in is no JSON object")
+        raise ValueError(f"cannot set payload.{'.'.join(path)}: its parent is not a JSON object")
     place[path[-1]] = value
 
 

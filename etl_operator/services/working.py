@@ -1,4 +1,4 @@
-"""Runs an author's code, which may block or be asynchronous, a bounded number of times at once."""
+"""Runs the code of a service, which can block or be asynchronous, with limited concurrency."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 
 class Worker:
-    """Calls in threads of its own, so that a blocking one leaves probes and other calls alone.
+    """Runs calls in its own threads, so that a call that blocks does not delay probes and other calls.
 
-    :param concurrency: calls at once; others wait in order.
+    :param concurrency: maximum number of calls at the same time; others wait in order.
     """
 
     def __init__(self, concurrency: int) -> None:
@@ -21,8 +21,8 @@ class Worker:
         self._running: set[asyncio.Task[Any]] = set()
 
     async def run(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """What the call gives. A caller that goes away before its turn is not served; after that, the call
-        goes on without it, because a thread cannot be stopped half-way."""
+        """The result of the call. If the caller is cancelled before the call starts, the call does not start;
+        after that it continues, because a thread cannot be interrupted."""
         await self._free.acquire()
         task = asyncio.get_running_loop().create_task(self._call(call, *arguments))
         self._running.add(task)
@@ -30,7 +30,7 @@ class Worker:
         return await asyncio.shield(task)
 
     async def idle(self) -> None:
-        """Wait until what runs now has ended; what starts meanwhile is not waited for."""
+        """Wait until the calls that run now have ended, but not for calls that start later."""
         if self._running:
             await asyncio.wait(self._running)
 
@@ -38,7 +38,7 @@ class Worker:
         self._running.discard(task)
         self._free.release()
         if not task.cancelled():
-            # Whoever asked may be gone; an error that nobody fetches would be logged as such.
+            # The caller may be cancelled; asyncio logs an error that is never retrieved.
             task.exception()
 
     async def _call(self, call: Callable[..., Any], *arguments: Any) -> Any:

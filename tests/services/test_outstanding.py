@@ -65,7 +65,7 @@ def test_an_answer_that_leaves_records_out_is_a_fault_and_only_these_come_again(
     sent(state)
     answer = state.answered(acknowledged("b", [1, 3]))
     assert answer.accepted == 2
-    assert "leaves out 1 of 3 records" in answer.fault
+    assert "lacks 1 of 3 records" in answer.fault
     state.opened()
     batch = state.next(0)
     assert batch is not None

@@ -103,7 +103,7 @@ async def test_the_samples_move_every_record_once_and_in_order(tmp_path: Path) -
         await know(node, services)
         await create(node)
         source = services["kafka-users"]
-        await until(lambda: "everything that was sent is answered" in source.logs(), cluster.logs)
+        await until(lambda: "the router has acknowledged all records" in source.logs(), cluster.logs)
         values = {name: process.values() for name, process in services.items()}
         for process in services.values():
             assert await process.terminate() == 0, process.logs()
@@ -147,7 +147,7 @@ async def test_a_file_that_was_replaced_while_its_source_was_down(tmp_path: Path
         fill(log, "abcde\nfghij\nklmno\n")
         source.start()
         assert await source.exit_code() == 0, source.logs()
-    assert "the file is another one than before" in source.logs()
+    assert "the file is not the one that was read before" in source.logs()
     written = [json.loads(row) for row in lines(output)]
     assert [row["payload"] for row in written[:2]] == [12345, 67890]
     texts = [b64decode(row["payload_base64"]) for row in written[2:]]
@@ -217,7 +217,7 @@ async def test_kill_9_of_every_process_in_turn_loses_no_record(tmp_path: Path) -
         count = rows(database)[-1] + 2_000
         last = of(stack, tmp_path, [*given["kafka-users"], f"--count={count}"])
         assert await last.exit_code() == 0, last.logs()
-    assert "everything that was sent is answered" in last.logs()
+    assert "the router has acknowledged all records" in last.logs()
     assert '"message": "reading", "after": {"0": ' in last.logs(), "from the checkpoint"
     assert rows(database) == list(expected(count))
     for process in services.values():

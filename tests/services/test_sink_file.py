@@ -133,7 +133,7 @@ async def test_kill_9_in_the_middle_of_batches_loses_no_acknowledged_record(tmp_
     written = lines(path)
     assert set(acknowledged) <= {line["sequence_number"] for line in written}
     assert written[-1]["payload"] == "last"
-    assert running.logs().count("cut off an unfinished line") == 1
+    assert running.logs().count("removed an incomplete line") == 1
 
 
 async def test_two_sinks_do_not_share_a_file(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ async def test_two_sinks_do_not_share_a_file(tmp_path: Path) -> None:
     async with service(tmp_path, "sink", "file", str(path)):
         async with started(tmp_path, "sink", "file", str(path)) as second:
             assert await second.exit_code() == 1
-        assert f"another process writes {path}" in second.logs()
+        assert f"another process writes to {path}" in second.logs()
 
 
 async def test_a_file_of_somebody_else_is_left_as_it_is(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ async def test_a_file_of_somebody_else_is_left_as_it_is(tmp_path: Path) -> None:
     path.write_text("one\ntwo")
     async with started(tmp_path, "sink", "file", str(path)) as running:
         assert await running.exit_code() == 1
-    assert "its last line is not one of this sink" in running.logs()
+    assert "its last line is not from this sink" in running.logs()
     assert path.read_text() == "one\ntwo"
 
 

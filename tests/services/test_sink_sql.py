@@ -217,7 +217,7 @@ async def test_a_table_of_another_shape_is_refused(tmp_path: Path, url: str) -> 
     async with started(tmp_path, "sink", "sql", f"--url={url}") as running:
         assert await running.exit_code() == 1
     assert "table records" in running.logs()
-    assert "is not one of this sink" in running.logs()
+    assert "cannot be used by this sink" in running.logs()
     async with service(tmp_path, "sink", "sql", f"--url={url}", "--table=others") as running:
         assert (await running.sink.WriteBatch(write([record(1, 1)]))).status == SUCCESS
     with connected(url) as connection:

@@ -24,7 +24,7 @@ def to(*nodes: FakeRouter) -> list[str]:
 
 async def done(process: ServiceProcess) -> None:
     assert await process.exit_code() == 0, process.logs()
-    assert "everything that was sent is answered" in process.logs()
+    assert "the router has acknowledged all records" in process.logs()
 
 
 async def test_every_record_arrives_once_and_in_order_and_the_process_ends(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ async def test_a_router_that_restarts_gets_what_it_did_not_answer(tmp_path: Path
             await until(lambda: len(node.batches) == 8, process.logs)
             await node.stop()
             node.taking = node.accept
-            await until(lambda: "no router takes records: UNAVAILABLE" in process.logs())
+            await until(lambda: "the router does not accept records: UNAVAILABLE" in process.logs())
             await node.start()
             await done(process)
     assert node.seen.keys() == set(range(1, COUNT + 1))
@@ -142,7 +142,7 @@ async def test_answers_that_come_twice_or_leave_records_out(tmp_path: Path) -> N
     assert list(range(251, 301)) in node.batches
     assert node.seen[250] == 1
     assert node.streams == 2
-    assert "leaves out 50 of 100 records" in process.logs()
+    assert "lacks 50 of 100 records" in process.logs()
 
 
 async def test_a_source_that_is_killed_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ async def test_rejected_and_duplicate_records_do_not_stop_a_source(tmp_path: Pat
 
         node.taking = mixed
         async with started(tmp_path, *GENERATE, *to(node), "--stay") as process:
-            await until(lambda: "everything that was sent is answered" in process.logs(), process.logs)
+            await until(lambda: "the router has acknowledged all records" in process.logs(), process.logs)
             values = process.values()
             assert values["etl_service_records_total", "rejected"] == COUNT / 100
             assert values["etl_service_records_total", "duplicate"] == COUNT - COUNT / 100
@@ -249,7 +249,7 @@ async def test_without_credits_nothing_more_is_sent(tmp_path: Path) -> None:
 
 
 async def test_a_source_waits_for_its_pipeline(tmp_path: Path) -> None:
-    said = "no router takes records: FAILED_PRECONDITION: no pipeline has the source events"
+    said = "the router does not accept records: FAILED_PRECONDITION: no pipeline has the source events"
     refusals = 0
     async with routers() as (node,), started(tmp_path, *GENERATE, *to(node)) as process:
 
@@ -280,7 +280,7 @@ async def test_sigterm_finishes_what_is_in_flight(tmp_path: Path) -> None:
         async with service(tmp_path, *arguments) as process:
             await until(lambda: len(node.batches) > 20, process.logs)
             assert await process.terminate() == 0
-    assert "everything that was sent is answered" in process.logs()
+    assert "the router has acknowledged all records" in process.logs()
     numbers = [number for batch in node.batches for number in batch]
     assert numbers == list(range(1, len(numbers) + 1))
 
@@ -297,7 +297,7 @@ async def test_sigterm_ends_in_time_without_answers(tmp_path: Path) -> None:
         async with service(tmp_path, *arguments) as process:
             await until(lambda: len(node.batches) == 8, process.logs)
             assert await process.terminate() == 0
-    assert "800 records have no answer yet" in process.logs()
+    assert "the router has not acknowledged 800 records" in process.logs()
 
 
 async def test_a_rate_is_kept(tmp_path: Path) -> None:

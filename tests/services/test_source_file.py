@@ -84,7 +84,7 @@ async def test_a_whole_file_is_read_and_numbered_by_bytes(tmp_path: Path, path: 
 async def test_lines_that_come_later_are_followed(tmp_path: Path, path: Path) -> None:
     async with routers() as (node,):
         async with reading(tmp_path, path, node, "--follow") as process:
-            await until(lambda: "waiting for a file that is not there" in process.logs(), process.logs)
+            await until(lambda: "the file does not exist: waiting for it" in process.logs(), process.logs)
             append(path, "1", "2")
             await arrived(node, process, "1", "2")
             with path.open("a") as file:
@@ -185,7 +185,7 @@ async def test_a_file_that_was_replaced_meanwhile_is_read_whole(
             assert await process.exit_code() == 0
         assert texts(node) == (["abcde", "fghij", "klmno"] if keeps_state else ["short"])
         assert min(record.id.sequence_number for record in node.records) > SEGMENT
-        assert "reading it from its beginning" in process.logs()
+        assert "reading it from the beginning" in process.logs()
 
 
 async def test_a_router_that_keeps_nothing_gets_everything_again(tmp_path: Path, path: Path) -> None:
@@ -202,10 +202,10 @@ async def test_a_router_that_keeps_nothing_gets_everything_again(tmp_path: Path,
 async def test_a_line_that_is_too_long_is_left_out_and_counted(tmp_path: Path, path: Path) -> None:
     fill(path, b"before\n" + b"x" * (2 * MAX_LINE + 5) + b"\nafter\n" + b"y" * MAX_LINE + b"\n")
     async with routers() as (node,), reading(tmp_path, path, node, "--stay") as process:
-        await until(lambda: "everything that was sent is answered" in process.logs(), process.logs)
+        await until(lambda: "the router has acknowledged all records" in process.logs(), process.logs)
         assert [payload[:6] for payload in node.payloads] == [b"before", b"after", b"yyyyyy"]
         assert process.values()["etl_service_records_total", "skipped"] == 1
-        assert process.logs().count("a line is left out") == 1
+        assert process.logs().count("skipped a line") == 1
         assert node.records[-1].id.sequence_number == size(path)
 
 
