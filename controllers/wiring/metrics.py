@@ -60,38 +60,15 @@ class ControllerMetrics:
         self._changes = metrics.counter(
             "etl_router_cluster_leader_changes_total", "Leader changes that the operator observed.", _CLUSTER
         )
-
-        self._records = metrics.counter(
-            "etl_operator_pipeline_records_total",
-            "Records that entered the pipeline, as far as this process has seen the router count them.",
-            _PIPELINE,
-        )
-        self._errors = metrics.counter(
-            "etl_operator_pipeline_record_errors_total",
-            "Records that failed in a stage of the pipeline after all retries, counted likewise.",
-            _PIPELINE,
-        )
-        self._letters = metrics.counter(
-            "etl_operator_pipeline_dead_letters_total",
-            "Failed records that were written to the dead-letter sink, or that the router keeps.",
-            _PIPELINE,
-        )
-        self._pending = metrics.gauge(
-            "etl_operator_pipeline_pending_records", "Records in the stages of the pipeline.", _PIPELINE
-        )
+        self._pipelines = _PipelineSeries(metrics)
 
     def records(self, key: ObjectKey, *, entered: int, failed: int, dead_letters: int, pending: int) -> None:
         """Add what was counted since the last look at a pipeline in the router."""
-        labels = (key.namespace, key.name)
-        self._records.inc(*labels, amount=entered)
-        self._errors.inc(*labels, amount=failed)
-        self._letters.inc(*labels, amount=dead_letters)
-        self._pending.set(float(pending), *labels)
+        self._pipelines.add(key, entered, failed, dead_letters, pending)
 
     def forget_records(self, key: ObjectKey) -> None:
         """Drop the series about a deleted pipeline's records."""
-        for series in (self._records, self._errors, self._letters, self._pending):
-            series.remove(key.namespace, key.name)
+        self._pipelines.forget(key)
 
     def ready(self, kind: str, key: ObjectKey, ready: bool) -> None:
         """Record whether an object is Ready."""
@@ -142,6 +119,41 @@ class ControllerMetrics:
         for gauge in (self._members, self._healthy, self._term, self._commit, self._lag, self._split):
             gauge.remove(key.namespace, key.name)
         self._changes.remove(key.namespace, key.name)
+
+
+class _PipelineSeries:
+    """The series about the records of pipelines."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._records = metrics.counter(
+            "etl_operator_pipeline_records_total",
+            "Records that entered the pipeline, as far as this process has seen the router count them.",
+            _PIPELINE,
+        )
+        self._errors = metrics.counter(
+            "etl_operator_pipeline_record_errors_total",
+            "Records that failed in a stage of the pipeline after all retries, counted likewise.",
+            _PIPELINE,
+        )
+        self._letters = metrics.counter(
+            "etl_operator_pipeline_dead_letters_total",
+            "Failed records that were written to the dead-letter sink, or that the router keeps.",
+            _PIPELINE,
+        )
+        self._pending = metrics.gauge(
+            "etl_operator_pipeline_pending_records", "Records in the stages of the pipeline.", _PIPELINE
+        )
+
+    def add(self, key: ObjectKey, entered: int, failed: int, dead_letters: int, pending: int) -> None:
+        labels = (key.namespace, key.name)
+        self._records.inc(*labels, amount=entered)
+        self._errors.inc(*labels, amount=failed)
+        self._letters.inc(*labels, amount=dead_letters)
+        self._pending.set(float(pending), *labels)
+
+    def forget(self, key: ObjectKey) -> None:
+        for series in (self._records, self._errors, self._letters, self._pending):
+            series.remove(key.namespace, key.name)
 
 
 class RpcMetrics:

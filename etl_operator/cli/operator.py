@@ -17,7 +17,7 @@ from etl_operator.router.client import RouterClients
 from etl_operator.router.registry import RegistryKeeper
 from informers.certificates import ServingCertificate
 from informers.client import Client, ClusterAccess, Contact, HttpTransport, Transport, load_default
-from informers.clock import SystemClock
+from informers.clock import Clock, SystemClock
 from informers.errors import ConfigError, RuntimeFault
 from informers.identity import Identity, claim_identity
 from informers.leader import LeaderElector
@@ -115,21 +115,7 @@ async def _run(
     elector = _elector(settings, access, Client(transport, clock=clock), clock, identity)
     fence = elector.fence if elector else None
     client = Client(transport, clock=clock, fence=fence, writes_per_second=settings.writes_per_second)
-    manager = Manager(
-        client,
-        clock=clock,
-        metrics=metrics,
-        leader=elector,
-        metrics_address=settings.metrics_bind_address,
-        health_address=settings.health_probe_bind_address,
-        metrics_certificate=certificate,
-        debug=settings.debug_endpoints,
-        preflight=settings.preflight,
-        tracing=tracing,
-        remedy=_INSTALL,
-        missing_patience=_MISSING_PATIENCE,
-        name="etl-operator",
-    )
+    manager = _manager(settings, client, clock, metrics, elector, certificate, tracing)
     clients = RouterClients(
         observe=_rpc_observer(metrics, tracing), fence=fence, prefix=settings.router_package
     )
@@ -154,6 +140,32 @@ async def _run(
         await client.close()
         # Last: from here on another process can have the name.
         identity.release()
+
+
+def _manager(
+    settings: OperatorSettings,
+    client: Client,
+    clock: Clock,
+    metrics: Metrics,
+    elector: LeaderElector | None,
+    certificate: ServingCertificate | None,
+    tracing: Tracing | None,
+) -> Manager:
+    return Manager(
+        client,
+        clock=clock,
+        metrics=metrics,
+        leader=elector,
+        metrics_address=settings.metrics_bind_address,
+        health_address=settings.health_probe_bind_address,
+        metrics_certificate=certificate,
+        debug=settings.debug_endpoints,
+        preflight=settings.preflight,
+        tracing=tracing,
+        remedy=_INSTALL,
+        missing_patience=_MISSING_PATIENCE,
+        name="etl-operator",
+    )
 
 
 def _rpc_observer(metrics: Metrics, tracing: Tracing | None) -> Callable[[str, str, str, float], None]:

@@ -106,6 +106,24 @@ class NodeCollector(Collector):
 
 def data_metrics(report: Report) -> Iterator[Metric]:
     """Records, by pipeline and stage. A series ends with its pipeline; at most `MOST_STAGES` have one."""
+    yield from _stage_metrics(report)
+    yield from _pipeline_metrics(report)
+    plain = {
+        "etl_router_credits_granted": (
+            "Credits granted to sources and not used, in records.",
+            report.credits,
+        ),
+        "etl_router_pending_bytes": (
+            "Bytes of the buffer that records in progress take.",
+            report.pending_bytes,
+        ),
+        "etl_router_streams": ("Open streams from sources.", report.streams),
+    }
+    for name, (text, value) in plain.items():
+        yield GaugeMetricFamily(name, text, value=float(value))
+
+
+def _stage_metrics(report: Report) -> Iterator[Metric]:
     labels = ["pipeline", "stage"]
     gauges = {
         "records_buffered": GaugeMetricFamily(
@@ -146,20 +164,6 @@ def data_metrics(report: Report) -> Iterator[Metric]:
         counters["unanswered_calls"].add_metric(where, stage.unanswered)
         seconds.add_metric(where, stage.calls, stage.call_seconds)
     yield from (*gauges.values(), *counters.values(), seconds)
-    yield from _pipeline_metrics(report)
-    plain = {
-        "etl_router_credits_granted": (
-            "Credits granted to sources and not used, in records.",
-            report.credits,
-        ),
-        "etl_router_pending_bytes": (
-            "Bytes of the buffer that records in progress take.",
-            report.pending_bytes,
-        ),
-        "etl_router_streams": ("Open streams from sources.", report.streams),
-    }
-    for name, (text, value) in plain.items():
-        yield GaugeMetricFamily(name, text, value=float(value))
 
 
 def _pipeline_metrics(report: Report) -> Iterator[Metric]:

@@ -125,36 +125,8 @@ def pod_status(
     :param host: the pod's address.
     :param started_at: when the node took the pod on.
     """
-    initialized = all(_passed(record) for record in init)
-    unready = [record.name for record in containers if not record.ready]
     phase = _phase(init, containers)
-    done = phase in ("Succeeded", "Failed")
-    message = f"containers with unready status: [{' '.join(unready)}]" if unready else ""
-    reason = "PodCompleted" if phase == "Succeeded" else "ContainersNotReady"
     before = pod.get("status") or {}
-    gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates") or ()]
-    closed = [kind for kind in gates if _condition(before, kind).get("status") != "True"]
-    gate_message = (
-        f'corresponding condition of pod readiness gate "{closed[0]}" is not True' if closed else ""
-    )
-    uninitialized = [record.name for record in init if not _passed(record)]
-    facts: list[tuple[str, bool, str, str]] = [
-        ("PodReadyToStartContainers", not done, "", ""),
-        (
-            "Initialized",
-            initialized,
-            "ContainersNotInitialized",
-            f"containers with incomplete status: [{' '.join(uninitialized)}]",
-        ),
-        ("Ready", not unready and not closed, reason, message or gate_message),
-        ("ContainersReady", not unready, reason, message),
-        ("PodScheduled", True, "", ""),
-    ]
-    conditions = [
-        _moved(_condition(before, kind), kind, holds, why, text, now) for kind, holds, why, text in facts
-    ]
-    own = {kind for kind, *_ in facts}
-    conditions += [entry for entry in before.get("conditions") or () if entry["type"] not in own]
     status: dict[str, Any] = {
         "phase": phase,
         "hostIP": "127.0.0.1",
@@ -163,12 +135,47 @@ def pod_status(
         "podIPs": [{"ip": host}],
         "qosClass": before.get("qosClass", "BestEffort"),
         "startTime": before.get("startTime") or started_at,
-        "conditions": conditions,
+        "conditions": _conditions(pod, phase, init, containers, now),
         "containerStatuses": [record.status() for record in containers],
     }
     if init:
         status["initContainerStatuses"] = [record.status() for record in init]
     return status
+
+
+def _conditions(
+    pod: Object,
+    phase: str,
+    init: Sequence[ContainerRecord],
+    containers: Sequence[ContainerRecord],
+    now: str,
+) -> list[Any]:
+    """The conditions of the kubelet, and after them those that others wrote."""
+    before = pod.get("status") or {}
+    unready = [record.name for record in containers if not record.ready]
+    uninitialized = [record.name for record in init if not _passed(record)]
+    gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates") or ()]
+    closed = [kind for kind in gates if _condition(before, kind).get("status") != "True"]
+    message = f"containers with unready status: [{' '.join(unready)}]" if unready else ""
+    gate_message = (
+        f'corresponding condition of pod readiness gate "{closed[0]}" is not True' if closed else ""
+    )
+    reason = "PodCompleted" if phase == "Succeeded" else "ContainersNotReady"
+    facts: list[tuple[str, bool, str, str]] = [
+        ("PodReadyToStartContainers", phase not in ("Succeeded", "Failed"), "", ""),
+        (
+            "Initialized",
+            not uninitialized,
+            "ContainersNotInitialized",
+            f"containers with incomplete status: [{' '.join(uninitialized)}]",
+        ),
+        ("Ready", not unready and not closed, reason, message or gate_message),
+        ("ContainersReady", not unready, reason, message),
+        ("PodScheduled", True, "", ""),
+    ]
+    own = [_moved(_condition(before, kind), kind, holds, why, text, now) for kind, holds, why, text in facts]
+    kinds = {kind for kind, *_ in facts}
+    return own + [entry for entry in before.get("conditions") or () if entry["type"] not in kinds]
 
 
 def _passed(record: ContainerRecord) -> bool:
