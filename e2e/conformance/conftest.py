@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -14,8 +16,11 @@ from typing import Any
 import pytest
 
 from e2e.conformance.deviations import DEVIATIONS
+from e2e.conformance.place import ACCOUNT, MAP, NAMESPACE, Place, becomes
 from e2e.occupation import put_back, set_aside
 from informers.client import Client, HttpTransport, load_kubeconfig
+from informers.errors import NotFound
+from informers.objects import ObjectKey
 
 START_WITHIN = 90.0
 
@@ -87,6 +92,21 @@ async def transport(server: Path) -> AsyncIterator[HttpTransport]:
 async def client(transport: HttpTransport) -> Client:
     """An administrator's client."""
     return Client(transport)
+
+
+@pytest.fixture
+async def place(client: Client) -> AsyncIterator[Place]:
+    """A new namespace, with the account that pods need."""
+    made = Place(client, f"controllers-{secrets.token_hex(3)}")
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made.name}}
+    await client.create(NAMESPACE, body)
+    await becomes(lambda: made.get(ACCOUNT, "default"), "the namespace has its service account")
+    yield made
+    for one in await made.all(MAP):
+        if one["metadata"].get("finalizers"):
+            await client.patch(MAP, ObjectKey.of(one), {"metadata": {"finalizers": None}})
+    with contextlib.suppress(NotFound):
+        await client.delete(NAMESPACE, ObjectKey("", made.name))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

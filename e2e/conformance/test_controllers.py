@@ -5,120 +5,29 @@ There is no node: a pod's status is written by the test, as a kubelet would.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from e2e.conformance.place import (
+    ACCOUNT,
+    BUDGET,
+    MAP,
+    NAMESPACE,
+    NODE,
+    POD,
+    SERVICE,
+    SET,
+    SLICE,
+    Place,
+    becomes,
+)
+from e2e.conformance.test_stateful_sets import stateful_set
 from informers.client import Client
 from informers.errors import AlreadyExists, ApiError, NotFound, TooManyRequests
-from informers.objects import Object, ObjectKey, Resource
-
-T = TypeVar("T")
-
-NAMESPACE = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
-NODE = Resource("", "v1", "nodes", "Node", namespaced=False)
-MAP = Resource("", "v1", "configmaps", "ConfigMap")
-POD = Resource("", "v1", "pods", "Pod")
-ACCOUNT = Resource("", "v1", "serviceaccounts", "ServiceAccount")
-SERVICE = Resource("", "v1", "services", "Service")
-CLAIM = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
-SET = Resource("apps", "v1", "statefulsets", "StatefulSet")
-REVISION = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
-BUDGET = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
-SLICE = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
-WITHIN = 60.0
-SINCE = "2026-01-01T00:00:00Z"
-
-
-async def becomes(check: Callable[[], Awaitable[T]], what: str) -> T:
-    """Wait until a check gives something true."""
-    try:
-        async with asyncio.timeout(WITHIN):
-            while not (found := await check()):  # noqa: ASYNC110 (a server has no event)
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise AssertionError(f"not within {WITHIN:.0f} s: {what}") from None
-    return found
-
-
-class Place:
-    """A namespace of one test."""
-
-    def __init__(self, client: Client, name: str) -> None:
-        self.client = client
-        self.name = name
-
-    def key(self, name: str) -> ObjectKey:
-        return ObjectKey(self.name, name)
-
-    async def create(self, resource: Resource, name: str, **parts: Any) -> Object:
-        metadata = {"name": name, "namespace": self.name, **parts.pop("metadata", {})}
-        kind = {"apiVersion": resource.api_version, "kind": resource.kind}
-        return await self.client.create(resource, {**kind, "metadata": metadata, **parts})
-
-    async def get(self, resource: Resource, name: str) -> Object | None:
-        try:
-            return await self.client.get(resource, self.key(name))
-        except NotFound:
-            return None
-
-    async def all(self, resource: Resource, labels: str = "") -> list[Object]:
-        page = await self.client.list(resource, namespace=self.name, label_selector=labels)
-        return sorted(page.items, key=lambda one: str(one["metadata"]["name"]))
-
-    async def names(self, resource: Resource, labels: str = "") -> list[str]:
-        return [one["metadata"]["name"] for one in await self.all(resource, labels)]
-
-    async def gone(self, resource: Resource, name: str) -> None:
-        async def check() -> bool:
-            return await self.get(resource, name) is None
-
-        await becomes(check, f"{resource.kind} {name} goes away")
-
-    async def pods_are(self, *names: str) -> list[Object]:
-        """Wait until there are just these pods, and none on its way out."""
-
-        async def check() -> bool:
-            return [one["metadata"]["name"] for one in await self.all(POD)] == list(names)
-
-        await becomes(check, f"the pods are {', '.join(names) or 'none'}")
-        return await self.all(POD)
-
-    async def bind(self, name: str, node: str) -> None:
-        """Put a pod on a node, as a scheduler would."""
-        binding = {"metadata": {"name": name}, "target": {"kind": "Node", "name": node}}
-        await self.client.raw("POST", f"{POD.path(self.name, name)}/binding", body=binding)
-
-    async def run(self, name: str, *, ready: bool = True, address: str = "") -> None:
-        """Say of a pod what a kubelet would."""
-        status = {
-            "phase": "Running",
-            "conditions": [
-                {"type": "Ready", "status": str(ready), "lastTransitionTime": "2026-01-01T00:00:00Z"}
-            ],
-        }
-        if address:
-            status |= {"podIP": address, "podIPs": [{"ip": address}]}
-        await self.client.patch(POD, self.key(name), {"status": status}, subresource="status")
-
-
-@pytest.fixture
-async def place(client: Client) -> AsyncIterator[Place]:
-    """A new namespace, with the account that pods need."""
-    made = Place(client, f"controllers-{secrets.token_hex(3)}")
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made.name}}
-    await client.create(NAMESPACE, body)
-    await becomes(lambda: made.get(ACCOUNT, "default"), "the namespace has its service account")
-    yield made
-    for one in await made.all(MAP):
-        if one["metadata"].get("finalizers"):
-            await client.patch(MAP, ObjectKey.of(one), {"metadata": {"finalizers": None}})
-    with contextlib.suppress(NotFound):
-        await client.delete(NAMESPACE, ObjectKey("", made.name))
+from informers.objects import Object, ObjectKey
 
 
 def owner(obj: Object, **more: Any) -> Object:
@@ -129,9 +38,6 @@ def owner(obj: Object, **more: Any) -> Object:
         "uid": obj["metadata"]["uid"],
     }
     return {"ownerReferences": [{**reference, **more}]}
-
-
-# -- garbage ------------------------------------------------------------------------------------------------
 
 
 async def test_children_go_after_their_owner_in_the_background(place: Place) -> None:
@@ -205,9 +111,6 @@ async def test_an_owner_that_comes_back_is_another_one(place: Place) -> None:
     await place.gone(MAP, "child")
 
 
-# -- namespaces ---------------------------------------------------------------------------------------------
-
-
 async def test_a_namespace_goes_when_it_is_empty(place: Place) -> None:
     await place.create(MAP, "plain")
     await place.create(MAP, "held", metadata={"finalizers": ["conformance.example.com/held"]})
@@ -246,176 +149,6 @@ async def test_the_default_account_comes_back(place: Place) -> None:
         return found is not None and found["metadata"]["uid"] != account["metadata"]["uid"]
 
     await becomes(another, "there is another default account")
-
-
-# -- stateful sets ------------------------------------------------------------------------------------------
-
-
-def stateful_set(replicas: int, **spec: Any) -> Object:
-    container = {"name": "c", "image": "none", "ports": [{"containerPort": 80}]}
-    return {
-        "replicas": replicas,
-        "serviceName": "web",
-        "selector": {"matchLabels": {"app": "web"}},
-        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}},
-        **spec,
-    }
-
-
-async def status_says(place: Place, **wanted: int) -> Object:
-    async def check() -> Object | None:
-        found = await place.get(SET, "web")
-        assert found is not None
-        status = found["status"]
-        settled = status.get("observedGeneration") == found["metadata"]["generation"]
-        return (
-            found if settled and all(status.get(key, 0) == value for key, value in wanted.items()) else None
-        )
-
-    found = await becomes(check, f"the set's status says {wanted}")
-    assert found is not None
-    return found
-
-
-async def test_an_ordered_set_starts_one_pod_after_the_other(place: Place) -> None:
-    await place.create(SET, "web", spec=stateful_set(3))
-    await place.pods_are("web-0")
-    await place.run("web-0", ready=False)
-    await status_says(place, replicas=1, readyReplicas=0)
-    assert await place.names(POD) == ["web-0"]
-    await place.run("web-0")
-    await place.pods_are("web-0", "web-1")
-    await place.run("web-1")
-    await place.pods_are("web-0", "web-1", "web-2")
-    await place.run("web-2")
-    await status_says(place, replicas=3, readyReplicas=3, availableReplicas=3, updatedReplicas=3)
-
-
-async def test_what_a_pod_of_a_set_looks_like(place: Place) -> None:
-    made = await place.create(SET, "web", spec=stateful_set(1))
-    (pod,) = await place.pods_are("web-0")
-    metadata, spec = pod["metadata"], pod["spec"]
-    found = await status_says(place, replicas=1)
-    revision = found["status"]["currentRevision"]
-    assert found["status"]["updateRevision"] == revision
-    assert metadata["labels"] == {
-        "app": "web",
-        "apps.kubernetes.io/pod-index": "0",
-        "controller-revision-hash": revision,
-        "statefulset.kubernetes.io/pod-name": "web-0",
-    }
-    assert metadata["generateName"] == "web-"
-    (reference,) = metadata["ownerReferences"]
-    assert reference == {
-        "apiVersion": "apps/v1",
-        "kind": "StatefulSet",
-        "name": "web",
-        "uid": made["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
-    assert (spec["hostname"], spec["subdomain"]) == ("web-0", "web")
-    assert await place.names(REVISION) == [revision]
-
-
-async def test_a_parallel_set_starts_all_pods_at_once(place: Place) -> None:
-    await place.create(SET, "web", spec=stateful_set(3, podManagementPolicy="Parallel"))
-    await place.pods_are("web-0", "web-1", "web-2")
-    await status_says(place, replicas=3, readyReplicas=0)
-
-
-async def test_a_set_shrinks_from_its_end(place: Place) -> None:
-    await place.create(SET, "web", spec=stateful_set(3, podManagementPolicy="Parallel"))
-    await place.pods_are("web-0", "web-1", "web-2")
-    for name in ("web-0", "web-1", "web-2"):
-        await place.run(name)
-    await status_says(place, readyReplicas=3)
-    await place.client.patch(SET, place.key("web"), {"spec": {"replicas": 1}}, subresource="scale")
-    await place.pods_are("web-0")
-    await status_says(place, replicas=1, readyReplicas=1)
-
-
-async def test_a_lost_pod_comes_back_under_its_name(place: Place) -> None:
-    await place.create(SET, "web", spec=stateful_set(2, podManagementPolicy="Parallel"))
-    before = await place.pods_are("web-0", "web-1")
-    await place.client.delete(POD, place.key("web-0"))
-
-    async def another() -> bool:
-        found = await place.get(POD, "web-0")
-        return found is not None and found["metadata"]["uid"] != before[0]["metadata"]["uid"]
-
-    await becomes(another, "another pod of that name")
-
-
-async def test_a_rolling_update_begins_at_the_end_and_stops_at_the_partition(place: Place) -> None:
-    rolling = {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}
-    spec = stateful_set(3, podManagementPolicy="Parallel", updateStrategy=rolling)
-    await place.create(SET, "web", spec=spec)
-    await place.pods_are("web-0", "web-1", "web-2")
-    for name in ("web-0", "web-1", "web-2"):
-        await place.run(name)
-    old = (await status_says(place, readyReplicas=3))["status"]["currentRevision"]
-    template = {"spec": {"template": {"metadata": {"annotations": {"restarted": "now"}}}}}
-    await place.client.patch(SET, place.key("web"), template)
-
-    def renewed(name: str) -> Callable[[], Awaitable[bool]]:
-        async def check() -> bool:
-            found = await place.get(POD, name)
-            return found is not None and found["metadata"]["labels"]["controller-revision-hash"] != old
-
-        return check
-
-    await becomes(renewed("web-2"), "the last pod is renewed")
-    assert not await renewed("web-1")()
-    await place.run("web-2")
-    await becomes(renewed("web-1"), "the one before it is renewed")
-    await place.run("web-1")
-    found = await status_says(place, readyReplicas=3, updatedReplicas=2)
-    assert found["status"]["currentRevision"] == old != found["status"]["updateRevision"]
-    assert not await renewed("web-0")()
-    assert len(await place.names(REVISION)) == 2
-
-
-async def test_a_set_on_delete_leaves_its_pods_alone(place: Place) -> None:
-    spec = stateful_set(1, updateStrategy={"type": "OnDelete"})
-    await place.create(SET, "web", spec=spec)
-    await place.pods_are("web-0")
-    await place.run("web-0")
-    found = await status_says(place, readyReplicas=1)
-    template = {"spec": {"template": {"metadata": {"annotations": {"restarted": "now"}}}}}
-    await place.client.patch(SET, place.key("web"), template)
-    new = await status_says(place, readyReplicas=1, updatedReplicas=0)
-    assert new["status"]["updateRevision"] != found["status"]["updateRevision"]
-    await place.client.delete(POD, place.key("web-0"))
-    await status_says(place, updatedReplicas=1)
-
-
-async def test_claims_are_made_and_stay(place: Place) -> None:
-    claim = {
-        "metadata": {"name": "data"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
-    }
-    await place.create(SET, "web", spec=stateful_set(1, volumeClaimTemplates=[claim]))
-    (pod,) = await place.pods_are("web-0")
-    assert await place.names(CLAIM) == ["data-web-0"]
-    assert pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == "data-web-0"
-    (found,) = await place.all(CLAIM)
-    assert found["metadata"]["labels"] == {"app": "web"}
-    assert found["metadata"]["finalizers"] == ["kubernetes.io/pvc-protection"]
-    await place.client.patch(SET, place.key("web"), {"spec": {"replicas": 0}})
-    await place.pods_are()
-    assert await place.names(CLAIM) == ["data-web-0"]
-
-
-async def test_a_deleted_set_takes_its_pods_along(place: Place) -> None:
-    await place.create(SET, "web", spec=stateful_set(2, podManagementPolicy="Parallel"))
-    await place.pods_are("web-0", "web-1")
-    await place.client.delete(SET, place.key("web"), propagation="Foreground")
-    await place.gone(SET, "web")
-    assert await place.names(POD) == []
-
-
-# -- budgets ------------------------------------------------------------------------------------------------
 
 
 async def _pods_with_budget(place: Place, **budget: Any) -> None:
@@ -465,9 +198,6 @@ async def test_evictions_are_granted_as_the_budget_allows(place: Place) -> None:
     await becomes(another, "the evicted pod comes back")
     await place.run("web-0")
     await budget_says(place, disruptionsAllowed=1)
-
-
-# -- endpoints ----------------------------------------------------------------------------------------------
 
 
 async def _addresses(place: Place) -> dict[str, bool]:
