@@ -13,6 +13,7 @@ from controllers.objects.specs import number, spec_in, status_in
 from controllers.status import reasons as r
 from informers.cache.informer import Delta, Informer
 from informers.controller import predicates
+from informers.objects import ObjectKey
 from informers.views.typed import read_status
 from informers.views.view import View
 
@@ -40,7 +41,7 @@ def calls_with_tls(pods: Informer, address: str) -> bool:
     name, _, rest = address.partition(".")
     parts = rest.split(".")
     view = pods.get(ObjectKey(parts[1], name)) if len(parts) > 1 else None
-    pod = facts_of(view, view.labels.get(naming.CLUSTER_LABEL) or "") if view is not None else None
+    pod = facts_of(view, view.labels.get(CLUSTER_LABEL) or "") if view is not None else None
     return pod is not None and pod.tls != naming.PLAIN
 
 

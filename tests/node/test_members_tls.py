@@ -11,8 +11,8 @@ from etl_operator.node.consensus.address import Address
 from etl_operator.tls.files import TlsFiles
 from etl_operator.tls.peers import PeerTls
 from tests.certificates import DAY, Authority, Issued
+from tests.node.consensus.test_transport import Peerless
 from tests.node.group import PORT, Group
-from tests.node.test_transport import Peerless
 from tests.processes import until
 
 
