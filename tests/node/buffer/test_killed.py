@@ -6,6 +6,8 @@ import asyncio
 import os
 import random
 import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,21 @@ pytestmark = needs_server
 
 RUNS = int(os.environ.get("BUFFER_KILL_RUNS", "1"))
 FAULTS = 5
+
+
+@asynccontextmanager
+async def sending(routers: RouterCluster, logs: Callable[[], str]) -> AsyncIterator[Resender]:
+    """A source that sends until the end of the block, and then until all is answered."""
+    source = Resender(routers)
+    task = asyncio.create_task(source.run())
+    try:
+        yield source
+        source.ending = True
+        await until(task.done, logs)
+        await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _restarted(server: NatsServer, cluster: NatsCluster) -> None:
@@ -64,15 +81,11 @@ async def test_nothing_accepted_is_lost_when_servers_nodes_and_workers_are_kille
         await run(leader, line())
         for node in routers.nodes.values():
             await know(node, sink)
-        source = Resender(routers)
-        sending = asyncio.create_task(source.run())
-        for _ in range(FAULTS):
-            goal = len(source.answered) + chance.randint(5, 25)
-            await until(lambda goal=goal: len(source.answered) >= goal, logs)  # type: ignore[misc]
-            await _fault(chance, servers, routers, sink)
-        source.ending = True
-        await until(sending.done, logs)
-        await sending
+        async with sending(routers, logs) as source:
+            for _ in range(FAULTS):
+                goal = len(source.answered) + chance.randint(5, 25)
+                await until(lambda goal=goal: len(source.answered) >= goal, logs)  # type: ignore[misc]
+                await _fault(chance, servers, routers, sink)
         leader = await routers.leader()
 
         async def drained() -> bool:
@@ -93,20 +106,16 @@ async def test_each_of_three_servers_is_killed_and_none_is_missed(tmp_path: Path
         node = await routers.leader()
         await run(node, line())
         await know(node, sink)
-        source = Resender(routers)
-        sending = asyncio.create_task(source.run())
-        for server in servers.servers:
-            goal = len(source.answered) + 5
-            await until(lambda goal=goal: len(source.answered) >= goal, routers.logs)  # type: ignore[misc]
-            server.kill()
-            # Two of three are enough.
-            goal = len(source.answered) + 2 * WINDOW
-            await until(lambda goal=goal: len(source.answered) >= goal, routers.logs)  # type: ignore[misc]
-            server.start()
-            await servers.ready()
-        source.ending = True
-        await until(sending.done, routers.logs)
-        await sending
+        async with sending(routers, routers.logs) as source:
+            for server in servers.servers:
+                goal = len(source.answered) + 5
+                await until(lambda goal=goal: len(source.answered) >= goal, routers.logs)  # type: ignore[misc]
+                server.kill()
+                # Two of three are enough.
+                goal = len(source.answered) + 2 * WINDOW
+                await until(lambda goal=goal: len(source.answered) >= goal, routers.logs)  # type: ignore[misc]
+                server.start()
+                await servers.ready()
         wanted = list(range(1, source.begun * SIZE + 1))
         await until(lambda: sorted(sink.counted()) == wanted, routers.logs)
         first = {n: i for i, n in reversed(list(enumerate(sink.sequences)))}
