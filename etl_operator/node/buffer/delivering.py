@@ -13,7 +13,6 @@ from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 
 from etl_operator.node.buffer import naming
-from etl_operator.node.buffer.letters import LETTERS
 from etl_operator.node.buffer.place import Place
 from etl_operator.node.buffer.server import Trouble
 from etl_operator.node.buffer.storing import FIRST_WAIT, LONGEST_WAIT, entered
@@ -130,7 +129,7 @@ class Delivery:
         return plan is not None and all(
             self._host.has_services(stage)
             for stage in plan.stages.values()
-            if stage.kind is not Kind.SOURCE and stage.stage_id != LETTERS
+            if stage.kind is not Kind.SOURCE and stage.stage_id != plan.dead_letters.sink
         )
 
     async def _allowed(self) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,8 @@ _PING_SECONDS = 10
 """A server that does not answer two of these is given up."""
 _AGAIN_SECONDS = 0.5
 """Between two attempts to connect to the same server."""
-_NOT_YET, _LOST = "not connected yet", "the connection was lost"
-_UNEXPLAINED = frozenset({_NOT_YET, _LOST})
+_MOST_ERRORS = 3
+"""In a message. Each server may fail in its own way; the same ones in turn are the same state."""
 _OVERHEAD = 16 * 1024
 """Bytes of a message beside its payload."""
 _MESSAGE_TOO_LARGE = 10054
@@ -60,7 +60,8 @@ class Server:
         self._settings = settings
         self._client = Client()
         self._js: JetStreamContext = self._client.jetstream(timeout=ANSWER_SECONDS)
-        self._trouble = _NOT_YET
+        self._errors = ["not connected yet"]
+        """What went wrong since there was a connection, each once."""
         self._open = asyncio.Event()
         self._broken = asyncio.Event()
         self._broken.set()
@@ -70,7 +71,9 @@ class Server:
         """Why there is no connection; empty if there is one."""
         if self._open.is_set():
             return ""
-        return f"NATS at {', '.join(self._settings.urls)}: {self._trouble}"
+        return (
+            f"NATS at {', '.join(map(_without_credentials, self._settings.urls))}: {'; '.join(self._errors)}"
+        )
 
     @property
     def most_bytes(self) -> int:
@@ -124,22 +127,22 @@ class Server:
         self._found()
 
     def _note(self, error: Exception) -> None:
-        if self._open.is_set() or self._trouble not in _UNEXPLAINED:
-            # Each attempt fails in a way of its own; a text that changed all the time would be no state.
+        text = str(error) or type(error).__name__
+        if self._open.is_set() or text in self._errors:
             return
-        self._trouble = str(error) or type(error).__name__
-        log.warning("no connection to %s", self.trouble)
+        self._errors = [*self._errors, text][-_MOST_ERRORS:]
+        log.warning("no connection to NATS: %s", text)
 
     def _lost(self) -> None:
         if self._open.is_set():
             log.warning("lost the connection to NATS")
-            self._trouble = _LOST
+            self._errors = ["the connection was lost"]
         self._open.clear()
         self._broken.set()
 
     def _found(self) -> None:
         log.info("connected to NATS")
-        self._trouble = ""
+        self._errors = []
         self._broken.clear()
         self._open.set()
 
@@ -300,6 +303,11 @@ class Server:
             raise Trouble(self.trouble)
 
 
+def _without_credentials(url: str) -> str:
+    scheme, _, rest = url.rpartition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
 def _text(where: str, error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return f"stream {where}: no answer within {ANSWER_SECONDS:g} s"
@@ -310,8 +318,13 @@ def _merged(found: StreamConfig, wanted: StreamConfig) -> StreamConfig:
     return found.evolve(max_bytes=wanted.max_bytes, num_replicas=wanted.num_replicas)
 
 
+def _read_again(file: Path) -> Callable[[], str]:
+    return lambda: file.read_text().strip()
+
+
 def _credentials(settings: Nats) -> dict[str, Any]:
-    """Options of a connection, from the files of the credentials directory.
+    """Options of a connection, from the files of the credentials directory. But for those of TLS, they are
+    read again whenever the client connects.
 
     :raises OSError: a file cannot be read.
     """
@@ -325,7 +338,7 @@ def _credentials(settings: Nats) -> dict[str, Any]:
         found["user_credentials"] = str(directory / "nats.creds")
     for name, option in (("token", "token"), ("username", "user"), ("password", "password")):
         if name in names:
-            found[option] = (directory / name).read_text().strip()
+            found[option] = _read_again(directory / name)
     if tls or names & {"ca.crt", "tls.crt"}:
         authority = directory / "ca.crt" if "ca.crt" in names else None
         found["tls"] = ssl.create_default_context(cafile=authority)
