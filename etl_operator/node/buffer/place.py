@@ -90,10 +90,23 @@ class Place:
                 client = self.server.client
                 inbox = await self.server.subscription(self.stream, naming.consumer_of(lane))
                 self._inboxes[lane] = client, inbox
-            return await self.server.next(inbox, self.stream)
+            message = await self.server.next(inbox, self.stream)
         except Trouble as trouble:
+            self._drop_inbox(lane)
             self._failed(trouble)
             raise
+        except asyncio.CancelledError:
+            self._drop_inbox(lane)
+            raise
+        if message is None and self.server.trouble:
+            self._drop_inbox(lane)
+        return message
+
+    def _drop_inbox(self, lane: int) -> None:
+        """What still comes to it must not be found there later: the server gives it to somebody else."""
+        _, inbox = self._inboxes.pop(lane, (None, None))
+        if inbox is not None:
+            self.server.drop(inbox)
 
     def _failed(self, trouble: Trouble) -> None:
         self.trouble = str(trouble)

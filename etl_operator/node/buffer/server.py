@@ -62,6 +62,7 @@ class Server:
         self._js: JetStreamContext = self._client.jetstream(timeout=ANSWER_SECONDS)
         self._errors = ["not connected yet"]
         """What went wrong since there was a connection, each once."""
+        self._ending: set[asyncio.Task[None]] = set()
         self._open = asyncio.Event()
         self._broken = asyncio.Event()
         self._broken.set()
@@ -296,6 +297,17 @@ class Server:
             for task in (fetching, losing):
                 task.cancel()
             await asyncio.gather(fetching, losing, return_exceptions=True)
+
+    def drop(self, inbox: JetStreamContext.PullSubscription) -> None:
+        """End a subscription, without waiting."""
+
+        async def end() -> None:
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await inbox.unsubscribe()
+
+        task = asyncio.ensure_future(end())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     def _require_connection(self) -> None:
         # Without one, the client would keep messages and send them at some later time.

@@ -58,6 +58,8 @@ async def _fault(chance: random.Random, servers: NatsCluster, routers: RouterClu
             await routers.leader()
             await know(node, sink)
         case "worker":
+            # The one before may have been killed a moment ago.
+            await until(lambda: bool(node.workers()), routers.logs)
             [worker] = node.workers()
             os.kill(worker, signal.SIGKILL)
             await until(lambda: worker not in node.workers())

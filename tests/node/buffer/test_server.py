@@ -14,8 +14,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from nats.js.errors import NotFoundError
 
 from etl_operator.node.buffer import streams
+from etl_operator.node.buffer.place import Place
 from etl_operator.node.buffer.server import Server, Trouble
 from etl_operator.node.settings import Nats
 from tests.node.buffer.servers import NatsCluster, close, needs_server, serving
@@ -50,6 +52,31 @@ async def test_the_messages_of_all_streams_are_counted(tmp_path: Path) -> None:
             )
         found = await server.all_messages("etl-router.records.>")
         assert found == {"etl-router_records_ns_a": 1, "etl-router_records_ns_b": 1}
+
+
+async def test_who_no_longer_waits_for_a_message_keeps_none_from_others(tmp_path: Path) -> None:
+    async with serving(tmp_path) as cluster:
+        settings = cluster.settings(ack_wait_seconds=3600.0)
+        async with connection(settings) as gone, connection(settings) as other:
+            await gone.connected()
+            await other.connected()
+            former = Place(gone, settings, "ns/a")
+            waiting = asyncio.create_task(former.next(0, create=True))
+
+            async def asked() -> bool:
+                async with cluster.client() as client:
+                    js = client.jetstream()
+                    try:
+                        return bool((await js.consumer_info(former.stream, "lane-0")).num_waiting)
+                    except NotFoundError:
+                        return False
+
+            await until(asked, cluster.logs)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            await former.store(0, b"x", {}, 1)
+            message = await Place(other, settings, "ns/a").next(0, create=True)
+            assert message is not None and message.data == b"x"
 
 
 async def test_more_replicas_than_servers_are_an_explained_trouble(tmp_path: Path) -> None:
