@@ -102,13 +102,17 @@ def annotations_of(encryption: Encryption) -> dict[str, str]:
     return found
 
 
-def flags_of(encryption: Encryption) -> list[str]:
-    """Flags of the router."""
+def flags_of(encryption: Encryption, domain: str) -> list[str]:
+    """Flags of the router.
+
+    :param domain: DNS domain of the cluster's headless Service.
+    """
     flags: list[str] = []
     if encryption.mode != naming.PLAIN:
         pair = {"cert": f"{TLS_DIR}/tls.crt", "key": f"{TLS_DIR}/tls.key"}
         pair["ca"] = f"{CA_DIR if encryption.ca_secret else TLS_DIR}/ca.crt"
         flags += [f"--{use}-{what}={path}" for use in ("tls", "raft-tls") for what, path in pair.items()]
+        flags.append(f"--raft-tls-name=*.{domain}")
         flags.append(f"--tls-client-auth={'require' if encryption.client_auth else 'none'}")
         flags.append(f"--tls-plaintext={'allow' if encryption.mode == naming.MIXED else 'deny'}")
     if encryption.services:

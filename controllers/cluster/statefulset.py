@@ -146,10 +146,14 @@ def _container(
         "volumeMounts": _mounts(cluster) + mounts_of(encryption),
     }
     optional = {
-        "args": [*flags_of(encryption), *(spec.args or ())],
+        "args": [*flags_of(encryption, _domain(cluster, settings)), *(spec.args or ())],
         "resources": dump(spec.resources),
     }
     return container | {key: value for key, value in optional.items() if value}
+
+
+def _domain(cluster: EtlRouterCluster, settings: ControllerSettings) -> str:
+    return naming.headless_domain(key_of(cluster), settings.cluster_domain)
 
 
 def _environment(

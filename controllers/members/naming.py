@@ -51,9 +51,14 @@ def node_id(ordinal: int) -> int:
     return ordinal + 1
 
 
+def headless_domain(key: ObjectKey, domain: str) -> str:
+    """What comes behind the name of a pod in its DNS name."""
+    return f"{headless_name(key.name)}.{key.namespace}.svc.{domain}"
+
+
 def host(key: ObjectKey, ordinal: int, domain: str) -> str:
     """Fully qualified DNS name of a pod, so that resolving it takes one query."""
-    return f"{pod_name(key.name, ordinal)}.{headless_name(key.name)}.{key.namespace}.svc.{domain}"
+    return f"{pod_name(key.name, ordinal)}.{headless_domain(key, domain)}"
 
 
 def address(key: ObjectKey, ordinal: int, domain: str, port: int) -> str:

@@ -39,7 +39,9 @@ class Identity:
     peers: Mapping[int, Address]
     data_dir: Path
     tls: TlsFiles | None = None
-    """Of the Raft port: all nodes have a certificate of its authority, for the names in ``peers``."""
+    """Of the Raft port: all nodes have a certificate of its authority."""
+    tls_name: str = ""
+    """``*.DOMAIN``, what these are valid for; by default, each for its host in ``peers``."""
 
 
 def choose(identity: Identity, settings: Settings, machine: RouterState) -> ConsensusEngine:
@@ -67,7 +69,7 @@ def choose(identity: Identity, settings: Settings, machine: RouterState) -> Cons
         "timing": timing,
         "snapshot_every": cluster.snapshot_interval,
         "cluster": lambda: machine.cluster_id,
-        "tls": PeerTls(identity.tls, plaintext=plaintext) if identity.tls else None,
+        "tls": PeerTls(identity.tls, name=identity.tls_name, plaintext=plaintext) if identity.tls else None,
     }
     embedded, etcd = (identity.data_dir / f"{name}-{identity.node_id}" for name in ("raft", "etcd"))
     where = (identity.node_id, identity.raft, identity.peers)

@@ -127,6 +127,12 @@ _OPTIONS: list[Callable[[Any], Any]] = [
     click.option("--raft-tls-key", type=_FILE, help="Private key of --raft-tls-cert."),
     click.option("--raft-tls-ca", type=_FILE, help="CA certificate of all nodes."),
     click.option(
+        "--raft-tls-name",
+        metavar="*.DOMAIN",
+        default="",
+        help="What the certificates of all nodes are valid for.  [default: for each, its host in --peers]",
+    ),
+    click.option(
         "--service-tls-dir",
         metavar="DIRECTORY",
         help="Directory with the certificates for calls to services, one directory per Secret.",
@@ -228,6 +234,7 @@ def main(**flags: Any) -> None:
             peers=peers,
             data_dir=flags["data_dir"],
             tls=TlsFiles(*tls_files) if all(tls_files) else None,
+            tls_name=flags["raft_tls_name"],
         )
         asyncio.new_event_loop().run_until_complete(run(identity, loaded.settings))
     except (settings.SettingsError, StartError, TlsError, ConsensusError) as error:

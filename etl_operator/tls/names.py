@@ -32,6 +32,12 @@ def is_for(names: Iterable[str], host: str) -> bool:
     )
 
 
+def is_member(names: Iterable[str], pattern: str) -> bool:
+    """Whether one of the names is below the domain of a pattern such as ``*.main-headless.etl.svc``."""
+    domain = pattern.removeprefix("*.").rstrip(".").lower()
+    return any(name.rstrip(".").lower().partition(".")[2] == domain for name in names)
+
+
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(text.strip())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from etl_operator.tls.names import is_for, names_of
+from etl_operator.tls.names import is_for, is_member, names_of
 
 POD = "main-0.main-headless.etl.svc.cluster.local"
 
@@ -35,6 +35,21 @@ POD = "main-0.main-headless.etl.svc.cluster.local"
 def test_a_name_is_that_of_a_host(name: str, host: str, found: bool) -> None:
     assert is_for([name], host) is found
     assert is_for(["other.example", name], host) is found
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        (POD, True),
+        ("*.main-headless.etl.svc.cluster.local", True),
+        ("main-headless.etl.svc.cluster.local", False),
+        ("a.main-0.main-headless.etl.svc.cluster.local", False),
+        ("main-0.other-headless.etl.svc.cluster.local", False),
+        ("main.etl.svc.cluster.local", False),
+    ],
+)
+def test_a_name_is_that_of_a_member(name: str, found: bool) -> None:
+    assert is_member(["other.example", name], "*.main-headless.etl.svc.cluster.local") is found
 
 
 def test_nobody_is_named() -> None:

@@ -39,13 +39,18 @@ async def connect(address: Address, tls: PeerTls | None) -> tuple[asyncio.Stream
     """
     if tls is not None:
         try:
-            return await asyncio.open_connection(
+            reader, writer = await asyncio.open_connection(
                 address.host, address.port, ssl=tls.dialling, server_hostname=address.host
             )
         except OSError as error:
             if not tls.plaintext:
                 raise
             log.debug("no TLS with the member at %s: %s", address, error)
+        else:
+            if problem := tls.stranger(writer, address.host):
+                writer.transport.abort()
+                raise ConnectionRefusedError(problem)
+            return reader, writer
     return await asyncio.open_connection(address.host, address.port)
 
 

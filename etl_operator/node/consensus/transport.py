@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from etl_operator.node.consensus import asking, wire
 from etl_operator.node.consensus.address import Address
 from etl_operator.node.consensus.engine import Unanswered
-from etl_operator.tls.peers import PeerTls, stranger
+from etl_operator.tls.peers import PeerTls
 from informers.listener import Listener, listening_socket
 
 log = logging.getLogger(__name__)
@@ -254,7 +254,8 @@ class PeerTransport:
 
     def _stranger(self, sender: int, writer: asyncio.StreamWriter) -> str:
         """Why a connection is not that of the member that it claims to come from, or ""."""
-        problem = stranger(writer, self._links[sender].address.host)
+        host = self._links[sender].address.host
+        problem = self._tls.stranger(writer, host) if self._tls is not None else ""
         return f"this is not node {sender}: {problem}" if problem else ""
 
     def _problem_with(self, hello: wire.Hello | wire.Ask) -> str:

@@ -65,6 +65,7 @@ async def test_a_new_cluster_is_encrypted_from_the_start() -> None:
         "--raft-tls-cert=/etc/etl-router-tls/tls.crt",
         "--raft-tls-key=/etc/etl-router-tls/tls.key",
         "--raft-tls-ca=/etc/etl-router-tls/ca.crt",
+        f"--raft-tls-name=*.prod-headless.etl.{DOMAIN}",
         "--tls-client-auth=require",
         "--tls-plaintext=deny",
     ]
