@@ -248,7 +248,8 @@ class Listener:
                 self._exhausted.set()
             return
         accepted.setblocking(False)
-        self._greet(accepted, str(address[0]))
+        # A Unix socket's other end has no address.
+        self._greet(accepted, str(address[0]) if address else "")
 
     def _greet(self, accepted: socket.socket, peer: str) -> None:
         if not self.connections.make_room():

@@ -359,6 +359,9 @@ class RouterNode:
         code = grpc.StatusCode.OK
         if clients.channels.undecided(self.address):
             await clients.channels.decided(self.address, seconds)
+            if clients.channels.undecided(self.address):
+                why = "its certificates have not been read yet"
+                raise self._error(method, grpc.StatusCode.DEADLINE_EXCEEDED, why)
             seconds -= loop.time() - began
         with clients.channels.use(self.address) as connection:
             if method.writes:

@@ -60,6 +60,8 @@ class FakeRouter(source_pb2_grpc.SourceRouterServicer, checkpoint_pb2_grpc.Check
         self.keeps_checkpoints = True
         self.taking: Callable[[Batch, Any], Answers] = self.accept
         self.on_heartbeat: Callable[[], list[source_pb2.PushResponse]] = list
+        self.credentials: grpc.ServerCredentials | None = None
+        """Set before the start: it has TLS."""
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -67,7 +69,10 @@ class FakeRouter(source_pb2_grpc.SourceRouterServicer, checkpoint_pb2_grpc.Check
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         source_pb2_grpc.add_SourceRouterServicer_to_server(self, server)  # type: ignore[no-untyped-call]
         checkpoint_pb2_grpc.add_CheckpointServiceServicer_to_server(self, server)  # type: ignore[no-untyped-call]
-        server.add_insecure_port(self.address)
+        if self.credentials is None:
+            server.add_insecure_port(self.address)
+        else:
+            server.add_secure_port(self.address, self.credentials)
         await server.start()
         self._server = server
 

@@ -256,11 +256,11 @@ class _Bridge:
                 theirs = await asyncio.open_connection(
                     place.host, place.port, ssl=self._context, server_hostname=place.host, limit=CHUNK
                 )
+                await relay((reader, writer), theirs)
             except OSError as error:
                 log.debug("cannot connect to %s:%d: %s", place.host, place.port, error)
+            finally:
                 writer.transport.abort()
-                return
-            await relay((reader, writer), theirs)
 
 
 def _unverifying(files: Mapping[str, Path]) -> ssl.SSLContext:

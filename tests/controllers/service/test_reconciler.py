@@ -228,3 +228,64 @@ def test_what_is_no_endpoint_is_not_split(endpoint: str) -> None:
 def test_the_pods_are_there() -> None:
     # The fixtures above would pass vacuously with an empty cluster.
     assert len(Running().world.context.informers[POD].list(NAMESPACE)) == 3
+
+
+async def test_how_a_service_is_called_with_tls_goes_along_as_labels() -> None:
+    tls = {"enabled": True, "caSecretName": "ca", "clientSecretName": "me", "insecureSkipVerify": True}
+    forged = {"etl.router/tls.ca-secret": "other", "etl.router/tls.more": "x", "tier": "gold"}
+    running = Running(grpc={"endpoint": "kafka-svc:50051", "tls": tls}, labels=forged)
+    await running.once()
+    registration, _ = running.world.keeper.wanted["etl/kafka"]
+    assert registration.use_tls
+    assert registration.labels == {
+        "tier": "gold",
+        "etl.router/tls.ca-secret": "ca",
+        "etl.router/tls.client-secret": "me",
+        "etl.router/tls.insecure-skip-verify": "true",
+    }
+    running.store.edit(SOURCE, NAME, {"spec": {"grpc": {"tls": {"enabled": False}}}})
+    await running.once()
+    registration, _ = running.world.keeper.wanted["etl/kafka"]
+    assert not registration.use_tls
+    assert registration.labels == {"tier": "gold"}
+
+
+async def test_a_service_is_ready_when_every_member_mounts_its_secrets() -> None:
+    tls = {"enabled": True, "caSecretName": "ca", "clientSecretName": "me"}
+    running = Running(grpc={"endpoint": "kafka-svc:50051", "tls": tls})
+    await running.once()
+    assert running.registered() == ADDRESSES
+    assert running.condition("Ready")["status"] == "False"
+    assert running.condition("Ready")["reason"] == "Progressing"
+    assert running.condition("Ready")["message"] == (
+        "registered with 0 of 3 ready members; members are restarted one at a time to mount Secret ca"
+    )
+    for number in range(3):
+        mounts = {"annotations": {"etl.router/service-secrets": "another,ca,me"}}
+        running.store.edit(POD, f"prod-{number}", {"metadata": mounts})
+    await running.once()
+    assert running.condition("Ready")["status"] == "True"
+
+
+async def test_a_service_of_another_namespace_cannot_name_secrets() -> None:
+    running = Running()
+    running.store.edit(CLUSTER, "prod", {"spec": {"allowedNamespaces": ["*"]}})
+    tls = {"enabled": True, "caSecretName": "ca"}
+    running.store.put(
+        SOURCE,
+        NAME,
+        {"grpc": {"endpoint": "s:1", "tls": tls}, "clusterRef": {"name": "prod", "namespace": NAMESPACE}},
+        namespace="tenant",
+    )
+    running.store.remove(SOURCE, NAME)
+    key = ObjectKey("tenant", NAME)
+    await running.reconciler.reconcile(key)
+    obj = running.store.objects[SOURCE, key]
+    ready = next(one for one in obj["status"]["conditions"] if one["type"] == "Ready")
+    assert ready["reason"] == "CrossNamespaceNotAllowed"
+    assert "members mount only Secrets of their own namespace" in ready["message"]
+    obj["spec"]["grpc"]["tls"] = {"enabled": True}
+    running.store._store(SOURCE, obj)
+    await running.reconciler.reconcile(key)
+    obj = running.store.objects[SOURCE, key]
+    assert next(one for one in obj["status"]["conditions"] if one["type"] == "Ready")["status"] == "True"
