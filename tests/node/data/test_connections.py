@@ -156,7 +156,9 @@ async def test_a_node_calls_a_service_with_its_secrets_and_says_which_is_missing
     async with listening(sink), running(tmp_path, 1, flags=flags) as cluster:
         node = await cluster.leader()
         request = registry_pb2.RegisterRequest(
-            identity=common_pb2.ServiceIdentity(service_id="ns/sink", service_type=3, name=sink.name),
+            identity=common_pb2.ServiceIdentity(
+                service_id="ns/sink", service_type=common_pb2.SERVICE_TYPE_SINK, name=sink.name
+            ),
             endpoint=common_pb2.Endpoint(host="127.0.0.1", port=sink.port, use_tls=True),
             metadata=registry_pb2.ServiceMetadata(
                 labels={"etl.router/tls.ca-secret": "ca", "etl.router/tls.client-secret": "me"}
