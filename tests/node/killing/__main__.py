@@ -17,14 +17,14 @@ TOGETHER = 25
 """Runs that share their processes."""
 
 
-async def played(seeds: range, directory: Path, total: Figures) -> list[str]:
+async def played(seeds: range, directory: Path, workers: int, total: Figures) -> list[str]:
     """The runs of these seeds: what was violated. The first violation ends the processes; others go on."""
     say = partial(print, file=sys.stderr, flush=True)
     left, violations = list(seeds), []
     number = 0
     while left:
         number += 1
-        async with scene(directory / f"from-{seeds.start}-{number}") as made:
+        async with scene(directory / f"from-{seeds.start}-{number}", workers) as made:
             while left:
                 began, seed = time.monotonic(), left.pop(0)
                 try:
@@ -43,6 +43,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.node.killing", description=__doc__)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--workers", type=int, default=1, help="data workers of each node")
     parser.add_argument("--directory", type=Path, help="where logs and data remain (default: they do not)")
     options = parser.parse_args()
     begun, total, violations = time.monotonic(), Figures(), []
@@ -51,7 +52,7 @@ def main() -> int:
         for first in range(options.first, end, TOGETHER):
             seeds = range(first, min(first + TOGETHER, end))
             where = options.directory or Path(temporary)
-            violations += asyncio.run(played(seeds, where, total))
+            violations += asyncio.run(played(seeds, where, options.workers, total))
     took = time.monotonic() - begun
     print(f"{total}; {len(violations)} violations; {took:.0f} s")  # noqa: T201
     return 1 if violations else 0

@@ -186,9 +186,9 @@ class Scene:
                 self._spawn(self._return(node, chance.choice([0.0, 0.3, 1.0])))
             case "worker":
                 node = await self._node(chance)
-                for pid in node.workers():
+                if workers := node.workers():
                     with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+                        os.kill(chance.choice(workers), signal.SIGKILL)
             case _:
                 process = chance.choice(self.services["out" if kind == "sink" else "change"])
                 process.kill()
@@ -237,15 +237,19 @@ class Scene:
         task.add_done_callback(self._returning.discard)
 
 
-def _made(directory: Path) -> Scene:
+def _made(directory: Path, workers: int) -> Scene:
     directory.mkdir(parents=True, exist_ok=True)
-    return Scene(RouterCluster(directory, flags=FLAGS), directory)
+    flags = [*FLAGS, f"--data-workers={workers}"]
+    return Scene(RouterCluster(directory, flags=flags), directory)
 
 
 @asynccontextmanager
-async def scene(directory: Path) -> AsyncIterator[Scene]:
-    """A scene whose processes run; killed at the end."""
-    made = _made(directory)
+async def scene(directory: Path, workers: int = 1) -> AsyncIterator[Scene]:
+    """A scene whose processes run; killed at the end.
+
+    :param workers: of each node.
+    """
+    made = _made(directory, workers)
     try:
         made.start()
         yield made
