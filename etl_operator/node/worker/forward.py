@@ -76,8 +76,11 @@ async def _forward(stub: Any, context: Context) -> None:
 
 async def _requests(context: Context, call: Any) -> None:
     try:
+        await call.wait_for_connection()
         while (message := await context.read()) is not _END:
-            await call.write(message)
+            # What ``call.write`` does, but for one thing: where it meets the end of the call, it replaces the
+            # status that the control process gave with INTERNAL.
+            await call._cython_call.send_serialized_message(message)
         await call.done_writing()
     except (grpc.aio.BaseError, asyncio.InvalidStateError):
         # The call has ended; its status says why.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,17 +20,17 @@ Behaviour = Callable[[Any, Any], Any]
 
 
 class Backend(grpc.GenericRpcHandler):  # type: ignore[type-arg]
-    """One behaviour for every method, on bytes."""
+    """One behaviour for every method, on bytes; None: there is no method."""
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour | None) -> None:
         self._behaviour = behaviour
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        return grpc.stream_stream_rpc_method_handler(self._behaviour)
+        return grpc.stream_stream_rpc_method_handler(self._behaviour) if self._behaviour else None
 
 
 @asynccontextmanager
-async def through(directory: Path, behaviour: Behaviour) -> AsyncIterator[grpc.aio.Channel]:
+async def through(directory: Path, behaviour: Behaviour | None) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a server that forwards to another one with this behaviour."""
     target = f"unix:{directory}/s"
     control, public = grpc.aio.server(), grpc.aio.server()
@@ -63,6 +64,23 @@ async def test_metadata_goes_both_ways(tmp_path: Path) -> None:
         assert {"first": "1", "raw-bin": b"\0\xff"}.items() <= dict(await call.initial_metadata()).items()
         assert {"last": "2", "rest-bin": b"\xfe"}.items() <= dict(await call.trailing_metadata()).items()
     assert (seen["key"], seen["key-bin"]) == ("value", b"\1\2")
+
+
+async def test_a_method_that_is_not_there_is_refused_as_such(tmp_path: Path) -> None:
+    """The refusal comes while the request is still sent."""
+    async with through(tmp_path, None) as channel:
+
+        async def status() -> Any:
+            call: Any = channel.stream_stream(METHOD, None, None)(None)  # type: ignore[call-overload]
+            await call.wait_for_connection()
+            with contextlib.suppress(grpc.aio.BaseError):
+                while True:
+                    # As `Forward` does: ``call.write`` would hide the status.
+                    await call._cython_call.send_serialized_message(b"x")
+            return await call.code()
+
+        codes = [await status() for _ in range(50)]
+    assert set(codes) == {grpc.StatusCode.UNIMPLEMENTED}
 
 
 async def test_a_status_comes_back_with_its_details(tmp_path: Path) -> None:
