@@ -71,7 +71,7 @@ async def test_a_method_that_is_not_there_is_refused_as_such(tmp_path: Path) -> 
     async with through(tmp_path, None) as channel:
 
         async def status() -> Any:
-            call: Any = channel.stream_stream(METHOD, None, None)(None)  # type: ignore[call-overload]
+            call: Any = channel.stream_stream(METHOD, None, None)(None)
             await call.wait_for_connection()
             with contextlib.suppress(grpc.aio.BaseError):
                 while True:
