@@ -46,7 +46,7 @@ NODES = 3
 OUTPUT = ROOT / "docs" / "benchmarks" / "fleet.md"
 _NAMESPACE = "fleet"
 _RAFT = {"electionTimeoutMs": 3000, "heartbeatIntervalMs": 300}
-"""Patient, so that other load on the machine makes no elections: a new leader is a change, and is reported."""
+"""Patient, so that other load on the machine causes no election: a new leader is reported in a status."""
 _QUIET = 15.0
 """Seconds without a write after which the fleet counts as converged."""
 _PATIENCE = 3600.0
