@@ -162,6 +162,15 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         type=click.IntRange(min=0, max=64),
         help="Processes for records; 0: in the process of Raft.  [default: 1]",
     ),
+    click.option("--log-format", type=click.Choice(["text", "json"]), help="[default: text]"),
+    click.option(
+        "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]"
+    ),
+    click.option(
+        "--reflection/--no-reflection",
+        default=None,
+        help="Serve gRPC reflection, so that clients such as grpcurl can list services and messages.",
+    ),
     click.option("--lease-seconds", type=click.FloatRange(min=0.1), help="Duration of a registration."),
     click.option(
         "--answer-delay-ms", type=click.IntRange(min=0), help="Fault injection: delay every answer."
@@ -181,6 +190,9 @@ _NODE_KEYS = (
     "follower_answer",
     "strict_ids",
     "data_workers",
+    "log_format",
+    "log_level",
+    "reflection",
     "lease_seconds",
     "answer_delay_ms",
     "drop_heartbeats",
@@ -208,13 +220,10 @@ def main(**flags: Any) -> None:
     tls_files = [flags[name] for name in ("raft_tls_cert", "raft_tls_key", "raft_tls_ca")]
     if any(tls_files) and not all(tls_files):
         raise click.UsageError("--raft-tls-cert, --raft-tls-key and --raft-tls-ca must be given together.")
-    logging.basicConfig(
-        stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-
     # A container's first process ignores SIGTERM unless it says otherwise, also while it still loads.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # Imported here: a wrong command line should not cost the time to load gRPC.
+    from etl_operator.logs import configure_logging
     from etl_operator.node import settings
     from etl_operator.node.consensus.engine import ConsensusError
     from etl_operator.node.engines import Identity, StartError
@@ -223,6 +232,7 @@ def main(**flags: Any) -> None:
 
     try:
         loaded = settings.load(flags["config_file"], os.environ, _node_flags(flags))
+        configure_logging(loaded.settings.node.log_format, loaded.settings.node.log_level)
         for warning in loaded.warnings:
             logging.getLogger(__name__).warning("%s", warning)
         identity = Identity(
@@ -242,7 +252,6 @@ def main(**flags: Any) -> None:
     # Not by way of the interpreter's own end: that waits for threads, and one may be asking a DNS server that
     # does not answer. Everything of value is on disk.
     logging.shutdown()
-    sys.stdout.flush()
     os._exit(0)
 
 

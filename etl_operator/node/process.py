@@ -176,6 +176,11 @@ class NodeProcess:
             self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
             self._changed()
+        if node.reflection:
+            from etl_operator.node.reflection import add_reflection
+
+            names = [descriptor.full_name for descriptor, _ in offered]
+            add_reflection(server, names, node)
         return server
 
     def _backup_service(self) -> BackupService:

@@ -18,6 +18,8 @@ import msgspec
 ENV_PREFIX = "ETL_ROUTER__"
 
 PackagePrefix = Literal["etl", "conveyor", "conveyor_etl"]
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 FollowerAnswer = Literal["unavailable", "internal", "response"]
 ClientAuth = Literal["none", "require"]
 Plaintext = Literal["deny", "allow"]
@@ -97,6 +99,12 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """True: Update, Delete, Enable and Disable of an unknown pipeline answer ``success=false``."""
     data_workers: Annotated[int, msgspec.Meta(ge=0, le=64)] = 1
     """Processes for records. 0: they are handled in the control process, beside Raft."""
+    log_format: LogFormat = "text"
+    """Of log lines: for people, or one JSON object per line."""
+    log_level: LogLevel = "info"
+    """What is below is left out."""
+    reflection: bool = False
+    """True: gRPC server reflection, so that clients can list services and messages."""
     lease_seconds: float = 30.0
     """How long a registration lasts without a heartbeat."""
     buffer_bytes: int = 67_108_864
@@ -187,6 +195,11 @@ def load(path: Path, environment: Mapping[str, str], node_flags: Mapping[str, An
         node = msgspec.convert(own, Node, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(f"node: {error}") from error
+    if node.reflection and node.package_prefix != "etl":
+        raise SettingsError(
+            f"node: reflection describes messages of the package prefix etl, not {node.package_prefix}: "
+            "remove reflection or package_prefix"
+        )
     if unfit := _tls_problem(node):
         raise SettingsError(unfit)
     # A missing file stands for all defaults, so that single variables can change it.

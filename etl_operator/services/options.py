@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from etl_operator.services.logs import FORMATS, LEVELS
+from etl_operator.logs import FORMATS, LEVELS
 
 
 def bind_address(text: str) -> tuple[str, int]:

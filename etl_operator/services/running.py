@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
+from etl_operator.logs import configure_logging
 from etl_operator.services.errors import StartError
-from etl_operator.services.logs import configure_logging
 from etl_operator.services.options import SERVICE, SOURCE, with_options
 from etl_operator.services.routers import RouterTls
 from etl_operator.services.service import Bind, Service, Serving, Tls, serve

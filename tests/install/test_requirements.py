@@ -206,8 +206,9 @@ def test_every_import_of_the_tests_is_declared() -> None:
 
 def test_the_routers_image_has_all_that_it_imports() -> None:
     image = names(group("router-image"))
-    parts = ("etl_operator/node", "etl_operator/probes.py", "etl_operator/router/pb", "informers/listener.py")
-    for package, file in imported(*parts):
+    library = ("informers/listener.py", "informers/logs.py", "informers/objects.py")
+    parts = ("etl_operator/node", "etl_operator/probes.py", "etl_operator/logs.py", "etl_operator/router/pb")
+    for package, file in imported(*parts, *library):
         assert distributions(package) & image, f"{file} imports {package}, which its image does not have"
 
 

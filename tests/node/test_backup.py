@@ -18,6 +18,7 @@ from etl_operator.router.pb import backup_pb2 as pb
 from etl_operator.router.pb import backup_pb2_grpc, checkpoint_pb2, checkpoint_pb2_grpc, router_pb2
 from tests.hanging import HANGS
 from tests.node.cluster import RouterCluster, RouterProcess, pipeline, running, writing
+from tests.node.etcd import binary
 from tests.processes import until
 
 OVERWRITE = (("etl-overwrite", "true"),)
@@ -109,10 +110,17 @@ async def code_of(call: Any) -> grpc.StatusCode:
     return caught.value.code()
 
 
-async def test_a_new_cluster_becomes_equal_byte_for_byte(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["embedded", "etcd"])
+async def test_a_new_cluster_becomes_equal_byte_for_byte(tmp_path: Path, engine: str) -> None:
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
-    async with running(tmp_path / "old", 3) as old, running(tmp_path / "new", 3) as new:
+    # From one engine to the other, too: a backup does not depend on it.
+    own = ["--engine=etcd", f"--etcd-binary={binary()}"] if engine == "etcd" else ["--engine=embedded"]
+    other = ["--engine=embedded"]
+    async with (
+        running(tmp_path / "old", 3, flags=other) as old,
+        running(tmp_path / "new", 3, flags=own) as new,
+    ):
         leader = await old.leader()
         await fill(leader, ["ns/a", "ns/b", "other/c"])
         # Any member serves all calls, and none misses what was acknowledged by another.

@@ -29,6 +29,8 @@ from etl_operator.node.main import main
         (["-n1", "--peers=2:a:1", "--peers=2:b:1"], "twice"),
         (["-n1", "--raft-tls-cert=x"], "must be given together"),
         (["-n1", "--package-prefix=other"], "other"),
+        (["-n1", "--log-format=xml"], "xml"),
+        (["-n1", "--log-level=trace"], "trace"),
         (["-n1", "--unknown"], "--unknown"),
     ],
 )

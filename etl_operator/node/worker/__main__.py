@@ -37,7 +37,6 @@ def main() -> None:
     end = socket.socket(fileno=int(sys.argv[1]))
     code = asyncio.new_event_loop().run_until_complete(run(end))
     logging.shutdown()
-    sys.stdout.flush()
     # As in the control process: the interpreter's own end waits for threads.
     os._exit(code)
 

@@ -8,13 +8,13 @@ import gc
 import logging
 import resource
 import socket
-import sys
 from collections import Counter
 from collections.abc import Coroutine
 from pathlib import Path
 
 import grpc.aio
 
+from etl_operator.logs import configure_logging
 from etl_operator.node.data import rpc, view
 from etl_operator.node.data.plane import DataPlane
 from etl_operator.node.limits import GRACE, server_options
@@ -168,11 +168,8 @@ async def run(end: socket.socket) -> int:
     begin = await control.read()
     if not isinstance(begin, link.Begin):
         return 1
-    logging.basicConfig(
-        stream=sys.stdout,
-        level=logging.INFO,
-        format=f"%(asctime)s %(levelname)s worker {begin.number} %(name)s: %(message)s",
-    )
+    node = begin.settings.node
+    configure_logging(node.log_format, node.log_level, {"worker": begin.number})
     # What is imported stays: collections need not look at it again and again.
     gc.freeze()
     return await WorkerProcess(control, begin).run()
