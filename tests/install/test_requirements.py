@@ -180,6 +180,7 @@ def _installed() -> Mapping[str, list[str]]:
 
 OPTIONAL = {
     "etl_operator/cli/backup": "backup",
+    "etl_operator/cli/stream.py": "nats",
     "etl_operator/sandbox": "sandbox",
     "informers/apiserver": "sandbox",
     "etl_operator/node": "router",
