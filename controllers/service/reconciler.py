@@ -26,6 +26,7 @@ from controllers.service.registration import (
     service_id,
     shared,
 )
+from controllers.service.secrets import LOOK_AGAIN, secrets_problem
 from controllers.service.status import Registered, conclude, judge_service, service_figures
 from controllers.status import reasons as r
 from controllers.status.conditions import Conditions
@@ -116,13 +117,15 @@ class ServiceReconciler:
             ],
             errors={address: one.error for address, one in state.items() if one.error},
             mounting=next(iter(lacking.values()), ""),
+            unusable=await secrets_problem(self._context.client, obj),
         )
         if self._joins(key, registered, conditions):
             # The keeper brings this key back as soon as it is done; the pause is for when it is not.
             return Result.after(self._context.settings.join_grace)
         judge_service(registered, health, probed, conditions)
         figures = service_figures(wanted.service_id, str(cluster.key), registered, health)
-        return await self._report(key, obj, figures, conditions)
+        again = LOOK_AGAIN if registered.unusable else None
+        return await self._report(key, obj, figures, conditions, again)
 
     def _joins(self, key: ObjectKey, registered: Registered, conditions: Conditions) -> bool:
         """Whether a Ready service is about to be registered with a member that has just become ready.

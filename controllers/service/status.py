@@ -27,6 +27,8 @@ class Registered:
     errors: Mapping[str, str]
     mounting: str = ""
     """A Secret for calls to the service that some ready pods do not mount yet."""
+    unusable: str = ""
+    """Which Secret, or key of one, is missing for calls to the service."""
 
     @property
     def everywhere(self) -> bool:
@@ -79,6 +81,8 @@ def judge_service(where: Registered, health: Health | None, probed: bool, condit
         conditions.set(r.REGISTERED, False, reason, message)
         return conditions.working(reason, message)
     conditions.set(r.REGISTERED, True, r.REGISTERED, "registered with every ready member")
+    if where.unusable:
+        return conditions.working(r.TLS_NOT_READY, where.unusable)
     if health is not None and not health.healthy:
         return conditions.working(r.PROBE_FAILED, health.message)
     if health is None and probed:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from controllers.objects.kinds import POD
+from controllers.objects.kinds import POD, SECRET
 from controllers.service.reconciler import FINALIZER
 from controllers.service.registration import readiness_or_reach_changed, split_endpoint
 from etl_operator.api import CLUSTER, SOURCE
 from informers.cache.informer import Delta
+from informers.errors import Forbidden
 from informers.objects import ObjectKey
 from tests.controllers.pipeline.running import add_cluster
 from tests.controllers.service.running import ADDRESSES, KEY, NAME, Running
@@ -253,6 +254,7 @@ async def test_how_a_service_is_called_with_tls_goes_along_as_labels() -> None:
 async def test_a_service_is_ready_when_every_member_mounts_its_secrets() -> None:
     tls = {"enabled": True, "caSecretName": "ca", "clientSecretName": "me"}
     running = Running(grpc={"endpoint": "kafka-svc:50051", "tls": tls})
+    running.store.no_secrets = Forbidden(403)
     await running.once()
     assert running.registered() == ADDRESSES
     assert running.condition("Ready")["status"] == "False"
@@ -263,6 +265,29 @@ async def test_a_service_is_ready_when_every_member_mounts_its_secrets() -> None
     for number in range(3):
         mounts = {"annotations": {"etl.router/service-secrets": "another,ca,me"}}
         running.store.edit(POD, f"prod-{number}", {"metadata": mounts})
+    await running.once()
+    assert running.condition("Ready")["status"] == "True"
+
+
+async def test_a_secret_that_is_missing_is_named_where_it_can_be_looked_for() -> None:
+    tls = {"enabled": True, "caSecretName": "ca", "clientSecretName": "me"}
+    running = Running(grpc={"endpoint": "kafka-svc:50051", "tls": tls})
+    for number in range(3):
+        mounts = {"annotations": {"etl.router/service-secrets": "ca,me"}}
+        running.store.edit(POD, f"prod-{number}", {"metadata": mounts})
+    running.store.put(SECRET, "ca")
+    running.store.edit(SECRET, "ca", {"data": {"ca.crt": "eA=="}})
+    assert await running.once() == 15.0
+    assert running.condition("Registered")["status"] == "True"
+    assert running.condition("Ready")["reason"] == "TLSNotReady"
+    assert running.condition("Ready")["message"] == (
+        "spec.grpc.tls.clientSecretName: Secret me does not exist in namespace etl"
+    )
+    running.store.put(SECRET, "me")
+    running.store.edit(SECRET, "me", {"data": {"tls.crt": "eA=="}})
+    await running.once()
+    assert running.condition("Ready")["message"].endswith("Secret me has no tls.key")
+    running.store.edit(SECRET, "me", {"data": {"tls.key": "eA=="}})
     await running.once()
     assert running.condition("Ready")["status"] == "True"
 
