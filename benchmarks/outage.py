@@ -293,8 +293,7 @@ async def measure(seconds: float, directory: Path) -> Result:
             await asyncio.sleep(min(seconds / 10, 10.0))
             result.before_mib = sum(_memory(node))
             await sink.stop()
-            await asyncio.sleep(min(seconds / 10, 5.0))
-            accepted = (await loading.ask())["accepted"]
+            accepted = await _stands(loading)
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 control, worker = _memory(node)
@@ -323,6 +322,15 @@ async def measure(seconds: float, directory: Path) -> Result:
             await loading.end()
             await sink.stop()
     return result
+
+
+async def _stands(loading: Loading) -> int:
+    """Wait until no more answers come; how many records are accepted."""
+    before, now = -1, 0
+    while before != now:
+        await asyncio.sleep(1.0)
+        before, now = now, (await loading.ask())["accepted"]
+    return now
 
 
 async def _flows(loading: Loading, beyond: int) -> None:
