@@ -62,6 +62,8 @@ class Certificates:
     """Why members cannot use them, or ""."""
     missing: bool = False
     """The problem is that something is not there, or not yet."""
+    unread: str = ""
+    """Why the operator has no certificates for calls, also while TLS is being removed; "" if it has."""
 
 
 @dataclass(slots=True)
@@ -148,11 +150,12 @@ class CertificateReader:
     async def _read(
         self, key: ObjectKey, wanted: Encryption, names: Sequence[str], memory: Reading
     ) -> Certificates:
-        before = memory.found.tls if memory.about[:2] == (wanted.secret, wanted.ca_secret) else None
+        before = memory.found.tls
         try:
             return await self._checked(key, wanted, names)
         except _Problem as problem:
-            return Certificates(before, problem=str(problem), missing=problem.missing)
+            unread = "" if before else str(problem)
+            return Certificates(before, problem=str(problem), missing=problem.missing, unread=unread)
         except TransportError:
             if before is None:
                 raise

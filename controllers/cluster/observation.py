@@ -54,6 +54,12 @@ class Observation:
     domain: str = "cluster.local"
 
     @property
+    def blind(self) -> str:
+        """Why members cannot be called, although they may be well; "" if they can."""
+        encrypted = any(pod.tls == naming.ENCRYPTED for pod in self.pods)
+        return self.certificates.unread if encrypted else ""
+
+    @property
     def update_revision(self) -> str:
         """Revision of the current template, or "" while the StatefulSet controller has not seen it."""
         live = self.stateful_set

@@ -93,6 +93,8 @@ def _node(cluster: str, node: NodeFacts, seen: Observation) -> dict[str, Any]:
 
 def _quorum_conditions(seen: Observation, conditions: Conditions) -> None:
     ok, reason, message = quorum_verdict(seen.consensus)
+    if seen.blind:
+        ok, reason, message = None, r.TLS_NOT_READY, f"members cannot be called: {seen.blind}"
     if ok is False and seen.momentary and conditions.is_true(r.QUORUM_HEALTHY):
         ok, reason, message = True, r.QUORUM_HEALTHY, f"an election can be in progress: {message}"
     conditions.set(r.QUORUM_HEALTHY, ok, reason, message)
@@ -193,6 +195,8 @@ def _ready_condition(cluster: EtlRouterCluster, seen: Observation, conditions: C
         # What is missing may be on its way: nobody is to give up for that.
         say = conditions.working if seen.certificates.missing else conditions.stalled
         return say(r.TLS_NOT_READY, seen.certificates.problem)
+    if seen.blind:
+        return conditions.stalled(r.TLS_NOT_READY, seen.blind)
     if seen.conflict:
         return conditions.stalled(r.NAME_CONFLICT, seen.conflict)
     if seen.refused:

@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controllers.cluster.encryption import Encryption, next_encryption, wanted_encryption
+from controllers.cluster.reconciler import ClusterReconciler
 from controllers.cluster.statefulset import stateful_set
 from controllers.members import naming
 from controllers.members.facts import PodFacts
 from controllers.objects.kinds import POD, SECRET, SERVICE, STATEFUL_SET
 from controllers.wiring.settings import ControllerSettings
 from etl_operator.api import CLUSTER, SINK, EtlRouterCluster
+from etl_operator.router.errors import Unreachable
 from etl_operator.tls.credentials import ChannelTls
 from informers.errors import Forbidden
 from tests.certificates import DAY, SERVER_ONLY, Authority, Issued
@@ -233,6 +235,36 @@ async def test_a_certificate_that_nobody_renews_is_announced_once_and_then_repor
     await running.later(2 * DAY)
     assert "tls.crt expired at" in running.condition("Ready")["message"]
     assert running.condition("Available")["status"] == "True"
+
+
+@pytest.mark.parametrize("tls", [{"secretName": "own"}, None])
+async def test_an_operator_that_starts_without_the_permission_raises_no_alarm(tls: Any) -> None:
+    running = await secured().started()
+    running.store.edit(CLUSTER, NAME, {"spec": {"tls": tls}})
+    running.store.no_secrets = Forbidden(403, message='User "me" cannot get resource "secrets"')
+    running.world.routers.errors["GetClusterStatus"] = Unreachable("connection lost")
+    running.reconciler = ClusterReconciler(running.world.context)
+    for _ in range(3):
+        await running.later(20)
+    for kind in ("Available", "QuorumHealthy"):
+        assert running.condition(kind)["status"] == "Unknown"
+        assert running.condition(kind)["reason"] == "TLSNotReady"
+    assert "no permission to get Secret own" in running.condition("Ready")["message"]
+    assert "QuorumLost" not in running.world.events.reasons()
+    running.store.no_secrets = None
+    del running.world.routers.errors["GetClusterStatus"]
+    await running.later(5)
+    await running.settle()
+    assert running.condition("Ready")["status"] == "True"
+
+
+async def test_while_another_secret_is_missing_members_are_called_as_before() -> None:
+    running = await secured().started()
+    running.store.edit(CLUSTER, NAME, {"spec": {"tls": {"secretName": "other"}}})
+    await running.later(5)
+    assert "Secret other does not exist" in running.condition("Ready")["message"]
+    assert running.condition("Available")["status"] == "True"
+    assert ChannelTls(GOOD.authority, *GOOD.pair) in running.world.routers.secured.values()
 
 
 def modes(running: Running) -> list[str]:
