@@ -190,12 +190,15 @@ def _pairs(observed: Any, desired: Any, field: str) -> list[tuple[str, Any, Any]
 
 
 def _keyed(items: Sequence[Any], keys: tuple[str, ...]) -> dict[tuple[Any, ...], Any] | None:
-    """The items by their merge keys; ``None`` when one has none, or two have the same."""
+    """The items by their merge keys; ``None`` when one has none or no plain value, or two have the same."""
     found: dict[tuple[Any, ...], Any] = {}
     for item in items:
         if not isinstance(item, dict) or keys[0] not in item:
             return None
-        found[tuple(item.get(key, _KEY_DEFAULTS.get(key)) for key in keys)] = item
+        values = tuple(item.get(key, _KEY_DEFAULTS.get(key)) for key in keys)
+        if any(isinstance(value, list | tuple | dict) for value in values):
+            return None
+        found[values] = item
     return found if len(found) == len(items) else None
 
 

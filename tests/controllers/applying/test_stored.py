@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from controllers.applying.apply import Applier, Outcome
@@ -359,6 +359,7 @@ def test_differences_are_found_exactly_where_something_is_not_contained(observed
 
 
 @given(VALUES)
+@example({"ports": [{"name": "", "containerPort": []}]})
 def test_what_has_no_empty_texts_is_left_as_it_is(value: Any) -> None:
     once = without_empty_texts(value)
     assert without_empty_texts(once) == once
