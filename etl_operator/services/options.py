@@ -106,10 +106,10 @@ SOURCE: list[Callable[[Any], Any]] = [
     click.option(
         "--router-tls-ca",
         type=_FILE,
-        help="Who signs the certificates of the routers; implies --router-tls.  [default: those gRPC trusts]",
+        help="CA certificate (PEM) of the routers; implies --router-tls.  [default: CAs that gRPC trusts]",
     ),
-    click.option("--router-tls-cert", type=_FILE, help="Client certificate for the routers."),
-    click.option("--router-tls-key", type=_FILE, help="Its key."),
+    click.option("--router-tls-cert", type=_FILE, help="Client certificate (PEM) for the routers."),
+    click.option("--router-tls-key", type=_FILE, help="Private key (PEM) of the client certificate."),
     click.option("--source-id", required=True, help="Name of the EtlSource, or NAMESPACE/NAME."),
     click.option(
         "--pipeline",

@@ -64,7 +64,7 @@ class Pusher:
         self._number = 0
         self._asked = -math.inf
         self._answers = 0
-        """Batches answered on this stream."""
+        """Batches acknowledged on this stream."""
         self._backoff = Backoff()
 
     async def offer(self, records: Sequence[Record]) -> None:
@@ -97,7 +97,7 @@ class Pusher:
         return self._finished and not len(self._outstanding)
 
     async def _stream(self) -> None:
-        """One stream, until it ends."""
+        """Run one stream until it ends."""
         call = self._routers.stream(self._metadata)
         self._answers = 0
         self._metrics.streams.inc()
@@ -111,7 +111,7 @@ class Pusher:
                 if task.done():
                     task.result()
         except _Fault as fault:
-            log.error("the stream is opened anew: %s", fault, extra={"router": self._routers.address})
+            log.error("the stream is opened again: %s", fault, extra={"router": self._routers.address})
         except grpc.aio.AioRpcError as error:
             if not _is_unknown(error):
                 self._routers.trouble(error, worked=self._answers > 0)

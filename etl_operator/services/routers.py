@@ -23,8 +23,8 @@ from etl_operator.tls.files import Reloading, TlsError
 log = logging.getLogger(__name__)
 
 _FIRST, _LONGEST = 0.1, 5.0
-"""Seconds of the first and of the longest back-off: a router that starts, or a pipeline that is created, has
-its records some seconds later. One attempt in so many seconds costs a router little, also of many sources."""
+"""Seconds of the first and of the longest back-off, so that a router that starts, or a new pipeline, gets its
+records some seconds later. An attempt every few seconds costs a router little, also with many sources."""
 _CALL = 10.0
 """Seconds that a call may take."""
 _OPTIONS = [
@@ -57,13 +57,13 @@ class RouterTls:
     """PEM files of the connections to routers; when they are replaced, new connections use the new ones."""
 
     authority: Path | None = None
-    """Signs the routers' certificates. None: the authorities that gRPC trusts by itself."""
+    """CA of the routers' certificates. ``None``: the CAs that gRPC trusts by default."""
     certificate: Path | None = None
-    """What the source presents, with its key; needed where routers require client certificates."""
+    """Client certificate of the source; needed if the routers require client certificates."""
     key: Path | None = None
 
     def reloading(self) -> Reloading[ChannelTls]:
-        """What is in the files, always the newest that can be used.
+        """The contents of the files, always the newest that can be used.
 
         :raises TlsError: a file cannot be used.
         """
@@ -79,7 +79,7 @@ class RouterTls:
 
 
 class Backoff:
-    """Pauses between attempts: 100 ms, doubled up to 5 s, less a random part of up to a half."""
+    """Exponential back-off: 100 ms, doubled up to 5 s, less a random part of up to a half."""
 
     def __init__(self) -> None:
         self._failures = 0
@@ -89,7 +89,7 @@ class Backoff:
         self._failures = 0
 
     async def wait(self) -> None:
-        """Sleep."""
+        """Sleep until the next attempt."""
         # The power is bounded too: 2.0 ** 1100 is an error.
         seconds = min(_LONGEST, _FIRST * 2.0 ** min(self._failures, 20))
         self._failures += 1
