@@ -69,10 +69,11 @@ lint: $(VENV)/.dev ## Check style, types and layers: ruff, mypy --strict, import
 	@echo "==> layers: import-linter (4 of 5)"
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev ## Run the benchmarks of the runtime, the sandbox and the data plane (BENCH)
+bench: $(VENV)/.dev ## Run the benchmarks of the runtime, the sandbox, the data plane and the router's engines (BENCH)
 	$(BIN)/python -m benchmarks $(BENCH)
 	$(BIN)/python -m benchmarks.servers
 	$(BIN)/python -m benchmarks.dataplane $(filter --quick --check,$(BENCH))
+	$(BIN)/python -m benchmarks.engines $(filter --quick --check,$(BENCH))
 
 fmt: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .

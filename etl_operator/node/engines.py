@@ -91,7 +91,7 @@ def _open_ports(identity: Identity, node: Node) -> list[str]:
 def _on_etcd(node: Node, embedded: Path, etcd: Path) -> bool:
     if node.engine != "auto":
         return node.engine == "etcd"
-    if node.etcd_endpoints or etcd.exists():
+    if node.etcd_endpoints or (etcd / "member").exists():
         return True
     from etl_operator.node.consensus.etcd import program
 
