@@ -65,7 +65,9 @@ def _error(error: grpc.RpcError) -> EtcdError:
         return NoSpace(text)
     if code is grpc.StatusCode.OUT_OF_RANGE and "has been compacted" in text:
         return Compacted(text)
-    return (Refused if code in _REFUSALS else EtcdError)(f"{code.name}: {text}")
+    # The latter: not all members are connected, so the members are not changed.
+    refused = code in _REFUSALS or "unhealthy cluster" in text
+    return (Refused if refused else EtcdError)(f"{code.name}: {text}")
 
 
 def version_problem(version: str) -> str:

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ import grpc
 from etl_operator.node.consensus import wire
 from etl_operator.node.consensus.address import Address
 from etl_operator.node.consensus.engine import (
+    ChangeRefused,
     CommitTimeout,
     ConsensusError,
     EngineFault,
+    Expected,
     LeadershipLost,
     Member,
     NotLeader,
@@ -35,10 +37,12 @@ from etl_operator.node.consensus.etcd.client import Client, EtcdError, Refused, 
 from etl_operator.node.consensus.etcd.joining import JOIN, Joining, OtherEngine, etcd_address
 from etl_operator.node.consensus.etcd.leading import Leadership
 from etl_operator.node.consensus.etcd.log import MAX_COMMAND, BadLog, Keys
+from etl_operator.node.consensus.etcd.members import Members, Seat
 from etl_operator.node.consensus.etcd.program import Program, name_of
 from etl_operator.node.consensus.etcd.replica import Replica
 from etl_operator.node.consensus.etcd.space import Space
 from etl_operator.node.consensus.etcd.writing import Writer
+from etl_operator.node.consensus.membership import MembershipLoop
 from etl_operator.node.consensus.settings import Timing
 from etl_operator.node.consensus.transport import PeerTransport
 from etl_operator.tls.files import TlsFiles
@@ -48,6 +52,7 @@ log = logging.getLogger(__name__)
 
 _CALL_SECONDS = 5.0
 _MEMBERS_EVERY = 1.0
+_CHANGE_EVERY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,8 @@ class EtcdEngine:
         timing: Timing,
         snapshot_every: int = 10_000,
         cluster: Callable[[], str] = lambda: "",
+        existing: bool = False,
+        replace_lost: bool = True,
         tls: PeerTls | None = None,
     ) -> None:
         self._node_id = node_id
@@ -128,6 +135,14 @@ class EtcdEngine:
             connected=lambda peer, up: None,
             tls=tls,
         )
+        self._membership = MembershipLoop(
+            self,
+            Expected({**peers, node_id: bind}, existing, replace_lost),
+            max(timing.heartbeat, _CHANGE_EVERY),
+        )
+        self._members: Members | None = None
+        self._learned: int | None = None
+        """How far the store is here, while this node is a learner."""
         self._callbacks: list[Callable[[], None]] = []
         self._seen: tuple[Any, ...] = ()
         self._tasks: list[asyncio.Task[None]] = []
@@ -166,7 +181,9 @@ class EtcdEngine:
             self._client = Client(self._store.targets, within=_CALL_SECONDS, tls=self._store.tls)
         self._build(Keys(prefix))
         await self._transport.start()
-        loops = [self._replica.run(), self._writer.run(), self._poll(), self._beat(), self._mind_members()]
+        loops = [self._replica.run(), self._writer.run(), self._poll(), self._beat()]
+        if self._members is not None:
+            loops += [self._membership.run(), self._read_members(self._members)]
         self._tasks = [asyncio.create_task(self._guarded(loop)) for loop in loops]
         if self._joining is not None:
             self._running = asyncio.create_task(self._guarded(self._run_program(self._joining)))
@@ -196,23 +213,33 @@ class EtcdEngine:
                 client,
                 self._program,
                 self._node_id,
-                {peer: known.address for peer, known in self._peers.items()},
+                lambda: {
+                    peer: address
+                    for peer, address in self._membership.expected.members.items()
+                    if peer != self._node_id
+                },
                 self._bind,
                 lambda peer, topic, body, within: self._transport.ask(peer, topic, body, within),
                 file=self._directory / "initial-cluster",
                 running=lambda: self._checked,
+                may_found=lambda: not self._membership.expected.existing,
             )
+            self._members = Members(client, self._joining)
             self._transport.handlers[JOIN] = self._joining.answer
 
     async def _run_program(self, joining: Joining) -> None:
         assert self._program is not None
-        try:
-            start = await joining.start()
-        except OtherEngine:
-            if isinstance(self._store, Own) and self._store.otherwise is not None:
-                self._store.otherwise.mkdir(parents=True, exist_ok=True)
-            raise
-        await self._program.run(start.initial, start.state, start.url)
+        while True:
+            try:
+                start = await joining.start()
+            except OtherEngine:
+                if isinstance(self._store, Own) and self._store.otherwise is not None:
+                    self._store.otherwise.mkdir(parents=True, exist_ok=True)
+                raise
+            await self._program.run(start.initial, start.state, start.url)
+            joining.removed()
+            self._checked = False
+            self._replica.forget()
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         try:
@@ -291,7 +318,7 @@ class EtcdEngine:
         """See `ConsensusEngine`."""
         self._transport.handlers[topic] = handler
 
-    async def hand_over(self) -> None:
+    async def hand_over(self, to: Collection[int] = ()) -> None:
         """See `ConsensusEngine`."""
         if not self._leadership.holds or self._failure.done():
             return
@@ -300,6 +327,7 @@ class EtcdEngine:
             (known.match_index, peer)
             for peer, known in self._peers.items()
             if known.role is Role.FOLLOWER and now - known.heard <= self._timing.election_max
+            if not to or peer in to
         ]
         if not ready:
             return
@@ -337,8 +365,9 @@ class EtcdEngine:
     def status(self) -> Status:
         """See `ConsensusEngine`."""
         leader, role, replica = self._leadership.leader, self._role(), self._replica
-        members = [self._status_of(peer, known, leader) for peer, known in self._peers.items()]
-        own = Member(self._node_id, str(self._bind), role, True, replica.revision, time.time())
+        listed = self._members.seats if self._members is not None else {}
+        nodes = listed or self._membership.expected.members
+        members = [self._status_of(node, listed.get(node), leader) for node in sorted(nodes)]
         return Status(
             node_id=self._node_id,
             leader_id=leader,
@@ -346,19 +375,33 @@ class EtcdEngine:
             term=self._leadership.term,
             commit_index=replica.revision,
             applied_index=replica.revision,
-            members=tuple(sorted([*members, own], key=lambda member: member.node_id)),
+            members=tuple(members),
             caught_up=replica.loaded,
         )
 
     def _role(self) -> Role:
         if self._leadership.holds:
             return Role.LEADER
+        if self._learned is not None:
+            return Role.LEARNER
         return Role.FOLLOWER if self._leadership.connected else Role.CANDIDATE
 
-    def _status_of(self, peer: int, known: _Peer, leader: int | None) -> Member:
+    def _reached(self) -> int:
+        """How far the log is here."""
+        return self._replica.revision if self._learned is None else self._learned
+
+    def _status_of(self, node: int, seat: Seat | None, leader: int | None) -> Member:
+        voter = seat is None or seat.voter
+        if node == self._node_id:
+            return Member(node, str(self._bind), self._role(), True, self._reached(), time.time(), voter)
+        known = self._peers.get(node)
+        if known is None:
+            where = str(seat.address) if seat is not None else ""
+            return Member(node, where, Role.UNKNOWN, False, 0, None, voter)
         healthy = time.monotonic() - known.heard <= max(2 * self._timing.election_max, 1.0)
-        role = Role.LEADER if peer == leader else known.role if healthy else Role.UNKNOWN
-        return Member(peer, str(known.address), role, healthy, known.match_index, known.contact)
+        role = Role.LEADER if node == leader else known.role if healthy else Role.UNKNOWN
+        found = Member(node, str(known.address), role, healthy, known.match_index, known.contact, voter)
+        return replace(found, blank=self._members is not None and self._members.is_blank(node))
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """See `ConsensusEngine`."""
@@ -366,7 +409,13 @@ class EtcdEngine:
 
     def _notice_changes(self) -> None:
         role, leader, term = self._role(), self._leadership.leader, self._leadership.term
-        seen = (role, leader, term, self._replica.loaded)
+        seen = (
+            role,
+            leader,
+            term,
+            self._replica.loaded,
+            self._members and tuple(self._members.seats.items()),
+        )
         if seen == self._seen:
             return
         if self._seen[:3] != seen[:3]:
@@ -378,7 +427,9 @@ class EtcdEngine:
     # What happens.
 
     def _deliver(self, sender: int, message: wire.Message) -> None:
-        peer = self._peers[sender]
+        peer = self._peers.get(sender)
+        if peer is None:
+            return
         peer.heard, peer.contact = time.monotonic(), time.time()
         if isinstance(message, wire.Beat):
             with contextlib.suppress(ValueError):
@@ -439,9 +490,10 @@ class EtcdEngine:
             self._writer.shake()
         self._replica.behind(status.header.revision)
         await self._space.tend(status)
+        self._learned = status.header.revision if status.isLearner else None
         if status.isLearner:
             return
-        if self._leadership.due({self._node_id, *self._peers}):
+        if self._leadership.due({member.node_id for member in self.status().members}):
             with contextlib.suppress(EtcdError):  # As without space. The watch says what became of it.
                 await self._leadership.claim()
         if self._space.due and self._leadership.holds and self._snapshotting is None:
@@ -458,22 +510,65 @@ class EtcdEngine:
 
     async def _beat(self) -> None:
         while True:
-            role, revision = self._role(), self._replica.revision
-            beat = wire.Beat(term=self._leadership.term, role=role.value, match_index=revision)
+            role, reached = self._role(), self._reached()
+            beat = wire.Beat(term=self._leadership.term, role=role.value, match_index=reached)
             self._transport.broadcast(beat)
             await asyncio.sleep(self._timing.heartbeat)
 
-    async def _mind_members(self) -> None:
-        """The leader gives learners that have caught up their vote."""
+    # Members.
+
+    async def _read_members(self, members: Members) -> None:
+        """Know who they are."""
         while True:
-            await asyncio.sleep(_MEMBERS_EVERY)
-            if self._program is None or not self._leadership.holds:
-                continue
             with contextlib.suppress(EtcdError):
-                for member in await self._client.members():
-                    if member.isLearner and member.name:
-                        await self._client.promote(member.ID)
-                        log.info("member %x (%s) has a vote now", member.ID, member.name)
+                await members.read()
+                self._connect(members)
+                self._notice_changes()
+            await asyncio.sleep(_MEMBERS_EVERY)
+
+    def _connect(self, members: Members) -> None:
+        """Reach those whom the flags or etcd name."""
+        wanted = {node: seat.address for node, seat in members.seats.items()}
+        wanted |= {node: known.address for node, known in self._peers.items() if node in wanted}
+        wanted |= self._membership.expected.members
+        wanted.pop(self._node_id, None)
+        for node in self._peers.keys() - wanted.keys():
+            del self._peers[node]
+        for node, address in wanted.items():
+            self._peers.setdefault(node, _Peer(address)).address = address
+        self._transport.connect(wanted)
+
+    def expect(self, expected: Expected) -> None:
+        """See `ConsensusEngine`."""
+        if expected != self._membership.expected:
+            self._membership.expected = expected
+            if self._members is not None:
+                self._connect(self._members)
+
+    async def add_learner(self, member: int, address: Address, *, within: float = 5.0) -> None:
+        """See `ConsensusEngine`."""
+        await self._change(lambda members: members.add(member, address), within)
+
+    async def promote(self, member: int, *, within: float = 5.0) -> None:
+        """See `ConsensusEngine`."""
+        await self._change(lambda members: members.promote(member), within)
+
+    async def remove(self, member: int, *, within: float = 5.0) -> None:
+        """See `ConsensusEngine`."""
+        await self._change(lambda members: members.remove(member), within)
+
+    async def _change(self, change: Callable[[Members], Awaitable[None]], within: float) -> None:
+        if self._members is None:
+            raise ChangeRefused("the members of an etcd that runs elsewhere are not changed from here")
+        if self._stopped or not self._leadership.holds:
+            raise NotLeader("not the leader")
+        try:
+            async with asyncio.timeout(within):
+                await change(self._members)
+        except TimeoutError:
+            raise CommitTimeout("timed out waiting for etcd; the outcome is unknown") from None
+        self._connect(self._members)
+        self._notice_changes()
 
 
 async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -2,7 +2,8 @@
 
 A node without data asks the others. If a majority has none either, all begin a new cluster, with the
 addresses in their lists: each learns from the others under which one it is known. If there is a cluster, the
-node is added to it as a learner, and its member that was there before, whose data is lost, is removed.
+node waits until the leader has added it as a learner, which `membership.MembershipLoop` sees to. If it was a
+member before, it says that the data of that member is lost.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
 
     yours: str
     """The address by which it knows the node that it asks."""
-    replace: int = 0
-    """Its member of which it has lost the data. Named, so that a late question cannot remove a later one."""
+    lost: int = 0
+    """Its member of which it has lost the data. Named, so that a late question cannot mean a later one."""
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
@@ -55,8 +56,8 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     initial: str = ""
     """Members with which to start; empty: ask again."""
     state: str = "new"
-    lost: int = 0
-    """The node that asks was this member."""
+    member: int = 0
+    """The node that asks was this member, and has had data."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -79,7 +80,9 @@ class Joining:
     :param peers: addresses of the other nodes.
     :param own: this node's address, for one that is alone.
     :param ask: asks another node.
+    :param file: for what a new cluster was begun with.
     :param running: whether this node's etcd serves.
+    :param may_found: whether a new cluster may be begun.
     """
 
     def __init__(
@@ -87,12 +90,13 @@ class Joining:
         client: Client,
         program: Program,
         node_id: int,
-        peers: Mapping[int, Address],
+        peers: Callable[[], Mapping[int, Address]],
         own: Address,
         ask: Ask,
         *,
         file: Path,
         running: Callable[[], bool],
+        may_found: Callable[[], bool],
     ) -> None:
         self._client = client
         self._program = program
@@ -102,12 +106,15 @@ class Joining:
         self._ask = ask
         self._file = file
         self._running = running
-        self._adding = asyncio.Lock()
+        self._may_found = may_found
+        self._removed = False
+        self.lost: dict[int, int] = {}
+        """Members of which the data is lost, by node id."""
 
     async def start(self) -> Start:
         """What to start etcd with; waits until that is known."""
-        if self._program.has_data or not self._peers:
-            own = self._url(self._own)
+        if self._program.has_data or not (self._peers() or self._removed):
+            own = self.url(self._own)
             return Start(f"{name_of(self._node_id)}={own}", "new", own)
         told, lost = False, 0
         while True:
@@ -116,9 +123,10 @@ class Joining:
             for answer in answers:
                 if answer.initial:
                     return self._begin(answer.initial, answer.state, known)
-            lost = next((answer.lost for answer in answers if answer.lost), 0)
+            lost = next((answer.member for answer in answers if answer.member), 0)
             empty = sum(answer.empty for answer in answers)
-            if empty == len(answers) and 2 * (empty + 1) > len(self._peers) + 1:
+            may = self._may_found() and not self._removed and empty == len(answers)
+            if may and 2 * (empty + 1) > len(self._peers()) + 1:
                 return self._begin(self._initial(known), "new", known)
             if not told:
                 log.info("waiting for %s", "the cluster to add this node" if answers else "other nodes")
@@ -137,14 +145,22 @@ class Joining:
                     ) from error
                 return None
 
-        found = await asyncio.gather(*(one(node_id, address) for node_id, address in self._peers.items()))
+        found = await asyncio.gather(*(one(node_id, address) for node_id, address in self._peers().items()))
         return [answer for answer in found if answer is not None]
 
     def _begin(self, initial: str, state: str, known: str) -> Start:
         if state == "new":
             # Until the cluster has had a leader, others that ask begin with the same.
             self._file.write_text(initial, encoding="utf-8")
-        return Start(initial, state, self._url_of(known))
+        return Start(initial, state, self.url_of(known))
+
+    def known(self) -> Mapping[int, Address]:
+        """The other nodes."""
+        return self._peers()
+
+    def removed(self) -> None:
+        """The node was removed from its cluster, and waits until it is added again."""
+        self._removed = True
 
     def elected(self) -> None:
         """The cluster has had a leader."""
@@ -152,7 +168,10 @@ class Joining:
 
     async def answer(self, sender: int, body: bytes) -> bytes:
         """Say to a node without data what to do."""
-        yours = str(self._peers[sender])
+        known = self._peers().get(sender)
+        if known is None:
+            raise LookupError(f"node {sender} is not in the member list of node {self._node_id}")
+        yours = str(known)
         return _encoder.encode(await self._say(sender, yours, _question.decode(body)))
 
     async def _say(self, sender: int, yours: str, question: Question) -> Answer:
@@ -161,36 +180,35 @@ class Joining:
         if not self._program.has_data and not self._running():
             return Answer(yours, empty=True)
         try:
-            # Two nodes at once are added one after the other: etcd has one learner at a time.
-            async with self._adding:
-                return await self._add(sender, yours, question)
+            return await self._member(sender, yours, question)
         except EtcdError as error:
-            log.info("node %d cannot be added yet: %s", sender, error)
+            log.debug("node %d has to wait: %s", sender, error)
             return Answer(yours)
 
-    async def _add(self, sender: int, yours: str, question: Question) -> Answer:
-        url, own = self._url_of(yours), self._url_of(question.yours)
+    async def _member(self, sender: int, yours: str, question: Question) -> Answer:
+        url = self.url_of(yours)
         members = await self._client.members()
-        for member in members:
-            # A node that began alone did not know its name.
-            if member.name == name_of(self._node_id) and list(member.peerURLs) != [own]:
-                await self._client.rename(member.ID, own)
+        await self._rename(members, self.url_of(question.yours))
         found = find(members, sender, url)
-        if found is not None and not found.clientURLs:
+        if found is None:
+            return Answer(yours)
+        if not found.clientURLs:
             state = "existing" if found.isLearner else "new"
             return Answer(yours, initial=self._listed(await self._client.members(), sender, url), state=state)
-        if found is not None and question.replace != found.ID:
-            return Answer(yours, lost=found.ID)
-        if found is not None:
-            log.warning("node %d has lost its data: replacing its member %x", sender, found.ID)
-            await self._client.remove(found.ID)
-        added = await self._client.add_learner(url)
-        log.info("added node %d as member %x, a learner", sender, added.member.ID)
-        return Answer(yours, initial=self._listed(added.members, sender, url), state="existing")
+        if question.lost == found.ID and self.lost.get(sender) != found.ID:
+            log.warning("node %d has lost the data of its member %x", sender, found.ID)
+            self.lost[sender] = found.ID
+        return Answer(yours, member=found.ID)
+
+    async def _rename(self, members: Sequence[pb.Member], own: str) -> None:
+        """A node that began alone did not know its name."""
+        for member in members:
+            if member.name == name_of(self._node_id) and list(member.peerURLs) != [own]:
+                await self._client.rename(member.ID, own)
 
     def _initial(self, own: str) -> str:
-        urls = {node_id: self._url(address) for node_id, address in self._peers.items()}
-        urls[self._node_id] = self._url_of(own)
+        urls = {node_id: self.url(address) for node_id, address in self._peers().items()}
+        urls[self._node_id] = self.url_of(own)
         return ",".join(f"{name_of(node_id)}={url}" for node_id, url in sorted(urls.items()))
 
     @staticmethod
@@ -201,12 +219,14 @@ class Joining:
             for member_url in member.peerURLs
         )
 
-    def _url(self, address: Address) -> str:
+    def url(self, address: Address) -> str:
+        """Where etcd listens on a node that is at ``address``."""
         return f"{self._program.scheme}://{etcd_address(address)}"
 
-    def _url_of(self, known: str) -> str:
+    def url_of(self, known: str) -> str:
+        """The same of ``host:port``."""
         host, _, port = known.rpartition(":")
-        return self._url(Address(host.strip("[]"), int(port)))
+        return self.url(Address(host.strip("[]"), int(port)))
 
 
 def etcd_address(raft: Address) -> Address:

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 5.0
+_REMOVED = "removed from the cluster"
+"""So etcd says for good: a member that was removed never comes back, and its data is of no use."""
 _ATTEMPTS = 3
 """Starts without success after which the node ends, and says what etcd's last words were."""
 _END_SECONDS = 10.0
@@ -89,7 +91,7 @@ class Program:
         """Of the running process."""
         self._process: asyncio.subprocess.Process | None = None
         self._words: deque[str] = deque(maxlen=5)
-        self._healthy = False
+        self._healthy = self._removed = False
         self._socket_directory: Path | None = None
         self._again = asyncio.Event()
 
@@ -141,12 +143,12 @@ class Program:
                 self._process.terminate()
 
     async def run(self, initial: str, state: str, url: str) -> None:
-        """Keep it running until cancelled.
+        """Keep it running until cancelled, or removed from the cluster: its data is deleted then.
 
         :param initial: all members as etcd's ``--initial-cluster`` has them. Used without data only.
         :param state: ``new`` or ``existing``.
         :param url: this member's own address in it.
-        :raises ConsensusError: it does not start, or is no member any more.
+        :raises ConsensusError: it does not start.
         """
         attempts, pause = 0, _FIRST_PAUSE
         while True:
@@ -157,13 +159,19 @@ class Program:
             attempts, pause = (0, _FIRST_PAUSE) if self._healthy else (attempts + 1, pause)
             self._healthy = False
             words = "; ".join(self._words) or "it logged nothing"
-            if "removed from the cluster" in words:
-                raise ConsensusError(f"this node is no longer a member: {words}")
+            if self._removed:
+                self._forget()
+                return
             if attempts >= _ATTEMPTS and shutil.disk_usage(self._directory).free > _LEAST_SPACE:
                 raise StorageCorrupt(f"etcd does not start in {self._directory}: {words}")
             log.warning("etcd ended with %s; starting it again: %s", code, words)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LAST_PAUSE)
+
+    def _forget(self) -> None:
+        self._removed = False
+        log.warning("this node was removed from the cluster; its etcd data is deleted")
+        shutil.rmtree(self._directory / "member", ignore_errors=True)
 
     async def _once(self, initial: str, state: str, url: str) -> int:
         socket = self._socket()
@@ -200,6 +208,7 @@ class Program:
             log.log(logging.INFO if level == logging.WARNING else level, "etcd: %s", text)
             if level >= logging.WARNING:
                 self._words.append(text[:500])
+            self._removed |= _REMOVED in text
 
     async def _end(self) -> None:
         process = self._process

@@ -114,6 +114,12 @@ class Replica:
             self._response_at = time.monotonic()
             self._watching.cancel()
 
+    def forget(self) -> None:
+        """What was seen is of no use: read all of it again."""
+        self.loaded, self.owner, self.fence = False, None, 0
+        if self._watching is not None:
+            self._watching.cancel()
+
     async def barrier(self) -> None:
         """Wait until all that was acknowledged before the call is applied.
 

@@ -180,48 +180,6 @@ async def test_without_space_writes_are_refused_and_later_taken_again(tmp_path: 
         await until(lambda: not any(made.engine(node)._space.full for node in made.engines))
 
 
-async def test_a_lost_data_directory_is_a_replaced_member(tmp_path: Path) -> None:
-    async with engines(EtcdGroup, tmp_path, 3) as made:
-        leader = await made.leader()
-        await made.write(b"a")
-        lost = next(node for node in made.engines if node != leader)
-        before = {member.ID for member in await made.client(leader).members()}
-        await made.crash(lost)
-        (tmp_path / str(lost)).rename(tmp_path / "lost")
-        await made.write(b"b")
-        await made.start(lost, [1, 2, 3])
-        await made.equal([b"a", b"b"])
-
-        async def voters() -> bool:
-            members = await made.client(await made.leader()).members()
-            return len(members) == 3 and not any(member.isLearner for member in members)
-
-        await until(voters)
-        after = {member.ID for member in await made.client(await made.leader()).members()}
-        assert len(before & after) == 2
-
-
-async def test_a_new_node_joins_as_a_learner_and_gets_its_vote(tmp_path: Path) -> None:
-    async with engines(EtcdGroup, tmp_path, 1) as made:
-        await made.write(b"a")
-        await made.start(2, [1, 2])
-        await made.engines.pop(1).stop()
-        await made.start(1, [1, 2])
-        await made.equal([b"a"])
-
-        async def voters() -> bool:
-            members = await made.client(await made.leader()).members()
-            return len(members) == 2 and not any(member.isLearner for member in members)
-
-        await until(voters)
-        # Neither has a majority without the other.
-        await made.crash(2)
-        await until(lambda: made.engines[1].status().leader_id is None)
-        await made.start(2, [1, 2])
-        await made.write(b"b")
-        await made.equal([b"a", b"b"])
-
-
 async def test_an_etcd_that_runs_elsewhere(tmp_path: Path) -> None:
     async with engines(EtcdGroup, tmp_path, 1) as made:
         await made.leader()

@@ -11,6 +11,7 @@ import pytest
 from etl_operator.node.consensus.engine import (
     CommitTimeout,
     ConsensusError,
+    Expected,
     NotLeader,
     NotReady,
     OutcomeUnknown,
@@ -196,3 +197,49 @@ async def test_logs_never_part_while_members_are_killed_and_hand_over(
         assert set(acknowledged) <= set(final)
         assert not set(refused) & set(final)
         await made.equal(final)
+
+
+async def voters(made: Group, expected: set[int]) -> None:
+    """Have these as the members by the flags of all, and wait until they are, and all vote."""
+    members = {node: made.address(node) for node in expected}
+    for engine in made.engines.values():
+        engine.expect(Expected(members))
+
+    def settled() -> bool:
+        found = [engine.status() for engine in made.engines.values()]
+        leaders = [status for status in found if status.leader_id == status.node_id]
+        return any({member.node_id for member in one.members if member.voter} == expected for one in leaders)
+
+    await until(settled)
+
+
+async def test_members_are_what_the_flags_say(tmp_path: Path, kind: type[Group]) -> None:
+    async with engines(kind, tmp_path, 1) as made:
+        await made.write(b"1")
+        for size in (2, 3):
+            await made.start(size, range(1, size + 1))
+            await voters(made, set(range(1, size + 1)))
+            await made.write(b"%d" % size)
+        await made.equal([b"1", b"2", b"3"])
+        # Highest first; its directory stays, and it comes back with it.
+        await voters(made, {1, 2})
+        await made.crash(3)
+        await made.write(b"4")
+        await made.start(3, [1, 2, 3])
+        await voters(made, {1, 2, 3})
+        await made.write(b"5")
+        await made.equal([b"1", b"2", b"3", b"4", b"5"])
+
+
+async def test_a_lost_data_directory_is_a_replaced_member(tmp_path: Path, kind: type[Group]) -> None:
+    async with engines(kind, tmp_path, 3) as made:
+        await made.write(b"a")
+        await made.equal([b"a"])
+        leader = await made.leader()
+        lost = next(node for node in made.engines if node != leader)
+        await made.crash(lost)
+        (tmp_path / str(lost)).rename(tmp_path / "lost")
+        await made.write(b"b")
+        await made.start(lost, [1, 2, 3])
+        await made.equal([b"a", b"b"])
+        await voters(made, {1, 2, 3})
