@@ -75,8 +75,8 @@ class DeadLetters:
     def _kept(tally: Tally, conditions: Conditions) -> None:
         if any(series.mark for series in tally.errors.values()):
             message = (
-                "records failed, and the router holds them in memory without an answer to their source; "
-                "set spec.dlq.sink to have them written"
+                "records failed, and no sink takes them: the router holds them in its durable buffer, or in "
+                "memory without an answer to their source; set spec.dlq.sink to have them written"
             )
             conditions.set(r.DLQ_HEALTHY, False, r.DLQ_GROWING, message)
         else:

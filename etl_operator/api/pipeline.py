@@ -54,7 +54,8 @@ class DeadLetterQueue(Model):
     """maxRetries is the number of attempts before a record counts as failed, 0 to 1000. Defaults to 3."""
     sink: ObjectName | None = None
     """sink is the name of the EtlSink that receives failed records. If not set, the router keeps up to 1000
-    of them in memory, and does not answer their source."""
+    of them in memory, and does not answer their source. With buffer.type Nats of the cluster it stores them
+    in a stream instead."""
     retry_backoff_ms: BackoffMs = 100
     """retryBackoffMs is the time in milliseconds before the first retry. It doubles with every retry.
     Defaults to 100."""
@@ -74,7 +75,7 @@ class PipelineSpec(Model):
     """sink is the name of the EtlSink that receives the records."""
     dlq: DeadLetterQueue | None = None
     """dlq describes how the router handles records that fail. If not set, the router rejects them in its
-    answer to the source."""
+    answer to the source; with buffer.type Nats of the cluster it stores them in a stream."""
     enabled: bool = True
     """enabled specifies whether the pipeline runs. If false, it is disabled in the router and drains; it is
     Ready when it is drained. Defaults to true."""
@@ -143,8 +144,8 @@ class PipelineStatus(Status):
     """deadLetters is the number of failed records that were written to the sink of the dead-letter queue, or
     that the router keeps if the queue has no sink, since this object was created."""
     pending_records: Counter | None = None
-    """pendingRecords is the number of records that are in the stages of the pipeline. While the pipeline
-    drains, it is the number of records that the router waits for."""
+    """pendingRecords is the number of records in the stages and the durable buffer of the pipeline. While the
+    pipeline drains, it is the number of records that the router waits for."""
 
 
 class EtlPipeline(Model):
