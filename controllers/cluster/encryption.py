@@ -50,12 +50,13 @@ def wanted_encryption(cluster: EtlRouterCluster, services: Sequence[str] = ()) -
 
 
 def next_encryption(
-    wanted: Encryption, live: Object | None, pods: Sequence[PodFacts], *, settled: bool
+    wanted: Encryption, live: Object | None, pods: Sequence[PodFacts], *, complete: bool
 ) -> Encryption:
     """What the template asks for now, on the way to ``wanted``.
 
     :param live: the observed StatefulSet; ``None`` before it exists.
-    :param settled: all pods run its template, and nothing else is under way.
+    :param complete: all pods that there should be are there, and none comes up with an older template. They
+        need not be ready: what keeps them from it may be what is taken back.
     """
     if live is None:
         return wanted
@@ -65,7 +66,7 @@ def next_encryption(
     if naming.MIXED in (wanted.mode, present.mode) and wanted.mode != present.mode:
         # To or from the middle: the pods that the middle was for must be gone.
         opposite = {naming.PLAIN: naming.ENCRYPTED, naming.ENCRYPTED: naming.PLAIN}.get(wanted.mode)
-        if wanted.mode == naming.MIXED or (settled and all(pod.tls != opposite for pod in pods)):
+        if wanted.mode == naming.MIXED or (complete and all(pod.tls != opposite for pod in pods)):
             return wanted
     elif wanted.mode == present.mode:
         return wanted

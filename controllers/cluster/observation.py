@@ -73,11 +73,14 @@ class Observation:
     @property
     def current(self) -> bool:
         """Every member there should be runs the current template."""
-        revision = self.update_revision
+        return self.complete and not outdated(self.pods, self.update_revision)
+
+    @property
+    def complete(self) -> bool:
+        """Every member that there should be exists, and none will come up with an older template."""
         return (
-            bool(revision)
+            bool(self.update_revision)
             and len(self.pods) == self.members.target
-            and not outdated(self.pods, revision)
             and not any(pod.terminating for pod in self.pods)
         )
 

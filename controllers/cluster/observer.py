@@ -63,7 +63,7 @@ class Observer:
             certificates=certificates,
         )
         wanted = wanted_encryption(cluster, self._service_secrets(key))
-        seen = replace(seen, encryption=next_encryption(wanted, live, pods, settled=seen.settled))
+        seen = replace(seen, encryption=next_encryption(wanted, live, pods, complete=seen.complete))
         seen = self._over_time(cluster, seen, memory)
         now = self._context.clock.monotonic()
         return await memory.explanations.applied(
