@@ -19,7 +19,7 @@ import pytest
 
 from e2e.running import eventually
 from e2e.scene import MANAGER, Scene, condition
-from etl_operator.api import CLUSTER, SINK
+from etl_operator.api import CLUSTER, PIPELINE, SINK, SOURCE
 from etl_operator.router.pb import router_pb2, router_pb2_grpc
 from etl_operator.tls.credentials import ChannelTls
 from informers.errors import NotFound
@@ -27,6 +27,9 @@ from informers.objects import Object, Resource
 from tests.certificates import DAY, Authority, Issued
 from tests.hanging import HANGS
 from tests.node.cluster import pipeline
+from tests.node.data.made import batch
+from tests.node.data.processes import ACCEPTED
+from tests.node.data.services import FakeSink, Source
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
@@ -303,3 +306,37 @@ async def test_a_right_that_is_taken_back_and_a_secret_that_goes_stop_no_member(
     assert condition(await scene.get(CLUSTER, "one"), "Available")["status"] == "True", said
     (same,) = await scene.pods("one")
     assert same["metadata"]["uid"] == pod["metadata"]["uid"]
+
+
+async def test_records_reach_a_sink_that_requires_certificates(scene: Scene) -> None:
+    authority = Authority()
+    issued = authority.issue("127.0.0.1")
+    sink = FakeSink("out")
+    pair = [(issued.key, issued.certificate)]
+    sink.credentials = grpc.ssl_server_credentials(pair, issued.authority, require_client_auth=True)
+    await sink.start()
+    try:
+        await scene.cluster("calls")
+        await scene.service(SOURCE, "in")
+        await scene.ready(CLUSTER, "calls")
+        (before,) = await scene.pods("calls")
+        await keep(scene, "router-client", authority.issue("router"))
+        tls = {"enabled": True, "caSecretName": "sink-ca", "clientSecretName": "router-client"}
+        await scene.apply(SINK, "out", {"grpc": {"endpoint": f"127.0.0.1:{sink.port}", "tls": tls}})
+        await scene.apply(PIPELINE, "flow", {"source": "in", "sink": "out"})
+        # One restart mounts both, also the one that does not exist yet.
+        await scene.ready(SINK, "out")
+        (after,) = await scene.pods("calls")
+        assert after["metadata"]["uid"] != before["metadata"]["uid"]
+        await scene.ready(PIPELINE, "flow")
+        await keep(scene, "sink-ca", issued)
+        where = await scene.leader("calls")
+        options = [("grpc.enable_http_proxy", 0)]
+        async with grpc.aio.insecure_channel(where, options=options) as channel:
+            records = Source(channel)
+            assert await records.send(batch(range(1, 11), source="in")) == [ACCEPTED] * 10
+        assert sink.sequences == list(range(1, 11))
+        (same,) = await scene.pods("calls")
+        assert same["metadata"]["uid"] == after["metadata"]["uid"]
+    finally:
+        await sink.stop()
