@@ -130,7 +130,7 @@ def read(data: memoryview) -> Batch:
     parts = shapes_pb2.RecordBytes.FromString(between)  # type: ignore[arg-type]
     if parts.batch_id or parts.watermark or len(UnknownFieldSet(parts)):
         raise Unusual
-    records, ids = list(parts.records), joined.records.id
+    records, ids = parts.records[:], joined.records.id
     # As many ids as records, of which each begins with one: no record has a second one.
     if not records or len(ids) != len(records):
         raise Unusual
@@ -154,7 +154,9 @@ def _heads(records: Sequence[bytes], one: common_pb2.RecordId) -> list[bytes]:
     key = b"\x22" + varint(key_size) if key_size else b""
     prefix = b"\x0a" + varint(len(prefix) + digits + len(key) + key_size) + prefix
     least = prefix + bytes(digits) + key + bytes(key_size)
-    heads = [record[: len(least)] for record in records]
+    # Made once: a slice made for each record costs half as much as the copy.
+    head = slice(len(least))
+    heads = [record[head] for record in records]
     found = b"".join(heads)
     if len(found) != len(least) * count:
         raise Unusual
@@ -253,7 +255,7 @@ def all_transformed(
     :param groups: see `all_written`.
     :raises DecodeError: it cannot be parsed.
     """
-    results = list(shapes_pb2.ResultBytes.FromString(answer).results)
+    results = shapes_pb2.ResultBytes.FromString(answer).results[:]
     if len(results) != sum(map(len, groups)):
         return None
     parts, kept, first = [b""], list[Sequence[int]](), 0
@@ -296,7 +298,8 @@ def _outputs(results: Sequence[bytes], heads: Sequence[bytes]) -> list[bytes] | 
     starts = [head + middles[size] + head for head, size in zip(heads, sizes, strict=True)]
     if not all(map(bytes.startswith, results, starts)):
         return None
-    return [result[at:] for result in results]
+    output = slice(at, None)
+    return [result[output] for result in results]
 
 
 def _size_within(left: int) -> bytes:
