@@ -14,11 +14,13 @@ from pathlib import Path
 
 import nats
 import nats.errors
+import pytest
 
 from e2e.running import SAMPLES, Sandbox, eventually
+from e2e.scene import Scene, condition
 from etl_operator.api import CLUSTER, PIPELINE
 from informers.client import Client, HttpTransport, load_kubeconfig
-from informers.objects import ObjectKey
+from informers.objects import Object, ObjectKey
 from tests.hanging import HANGS
 from tests.node.buffer.servers import needs_server
 
@@ -101,3 +103,15 @@ async def test_a_server_that_is_away_is_named_and_missed_no_longer(start_sandbox
         finally:
             os.kill(server, signal.SIGCONT)
         await eventually(healthy, what="the members are connected again")
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_a_missing_secret_with_the_credentials_is_named(scene: Scene) -> None:
+    nats = {"urls": ["nats://127.0.0.1:1"], "credentialsSecretName": "not-there-yet"}
+    await scene.cluster("buffered", buffer={"type": "Nats", "nats": nats})
+    cause = 'buffered-0: volume "nats": secret "not-there-yet" not found (FailedMount)'
+
+    def named(obj: Object) -> bool:
+        return cause in condition(obj).get("message", "")
+
+    await scene.until(CLUSTER, "buffered", named, "the missing Secret is named")
