@@ -229,7 +229,10 @@ def _nats(values: dict[str, Any]) -> Nats:
     except msgspec.ValidationError as error:
         raise SettingsError(f"nats: {error}") from error
     if nats.urls and find_spec("nats") is None:
-        raise SettingsError("nats.urls: the package nats-py is not installed; install etl-operator[nats]")
+        raise SettingsError(
+            "nats.urls: the package nats-py is not installed; "
+            "run pip install '.[nats]' in a clone of etl-operator"
+        )
     if nats.urls and nats.replicas < 3 and not nats.sync_always:
         raise SettingsError(
             f"nats.replicas: {nats.replicas} is not enough: by default a NATS server flushes its files every "

@@ -89,7 +89,7 @@ class TestUsers:
     ) -> None:
         monkeypatch.setitem(sys.modules, "kubernetes", None)
         path = write(tmp_path, config({"auth-provider": {"name": "oidc"}}))
-        with pytest.raises(ConfigError, match=r"etl-operator\[auth-providers\]") as caught:
+        with pytest.raises(ConfigError, match=r"\.\[auth-providers\]") as caught:
             load_kubeconfig(path)
         assert str(caught.value).startswith(f"{path}: ")
 
