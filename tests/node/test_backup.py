@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 from collections.abc import AsyncIterator, Iterable
@@ -17,7 +18,7 @@ from etl_operator.node.control import archive, state
 from etl_operator.router.pb import backup_pb2 as pb
 from etl_operator.router.pb import backup_pb2_grpc, checkpoint_pb2, checkpoint_pb2_grpc, router_pb2
 from tests.hanging import HANGS
-from tests.node.cluster import RouterCluster, RouterProcess, pipeline, running, writing
+from tests.node.cluster import METRICS, RouterCluster, RouterProcess, pipeline, running, writing
 from tests.node.etcd import binary
 from tests.processes import until
 
@@ -214,6 +215,37 @@ async def test_a_backup_under_load_has_everything_acknowledged_before_it(tmp_pat
         # A log entry is in it as a whole: the state is that of a moment.
         raw = io.BytesIO(await fetched(leader, (await made(leader, "end")).snapshot_id))
         assert archive.read_head(raw).pipelines == len(state.decode_content(raw.read()[:-32]).pipelines)
+
+
+async def test_a_leader_that_is_lost_leaves_all_or_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path, 3) as cluster:
+        leader = await cluster.leader()
+        await fill(leader, ["ns/a"])
+        for number in range(4):
+            save = checkpoint_pb2.SaveCheckpointRequest(service_id=f"ns/{number}", data=bytes(2**20))
+            assert (await checkpoints(leader).SaveCheckpoint(save, timeout=HANGS)).success
+        beside = follower(cluster, leader)
+        backup_id = (await made(beside)).snapshot_id
+        expected = await content(beside)
+        await fill(leader, ["ns/later"])
+        other = await content(beside)
+        restoring = asyncio.create_task(restored(beside, backup_id, overwrite=True))
+        calls = 'etl_router_grpc_calls_total{method="BackupService/RestoreSnapshot"} 1'
+
+        async def begun() -> bool:
+            return restoring.done() or calls in (await beside.get("/metrics", METRICS))[1]
+
+        await until(begun, cluster.logs)
+        leader.kill()
+        try:
+            done: bool | None = (await restoring).success
+        except grpc.aio.AioRpcError as error:
+            assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+            done = None
+        await cluster.leader([node.node_id for node in cluster.nodes.values() if node is not leader])
+        assert await content(beside) in ([expected] if done else [expected, other])
+        assert (await restored(beside, backup_id, overwrite=True)).success
+        assert await content(beside) == expected
 
 
 async def test_what_is_wrong_is_said_with_a_status(tmp_path: Path) -> None:

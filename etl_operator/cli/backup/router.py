@@ -58,7 +58,7 @@ class Router:
         :raises BackupError: it was not made.
         """
         request = backup_pb2.CreateSnapshotRequest(snapshot_id=backup_id)
-        end = time.monotonic() + RETRY_SECONDS
+        end: float | None = None
         with self._explained("CreateSnapshot"):
             while True:
                 try:
@@ -66,7 +66,9 @@ class Router:
                         request, timeout=self._timeout
                     )
                 except grpc.aio.AioRpcError as error:
-                    if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > end:
+                    # From the first failure on: a busy member may take long before its connection is lost.
+                    end = end or time.monotonic() + RETRY_SECONDS
+                    if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() >= end:
                         raise
                     await asyncio.sleep(_PAUSE)
                 else:
