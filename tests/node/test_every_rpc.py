@@ -22,7 +22,9 @@ def services() -> list[ServiceDescriptor]:
     found = []
     for file in sorted((ROOT / "protos").glob("*.proto")):
         module = importlib.import_module(f"etl_operator.router.pb.{file.stem}_pb2")
-        found += module.DESCRIPTOR.services_by_name.values()
+        # Those of etcd are of another program.
+        if module.DESCRIPTOR.package != "etcdserverpb":
+            found += module.DESCRIPTOR.services_by_name.values()
     return found
 
 
