@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from etl_operator.node.consensus.address import Address
 from etl_operator.node.consensus.etcd import log
 from etl_operator.node.consensus.etcd.client import prefix_end, version_problem
 from etl_operator.node.consensus.etcd.log import Assembler, BadLog, Keys, Owner
+from etl_operator.node.consensus.etcd.program import Program
+from etl_operator.node.consensus.settings import Timing
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +94,20 @@ def test_versions_that_can_be_used(version: str) -> None:
 @pytest.mark.parametrize("version", ["3.4.39", "3.5.13", "2.3.8", "3.5", "new", ""])
 def test_versions_that_cannot_be_used(version: str) -> None:
     assert version_problem(version)
+
+
+def test_the_path_of_the_socket_is_never_longer_than_the_kernel_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for length in (5, 60, 200):
+        temporary = tmp_path / ("t" * length)
+        temporary.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+        directory = tmp_path / ("d" * length)
+        made = Program("etcd", directory, 1, Address("127.0.0.1", 50053), timing=Timing())
+        try:
+            target = made.prepare()
+            assert len(target.removeprefix("unix:")) < 107
+            assert Path(target.removeprefix("unix:")).parent.is_dir()
+        finally:
+            made.close()

@@ -116,7 +116,7 @@ class Joining:
         if self._program.has_data or not (self._peers() or self._removed):
             own = self.url(self._own)
             return Start(f"{name_of(self._node_id)}={own}", "new", own)
-        told, lost = False, 0
+        told, lost = "", 0
         while True:
             answers = await self._answers(lost)
             known = next((answer.yours for answer in answers if answer.yours), "")
@@ -128,9 +128,10 @@ class Joining:
             may = self._may_found() and not self._removed and empty == len(answers)
             if may and 2 * (empty + 1) > len(self._peers()) + 1:
                 return self._begin(self._initial(known), "new", known)
-            if not told:
-                log.info("waiting for %s", "the cluster to add this node" if answers else "other nodes")
-            told = bool(answers)
+            why = "the cluster to add this node" if answers else "other nodes"
+            if why != told:
+                log.info("waiting for %s", why)
+            told = why
             await asyncio.sleep(_PAUSE)
 
     async def _answers(self, lost: int) -> list[Answer]:

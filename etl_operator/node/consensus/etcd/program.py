@@ -120,7 +120,9 @@ class Program:
         if len(os.fsencode(own)) <= _LONGEST_SOCKET:
             return own
         if self._socket_directory is None:
-            self._socket_directory = Path(tempfile.mkdtemp(prefix="etl-etcd-"))
+            self._socket_directory = Path(
+                tempfile.mkdtemp(prefix="etl-etcd-", dir=_short(tempfile.gettempdir()))
+            )
         return self._socket_directory / "client.sock"
 
     def healthy(self) -> None:
@@ -257,6 +259,12 @@ class Program:
                 "peer-client-cert-auth": "true",
             }
         return [f"--{flag}={value}" for flag, value in flags.items()]
+
+
+def _short(directory: str) -> str:
+    """A directory in which the path of a socket is short enough."""
+    room = _LONGEST_SOCKET - len("/etl-etcd-12345678/client.sock")
+    return directory if len(os.fsencode(directory)) <= room else "/tmp"  # noqa: S108 - made by mkdtemp
 
 
 def name_of(node_id: int) -> str:
