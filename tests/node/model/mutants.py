@@ -114,18 +114,6 @@ class LateSnapshot(Member):
     raft_type = _AnySnapshot
 
 
-class _ChangesAtOnce(Raft):
-    def _unsettled(self) -> str:
-        return "" if self._configurations.index <= self.commit else "another change is in progress"
-
-
-class ChangeBeforeNoOp(Member):
-    """A leader changes the members before an entry of its own term is committed: the fault that the
-    dissertation has and its author corrected in 2015."""
-
-    raft_type = _ChangesAtOnce
-
-
 class _VotesWithoutData(Raft):
     def _may_vote(self, last_log_index: int) -> bool:
         return True
@@ -160,7 +148,6 @@ MUTANTS: list[type[Member]] = [
     ForgottenVote,
     Unflushed,
     LateSnapshot,
-    ChangeBeforeNoOp,
     BlankVote,
     ReturnsAsItWas,
 ]
