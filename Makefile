@@ -55,6 +55,8 @@ conformance: $(VENV)/.dev ## Compare the sandbox's API server with a real one (C
 
 e2e: $(VENV)/.dev ## Run the end-to-end suite on a real kube-apiserver, from KUBEBUILDER_ASSETS or built with Go
 	$(BIN)/python -m e2e.realserver
+	@# They need etcd, which is one of the programs of a real control plane.
+	$(PYTEST) tests/node/consensus/test_engines.py tests/node/consensus/test_etcd.py tests/node/test_engine_processes.py
 	$(PYTEST) e2e --cluster real
 
 peers: $(VENV)/.dev ## Run test suites of other projects on the sandbox's API server; needs Go (CLUSTER)

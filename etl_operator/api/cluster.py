@@ -243,7 +243,7 @@ class NatsBuffer(Model):
         1_073_741_824
     )
     """maxBytes is the size limit of each pipeline's stream, and of the stream of dead letters, in bytes.
-    While a stream is full, its sources wait. Defaults to 1073741824 (1 GiB)."""
+    While a stream is full, its sources wait. Defaults to 1073741824."""
 
 
 def _nats_is_described(buffer: Buffer) -> bool:

@@ -142,7 +142,7 @@ def render_crds() -> dict[str, str]:
     }
 
 
-_DEEP = 14
+_DEEP = 10
 """Mappings around a fragment, two for each level of fields."""
 
 
