@@ -82,7 +82,7 @@ async def _requests(context: Context, call: Any) -> None:
             # status that the control process gave with INTERNAL.
             await call._cython_call.send_serialized_message(message)
         await call.done_writing()
-    except (grpc.aio.BaseError, asyncio.InvalidStateError):
+    except (grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
         # The call has ended; its status says why.
         return
 
