@@ -27,6 +27,7 @@ from tests.node.buffer.servers import needs_server
 Start = Callable[..., Sandbox]
 
 pytestmark = needs_server
+WITH_NATS = pytest.mark.sandbox_only("only the sandbox has --buffer")
 
 STREAM = "default_my-cluster_records_default_user-analytics"
 
@@ -41,6 +42,7 @@ async def _stored(url: str, stream: str) -> tuple[int, int]:
         await client.close()
 
 
+@WITH_NATS
 def test_the_demo_moves_its_records_through_nats(start_sandbox: Start) -> None:
     demo = start_sandbox("--until-ready", "--timeout", "600", "--buffer", "nats")
     url = None
@@ -65,6 +67,7 @@ def test_the_demo_moves_its_records_through_nats(start_sandbox: Start) -> None:
     demo.wait_for_no_process()
 
 
+@WITH_NATS
 async def test_a_server_that_is_away_is_named_and_missed_no_longer(start_sandbox: Start) -> None:
     sandbox = start_sandbox(*SAMPLES, "--buffer", "nats")
     sandbox.wait_for_output("everything is Ready")
