@@ -11,13 +11,14 @@ from etl_operator.node.data.balance import Key, selects
 from etl_operator.node.data.chunk import Packed, Trace
 from etl_operator.node.data.conditions import PlanError
 from etl_operator.node.data.frames import Frame
-from etl_operator.node.data.graph import Kind, Plan, Stage, plan_of
+from etl_operator.node.data.graph import Kind, Plan, Stage
 from etl_operator.node.data.lane import Clock, Spawn
 from etl_operator.node.data.ledger import Cohort, Ledger, Tally, Ticket
+from etl_operator.node.data.plans import compiled
 from etl_operator.node.data.processing import Processor
 from etl_operator.node.data.run import Counted, Run, by_partition
 from etl_operator.node.data.view import Pipeline, PipelineReport, Service
-from etl_operator.router.pb import common_pb2, router_pb2
+from etl_operator.router.pb import common_pb2
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Flow:
 
     :param moved: called when records may enter that could not before.
     :param changed: called when a new plan holds.
-    :param adapted: changes a plan before it holds.
+    :param planned: the plan of a serialised ``PipelineConfig``; raises `PlanError`.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Flow:
         spawn: Spawn,
         moved: Callable[[], None],
         changed: Callable[[], None],
-        adapted: Callable[[Plan], Plan] = lambda plan: plan,
+        planned: Callable[[bytes], Plan] = compiled,
     ) -> None:
         self.pipeline_id = pipeline_id
         self.problem = ""
@@ -65,8 +66,9 @@ class Flow:
         self._spawn = spawn
         self._moved = moved
         self._changed = changed
-        self._adapted = adapted
-        self._config = b""
+        self._plan_of = planned
+        self.config = b""
+        """As it is stored, serialised; the plan of it holds, or will."""
         self._plan: Plan | None = None
         self._run: Run | None = None
         self._next: Plan | None = None
@@ -85,8 +87,8 @@ class Flow:
 
     def update(self, pipeline: Pipeline) -> None:
         """The pipeline as it is stored now."""
-        if pipeline.config != self._config:
-            self._config = pipeline.config
+        if pipeline.config != self.config:
+            self.config = pipeline.config
             self._change(self._planned(pipeline.config))
         if self.enabled and not pipeline.enabled:
             self._moved()
@@ -96,7 +98,7 @@ class Flow:
 
     def _planned(self, config: bytes) -> Plan | None:
         try:
-            plan = self._adapted(plan_of(router_pb2.PipelineConfig.FromString(config)))
+            plan = self._plan_of(config)
         except PlanError as error:
             self.problem = str(error)
             log.error("pipeline %s cannot run: %s", self.pipeline_id, error)

@@ -20,6 +20,7 @@ from etl_operator.node.data.frames import Frame
 from etl_operator.node.data.graph import Stage
 from etl_operator.node.data.lane import Clock
 from etl_operator.node.data.ledger import Ticket
+from etl_operator.node.data.plans import Plans
 from etl_operator.node.data.view import Offset, Pipeline, Progress, Report, Service, Snapshot, Watermark
 from etl_operator.router.pb import common_pb2
 
@@ -105,8 +106,21 @@ class DataPlane:
         self._buffer = buffer or Memory()
         self._buffer.attach(self)
         self._called = self._buffer.processor(self._services)
+        self._plans = Plans(self._buffer.plan)
 
     # What the control side says.
+
+    async def prepare(self, pipelines: Sequence[Pipeline], on_slice: Callable[[], None]) -> None:
+        """Do what an `update` with these pipelines takes long for, while other tasks run.
+
+        :param on_slice: called now and then meanwhile.
+        """
+        changed = (
+            pipeline.config
+            for pipeline in pipelines
+            if (flow := self._flows.get(pipeline.pipeline_id)) is None or flow.config != pipeline.config
+        )
+        await self._plans.prepare(changed, on_slice)
 
     def update(self, snapshot: Snapshot) -> None:
         """Pipelines and services as they are now."""
@@ -139,7 +153,7 @@ class DataPlane:
                     self.spawn,
                     self.wake,
                     self._routes.clear,
-                    self._buffer.plan,
+                    self._plans.of,
                 )
             flow.update(pipeline)
 

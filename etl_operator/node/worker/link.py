@@ -57,7 +57,8 @@ class Ask(msgspec.Struct, tag=True, frozen=True):
 
 
 class Beat(msgspec.Struct, tag=True, frozen=True):
-    """To the worker, now and then: it answers with a `Beat`, which says that it still runs."""
+    """To the worker, now and then: it answers with a `Beat`, which says that it still runs. It also sends
+    them by itself while it works for long on one message."""
 
 
 class Confirm(msgspec.Struct, tag=True, frozen=True):

@@ -38,12 +38,10 @@ class WorkerProcess:
         settings = begin.settings
         self._control = control
         self._begin = begin
-        self._snapshot = begin.snapshot
+        self._snapshot: view.Snapshot | None = None
         self._plane = DataPlane(
             limits_of(settings, begin.workers), tuning_of(settings), buffer=buffer_of(settings)
         )
-        if begin.snapshot is not None:
-            self._plane.update(begin.snapshot)
         self._calls: Counter[str] = Counter()
         self._asked = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -53,6 +51,8 @@ class WorkerProcess:
 
         :returns: the exit code.
         """
+        if self._begin.snapshot is not None:
+            await self._use(self._begin.snapshot)
         settings = self._begin.settings
         channel = channel_to(self._begin.control, settings.grpc.max_message_size)
         server = grpc.aio.server(options=server_options(settings.grpc, reuse_port=True))
@@ -90,19 +90,26 @@ class WorkerProcess:
         while (message := await self._control.read()) is not None:
             if isinstance(message, link.Stop):
                 return True
-            self._take(message)
+            await self._take(message)
         return False
 
-    def _take(self, message: link.Message) -> None:
+    async def _use(self, snapshot: view.Snapshot) -> None:
+        # Compiling tens of thousands of plans takes seconds: the control process must not take it for a hang.
+        await self._plane.prepare(snapshot.pipelines, lambda: self._control.send(link.Beat()))
+        self._plane.update(snapshot)
+        self._snapshot = snapshot
+
+    async def _take(self, message: link.Message) -> None:
         match message:
             case link.Change(applied, pipelines, services):
                 last = self._snapshot or view.Snapshot(0, [], [])
-                self._snapshot = view.Snapshot(
-                    applied,
-                    last.pipelines if pipelines is None else pipelines,
-                    last.services if services is None else services,
+                await self._use(
+                    view.Snapshot(
+                        applied,
+                        last.pipelines if pipelines is None else pipelines,
+                        last.services if services is None else services,
+                    )
                 )
-                self._plane.update(self._snapshot)
             case link.Ask() if message.only:
                 self._spawn(self._answer_exactly(message))
             case link.Ask():
