@@ -153,6 +153,8 @@ async def test_an_object_store(tmp_path: Path) -> None:
         ("state", "the checksum of state.gz.00000 is wrong"),
         ("short", "state.gz.00000 has"),
         ("manifest", "the checksum of manifest.json is wrong"),
+        ("huge state", f"state.gz.00000 in {{place}} has {2**31} bytes; the maximum is 8388608"),
+        ("huge manifest", f"manifest.json in {{place}} has {2**31} bytes; the maximum is 8388608"),
         ("no state", "there is no state.gz.00000"),
         ("no checksum", "is incomplete: there is no manifest.json.sha256"),
     ],
@@ -177,13 +179,17 @@ async def test_a_damaged_backup_changes_nothing(tmp_path: Path, damage: str, rea
             case "manifest":
                 path = directory / "manifest.json"
                 path.write_bytes(path.read_bytes().replace(b"ns/prod", b"ns/test"))
+            case "huge state":
+                os.truncate(data, 2**31)
+            case "huge manifest":
+                os.truncate(directory / "manifest.json", 2**31)
             case "no state":
                 data.unlink()
             case "no checksum":
                 (directory / "manifest.json.sha256").unlink()
         done = await etl_operator("restore", "ns/prod", str(directory), *at(node), "--overwrite")
         assert done.code == 1
-        assert reason in done.err
+        assert reason.format(place=directory.as_uri()) in done.err
         assert await content(node) == before
 
 

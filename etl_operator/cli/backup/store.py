@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etl_operator.cli.backup.manifest import BackupError
+from etl_operator.cli.backup.manifest import PART_BYTES, BackupError
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -53,13 +53,19 @@ class Store:
     async def get(self, name: str) -> bytes | None:
         """A file; None if there is none.
 
-        :raises BackupError: it cannot be read.
+        :raises BackupError: it cannot be read, or is larger than any file of a backup.
         """
         import obstore
 
         with self._explained(f"read {name}"):
             try:
                 found = await obstore.get_async(self._store, name)
+                size = found.meta["size"]
+                # All of it would be in memory before its checksum could be compared.
+                if size > PART_BYTES:
+                    raise BackupError(
+                        f"{name} in {self.url} has {size} bytes; the maximum is {PART_BYTES}: it is damaged"
+                    )
                 return bytes(await found.bytes_async())
             except FileNotFoundError:
                 return None
