@@ -9,6 +9,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from etl_operator.cli.dlq import DlqError
+from etl_operator.node.buffer.naming import without_credentials
 from etl_operator.router.pb import common_pb2
 from etl_operator.services.records import line_of
 
@@ -23,18 +24,19 @@ async def lines(url: str, stream: str, credentials: str | None = None) -> list[b
     :param credentials: path of a NATS credentials file.
     :raises DlqError: the stream cannot be read.
     """
+    where = f"NATS at {without_credentials(url)}"
     try:
         client = await nats.connect(
             url, max_reconnect_attempts=1, connect_timeout=int(_SECONDS), user_credentials=credentials
         )
     except (nats.errors.Error, OSError, ValueError) as error:
-        raise DlqError(f"NATS at {url}: {error or type(error).__name__}") from None
+        raise DlqError(f"{where}: {error or type(error).__name__}") from None
     try:
         return await _read(client.jetstream(timeout=_SECONDS), stream)
     except NotFoundError:
-        raise DlqError(f"NATS at {url}: there is no stream {stream}") from None
+        raise DlqError(f"{where}: there is no stream {stream}") from None
     except (nats.errors.Error, OSError) as error:
-        raise DlqError(f"NATS at {url}, stream {stream}: {error or type(error).__name__}") from None
+        raise DlqError(f"{where}, stream {stream}: {error or type(error).__name__}") from None
     finally:
         await client.close()
 

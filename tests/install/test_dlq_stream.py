@@ -44,6 +44,9 @@ async def test_letters_are_read_and_stay_in_the_stream(tmp_path: Path) -> None:
         cluster.servers[0].kill()
         code, said = await run("list", "etl/o", "--nats", url, "--stream", STREAM)
         assert code == 1 and f"NATS at {url}" in said
+        with_password = url.replace("://", "://someone:secret@")
+        code, said = await run("list", "etl/o", "--nats", with_password, "--stream", STREAM)
+        assert code == 1 and f"NATS at {url}" in said and "secret" not in said
 
 
 @pytest.mark.parametrize("options", [[], ["--nats", "nats://a"], ["--stream", "s", "--file", "-"]])

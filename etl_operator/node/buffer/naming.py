@@ -1,4 +1,4 @@
-"""Names of streams, subjects and messages. Pure."""
+"""Names of streams, subjects and messages, and of servers. Pure."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def token(pipeline_id: str) -> str:
         return text
     digest = hashlib.sha256(pipeline_id.encode()).hexdigest()[:32]
     return f"{text[: _LONGEST - 33]}=-{digest}"
+
+
+def without_credentials(url: str) -> str:
+    """The URL of a server, for messages: without user name, password or token."""
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def _escaped(character: str) -> str:

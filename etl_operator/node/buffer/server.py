@@ -19,6 +19,7 @@ from nats.js.api import ConsumerConfig, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from etl_operator.node.buffer import streams
+from etl_operator.node.buffer.naming import without_credentials
 from etl_operator.node.settings import Nats
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class Server:
         if self._open.is_set():
             return ""
         return (
-            f"NATS at {', '.join(map(_without_credentials, self._settings.urls))}: {'; '.join(self._errors)}"
+            f"NATS at {', '.join(map(without_credentials, self._settings.urls))}: {'; '.join(self._errors)}"
         )
 
     @property
@@ -313,11 +314,6 @@ class Server:
         # Without one, the client would keep messages and send them at some later time.
         if not self._open.is_set():
             raise Trouble(self.trouble)
-
-
-def _without_credentials(url: str) -> str:
-    scheme, _, rest = url.rpartition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def _text(where: str, error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,20 @@ def test_no_two_pipelines_share_a_stream(ids: list[str]) -> None:
 def test_a_name_can_be_read() -> None:
     assert naming.stream_of("ns_c", "etl/my-pipeline") == "ns_c_records_etl_my-pipeline"
     assert naming.subject_of("ns_c", "etl/a.b", 3) == "ns_c.records.etl_a=2eb.3"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("nats://a:4222", "nats://a:4222"),
+        ("a:4222", "a:4222"),
+        ("tls://token@a:4222", "tls://a:4222"),
+        ("nats://user:p@ss@a:4222", "nats://a:4222"),
+        ("user:password@a:4222", "a:4222"),
+    ],
+)
+def test_a_message_has_no_password(url: str, shown: str) -> None:
+    assert naming.without_credentials(url) == shown
 
 
 positions = st.lists(st.integers(1, 30), min_size=1, max_size=6, unique=True).map(sorted)
