@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 
 from etl_operator.cli.backup.manifest import BackupError
+from etl_operator.router.metadata import OVERWRITE_KEY
 from etl_operator.router.pb import backup_pb2, backup_pb2_grpc
 from etl_operator.tls.credentials import ChannelTls
 
@@ -21,7 +22,6 @@ CHUNK = 256 * 1024
 RETRY_SECONDS = 30.0
 """How long a call that changes nothing is repeated while the cluster has no leader."""
 _PAUSE = 0.5
-_OVERWRITE = "etl-overwrite"
 _OPTIONS = [("grpc.max_metadata_size", 2**20), ("grpc.enable_http_proxy", 0)]
 
 
@@ -125,7 +125,7 @@ class Router:
         :raises BackupError: it was refused.
         """
         request = backup_pb2.RestoreSnapshotRequest(snapshot_id=backup_id, validate_only=validate_only)
-        metadata = ((_OVERWRITE, "true"),) if overwrite else ()
+        metadata = ((OVERWRITE_KEY, "true"),) if overwrite else ()
         with self._explained("RestoreSnapshot"):
             answer = await self._stub.RestoreSnapshot(request, timeout=self._timeout, metadata=metadata)
         if not answer.success:

@@ -42,11 +42,9 @@ from etl_operator.node.control.restoring import (
     Restoring,
 )
 from etl_operator.node.control.services import Context, abort
+from etl_operator.router.metadata import OVERWRITE_KEY
 from etl_operator.router.pb import backup_pb2
 
-OVERWRITE = "etl-overwrite"
-"""Request metadata of RestoreSnapshot; the published message has no field for it. ``true``: the cluster need
-not be empty."""
 CHUNK = 256 * 1024
 """Bytes in one message."""
 _NAMED = 3
@@ -156,7 +154,7 @@ class BackupService:
 
     async def RestoreSnapshot(self, request: backup_pb2.RestoreSnapshotRequest, context: Context) -> Any:
         """Replace the state of the cluster by that of a backup, in one step; refused unless the cluster is
-        empty or the request has `OVERWRITE`. With ``validate_only`` everything is checked, and nothing is
+        empty or the request has `OVERWRITE_KEY`. With ``validate_only`` everything is checked, and nothing is
         changed."""
         overwrite = _is_overwrite(context)
         async with _explained(context):
@@ -219,7 +217,7 @@ class BackupService:
         if not overwrite:
             raise _Refused(
                 f"the cluster is not empty: it has {conflict}. Restore into an empty cluster, or replace "
-                f"everything in it (request metadata {OVERWRITE}: true; etl-operator restore --overwrite)"
+                f"everything in it (request metadata {OVERWRITE_KEY}: true; etl-operator restore --overwrite)"
             )
         return _Plan(content, f"{report}, in place of {conflict}")
 
@@ -306,7 +304,7 @@ async def _receive(
 
 
 def _is_overwrite(context: Context) -> bool:
-    return (OVERWRITE, "true") in {(key, value) for key, value in context.invocation_metadata() or ()}
+    return (OVERWRITE_KEY, "true") in {(key, value) for key, value in context.invocation_metadata() or ()}
 
 
 def _metadata(head: Head) -> backup_pb2.StateMetadata:
