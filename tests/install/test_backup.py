@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import grpc.aio
 import msgspec
 import pytest
 from click.testing import CliRunner
@@ -20,6 +22,7 @@ from etl_operator.cli.backup.commands import backup
 from etl_operator.cli.backup.copying import Target, save
 from etl_operator.cli.backup.manifest import BackupError, File, Manifest
 from etl_operator.cli.main import main
+from etl_operator.router.pb import backup_pb2, backup_pb2_grpc
 from etl_operator.sandbox.manifests import load_manifests
 from etl_operator.tls.credentials import ChannelTls
 from informers.apiserver.admission.pod_standards import findings
@@ -211,6 +214,35 @@ async def test_a_router_that_does_not_answer_or_serve_it_is_named(
         with pytest.raises(BackupError, match=f"router {node.ip}:{GRPC}: CreateSnapshot: UNAVAILABLE"):
             await save(Target("ns/prod", f"{node.ip}:{GRPC}", HANGS), str(tmp_path / "to"), print)
         assert not list((tmp_path / "to").rglob("manifest.json*"))
+
+
+class LosingItsAnswer(backup_pb2_grpc.BackupServiceServicer):
+    """A member whose first answer is lost, after it has made the backup."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+
+    async def CreateSnapshot(self, request: backup_pb2.CreateSnapshotRequest, context: Any) -> Any:
+        if request.snapshot_id in self.made:
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, f"snapshot_id: {request.snapshot_id} exists")
+        self.made.append(request.snapshot_id)
+        if len(self.made) == 1:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the connection was lost")
+        return backup_pb2.CreateSnapshotResponse(snapshot_id=request.snapshot_id)
+
+
+async def test_a_lost_answer_does_not_fail_the_backup() -> None:
+    server, member = grpc.aio.server(), LosingItsAnswer()
+    backup_pb2_grpc.add_BackupServiceServicer_to_server(member, server)  # type: ignore[no-untyped-call]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with router.Router(f"127.0.0.1:{port}", HANGS) as called:
+            made = await called.create()
+        assert made.snapshot_id == member.made[1] != member.made[0]
+        assert all(one.startswith(router.OWN) for one in member.made)
+    finally:
+        await server.stop(None)
 
 
 async def test_a_cluster_with_tls(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,12 +21,10 @@ from etl_operator.cli.backup.manifest import (
     parts,
     prefix_of,
 )
-from etl_operator.cli.backup.router import Router
+from etl_operator.cli.backup.router import OWN, Router
 from etl_operator.cli.backup.store import Store
 from etl_operator.tls.credentials import ChannelTls
 
-_OWN = "etl-operator-"
-"""Ids of this program's backups on a member begin with it."""
 _LEFT_OVER_SECONDS = 24 * 3600
 _NAMED = 5
 """Backups that a message names."""
@@ -62,19 +59,18 @@ async def save(target: Target, url: str, say: Callable[[str], None]) -> str:
     store = Store(url, make=True).below(directory_of(target.cluster, moment), make=True)
     if await store.get(CHECKSUM) is not None:
         raise BackupError(f"{store.url} has a backup of the same second; run the command again")
-    backup_id = f"{_OWN}{uuid.uuid4().hex}"
     async with target.router() as router:
         await _remove_left_over(router)
-        made = await router.create(backup_id)
+        made = await router.create()
         try:
             files = []
-            async for name, data in parts(router.stream(backup_id)):
+            async for name, data in parts(router.stream(made.snapshot_id)):
                 await store.put(name, data)
                 files.append(File(name, len(data), digest(data)))
         finally:
             # It is removed a day later otherwise, and the first error says more.
             with contextlib.suppress(BackupError):
-                await router.delete(backup_id)
+                await router.delete(made.snapshot_id)
     manifest = Manifest(
         cluster=target.cluster,
         created=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -143,5 +139,5 @@ async def _remove_left_over(router: Router) -> None:
         # The next call says what is wrong.
         return
     for backup_id, created in kept.items():
-        if backup_id.startswith(_OWN) and created < time.time() - _LEFT_OVER_SECONDS:
+        if backup_id.startswith(OWN) and created < time.time() - _LEFT_OVER_SECONDS:
             await router.delete(backup_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -17,6 +18,8 @@ from etl_operator.router.metadata import OVERWRITE_KEY
 from etl_operator.router.pb import backup_pb2, backup_pb2_grpc
 from etl_operator.tls.credentials import ChannelTls
 
+OWN = "etl-operator-"
+"""Ids of this program's backups on a member begin with it."""
 CHUNK = 256 * 1024
 """Bytes in one message."""
 RETRY_SECONDS = 30.0
@@ -52,15 +55,17 @@ class Router:
     ) -> None:
         await self._channel.close(None)
 
-    async def create(self, backup_id: str) -> backup_pb2.CreateSnapshotResponse:
-        """Have the member write a backup of the state, with everything that was acknowledged before.
+    async def create(self) -> backup_pb2.CreateSnapshotResponse:
+        """Have the member write a backup of the state, with everything that was acknowledged before. Its id
+        begins with `OWN`.
 
         :raises BackupError: it was not made.
         """
-        request = backup_pb2.CreateSnapshotRequest(snapshot_id=backup_id)
         end: float | None = None
         with self._explained("CreateSnapshot"):
             while True:
+                # Another id each time: a call whose answer was lost may have made the backup.
+                request = backup_pb2.CreateSnapshotRequest(snapshot_id=f"{OWN}{uuid.uuid4().hex}")
                 try:
                     answer: backup_pb2.CreateSnapshotResponse = await self._stub.CreateSnapshot(
                         request, timeout=self._timeout
