@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import sys
-import tempfile
 import time
 import uuid
 from collections import Counter
@@ -32,6 +30,7 @@ from etl_operator.node.settings import Settings
 from etl_operator.node.worker.port import Port
 from etl_operator.probes import HttpServer
 from etl_operator.router.pb import backup_pb2, checkpoint_pb2, registry_pb2, router_pb2
+from etl_operator.tls.relay import OwnSocket
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,9 @@ class NodeProcess:
         self._registry = Registry(time.monotonic, settings.node.lease_seconds)
         self._calls: Counter[str] = Counter()
         self._engine = choose(identity, settings, self._state)
-        self._control = _control_target()
+        # Who can connect to it, in the same network namespace, can connect to the public port as well, which
+        # serves the same.
+        self._control = OwnSocket("control").target
         self._data = DataSide(
             self._engine,
             self._state,
@@ -215,18 +216,6 @@ class NodeProcess:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _control_target() -> str:
-    """Where workers reach this process: a Unix socket without a file, so that nothing is left of it.
-
-    Who can connect to it, in the same network namespace, can connect to the public port as well, which serves
-    the same.
-    """
-    name = f"etl-router-{uuid.uuid4().hex}"
-    if sys.platform == "linux":
-        return f"unix-abstract:{name}"
-    return f"unix:{tempfile.gettempdir()}/{name}"
 
 
 @contextlib.contextmanager

@@ -9,10 +9,7 @@ import os
 import re
 import socket
 import ssl
-import sys
-import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +20,7 @@ import grpc.aio
 from etl_operator.node.data.view import Service
 from etl_operator.tls.credentials import ChannelTls, channel_tls
 from etl_operator.tls.files import TlsError, TlsFiles, context_of
-from etl_operator.tls.relay import CHUNK, relay
+from etl_operator.tls.relay import CHUNK, OwnSocket, relay
 from informers.listener import Listener
 
 log = logging.getLogger(__name__)
@@ -219,11 +216,10 @@ class _Bridge:
     def __init__(self, place: Place, files: Mapping[str, Path]) -> None:
         self._place = place
         self._context = _unverifying(files)
-        name = f"etl-router-service-{uuid.uuid4().hex}"
-        self._file = "" if sys.platform == "linux" else f"{tempfile.gettempdir()}/{name}"
-        self.target = f"unix:{self._file}" if self._file else f"unix-abstract:{name}"
+        self._inside = OwnSocket("service")
+        self.target = self._inside.target
         listening = socket.socket(socket.AF_UNIX)
-        listening.bind(self._file or f"\0{name}")
+        listening.bind(self._inside.path)
         listening.listen()
         self._listener = Listener(listening, self._protocol, what=f"{place.host}:{place.port}")
         loop = asyncio.get_running_loop()
@@ -238,8 +234,7 @@ class _Bridge:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(self._running, *self._tasks, return_exceptions=True)
-        if self._file:
-            await asyncio.to_thread(Path(self._file).unlink, missing_ok=True)
+        self._inside.remove()
 
     def _protocol(self) -> asyncio.BaseProtocol:
         return asyncio.StreamReaderProtocol(asyncio.StreamReader(limit=CHUNK), self._accept)

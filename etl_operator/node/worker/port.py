@@ -7,12 +7,8 @@ itself, looks at the first byte, and passes everything on to one of two Unix soc
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
-import sys
-import tempfile
-import uuid
 from pathlib import Path
 
 import grpc.aio
@@ -22,7 +18,7 @@ from etl_operator.node.settings import Node, Settings
 from etl_operator.tls.credentials import server_credentials
 from etl_operator.tls.files import TlsFiles
 from etl_operator.tls.peers import HANDSHAKE
-from etl_operator.tls.relay import CHUNK, relay
+from etl_operator.tls.relay import CHUNK, OwnSocket, relay
 from informers.listener import Listener
 
 log = logging.getLogger(__name__)
@@ -68,7 +64,7 @@ class Port:
         if self._settings.node.tls_plaintext == "deny":
             server.add_secure_port(self._listen, credentials)
             return
-        plain, encrypted = _Inside("plain"), _Inside("tls")
+        plain, encrypted = OwnSocket("plain"), OwnSocket("tls")
         server.add_insecure_port(plain.target)
         server.add_secure_port(encrypted.target, credentials)
         self._entrance = _Entrance(self._listen, plain, encrypted, shared=self._shared)
@@ -86,31 +82,13 @@ def tls_files(node: Node) -> TlsFiles | None:
     return TlsFiles(Path(node.tls_cert), Path(node.tls_key), Path(node.tls_ca) if node.tls_ca else None)
 
 
-class _Inside:
-    """A Unix socket of this process; on Linux without a file, so that nothing is left of it."""
-
-    def __init__(self, what: str) -> None:
-        name = f"etl-router-{what}-{uuid.uuid4().hex}"
-        if sys.platform == "linux":
-            self.path, self.target = f"\0{name}", f"unix-abstract:{name}"
-        else:
-            self.path = f"{tempfile.gettempdir()}/{name}"
-            self.target = f"unix:{self.path}"
-
-    def remove(self) -> None:
-        """Remove the file, where there is one."""
-        if not self.path.startswith("\0"):
-            with contextlib.suppress(OSError):
-                Path(self.path).unlink()
-
-
 class _Entrance:
     """Accepts connections and passes them on.
 
     :raises OSError: the address cannot be bound.
     """
 
-    def __init__(self, listen: str, plain: _Inside, encrypted: _Inside, *, shared: bool) -> None:
+    def __init__(self, listen: str, plain: OwnSocket, encrypted: OwnSocket, *, shared: bool) -> None:
         self._plain = plain
         self._encrypted = encrypted
         host, _, port = listen.rpartition(":")
