@@ -25,6 +25,8 @@ from collections.abc import Mapping
 
 import grpc
 
+from etl_operator.router.statuses import is_lost
+
 
 class RouterError(Exception):
     """A call to a router failed.
@@ -110,10 +112,6 @@ _TOO_LONG = re.compile(r"\breceived (?:initial |trailing )?metadata size exceeds
 # The same for messages, on either side. Nothing gets smaller by being sent again.
 _TOO_LARGE = re.compile(r"\b(?:received|sent) message larger than max\b", re.IGNORECASE)
 
-# gRPC's own words, on this side, where the router ended a call before all of the request had left: the status
-# that the router gave is lost (https://github.com/grpc/grpc/issues/36066).
-_LOST = "Internal error from Core"
-
 TEXT_LIMIT = 4096
 """Characters of a router's text that are kept: it goes into conditions, events and log lines."""
 
@@ -147,7 +145,7 @@ def from_status(
     """
     text = _cut(details or "")
     kind = _BY_CODE.get(code, Faulty)
-    if code is grpc.StatusCode.INTERNAL and text == _LOST:
+    if is_lost(code.name, details):
         return Unreachable("gRPC lost the router's answer", address=address, method=method)
     if kind is Overloaded and _TOO_LONG.search(text):
         # The router did answer, and only a refusal is that long.

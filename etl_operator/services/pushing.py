@@ -16,6 +16,7 @@ import grpc.aio
 
 from etl_operator.router.pb.common_pb2 import Record
 from etl_operator.router.pb.source_pb2 import CreditGrant, Heartbeat, PushRequest, PushResponse
+from etl_operator.router.statuses import is_lost
 from etl_operator.services.metrics import SourceMetrics
 from etl_operator.services.outstanding import Answer, Outstanding
 from etl_operator.services.routers import Backoff, Routers
@@ -113,7 +114,7 @@ class Pusher:
         except _Fault as fault:
             log.error("the stream is opened again: %s", fault, extra={"router": self._routers.address})
         except grpc.aio.AioRpcError as error:
-            if not _is_unknown(error):
+            if not is_lost(error.code().name, error.details()):
                 self._routers.trouble(error, worked=self._answers > 0)
         finally:
             for task in tasks:
@@ -201,11 +202,6 @@ class Pusher:
             self._room.set()
         for record, message in answer.rejected:
             self._rejected(record, message)
-
-
-def _is_unknown(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the status is gRPC's own for a write to a stream that has ended, not that of the router."""
-    return error.code() is grpc.StatusCode.INTERNAL and "Internal error from Core" in (error.details() or "")
 
 
 def _heartbeat() -> Heartbeat:

@@ -11,6 +11,7 @@ import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
+from etl_operator.router.statuses import is_lost
 from tests.hanging import HANGS
 from tests.node.cluster import RouterProcess, running
 
@@ -49,7 +50,7 @@ async def is_served(node: RouterProcess, method: MethodDescriptor, watches: floa
             call = node.channel.unary_unary(path, **codecs)(request(), timeout=HANGS)
         code: grpc.StatusCode = await call.code()
         # A write that meets the end of its call hides the status: ask again.
-        if await call.details() != "Internal error from Core":
+        if not is_lost(code.name, await call.details()):
             return code is not grpc.StatusCode.UNIMPLEMENTED
 
 

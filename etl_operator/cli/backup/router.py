@@ -16,6 +16,7 @@ import grpc.aio
 from etl_operator.cli.backup.manifest import BackupError
 from etl_operator.router.metadata import OVERWRITE_KEY
 from etl_operator.router.pb import backup_pb2, backup_pb2_grpc
+from etl_operator.router.statuses import is_lost
 from etl_operator.tls.credentials import ChannelTls
 
 OWN = "etl-operator-"
@@ -73,7 +74,8 @@ class Router:
                 except grpc.aio.AioRpcError as error:
                     # From the first failure on: a busy member may take long before its connection is lost.
                     end = end or time.monotonic() + RETRY_SECONDS
-                    if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() >= end:
+                    lost = is_lost(error.code().name, error.details())
+                    if not (lost or error.code() is grpc.StatusCode.UNAVAILABLE) or time.monotonic() >= end:
                         raise
                     await asyncio.sleep(_PAUSE)
                 else:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from etl_operator.router.pb import common_pb2, sink_pb2, transform_pb2
+from etl_operator.router.statuses import is_lost
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 30.0
 """Seconds between two calls that nobody answered; doubles from one to the other."""
@@ -32,9 +33,6 @@ _AWAY = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHA
 _BROKEN = frozenset({"UNIMPLEMENTED", "PERMISSION_DENIED", "UNAUTHENTICATED"})
 _TOO_LARGE = "larger than max"
 """What gRPC says, with RESOURCE_EXHAUSTED, of a message that exceeds a limit of the peer's."""
-_LOST = "Internal error from Core"
-"""What gRPC says, with INTERNAL, where the service ended a call before all of the request had left: the
-status that the service gave is lost (https://github.com/grpc/grpc/issues/36066)."""
 
 
 def failure_of(code: str, details: str) -> Failure:
@@ -44,7 +42,7 @@ def failure_of(code: str, details: str) -> Failure:
     """
     if code == "RESOURCE_EXHAUSTED" and _TOO_LARGE in details:
         return Failure.REFUSED
-    if code in _AWAY or (code == "INTERNAL" and details == _LOST):
+    if code in _AWAY or is_lost(code, details):
         return Failure.AWAY
     return Failure.BROKEN if code in _BROKEN else Failure.REFUSED
 
